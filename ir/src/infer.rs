@@ -1,0 +1,525 @@
+//! The typing rules: one function, used by the builder, the parser and the verifier.
+
+use thiserror::Error;
+
+use crate::graph::Graph;
+use crate::op::{Binary, Hook, Op, Pairing, Unary, Value};
+use crate::types::{Axis, AxisSet, Elem, Extent, Type};
+
+/// Why an op is not well formed. The text says what was found; [`OpError::hint`] says what would mend it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OpError {
+    /// An operand, site or axis handle of another graph, or of a later node.
+    #[error("{what} {index} does not exist here")]
+    BadHandle {
+        /// The kind of handle.
+        what: &'static str,
+        /// Its index.
+        index: usize,
+    },
+    /// An operand has an element type that the op does not take.
+    #[error("`{op}` takes {expected}, found {found}")]
+    ElemMismatch {
+        /// The op.
+        op: String,
+        /// What it takes.
+        expected: &'static str,
+        /// What was given.
+        found: Elem,
+    },
+    /// Two operands differ in element type.
+    #[error("`{op}` takes two operands of one element type, found {left} and {right}")]
+    ElemClash {
+        /// The op.
+        op: String,
+        /// Type of the first operand.
+        left: Elem,
+        /// Type of the second.
+        right: Elem,
+    },
+    /// An operand lacks an axis that the op works along.
+    #[error("`{op}` works along axis `{axis}`, which its {operand} does not have (it has {found})")]
+    MissingAxis {
+        /// The op.
+        op: &'static str,
+        /// Which operand.
+        operand: &'static str,
+        /// The axis.
+        axis: String,
+        /// The axes the operand has.
+        found: String,
+    },
+    /// An operand has an axis that it must not have.
+    #[error("the {operand} of `{op}` varies over axis `{axis}`, which it must be free of")]
+    ExtraAxis {
+        /// The op.
+        op: &'static str,
+        /// Which operand.
+        operand: &'static str,
+        /// The axis.
+        axis: String,
+    },
+    /// An axis needs a static length.
+    #[error("`{op}` needs a static length of axis `{axis}`, which is dynamic")]
+    DynamicAxis {
+        /// The op.
+        op: &'static str,
+        /// The axis.
+        axis: String,
+    },
+    /// A rotary block that does not fit.
+    #[error(
+        "a rotary block of {pairs} pairs from element {start} ends past axis `{axis}`, which has {extent} elements"
+    )]
+    RotaryBlock {
+        /// Number of pairs.
+        pairs: u32,
+        /// First element.
+        start: u32,
+        /// The axis.
+        axis: String,
+        /// Its length.
+        extent: u32,
+    },
+    /// A dimension is named twice.
+    #[error("axis `{axis}` is named twice in the dimensions of {what}")]
+    RepeatedDim {
+        /// What has the dimensions.
+        what: String,
+        /// The axis.
+        axis: String,
+    },
+    /// A table whose data does not match its dimensions.
+    #[error("a table over {dims} needs {expected} elements, found {found}")]
+    TableLength {
+        /// Its dimensions.
+        dims: String,
+        /// Elements needed.
+        expected: u64,
+        /// Elements given.
+        found: usize,
+    },
+    /// A table element that its element type can't hold.
+    #[error("table element {index} is {value}, which is no {elem}")]
+    TableElement {
+        /// Position of the element.
+        index: usize,
+        /// The element, printed.
+        value: String,
+        /// The element type.
+        elem: Elem,
+    },
+    /// A scheme op at a hook with the wrong operands.
+    #[error("a scheme op at the {hook} hook takes {expected}")]
+    SchemeOperands {
+        /// The hook.
+        hook: &'static str,
+        /// What it takes.
+        expected: &'static str,
+    },
+}
+
+impl OpError {
+    /// What would mend it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            OpError::BadHandle { .. } => "use handles of this graph, made before the op that takes them",
+            OpError::ElemMismatch { .. } | OpError::ElemClash { .. } => "convert an operand with `cast`",
+            OpError::MissingAxis { .. } => "give the operand that axis, or name another axis",
+            OpError::ExtraAxis { .. } => "reduce or gather that axis first, or use another operand",
+            OpError::DynamicAxis { .. } => "declare the axis with a number for its length",
+            OpError::RotaryBlock { .. } => "use fewer pairs: at most half of the elements from the start of the block",
+            OpError::RepeatedDim { .. } => "name each axis once; a second axis of the same length needs its own name",
+            OpError::TableLength { .. } => "give one element for every combination of indices, row-major",
+            OpError::TableElement { .. } => "use whole numbers of 32 bits for i32, and 0 or 1 for bool",
+            OpError::SchemeOperands { .. } => {
+                "pass the query, key or score to transform; the mask hook makes its value"
+            }
+        }
+    }
+}
+
+impl Unary {
+    /// The name used by the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unary::Neg => "neg",
+            Unary::Abs => "abs",
+            Unary::Floor => "floor",
+            Unary::Ceil => "ceil",
+            Unary::Sqrt => "sqrt",
+            Unary::Exp => "exp",
+            Unary::Exp2 => "exp2",
+            Unary::Log => "log",
+            Unary::Log2 => "log2",
+            Unary::Sin => "sin",
+            Unary::Cos => "cos",
+            Unary::Tanh => "tanh",
+            Unary::Sigmoid => "sigmoid",
+            Unary::Not => "not",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Unary; 14] = [
+        Unary::Neg,
+        Unary::Abs,
+        Unary::Floor,
+        Unary::Ceil,
+        Unary::Sqrt,
+        Unary::Exp,
+        Unary::Exp2,
+        Unary::Log,
+        Unary::Log2,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Tanh,
+        Unary::Sigmoid,
+        Unary::Not,
+    ];
+}
+
+impl Binary {
+    /// The name used by the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Binary::Add => "add",
+            Binary::Sub => "sub",
+            Binary::Mul => "mul",
+            Binary::Div => "div",
+            Binary::Mod => "mod",
+            Binary::Min => "min",
+            Binary::Max => "max",
+            Binary::Pow => "pow",
+            Binary::And => "and",
+            Binary::Or => "or",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Binary; 10] = [
+        Binary::Add,
+        Binary::Sub,
+        Binary::Mul,
+        Binary::Div,
+        Binary::Mod,
+        Binary::Min,
+        Binary::Max,
+        Binary::Pow,
+        Binary::And,
+        Binary::Or,
+    ];
+}
+
+impl crate::op::Compare {
+    /// The name used by the text form.
+    pub fn name(self) -> &'static str {
+        use crate::op::Compare;
+        match self {
+            Compare::Eq => "eq",
+            Compare::Ne => "ne",
+            Compare::Lt => "lt",
+            Compare::Le => "le",
+            Compare::Gt => "gt",
+            Compare::Ge => "ge",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [crate::op::Compare; 6] = {
+        use crate::op::Compare;
+        [Compare::Eq, Compare::Ne, Compare::Lt, Compare::Le, Compare::Gt, Compare::Ge]
+    };
+}
+
+impl Hook {
+    /// The name used by the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Hook::Query => "query",
+            Hook::Key => "key",
+            Hook::Score => "score",
+            Hook::Mask => "mask",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Hook; 4] = [Hook::Query, Hook::Key, Hook::Score, Hook::Mask];
+}
+
+impl Pairing {
+    /// The name used by the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pairing::Half => "half",
+            Pairing::Interleaved => "interleaved",
+        }
+    }
+
+    /// The two elements of pair `j` in a block of `n` pairs from `start`.
+    pub fn elements(self, start: u32, n: u32, j: u32) -> (u32, u32) {
+        match self {
+            Pairing::Half => (start + j, start + j + n),
+            Pairing::Interleaved => (start + 2 * j, start + 2 * j + 1),
+        }
+    }
+}
+
+/// Prints axes as `[b, h]`.
+pub(crate) fn axes_text(graph: &Graph, axes: impl IntoIterator<Item = Axis>) -> String {
+    let names: Vec<&str> =
+        axes.into_iter().map(|a| graph.axes.get(a.index()).map_or("?", |info| info.name.as_str())).collect();
+    format!("[{}]", names.join(", "))
+}
+
+/// The type of `op`'s result, were it the next node of `graph`.
+///
+/// # Errors
+/// [`OpError`] where the operands do not fit the op.
+pub fn infer(graph: &Graph, op: &Op) -> Result<Type, OpError> {
+    Infer { graph, limit: graph.nodes.len() }.op(op)
+}
+
+/// [`infer`] for an op that stands at `position`: only earlier nodes may be operands.
+pub(crate) fn infer_at(graph: &Graph, op: &Op, position: usize) -> Result<Type, OpError> {
+    Infer { graph, limit: position }.op(op)
+}
+
+struct Infer<'a> {
+    graph: &'a Graph,
+    limit: usize,
+}
+
+impl Infer<'_> {
+    fn op(&self, op: &Op) -> Result<Type, OpError> {
+        for operand in op.operands() {
+            if operand.index() >= self.limit {
+                return Err(OpError::BadHandle { what: "value", index: operand.index() });
+            }
+        }
+        match op {
+            Op::Input { name, dims, elem } => {
+                Ok(Type { elem: *elem, axes: self.dims(dims, || format!("input `{name}`"))? })
+            }
+            Op::Const(scalar) => Ok(Type { elem: scalar.elem(), axes: AxisSet::EMPTY }),
+            Op::Table { dims, elem, data } => self.table(dims, *elem, data),
+            Op::Iota(axis) => {
+                self.axis(*axis)?;
+                Ok(Type { elem: Elem::I32, axes: AxisSet::EMPTY.with(*axis) })
+            }
+            Op::Size(axis) => {
+                self.axis(*axis)?;
+                Ok(Type { elem: Elem::I32, axes: AxisSet::EMPTY })
+            }
+            Op::Unary(unary, x) => self.unary(*unary, *x),
+            Op::Binary(binary, a, b) => self.binary(*binary, *a, *b),
+            Op::Compare(compare, a, b) => {
+                let ty = self.same_elem(compare.name(), *a, *b)?;
+                if ty.elem == Elem::Bool {
+                    return Err(self.elem_mismatch(compare.name(), "f32 or i32", Elem::Bool));
+                }
+                Ok(Type { elem: Elem::Bool, axes: ty.axes })
+            }
+            Op::Select { cond, on_true, on_false } => {
+                let cond = self.ty(*cond);
+                if cond.elem != Elem::Bool {
+                    return Err(self.elem_mismatch("select", "a bool condition", cond.elem));
+                }
+                let ty = self.same_elem("select", *on_true, *on_false)?;
+                Ok(Type { elem: ty.elem, axes: self.graph.join(cond.axes, ty.axes) })
+            }
+            Op::Cast(elem, x) => {
+                let ty = self.ty(*x);
+                if *elem == Elem::Bool && ty.elem != Elem::Bool {
+                    return Err(self.elem_mismatch("cast to bool", "bool; compare with 0 instead", ty.elem));
+                }
+                Ok(Type { elem: *elem, axes: ty.axes })
+            }
+            Op::Gather { table, axis, index } => {
+                self.has("gather", "table", *table, *axis)?;
+                let (table, index) = (self.ty(*table), self.ty(*index));
+                if index.elem != Elem::I32 {
+                    return Err(self.elem_mismatch("gather", "an i32 index", index.elem));
+                }
+                let axes = self.graph.join(table.axes.without(*axis), index.axes);
+                Ok(Type { elem: table.elem, axes })
+            }
+            Op::Rotate { x, angle, dim, pair, pairing: _, start } => self.rotate(*x, *angle, *dim, *pair, *start),
+            Op::Dot { a, b, axis } => {
+                self.has("dot", "first operand", *a, *axis)?;
+                self.has("dot", "second operand", *b, *axis)?;
+                let ty = self.same_elem("dot", *a, *b)?;
+                self.want_f32("dot", ty.elem)?;
+                let (a, b) = (self.ty(*a).axes.without(*axis), self.ty(*b).axes.without(*axis));
+                Ok(Type { elem: ty.elem, axes: self.graph.join(a, b) })
+            }
+            Op::Softmax { x, axis, sink, base: _ } => self.normalised("softmax", *x, *axis, *sink),
+            Op::LogSumExp { x, axis, sink, base: _ } => {
+                let ty = self.normalised("logsumexp", *x, *axis, *sink)?;
+                Ok(Type { elem: ty.elem, axes: ty.axes.without(*axis) })
+            }
+            Op::Scheme { scheme: _, hook, x, site, attrs: _ } => {
+                let Some(site) = self.graph.sites.get(site.index()) else {
+                    return Err(OpError::BadHandle { what: "site", index: site.index() });
+                };
+                match (hook, x) {
+                    (Hook::Mask, None) => {
+                        let mut axes = AxisSet::EMPTY.with(site.query).with(site.key);
+                        for position in [site.q_pos, site.k_pos, site.q_index, site.k_index] {
+                            if position.index() >= self.limit {
+                                return Err(OpError::BadHandle { what: "value", index: position.index() });
+                            }
+                            axes = self.graph.join(axes, self.ty(position).axes);
+                        }
+                        for operand in op.operands() {
+                            axes = self.graph.join(axes, self.ty(operand).axes);
+                        }
+                        Ok(Type { elem: Elem::Bool, axes })
+                    }
+                    (Hook::Mask, Some(_)) => {
+                        Err(OpError::SchemeOperands { hook: "mask", expected: "no operand but its attributes" })
+                    }
+                    (_, None) => {
+                        Err(OpError::SchemeOperands { hook: hook.name(), expected: "the value it transforms" })
+                    }
+                    (_, Some(x)) => Ok(self.ty(*x)),
+                }
+            }
+        }
+    }
+
+    fn table(&self, dims: &[Axis], elem: Elem, data: &[f64]) -> Result<Type, OpError> {
+        let axes = self.dims(dims, || "a table".to_owned())?;
+        let mut expected = 1u64;
+        for &dim in dims {
+            expected = expected.saturating_mul(u64::from(self.static_extent("table", dim)?));
+        }
+        if expected != data.len() as u64 {
+            let dims = axes_text(self.graph, dims.iter().copied());
+            return Err(OpError::TableLength { dims, expected, found: data.len() });
+        }
+        let fits = |x: f64| match elem {
+            Elem::F32 => true,
+            Elem::I32 => x.fract() == 0.0 && x >= f64::from(i32::MIN) && x <= f64::from(i32::MAX),
+            Elem::Bool => x == 0.0 || x == 1.0,
+        };
+        if let Some(index) = data.iter().position(|x| !fits(*x)) {
+            return Err(OpError::TableElement { index, value: data[index].to_string(), elem });
+        }
+        Ok(Type { elem, axes })
+    }
+
+    fn unary(&self, unary: Unary, x: Value) -> Result<Type, OpError> {
+        let ty = self.ty(x);
+        let (fits, expected) = match unary {
+            Unary::Not => (ty.elem == Elem::Bool, "bool"),
+            Unary::Neg | Unary::Abs => (ty.elem != Elem::Bool, "f32 or i32"),
+            _ => (ty.elem == Elem::F32, "f32"),
+        };
+        if fits { Ok(ty) } else { Err(self.elem_mismatch(unary.name(), expected, ty.elem)) }
+    }
+
+    fn binary(&self, binary: Binary, a: Value, b: Value) -> Result<Type, OpError> {
+        let ty = self.same_elem(binary.name(), a, b)?;
+        let (fits, expected) = match binary {
+            Binary::And | Binary::Or => (ty.elem == Elem::Bool, "bool"),
+            Binary::Pow => (ty.elem == Elem::F32, "f32"),
+            _ => (ty.elem != Elem::Bool, "f32 or i32"),
+        };
+        if fits { Ok(ty) } else { Err(self.elem_mismatch(binary.name(), expected, ty.elem)) }
+    }
+
+    fn rotate(&self, x: Value, angle: Value, dim: Axis, pair: Axis, start: u32) -> Result<Type, OpError> {
+        self.has("rotate", "operand", x, dim)?;
+        self.has("rotate", "angle", angle, pair)?;
+        let (x, angle) = (self.ty(x), self.ty(angle));
+        self.want_f32("rotate", x.elem)?;
+        self.want_f32("rotate", angle.elem)?;
+        if angle.axes.contains(dim) {
+            return Err(OpError::ExtraAxis { op: "rotate", operand: "angle", axis: self.name(dim) });
+        }
+        if x.axes.contains(pair) {
+            return Err(OpError::ExtraAxis { op: "rotate", operand: "operand", axis: self.name(pair) });
+        }
+        let (extent, pairs) = (self.static_extent("rotate", dim)?, self.static_extent("rotate", pair)?);
+        if u64::from(start) + 2 * u64::from(pairs) > u64::from(extent) {
+            return Err(OpError::RotaryBlock { pairs, start, axis: self.name(dim), extent });
+        }
+        Ok(Type { elem: Elem::F32, axes: self.graph.join(x.axes, angle.axes.without(pair)) })
+    }
+
+    fn normalised(&self, op: &'static str, x: Value, axis: Axis, sink: Option<Value>) -> Result<Type, OpError> {
+        self.has(op, "operand", x, axis)?;
+        let ty = self.ty(x);
+        self.want_f32(op, ty.elem)?;
+        let Some(sink) = sink else { return Ok(ty) };
+        let sink = self.ty(sink);
+        self.want_f32(op, sink.elem)?;
+        if sink.axes.contains(axis) {
+            return Err(OpError::ExtraAxis { op, operand: "sink", axis: self.name(axis) });
+        }
+        Ok(Type { elem: Elem::F32, axes: self.graph.join(ty.axes, sink.axes) })
+    }
+
+    fn ty(&self, value: Value) -> Type {
+        self.graph.nodes[value.index()].ty
+    }
+
+    fn name(&self, axis: Axis) -> String {
+        self.graph.axis(axis).name.clone()
+    }
+
+    fn axis(&self, axis: Axis) -> Result<(), OpError> {
+        if axis.index() < self.graph.axes.len() {
+            Ok(())
+        } else {
+            Err(OpError::BadHandle { what: "axis", index: axis.index() })
+        }
+    }
+
+    fn static_extent(&self, op: &'static str, axis: Axis) -> Result<u32, OpError> {
+        match self.graph.axis(axis).extent {
+            Extent::Static(n) => Ok(n),
+            Extent::Dynamic => Err(OpError::DynamicAxis { op, axis: self.name(axis) }),
+        }
+    }
+
+    fn dims(&self, dims: &[Axis], what: impl Fn() -> String) -> Result<AxisSet, OpError> {
+        let mut set = AxisSet::EMPTY;
+        for &dim in dims {
+            self.axis(dim)?;
+            if set.contains(dim) {
+                return Err(OpError::RepeatedDim { what: what(), axis: self.name(dim) });
+            }
+            set = set.with(dim);
+        }
+        Ok(set)
+    }
+
+    fn has(&self, op: &'static str, operand: &'static str, value: Value, axis: Axis) -> Result<(), OpError> {
+        self.axis(axis)?;
+        let axes = self.ty(value).axes;
+        if axes.contains(axis) {
+            Ok(())
+        } else {
+            Err(OpError::MissingAxis { op, operand, axis: self.name(axis), found: axes_text(self.graph, axes.iter()) })
+        }
+    }
+
+    fn want_f32(&self, op: &str, elem: Elem) -> Result<(), OpError> {
+        if elem == Elem::F32 { Ok(()) } else { Err(self.elem_mismatch(op, "f32", elem)) }
+    }
+
+    fn elem_mismatch(&self, op: &str, expected: &'static str, found: Elem) -> OpError {
+        OpError::ElemMismatch { op: op.to_owned(), expected, found }
+    }
+
+    fn same_elem(&self, op: &str, a: Value, b: Value) -> Result<Type, OpError> {
+        let (a, b) = (self.ty(a), self.ty(b));
+        if a.elem != b.elem {
+            return Err(OpError::ElemClash { op: op.to_owned(), left: a.elem, right: b.elem });
+        }
+        Ok(Type { elem: a.elem, axes: self.graph.join(a.axes, b.axes) })
+    }
+}

@@ -1,0 +1,414 @@
+//! The operations of the IR.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::types::{Axis, Elem};
+
+/// A value of a graph: a handle into its arena. Every operand of an op was made before the op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(pub(crate) u32);
+
+impl Value {
+    /// Position of the value in [`Graph::nodes`](crate::Graph::nodes).
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A site of a graph: a handle into [`Graph::sites`](crate::Graph::sites).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteId(pub(crate) u32);
+
+impl SiteId {
+    /// Position of the site in [`Graph::sites`](crate::Graph::sites).
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A scalar constant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scalar {
+    /// A real number, kept in double precision until a kernel needs it.
+    F32(f64),
+    /// An integer.
+    I32(i32),
+    /// A truth value.
+    Bool(bool),
+}
+
+impl Scalar {
+    /// Its element type.
+    pub fn elem(self) -> Elem {
+        match self {
+            Scalar::F32(_) => Elem::F32,
+            Scalar::I32(_) => Elem::I32,
+            Scalar::Bool(_) => Elem::Bool,
+        }
+    }
+
+    /// Its value as a number; `true` is 1.
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Scalar::F32(x) => x,
+            Scalar::I32(x) => f64::from(x),
+            Scalar::Bool(x) => f64::from(u8::from(x)),
+        }
+    }
+}
+
+/// Elementwise operations of one operand. All take `f32` but where noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unary {
+    /// `-x`; `f32` or `i32`.
+    Neg,
+    /// `|x|`; `f32` or `i32`.
+    Abs,
+    /// Largest integer not above `x`.
+    Floor,
+    /// Smallest integer not below `x`.
+    Ceil,
+    /// Square root; NaN below 0.
+    Sqrt,
+    /// `e^x`.
+    Exp,
+    /// `2^x`.
+    Exp2,
+    /// Natural logarithm; -inf at 0, NaN below.
+    Log,
+    /// Logarithm to base 2; -inf at 0, NaN below.
+    Log2,
+    /// Sine of an angle in radians.
+    Sin,
+    /// Cosine of an angle in radians.
+    Cos,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// Logical not; `bool`.
+    Not,
+}
+
+/// Elementwise operations of two operands of one element type, `f32` or `i32` but where noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Binary {
+    /// Sum.
+    Add,
+    /// Difference.
+    Sub,
+    /// Product.
+    Mul,
+    /// Quotient. Of integers: rounded down (`-1 / 2` is `-1`), and 0 when the divisor is 0.
+    Div,
+    /// `a - b * floor(a / b)`: the remainder with the sign of the divisor. Of integers: 0 when the divisor is 0.
+    Mod,
+    /// The lesser; NaN if either is NaN.
+    Min,
+    /// The greater; NaN if either is NaN.
+    Max,
+    /// `a^b`; `f32`. Defined as `exp2(b * log2(a))` for `a > 0`, 1 where `b` is 0, 0 where `a` is 0 and `b > 0`, NaN where `a < 0` and
+    /// `b` is not 0.
+    Pow,
+    /// Logical and; `bool`.
+    And,
+    /// Logical or; `bool`.
+    Or,
+}
+
+/// Comparisons: two operands of one element type (`f32` or `i32`) to `bool`. Against NaN all are false but [`Compare::Ne`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Compare {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Less.
+    Lt,
+    /// Less or equal.
+    Le,
+    /// Greater.
+    Gt,
+    /// Greater or equal.
+    Ge,
+}
+
+/// Which two elements of a rotary block of `2n` elements make a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Pairing {
+    /// Element `j` with element `j + n` (GPT-NeoX, Llama in Hugging Face).
+    Half,
+    /// Element `2j` with element `2j + 1` (RoFormer, GPT-J).
+    Interleaved,
+}
+
+/// The base of a softmax or log-sum-exp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Base {
+    /// Powers of `e`: what users write.
+    E,
+    /// Powers of 2: what fusion makes of it.
+    Two,
+}
+
+/// The part of attention that a scheme op transforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// The query, before the score is computed.
+    Query,
+    /// The key, before the score is computed.
+    Key,
+    /// The score.
+    Score,
+    /// The mask: a `bool` value, true where the query attends to the key.
+    Mask,
+}
+
+/// An attribute of a scheme op.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attr {
+    /// A truth value.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A real number.
+    Float(f64),
+    /// A name, as of a pairing.
+    Str(String),
+    /// A list of numbers.
+    List(Vec<f64>),
+    /// A value of the graph: an explicit position, a learned table, document ids.
+    Value(Value),
+}
+
+/// The attributes of a scheme op, by name.
+pub type Attrs = BTreeMap<String, Attr>;
+
+/// Where a scheme op stands: the axes of the attention around it and the values that positions come from.
+///
+/// Positions feed rotations and biases; indices count tokens and feed masks. They differ for packed documents, patches and clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The axis of queries.
+    pub query: Axis,
+    /// The axis of keys.
+    pub key: Axis,
+    /// The axis of query heads, if the attention has heads.
+    pub head: Option<Axis>,
+    /// The axis that query and key are contracted over.
+    pub dim: Axis,
+    /// Position of each query.
+    pub q_pos: Value,
+    /// Position of each key.
+    pub k_pos: Value,
+    /// Token index of each query, `i32`, counted from the first key.
+    pub q_index: Value,
+    /// Token index of each key, `i32`.
+    pub k_index: Value,
+    /// The number of tokens so far, `i32`: what length-dependent schemes compare with their training length.
+    pub length: Value,
+}
+
+/// An operation. Operands are values made earlier; results have the type that [`infer`](crate::infer) gives.
+///
+/// Elementwise operations broadcast by axis name: the result varies over the axes of all operands.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// A tensor bound at each call. `dims` is the order of its dimensions in memory terms: the first is outermost in a contiguous tensor.
+    Input {
+        /// The binding's name, unique in the graph.
+        name: String,
+        /// Its dimensions.
+        dims: Vec<Axis>,
+        /// Its element type.
+        elem: Elem,
+    },
+    /// A scalar constant.
+    Const(Scalar),
+    /// A tensor constant over static axes, row-major in the order of `dims`; numbers are kept in double precision.
+    Table {
+        /// Its dimensions.
+        dims: Vec<Axis>,
+        /// Its element type.
+        elem: Elem,
+        /// Its elements.
+        data: Arc<[f64]>,
+    },
+    /// The index along an axis, from 0: `i32`.
+    Iota(Axis),
+    /// The length of an axis: a scalar `i32`.
+    Size(Axis),
+    /// An elementwise operation of one operand.
+    Unary(Unary, Value),
+    /// An elementwise operation of two operands.
+    Binary(Binary, Value, Value),
+    /// An elementwise comparison.
+    Compare(Compare, Value, Value),
+    /// `on_true` where `cond` holds, else `on_false`.
+    Select {
+        /// `bool`.
+        cond: Value,
+        /// Taken where `cond` is true.
+        on_true: Value,
+        /// Taken where it is false.
+        on_false: Value,
+    },
+    /// Conversion: `i32` to `f32` (nearest), `f32` to `i32` (toward zero, saturating, NaN to 0), `bool` to either (0 or 1).
+    Cast(Elem, Value),
+    /// `table` with `axis` indexed by `index` (`i32`); an index outside the axis takes the nearest element inside, and 0 where the
+    /// axis is empty.
+    Gather {
+        /// What is indexed.
+        table: Value,
+        /// The axis of `table` that goes away.
+        axis: Axis,
+        /// The index.
+        index: Value,
+    },
+    /// Rotates pairs of elements along `dim` by an angle in radians: `(a cos t - b sin t, b cos t + a sin t)`.
+    ///
+    /// The rotary block is the `2n` elements from `start`, with `n` the length of the axis `pair` of `angle`; elements outside pass.
+    Rotate {
+        /// What is rotated; has the axis `dim`.
+        x: Value,
+        /// The angle; has the axis `pair`.
+        angle: Value,
+        /// The axis whose elements are paired; static.
+        dim: Axis,
+        /// The axis of the angle that counts pairs; static.
+        pair: Axis,
+        /// Which elements pair up.
+        pairing: Pairing,
+        /// First element of the rotary block.
+        start: u32,
+    },
+    /// Sum over `axis` of `a * b`.
+    Dot {
+        /// First factor.
+        a: Value,
+        /// Second factor.
+        b: Value,
+        /// The axis that is summed over; in both factors.
+        axis: Axis,
+    },
+    /// `base^x` normalised to sum to 1 along `axis`. With a sink, `base^sink` joins the sum. Where all is `-inf`, or the axis is
+    /// empty, and there is no sink, the result is 0.
+    Softmax {
+        /// The scores.
+        x: Value,
+        /// The axis of the sum.
+        axis: Axis,
+        /// An extra score that takes part in the sum alone; free of `axis`.
+        sink: Option<Value>,
+        /// The base.
+        base: Base,
+    },
+    /// `log_base(sum(base^x))` along `axis`, the sink taking part in the sum; `-inf` where the sum is empty or all `-inf`.
+    LogSumExp {
+        /// The scores.
+        x: Value,
+        /// The axis of the sum, which goes away.
+        axis: Axis,
+        /// An extra score; free of `axis`.
+        sink: Option<Value>,
+        /// The base.
+        base: Base,
+    },
+    /// A position scheme applied at one hook; lowering expands it into the other ops.
+    Scheme {
+        /// The scheme's name in the registry.
+        scheme: String,
+        /// What it transforms.
+        hook: Hook,
+        /// The value it transforms; `None` for [`Hook::Mask`], which makes a value.
+        x: Option<Value>,
+        /// The attention around it.
+        site: SiteId,
+        /// The scheme's attributes.
+        attrs: Attrs,
+    },
+}
+
+impl Op {
+    /// The operands in order, those in attributes included.
+    pub fn operands(&self) -> Vec<Value> {
+        match self {
+            Op::Input { name: _, dims: _, elem: _ }
+            | Op::Const(_)
+            | Op::Table { dims: _, elem: _, data: _ }
+            | Op::Iota(_)
+            | Op::Size(_) => Vec::new(),
+            Op::Unary(_, x) | Op::Cast(_, x) => vec![*x],
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
+            Op::Select { cond, on_true, on_false } => vec![*cond, *on_true, *on_false],
+            Op::Gather { table, axis: _, index } => vec![*table, *index],
+            Op::Rotate { x, angle, dim: _, pair: _, pairing: _, start: _ } => vec![*x, *angle],
+            Op::Dot { a, b, axis: _ } => vec![*a, *b],
+            Op::Softmax { x, axis: _, sink, base: _ } | Op::LogSumExp { x, axis: _, sink, base: _ } => {
+                std::iter::once(*x).chain(*sink).collect()
+            }
+            Op::Scheme { scheme: _, hook: _, x, site: _, attrs } => x
+                .iter()
+                .copied()
+                .chain(attrs.values().filter_map(|attr| match attr {
+                    Attr::Value(value) => Some(*value),
+                    _ => None,
+                }))
+                .collect(),
+        }
+    }
+
+    /// The same op with every operand, those in attributes included, replaced by what `map` gives for it.
+    #[must_use]
+    pub fn map_operands(&self, mut map: impl FnMut(Value) -> Value) -> Op {
+        let mut op = self.clone();
+        match &mut op {
+            Op::Input { name: _, dims: _, elem: _ }
+            | Op::Const(_)
+            | Op::Table { dims: _, elem: _, data: _ }
+            | Op::Iota(_)
+            | Op::Size(_) => {}
+            Op::Unary(_, x) | Op::Cast(_, x) => *x = map(*x),
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => {
+                *a = map(*a);
+                *b = map(*b);
+            }
+            Op::Select { cond, on_true, on_false } => {
+                *cond = map(*cond);
+                *on_true = map(*on_true);
+                *on_false = map(*on_false);
+            }
+            Op::Gather { table, axis: _, index } => {
+                *table = map(*table);
+                *index = map(*index);
+            }
+            Op::Rotate { x, angle, dim: _, pair: _, pairing: _, start: _ } => {
+                *x = map(*x);
+                *angle = map(*angle);
+            }
+            Op::Dot { a, b, axis: _ } => {
+                *a = map(*a);
+                *b = map(*b);
+            }
+            Op::Softmax { x, axis: _, sink, base: _ } | Op::LogSumExp { x, axis: _, sink, base: _ } => {
+                *x = map(*x);
+                if let Some(sink) = sink {
+                    *sink = map(*sink);
+                }
+            }
+            Op::Scheme { scheme: _, hook: _, x, site: _, attrs } => {
+                if let Some(x) = x {
+                    *x = map(*x);
+                }
+                for attr in attrs.values_mut() {
+                    if let Attr::Value(value) = attr {
+                        *value = map(*value);
+                    }
+                }
+            }
+        }
+        op
+    }
+}

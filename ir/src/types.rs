@@ -1,0 +1,155 @@
+//! Element types, named axes and the type of a value.
+
+use std::fmt;
+
+/// The element type of a value.
+///
+/// [`Elem::F32`] is any real number: kernels compute with `f32` (and with `f64` where a table is made once per call), the reference
+/// interpreter with `f64`. [`Elem::I32`] wraps at 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Elem {
+    /// 32-bit IEEE float.
+    F32,
+    /// 32-bit two's complement integer, wrapping.
+    I32,
+    /// Truth value; stored in memory as one byte, 0 or 1.
+    Bool,
+}
+
+impl Elem {
+    /// The name used by the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Elem::F32 => "f32",
+            Elem::I32 => "i32",
+            Elem::Bool => "bool",
+        }
+    }
+
+    /// Size of an element in memory, in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Elem::F32 | Elem::I32 => 4,
+            Elem::Bool => 1,
+        }
+    }
+}
+
+impl fmt::Display for Elem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The most axes a graph can have; sets of axes are bit masks.
+pub const MAX_AXES: usize = 64;
+
+/// A named axis of a graph: a handle into [`Graph::axes`](crate::Graph::axes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Axis(pub(crate) u8);
+
+impl Axis {
+    /// Position of the axis in [`Graph::axes`](crate::Graph::axes).
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// The axis at a position of [`Graph::axes`](crate::Graph::axes); `None` past [`MAX_AXES`].
+    pub fn from_index(index: usize) -> Option<Axis> {
+        (index < MAX_AXES).then_some(Axis(index as u8))
+    }
+}
+
+/// How long an axis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// Known when the graph is built.
+    Static(u32),
+    /// Taken from the tensors of each call.
+    Dynamic,
+}
+
+/// What a graph knows about an axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AxisInfo {
+    /// The name, unique in the graph.
+    pub name: String,
+    /// The length.
+    pub extent: Extent,
+    /// Set on an axis that groups a finer one, as key/value heads group query heads (GQA): with `h` query heads and `g` groups,
+    /// head `i` belongs to group `i / (h / g)`. Both extents are static and the finer is a multiple of the coarser.
+    pub groups: Option<Axis>,
+}
+
+/// A set of axes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AxisSet(u64);
+
+impl AxisSet {
+    /// The empty set: the axes of a scalar.
+    pub const EMPTY: AxisSet = AxisSet(0);
+
+    /// Whether `axis` is in the set.
+    pub fn contains(self, axis: Axis) -> bool {
+        self.0 >> axis.0 & 1 == 1
+    }
+
+    /// Whether the set has no axis.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Number of axes.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The set with `axis` added.
+    #[must_use]
+    pub fn with(self, axis: Axis) -> AxisSet {
+        AxisSet(self.0 | 1 << axis.0)
+    }
+
+    /// The set with `axis` removed.
+    #[must_use]
+    pub fn without(self, axis: Axis) -> AxisSet {
+        AxisSet(self.0 & !(1 << axis.0))
+    }
+
+    /// Axes in either set. The relation between grouped axes is not applied: see [`Graph::join`](crate::Graph::join).
+    #[must_use]
+    pub fn union(self, other: AxisSet) -> AxisSet {
+        AxisSet(self.0 | other.0)
+    }
+
+    /// Axes in both sets.
+    #[must_use]
+    pub fn intersection(self, other: AxisSet) -> AxisSet {
+        AxisSet(self.0 & other.0)
+    }
+
+    /// Whether every axis is also in `other`.
+    pub fn is_subset(self, other: AxisSet) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// The axes, in the order the graph declares them.
+    pub fn iter(self) -> impl Iterator<Item = Axis> {
+        (0..MAX_AXES as u8).map(Axis).filter(move |axis| self.contains(*axis))
+    }
+}
+
+impl FromIterator<Axis> for AxisSet {
+    fn from_iter<I: IntoIterator<Item = Axis>>(axes: I) -> AxisSet {
+        axes.into_iter().fold(AxisSet::EMPTY, AxisSet::with)
+    }
+}
+
+/// The type of a value: an element type and the axes it varies over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Type {
+    /// Element type.
+    pub elem: Elem,
+    /// The axes the value varies over; empty for a scalar.
+    pub axes: AxisSet,
+}

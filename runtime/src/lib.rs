@@ -1,0 +1,1 @@
+//! rhumb runtime.
