@@ -149,7 +149,7 @@ impl GraphBuilder {
             Err(error) => {
                 if !poisoned {
                     let position = state.graph.nodes.len();
-                    let shown = crate::print::op_text(&state.graph, &op);
+                    let shown = crate::text::op_text(&state.graph, &op);
                     state.problems.push(Problem::Op { position, op: shown, error });
                 }
                 let nothing = Op::Const(Scalar::F32(f64::NAN));

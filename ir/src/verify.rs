@@ -77,7 +77,7 @@ impl Graph {
                 names.insert(name.clone());
             }
             if let Err(error) = infer_at(&self, &node.op, position) {
-                let op = crate::print::op_text(&self, &node.op);
+                let op = crate::text::op_text(&self, &node.op);
                 problems.push(Problem::Op { position, op, error });
             }
         }

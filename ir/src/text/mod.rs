@@ -1,0 +1,5 @@
+//! The text form: printer and parser.
+
+mod print;
+
+pub(crate) use print::op_text;
