@@ -399,12 +399,7 @@ impl Infer<'_> {
             let dims = axes_text(self.graph, dims.iter().copied());
             return Err(OpError::TableLength { dims, expected, found: data.len() });
         }
-        let fits = |x: f64| match elem {
-            Elem::F32 => true,
-            Elem::I32 => x.fract() == 0.0 && x >= f64::from(i32::MIN) && x <= f64::from(i32::MAX),
-            Elem::Bool => x == 0.0 || x == 1.0,
-        };
-        if let Some(index) = data.iter().position(|x| !fits(*x)) {
+        if let Some(index) = data.iter().position(|x| !elem.holds(*x)) {
             return Err(OpError::TableElement { index, value: data[index].to_string(), elem });
         }
         Ok(Type { elem, axes })

@@ -284,7 +284,8 @@ pub enum Op {
         /// First element of the rotary block.
         start: u32,
     },
-    /// Sum over `axis` of `a * b`.
+    /// Sum over `axis` of `a * b`. A factor of 0 leaves its term out even where the other factor is infinite or NaN: a key that a row
+    /// does not see adds nothing to the row, whatever its value holds.
     Dot {
         /// First factor.
         a: Value,

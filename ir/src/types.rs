@@ -33,6 +33,15 @@ impl Elem {
             Elem::Bool => 1,
         }
     }
+
+    /// Whether `x` is an element of this type; truth values are 0 and 1.
+    pub fn holds(self, x: f64) -> bool {
+        match self {
+            Elem::F32 => true,
+            Elem::I32 => x.fract() == 0.0 && x >= f64::from(i32::MIN) && x <= f64::from(i32::MAX),
+            Elem::Bool => x == 0.0 || x == 1.0,
+        }
+    }
 }
 
 impl fmt::Display for Elem {

@@ -2,4 +2,4 @@
 
 mod print;
 
-pub(crate) use print::op_text;
+pub(crate) use print::{Printer, op_text};

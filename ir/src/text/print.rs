@@ -112,7 +112,7 @@ impl<'g> Printer<'g> {
             Op::LogSumExp { x, axis, sink, base } => self.normalised("logsumexp", *x, *axis, *sink, *base),
             Op::Scheme { scheme, hook, x, site, attrs } => {
                 let mut text = format!("scheme {}.{}", name_text(scheme), hook.name());
-                for x in x {
+                if let Some(x) = x {
                     let _ = write!(text, " {}", value(x));
                 }
                 let _ = write!(text, " @{}", site.index());

@@ -1,0 +1,114 @@
+//! What the elementwise ops do to one element.
+
+use crate::op::{Base, Binary, Compare, Unary};
+use crate::types::Elem;
+
+/// The `i32` in an element of an `i32` value; exact, since such elements are whole and in range.
+fn int(x: f64) -> i32 {
+    x as i32
+}
+
+pub(super) fn unary(op: Unary, elem: Elem) -> fn(f64) -> f64 {
+    match (op, elem) {
+        (Unary::Neg, Elem::I32) => |x| f64::from(int(x).wrapping_neg()),
+        (Unary::Neg, _) => |x| -x,
+        (Unary::Abs, Elem::I32) => |x| f64::from(int(x).wrapping_abs()),
+        (Unary::Abs, _) => f64::abs,
+        (Unary::Floor, _) => f64::floor,
+        (Unary::Ceil, _) => f64::ceil,
+        (Unary::Sqrt, _) => f64::sqrt,
+        (Unary::Exp, _) => f64::exp,
+        (Unary::Exp2, _) => f64::exp2,
+        (Unary::Log, _) => f64::ln,
+        (Unary::Log2, _) => f64::log2,
+        (Unary::Sin, _) => f64::sin,
+        (Unary::Cos, _) => f64::cos,
+        (Unary::Tanh, _) => f64::tanh,
+        (Unary::Sigmoid, _) => |x| 1.0 / (1.0 + (-x).exp()),
+        (Unary::Not, _) => |x| 1.0 - x,
+    }
+}
+
+pub(super) fn binary(op: Binary, elem: Elem) -> fn(f64, f64) -> f64 {
+    if elem == Elem::I32 {
+        return match op {
+            Binary::Add => |a, b| f64::from(int(a).wrapping_add(int(b))),
+            Binary::Sub => |a, b| f64::from(int(a).wrapping_sub(int(b))),
+            Binary::Mul => |a, b| f64::from(int(a).wrapping_mul(int(b))),
+            Binary::Div => |a, b| f64::from(floor_div(int(a), int(b)).0),
+            Binary::Mod => |a, b| f64::from(floor_div(int(a), int(b)).1),
+            Binary::Min => f64::min,
+            Binary::Max => f64::max,
+            // The typing rules keep these from integers.
+            Binary::Pow | Binary::And | Binary::Or => |_, _| 0.0,
+        };
+    }
+    match op {
+        Binary::Add => |a, b| a + b,
+        Binary::Sub => |a, b| a - b,
+        Binary::Mul | Binary::And => |a, b| a * b,
+        Binary::Div => |a, b| a / b,
+        Binary::Mod => |a, b| a - b * (a / b).floor(),
+        Binary::Min => |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) },
+        Binary::Max => |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) },
+        Binary::Pow => pow,
+        Binary::Or => f64::max,
+    }
+}
+
+/// Quotient rounded down and remainder with the sign of the divisor; both 0 when the divisor is 0. The quotient wraps.
+fn floor_div(a: i32, b: i32) -> (i32, i32) {
+    if b == 0 {
+        return (0, 0);
+    }
+    let (quotient, remainder) = (a.wrapping_div(b), a.wrapping_rem(b));
+    if remainder != 0 && (remainder < 0) != (b < 0) { (quotient - 1, remainder + b) } else { (quotient, remainder) }
+}
+
+fn pow(a: f64, b: f64) -> f64 {
+    if b == 0.0 {
+        1.0
+    } else if a == 0.0 && b > 0.0 {
+        0.0
+    } else if a < 0.0 {
+        f64::NAN
+    } else {
+        (b * a.log2()).exp2()
+    }
+}
+
+pub(super) fn compare(op: Compare) -> fn(f64, f64) -> f64 {
+    match op {
+        Compare::Eq => |a, b| f64::from(u8::from(a == b)),
+        Compare::Ne => |a, b| f64::from(u8::from(a != b)),
+        Compare::Lt => |a, b| f64::from(u8::from(a < b)),
+        Compare::Le => |a, b| f64::from(u8::from(a <= b)),
+        Compare::Gt => |a, b| f64::from(u8::from(a > b)),
+        Compare::Ge => |a, b| f64::from(u8::from(a >= b)),
+    }
+}
+
+pub(super) fn cast(from: Elem, to: Elem) -> fn(f64) -> f64 {
+    match (from, to) {
+        // `as` goes toward zero, saturates, and takes NaN to 0.
+        (Elem::F32, Elem::I32) => |x| f64::from(x as i32),
+        // Every i32 and truth value is a real number.
+        _ => |x| x,
+    }
+}
+
+/// `base^x`.
+pub(super) fn power(base: Base) -> fn(f64) -> f64 {
+    match base {
+        Base::E => f64::exp,
+        Base::Two => f64::exp2,
+    }
+}
+
+/// Logarithm to `base`.
+pub(super) fn logarithm(base: Base) -> fn(f64) -> f64 {
+    match base {
+        Base::E => f64::ln,
+        Base::Two => f64::log2,
+    }
+}
