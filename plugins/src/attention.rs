@@ -1,0 +1,532 @@
+//! The usual attention graph, by standard names.
+
+use std::fmt;
+use std::rc::Rc;
+
+use rhumb_ir::{Axis, Elem, Expr, GraphBuilder, Hook, Site, SiteId, Verified, VerifyError};
+use thiserror::Error;
+
+use crate::error::SchemeError;
+use crate::scheme::{Cx, Made, PositionScheme};
+use crate::schemes::{Documents, KeyLengths};
+
+/// Builds the usual attention graph.
+///
+/// Axes: `b` batch, `h` query heads, `g` key/value heads (where they are fewer than query heads; otherwise `h`), `q` queries, `k` keys,
+/// `d` elements of a head of query and key, `e` elements of a head of the value. `b`, `q` and `k` are told by each call.
+///
+/// | binding | type | made by |
+/// |---|---|---|
+/// | input `q` | `f32[b, h, q, d]` | always |
+/// | input `k` | `f32[b, g, k, d]` | always |
+/// | input `v` | `f32[b, g, k, e]` | always |
+/// | input `q_pos`, `k_pos` | `[q]` or `[b, q]`, `[k]` or `[b, k]` | [`q_positions`](Attention::q_positions), [`k_positions`](Attention::k_positions) |
+/// | input `q_offset`, `length` | `i32[]` | [`q_offset_input`](Attention::q_offset_input), [`length_input`](Attention::length_input) |
+/// | input `key_lengths` | `i32[b]` | [`key_lengths`](Attention::key_lengths) |
+/// | input `q_documents`, `k_documents` | `i32[b, q]`, `i32[b, k]` or without `b` | [`documents`](Attention::documents) |
+/// | input `sinks` | `f32[h]` | [`sinks`](Attention::sinks) |
+/// | input `bias` | `f32[h, q, k]` or `f32[b, h, q, k]` | [`bias`](Attention::bias) |
+/// | output `out` | `f32[b, h, q, e]` | always |
+/// | output `lse` | `f32[b, h, q]`, natural logarithm, the sink included | [`lse`](Attention::lse) |
+///
+/// The score is `scale (q . k)`, then capped, then transformed by schemes and [`score_with`](Attention::score_with) in the order given,
+/// then the bias is added, then what masks hide becomes `-inf`. All masks must hold. Query and key are rotated in the order given.
+pub struct Attention {
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    value_dim: u32,
+    scale: f64,
+    softcap: Option<f64>,
+    sink: Option<Sink>,
+    lse: bool,
+    q_offset: Option<Source>,
+    length: Option<Source>,
+    q_positions: Option<(Elem, Batch)>,
+    k_positions: Option<(Elem, Batch)>,
+    key_lengths: bool,
+    documents: Option<Batch>,
+    bias: Option<Batch>,
+    steps: Vec<Step>,
+}
+
+/// Whether a tensor is the same for the whole batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// One for all sequences: no batch axis.
+    Shared,
+    /// One per sequence: the batch axis comes first.
+    Each,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Number(i32),
+    Input,
+}
+
+#[derive(Clone, Copy)]
+enum Sink {
+    Number(f64),
+    Input,
+}
+
+type SchemeFn = Box<dyn for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme>>;
+type ScoreFn = Box<dyn for<'g> Fn(&Cx<'g>, Expr<'g>) -> Expr<'g>>;
+type MaskFn = Box<dyn for<'g> Fn(&Cx<'g>) -> Expr<'g>>;
+
+enum Step {
+    Scheme(Box<dyn PositionScheme>),
+    SchemeWith(SchemeFn),
+    Score(ScoreFn),
+    Mask(MaskFn),
+}
+
+/// Why an attention graph can't be built.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A size that must be at least 1.
+    #[error("{what} is 0")]
+    Zero {
+        /// The size.
+        what: &'static str,
+    },
+    /// Query heads that do not share key/value heads evenly.
+    #[error("{heads} query heads can't share {kv_heads} key/value heads evenly")]
+    Groups {
+        /// Query heads.
+        heads: u32,
+        /// Key/value heads.
+        kv_heads: u32,
+    },
+    /// A number outside its range.
+    #[error("{what} is {found}, which is not {expected}")]
+    Number {
+        /// The number.
+        what: &'static str,
+        /// What was given.
+        found: f64,
+        /// The range.
+        expected: &'static str,
+    },
+    /// A scheme that does not fit.
+    #[error("scheme `{scheme}`: {source}")]
+    Scheme {
+        /// The scheme.
+        scheme: String,
+        /// What is wrong.
+        source: SchemeError,
+    },
+    /// Expressions that are not well formed, or names used twice.
+    #[error(transparent)]
+    Graph(#[from] VerifyError),
+}
+
+impl BuildError {
+    /// What would mend it.
+    pub fn hint(&self) -> String {
+        match self {
+            BuildError::Zero { what } => format!("give {what} at least 1"),
+            BuildError::Groups { heads, kv_heads: _ } => {
+                format!("use a number of key/value heads that divides {heads}")
+            }
+            BuildError::Number { what, found: _, expected } => format!("give {what} a value that is {expected}"),
+            BuildError::Scheme { scheme: _, source } => source.hint(),
+            BuildError::Graph(_) => "mend the expressions of `score_with`, `mask_with` and `scheme_with`".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Attention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attention { heads, kv_heads, head_dim, value_dim, .. } = self;
+        write!(f, "Attention({heads} heads on {kv_heads}, {head_dim} elements, value {value_dim}")?;
+        write!(f, ", {} steps)", self.steps.len())
+    }
+}
+
+impl Attention {
+    /// Attention of `heads` query heads with `head_dim` elements each.
+    pub fn new(heads: u32, head_dim: u32) -> Attention {
+        Attention {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            value_dim: head_dim,
+            scale: 1.0 / f64::from(head_dim).sqrt(),
+            softcap: None,
+            sink: None,
+            lse: false,
+            q_offset: None,
+            length: None,
+            q_positions: None,
+            k_positions: None,
+            key_lengths: false,
+            documents: None,
+            bias: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Fewer key/value heads than query heads (GQA; MQA with 1): query head `i` uses key/value head `i / (heads / kv_heads)`.
+    #[must_use]
+    pub fn kv_heads(self, kv_heads: u32) -> Attention {
+        Attention { kv_heads, ..self }
+    }
+
+    /// Elements of a head of the value, where they are not as many as the key's.
+    #[must_use]
+    pub fn value_dim(self, value_dim: u32) -> Attention {
+        Attention { value_dim, ..self }
+    }
+
+    /// The factor on `q . k` in place of `1 / sqrt(head_dim)`.
+    #[must_use]
+    pub fn scale(self, scale: f64) -> Attention {
+        Attention { scale, ..self }
+    }
+
+    /// Caps the scaled score: `cap tanh(score / cap)` (Gemma 2), ahead of schemes, bias and masks.
+    #[must_use]
+    pub fn softcap(self, cap: f64) -> Attention {
+        Attention { softcap: Some(cap), ..self }
+    }
+
+    /// Attention sinks (GPT-OSS): the input `sinks` has an extra score per head that takes part in the softmax's sum alone.
+    #[must_use]
+    pub fn sinks(self) -> Attention {
+        Attention { sink: Some(Sink::Input), ..self }
+    }
+
+    /// The same sink for all heads; 0 is the off-by-one softmax.
+    #[must_use]
+    pub fn sink(self, score: f64) -> Attention {
+        Attention { sink: Some(Sink::Number(score)), ..self }
+    }
+
+    /// Also gives `lse`, the log-sum-exp of each row.
+    #[must_use]
+    pub fn lse(self) -> Attention {
+        Attention { lse: true, ..self }
+    }
+
+    /// The index of the first query, in place of bottom-right alignment (`keys - queries`). In cross attention give 0 where masks or
+    /// grids count the queries by themselves.
+    #[must_use]
+    pub fn q_offset(self, offset: i32) -> Attention {
+        Attention { q_offset: Some(Source::Number(offset)), ..self }
+    }
+
+    /// The index of the first query from the input `q_offset`.
+    #[must_use]
+    pub fn q_offset_input(self) -> Attention {
+        Attention { q_offset: Some(Source::Input), ..self }
+    }
+
+    /// The number of tokens so far, in place of the number of keys.
+    #[must_use]
+    pub fn length(self, length: i32) -> Attention {
+        Attention { length: Some(Source::Number(length)), ..self }
+    }
+
+    /// The number of tokens so far from the input `length`.
+    #[must_use]
+    pub fn length_input(self) -> Attention {
+        Attention { length: Some(Source::Input), ..self }
+    }
+
+    /// Positions of queries from the input `q_pos` (`i32` or `f32`), in place of their indices.
+    #[must_use]
+    pub fn q_positions(self, elem: Elem, batch: Batch) -> Attention {
+        Attention { q_positions: Some((elem, batch)), ..self }
+    }
+
+    /// Positions of keys from the input `k_pos` (`i32` or `f32`), in place of their indices.
+    #[must_use]
+    pub fn k_positions(self, elem: Elem, batch: Batch) -> Attention {
+        Attention { k_positions: Some((elem, batch)), ..self }
+    }
+
+    /// Hides keys past the lengths in the input `key_lengths`: see [`KeyLengths`].
+    #[must_use]
+    pub fn key_lengths(self) -> Attention {
+        Attention { key_lengths: true, ..self }
+    }
+
+    /// Hides keys of other documents by the ids in the inputs `q_documents` and `k_documents`: see [`Documents`].
+    #[must_use]
+    pub fn documents(self, batch: Batch) -> Attention {
+        Attention { documents: Some(batch), ..self }
+    }
+
+    /// Adds the input `bias` to the score.
+    #[must_use]
+    pub fn bias(self, batch: Batch) -> Attention {
+        Attention { bias: Some(batch), ..self }
+    }
+
+    /// Adds a scheme or a mask.
+    #[must_use]
+    pub fn scheme(mut self, scheme: impl PositionScheme + 'static) -> Attention {
+        self.steps.push(Step::Scheme(Box::new(scheme)));
+        self
+    }
+
+    /// Adds a scheme that takes values of the graph, such as an input made by the context's builder.
+    #[must_use]
+    pub fn scheme_with<S>(mut self, make: impl for<'g> Fn(&Cx<'g>) -> S + 'static) -> Attention
+    where
+        S: PositionScheme + 'static,
+    {
+        self.steps.push(Step::SchemeWith(Box::new(move |cx| Box::new(make(cx)))));
+        self
+    }
+
+    /// Transforms the score by an expression of one's own.
+    #[must_use]
+    pub fn score_with(mut self, score: impl for<'g> Fn(&Cx<'g>, Expr<'g>) -> Expr<'g> + 'static) -> Attention {
+        self.steps.push(Step::Score(Box::new(score)));
+        self
+    }
+
+    /// Adds a mask by a predicate of one's own: a `bool` expression, true where the query attends to the key.
+    #[must_use]
+    pub fn mask_with(mut self, mask: impl for<'g> Fn(&Cx<'g>) -> Expr<'g> + 'static) -> Attention {
+        self.steps.push(Step::Mask(Box::new(mask)));
+        self
+    }
+
+    /// Builds the graph.
+    ///
+    /// # Errors
+    /// [`BuildError`] for sizes or numbers out of range, schemes that do not fit, and expressions that are not well formed.
+    pub fn build(&self) -> Result<Verified, BuildError> {
+        let builder = GraphBuilder::new("attention");
+        let parts = self.parts(&builder)?;
+        self.fill(&parts)?;
+        Ok(builder.finish()?)
+    }
+
+    /// The axes, the inputs `q`, `k` and `v` and the site of this attention in a graph of one's own; schemes, masks and options of the
+    /// score are left to the caller.
+    ///
+    /// # Errors
+    /// [`BuildError`] for sizes or numbers out of range.
+    pub fn parts<'g>(&self, builder: &'g GraphBuilder) -> Result<AttentionParts<'g>, BuildError> {
+        self.check()?;
+        let (b, h) = (builder.axis("b"), builder.axis_of("h", self.heads));
+        let g = if self.kv_heads == self.heads { h } else { builder.groups("g", self.kv_heads, h) };
+        let (q, k) = (builder.axis("q"), builder.axis("k"));
+        let (d, e) = (builder.axis_of("d", self.head_dim), builder.axis_of("e", self.value_dim));
+        let query = builder.input("q", Elem::F32, [b, h, q, d]);
+        let key = builder.input("k", Elem::F32, [b, g, k, d]);
+        let value = builder.input("v", Elem::F32, [b, g, k, e]);
+
+        let positions = |name, axis, given: Option<(Elem, Batch)>| {
+            given.map(|(elem, batch)| builder.input(name, elem, batch.dims(b, &[axis])))
+        };
+        let q_pos = positions("q_pos", q, self.q_positions);
+        let k_pos = positions("k_pos", k, self.k_positions);
+        let offset = match self.q_offset {
+            None => builder.size(k) - builder.size(q),
+            Some(source) => source.expr(builder, "q_offset"),
+        };
+        let length = match self.length {
+            None => builder.size(k),
+            Some(source) => source.expr(builder, "length"),
+        };
+        let (q_index, k_index) = (builder.iota(q) + offset, builder.iota(k));
+        let site = Site {
+            query: q,
+            key: k,
+            head: Some(h),
+            dim: d,
+            q_pos: q_pos.unwrap_or(q_index).value(),
+            k_pos: k_pos.unwrap_or(k_index).value(),
+            q_index: q_index.value(),
+            k_index: k_index.value(),
+            length: length.value(),
+        };
+        let site_id = builder.site(site);
+        let cx = Cx::new(builder, site, Rc::new(Made::default()));
+        Ok(AttentionParts { b, h, g, q, k, d, e, query, key, value, cx, site: site_id })
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let sizes = [
+            ("the number of heads", self.heads),
+            ("the number of key/value heads", self.kv_heads),
+            ("the head dimension", self.head_dim),
+            ("the value's head dimension", self.value_dim),
+        ];
+        if let Some((what, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(BuildError::Zero { what });
+        }
+        if self.heads % self.kv_heads != 0 {
+            return Err(BuildError::Groups { heads: self.heads, kv_heads: self.kv_heads });
+        }
+        if !self.scale.is_finite() {
+            return Err(BuildError::Number { what: "the scale", found: self.scale, expected: "a finite number" });
+        }
+        if let Some(cap) = self.softcap
+            && !(cap > 0.0 && cap.is_finite())
+        {
+            return Err(BuildError::Number { what: "the softcap", found: cap, expected: "a finite number above 0" });
+        }
+        if let Some(Sink::Number(sink)) = self.sink
+            && !sink.is_finite()
+        {
+            return Err(BuildError::Number { what: "the sink", found: sink, expected: "a finite number" });
+        }
+        Ok(())
+    }
+
+    fn fill(&self, parts: &AttentionParts<'_>) -> Result<(), BuildError> {
+        let AttentionParts { b, h, q, k, .. } = *parts;
+        let builder = parts.cx.builder();
+
+        // Schemes made for this graph, in the place of their step.
+        let made: Vec<Option<Box<dyn PositionScheme>>> = self
+            .steps
+            .iter()
+            .map(|step| if let Step::SchemeWith(make) = step { Some(make(&parts.cx)) } else { None })
+            .collect();
+        let mut schemes = Vec::with_capacity(made.len());
+        for (step, made) in self.steps.iter().zip(&made) {
+            let scheme = match (step, made) {
+                (Step::Scheme(scheme), _) | (_, Some(scheme)) => Some(&**scheme),
+                _ => None,
+            };
+            if let Some(scheme) = scheme {
+                let wrong = |source| BuildError::Scheme { scheme: scheme.name().to_owned(), source };
+                scheme.check(&parts.cx).map_err(wrong)?;
+            }
+            schemes.push(scheme);
+        }
+
+        let (mut query, mut key) = (parts.query, parts.key);
+        for scheme in schemes.iter().flatten() {
+            query = parts.apply(*scheme, Hook::Query, query);
+            key = parts.apply(*scheme, Hook::Key, key);
+        }
+        let mut score = query.dot(key, parts.d) * self.scale;
+        if let Some(cap) = self.softcap {
+            score = (score / cap).tanh() * cap;
+        }
+        for (step, scheme) in self.steps.iter().zip(&schemes) {
+            score = match (step, scheme) {
+                (_, Some(scheme)) => parts.apply(*scheme, Hook::Score, score),
+                (Step::Score(write), None) => write(&parts.cx, score),
+                _ => score,
+            };
+        }
+        if let Some(batch) = self.bias {
+            score = score + builder.input("bias", Elem::F32, batch.dims(b, &[h, q, k]));
+        }
+
+        let lengths = self.key_lengths.then(|| KeyLengths::new(builder.input("key_lengths", Elem::I32, [b])));
+        let documents = self.documents.map(|batch| {
+            let q_documents = builder.input("q_documents", Elem::I32, batch.dims(b, &[q]));
+            Documents::new(q_documents, builder.input("k_documents", Elem::I32, batch.dims(b, &[k])))
+        });
+        let masks = self.steps.iter().zip(&schemes).filter_map(|(step, scheme)| match (step, scheme) {
+            (_, Some(scheme)) => parts.mask(*scheme),
+            (Step::Mask(write), None) => Some(write(&parts.cx)),
+            _ => None,
+        });
+        let lengths = lengths.as_ref().and_then(|lengths| parts.mask(lengths));
+        let documents = documents.as_ref().and_then(|documents| parts.mask(documents));
+        let mask = masks.chain(lengths).chain(documents).reduce(|a, b| a & b);
+        if let Some(mask) = mask {
+            score = score.mask(mask);
+        }
+
+        let sink = self.sink.map(|sink| match sink {
+            Sink::Number(sink) => builder.scalar(sink),
+            Sink::Input => builder.input("sinks", Elem::F32, [h]),
+        });
+        parts.output(score, sink);
+        if self.lse {
+            parts.output_lse(score, sink);
+        }
+        Ok(())
+    }
+}
+
+/// The axes, inputs and site of an attention, for a graph of one's own: see [`Attention::parts`].
+#[derive(Clone, Debug)]
+pub struct AttentionParts<'g> {
+    /// The axis of the batch.
+    pub b: Axis,
+    /// The axis of query heads.
+    pub h: Axis,
+    /// The axis of key/value heads; [`h`](Self::h) where they are as many.
+    pub g: Axis,
+    /// The axis of queries.
+    pub q: Axis,
+    /// The axis of keys.
+    pub k: Axis,
+    /// The axis of elements of query and key.
+    pub d: Axis,
+    /// The axis of elements of the value.
+    pub e: Axis,
+    /// The input `q`.
+    pub query: Expr<'g>,
+    /// The input `k`.
+    pub key: Expr<'g>,
+    /// The input `v`.
+    pub value: Expr<'g>,
+    /// What schemes build IR through.
+    pub cx: Cx<'g>,
+    /// The site of scheme ops.
+    pub site: SiteId,
+}
+
+impl<'g> AttentionParts<'g> {
+    /// `x` after a scheme op of `scheme` at the query, key or score hook; `x` itself if the scheme does nothing there.
+    #[must_use]
+    pub fn apply(&self, scheme: &dyn PositionScheme, hook: Hook, x: Expr<'g>) -> Expr<'g> {
+        if hook == Hook::Mask || !scheme.hooks().contains(&hook) {
+            return x;
+        }
+        self.cx.builder().scheme(scheme.name(), hook, x, self.site, scheme.attributes())
+    }
+
+    /// The mask of `scheme`, if it makes one.
+    #[must_use]
+    pub fn mask(&self, scheme: &dyn PositionScheme) -> Option<Expr<'g>> {
+        let masks = scheme.hooks().contains(&Hook::Mask);
+        masks.then(|| self.cx.builder().scheme_mask(scheme.name(), self.site, scheme.attributes()))
+    }
+
+    /// The output `out`: the value averaged by the softmax of `score`.
+    pub fn output(&self, score: Expr<'g>, sink: Option<Expr<'g>>) {
+        let weights = match sink {
+            Some(sink) => score.softmax_with_sink(self.k, sink),
+            None => score.softmax(self.k),
+        };
+        self.cx.builder().output("out", weights.dot(self.value, self.k), [self.b, self.h, self.q, self.e]);
+    }
+
+    /// The output `lse`: the log-sum-exp of `score`.
+    pub fn output_lse(&self, score: Expr<'g>, sink: Option<Expr<'g>>) {
+        self.cx.builder().output("lse", score.log_sum_exp(self.k, sink), [self.b, self.h, self.q]);
+    }
+}
+
+impl Batch {
+    fn dims(self, b: Axis, rest: &[Axis]) -> Vec<Axis> {
+        let first = (self == Batch::Each).then_some(b);
+        first.into_iter().chain(rest.iter().copied()).collect()
+    }
+}
+
+impl Source {
+    fn expr<'g>(self, builder: &'g GraphBuilder, name: &str) -> Expr<'g> {
+        match self {
+            Source::Number(x) => builder.int(x),
+            Source::Input => builder.input(name, Elem::I32, []),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a scheme finds wrong with its attributes or its place.
+
+use rhumb_ir::{Elem, Hook};
+use thiserror::Error;
+
+/// Why a scheme can't be made or applied. The text says what was found; [`SchemeError::hint`] says what would mend it.
+///
+/// It does not name the scheme: the error around it does ([`LowerError`](crate::LowerError), [`BuildError`](crate::BuildError)).
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum SchemeError {
+    /// An attribute that the scheme does not have.
+    #[error("unknown attribute `{name}`")]
+    UnknownAttr {
+        /// The attribute.
+        name: String,
+        /// The known attribute that reads most like it.
+        suggestion: Option<String>,
+        /// All known attributes.
+        known: Vec<String>,
+    },
+    /// An attribute of the wrong type.
+    #[error("attribute `{name}` takes {expected}, found {found}")]
+    AttrType {
+        /// The attribute.
+        name: String,
+        /// What it takes.
+        expected: String,
+        /// What was given, printed.
+        found: String,
+    },
+    /// An attribute outside its range.
+    #[error("attribute `{name}` is {found}, which is not {expected}")]
+    AttrRange {
+        /// The attribute.
+        name: String,
+        /// What was given, printed.
+        found: String,
+        /// The range.
+        expected: String,
+    },
+    /// An attribute that the scheme can't do without.
+    #[error("attribute `{name}` is missing: {expected}")]
+    AttrMissing {
+        /// The attribute.
+        name: String,
+        /// What it takes.
+        expected: String,
+    },
+    /// Two attributes that exclude each other.
+    #[error("attributes `{first}` and `{second}` exclude each other")]
+    AttrClash {
+        /// One attribute.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A value attribute of the wrong type or over the wrong axes.
+    #[error("the value of attribute `{name}` is {found}, expected {expected}")]
+    AttrValue {
+        /// The attribute.
+        name: String,
+        /// Type of the value, printed.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// The scheme depends on the head, and the attention around it has none.
+    #[error("the scheme depends on the head, and its site has no head axis")]
+    NoHeads,
+    /// An axis whose length must be static.
+    #[error("the scheme needs a static length of axis `{axis}`, which is dynamic")]
+    DynamicAxis {
+        /// The axis.
+        axis: String,
+    },
+    /// A rotary block that does not fit the head dimension.
+    #[error("{what} is {found}, which is not {expected}")]
+    RotaryDim {
+        /// What does not fit: the rotary dimension or the head dimension.
+        what: String,
+        /// Its size.
+        found: i64,
+        /// What would fit.
+        expected: String,
+    },
+    /// A hook that made a value of the wrong element type.
+    #[error("the {} hook made a value of type {found}, expected {expected}", hook.name())]
+    ResultType {
+        /// The hook.
+        hook: Hook,
+        /// What it made.
+        found: Elem,
+        /// What it should make.
+        expected: Elem,
+    },
+    /// A hook that the scheme does not have.
+    #[error("the scheme does nothing at the {} hook", hook.name())]
+    Hook {
+        /// The hook.
+        hook: Hook,
+        /// The hooks it has.
+        known: Vec<Hook>,
+    },
+    /// Anything else, for schemes of other crates.
+    #[error("{message}")]
+    Other {
+        /// What was found.
+        message: String,
+        /// What would mend it.
+        hint: String,
+    },
+}
+
+impl SchemeError {
+    /// An error of a scheme's own: what was found, and what would mend it.
+    pub fn other(message: impl Into<String>, hint: impl Into<String>) -> SchemeError {
+        SchemeError::Other { message: message.into(), hint: hint.into() }
+    }
+
+    /// An attribute outside its range.
+    pub fn range(name: &str, found: impl ToString, expected: impl Into<String>) -> SchemeError {
+        SchemeError::AttrRange { name: name.to_owned(), found: found.to_string(), expected: expected.into() }
+    }
+
+    /// What would mend it.
+    pub fn hint(&self) -> String {
+        match self {
+            SchemeError::UnknownAttr { name: _, suggestion, known } => match suggestion {
+                Some(suggestion) => format!("did you mean `{suggestion}`?"),
+                None if known.is_empty() => "the scheme takes no attributes".to_owned(),
+                None => format!("the scheme takes {}", quoted(known)),
+            },
+            SchemeError::AttrType { name, expected, .. } => format!("give `{name}` {expected}"),
+            SchemeError::AttrRange { name, expected, .. } => format!("give `{name}` a value that is {expected}"),
+            SchemeError::AttrMissing { name, expected: _ } => format!("add `{name}`"),
+            SchemeError::AttrClash { first, second } => format!("leave out `{first}` or `{second}`"),
+            SchemeError::AttrValue { name, expected, .. } => format!("give `{name}` {expected}"),
+            SchemeError::NoHeads => "give the site a head axis of static length".to_owned(),
+            SchemeError::DynamicAxis { axis } => format!("declare axis `{axis}` with a number for its length"),
+            SchemeError::RotaryDim { what, expected, .. } => format!("choose {what} so that it is {expected}"),
+            SchemeError::ResultType { hook: Hook::Mask, .. } => "end the expression in a comparison".to_owned(),
+            SchemeError::ResultType { .. } => "end the expression in an f32 value".to_owned(),
+            SchemeError::Hook { hook: _, known } => {
+                let known: Vec<String> = known.iter().map(|hook| hook.name().to_owned()).collect();
+                if known.is_empty() { "remove the op".to_owned() } else { format!("it has {}", quoted(&known)) }
+            }
+            SchemeError::Other { message: _, hint } => hint.clone(),
+        }
+    }
+}
+
+/// Names as `a`, `b` and `c`.
+pub(crate) fn quoted(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        [one] => format!("`{one}`"),
+        [most @ .., last] => {
+            let most: Vec<String> = most.iter().map(|name| format!("`{name}`")).collect();
+            format!("{} and `{last}`", most.join(", "))
+        }
+    }
+}
+
+/// The name that reads most like `name`, if one is close enough to be a slip of the hand.
+pub(crate) fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let scored = known.into_iter().map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= 0.8).then(|| best.1.to_owned())
+}

@@ -1,0 +1,212 @@
+//! The registry: schemes by name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rhumb_ir::Attrs;
+use thiserror::Error;
+
+use crate::attrs::{AttrInfo, AttrReader};
+use crate::error::{SchemeError, closest, quoted};
+use crate::scheme::PositionScheme;
+use crate::schemes;
+
+/// What a registry tells about a scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemeInfo {
+    /// Its name in the text form.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// Its formula.
+    pub formula: &'static str,
+    /// The attributes it takes.
+    pub attributes: &'static [AttrInfo],
+}
+
+type Factory = Arc<dyn Fn(AttrReader<'_>) -> Result<Box<dyn PositionScheme>, SchemeError> + Send + Sync>;
+
+/// A scheme's entry in a registry: what is known of it, and how attributes make it.
+#[derive(Clone)]
+pub struct Entry {
+    info: SchemeInfo,
+    make: Factory,
+}
+
+impl Entry {
+    /// An entry from what is known of a scheme and the function that makes it from attributes.
+    pub fn new<S, F>(info: SchemeInfo, make: F) -> Entry
+    where
+        S: PositionScheme + 'static,
+        F: Fn(AttrReader<'_>) -> Result<S, SchemeError> + Send + Sync + 'static,
+    {
+        let make = move |attrs: AttrReader<'_>| make(attrs).map(|scheme| Box::new(scheme) as Box<dyn PositionScheme>);
+        Entry { info, make: Arc::new(make) }
+    }
+
+    /// An entry of a scheme without attributes.
+    pub fn plain<S>(name: &'static str, formula: &'static str, make: fn() -> S) -> Entry
+    where
+        S: PositionScheme + 'static,
+    {
+        let info = SchemeInfo { name, summary: "", formula, attributes: &[] };
+        Entry::new(info, move |_| Ok(make()))
+    }
+
+    /// What is known of the scheme.
+    pub fn info(&self) -> &SchemeInfo {
+        &self.info
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Schemes by name: an explicit list that does not change once it is made. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    entries: Arc<[Entry]>,
+}
+
+/// Why a registry can't make a scheme, or can't be made.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// No scheme of this name.
+    #[error("unknown scheme `{name}`")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The known name that reads most like it.
+        suggestion: Option<String>,
+        /// All known names.
+        known: Vec<String>,
+    },
+    /// Two schemes of one name.
+    #[error("two schemes are named `{name}`")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// A name that the text form can't hold.
+    #[error("`{name}` can't name a scheme")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// Attributes that do not make the scheme.
+    #[error("scheme `{scheme}`: {source}")]
+    Attrs {
+        /// The scheme.
+        scheme: String,
+        /// What is wrong.
+        source: SchemeError,
+    },
+}
+
+impl RegistryError {
+    /// What would mend it.
+    pub fn hint(&self) -> String {
+        match self {
+            RegistryError::Unknown { name: _, suggestion: Some(suggestion), known: _ } => {
+                format!("did you mean `{suggestion}`? (a scheme of your own has to be registered with the engine)")
+            }
+            RegistryError::Unknown { name: _, suggestion: None, known } => {
+                format!(
+                    "known schemes are {}; a scheme of your own has to be registered with the engine",
+                    quoted(known)
+                )
+            }
+            RegistryError::Duplicate { .. } => "give each scheme a name of its own".to_owned(),
+            RegistryError::BadName { .. } => {
+                "use letters, digits and `_`, and start with a letter, as in `my_scheme`".to_owned()
+            }
+            RegistryError::Attrs { scheme: _, source } => source.hint(),
+        }
+    }
+}
+
+impl Registry {
+    /// The built-in schemes.
+    pub fn standard() -> Registry {
+        Registry { entries: schemes::entries().into() }
+    }
+
+    /// No schemes.
+    pub fn empty() -> Registry {
+        Registry { entries: Arc::new([]) }
+    }
+
+    /// These schemes and one more.
+    ///
+    /// # Errors
+    /// [`RegistryError::Duplicate`] if the name is taken, [`RegistryError::BadName`] if the text form can't hold it.
+    pub fn with(&self, entry: Entry) -> Result<Registry, RegistryError> {
+        let name = entry.info.name;
+        let mut chars = name.chars();
+        let starts = chars.next().is_some_and(|c| c.is_ascii_alphabetic());
+        if !starts || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(RegistryError::BadName { name: name.to_owned() });
+        }
+        if self.find(name).is_some() {
+            return Err(RegistryError::Duplicate { name: name.to_owned() });
+        }
+        let entries = self.entries.iter().cloned().chain(std::iter::once(entry)).collect();
+        Ok(Registry { entries })
+    }
+
+    /// What is known of each scheme, in order.
+    pub fn schemes(&self) -> impl Iterator<Item = &SchemeInfo> {
+        self.entries.iter().map(|entry| &entry.info)
+    }
+
+    /// What is known of the scheme of a name.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`] with the name that reads most like it.
+    pub fn info(&self, name: &str) -> Result<&SchemeInfo, RegistryError> {
+        self.find(name).map(|entry| &entry.info).ok_or_else(|| self.unknown(name))
+    }
+
+    /// The scheme of a name with these attributes.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`], or [`RegistryError::Attrs`] for an attribute that is unknown, missing or of another type.
+    pub fn make(&self, name: &str, attrs: &Attrs) -> Result<Box<dyn PositionScheme>, RegistryError> {
+        let Some(entry) = self.find(name) else { return Err(self.unknown(name)) };
+        let wrong = |source| RegistryError::Attrs { scheme: name.to_owned(), source };
+        let known = || entry.info.attributes.iter().map(|attr| attr.name);
+        for attr in attrs.keys() {
+            if !known().any(|name| name == attr) {
+                return Err(wrong(SchemeError::UnknownAttr {
+                    name: attr.clone(),
+                    suggestion: closest(attr, known()),
+                    known: known().map(str::to_owned).collect(),
+                }));
+            }
+        }
+        (entry.make)(AttrReader::new(attrs)).map_err(wrong)
+    }
+
+    fn find(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.info.name == name)
+    }
+
+    fn unknown(&self, name: &str) -> RegistryError {
+        let known = || self.entries.iter().map(|entry| entry.info.name);
+        RegistryError::Unknown {
+            name: name.to_owned(),
+            suggestion: closest(name, known()),
+            known: known().map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry::standard()
+    }
+}

@@ -1,0 +1,332 @@
+//! The trait of position schemes and the context they build IR through.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rhumb_ir::{Attrs, Axis, AxisSet, Elem, Expr, Extent, GraphBuilder, Hook, Site, Type, Value};
+
+use crate::attrs::IntOrValue;
+use crate::error::SchemeError;
+
+/// A position scheme or a mask: mathematics that transforms the query, the key, the score or the mask of an attention.
+///
+/// A scheme writes IR through a [`Cx`] and states nothing but mathematics. It never sees log2 scaling, tiles or lanes: those are the
+/// compiler's, which knows ops and no scheme names, so a scheme of any crate runs as fast as a built-in one.
+pub trait PositionScheme: Send + Sync {
+    /// The name in the registry and in the text form.
+    fn name(&self) -> &str;
+
+    /// The hooks at which the scheme does something; the methods of the others are not called.
+    fn hooks(&self) -> &[Hook];
+
+    /// The attributes that make this scheme again through the registry. Those at their default may be left out.
+    fn attributes(&self) -> Attrs {
+        Attrs::new()
+    }
+
+    /// Checks the attributes against the attention around; called before any hook.
+    ///
+    /// # Errors
+    /// [`SchemeError`] says what is wrong.
+    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The query, transformed.
+    ///
+    /// # Errors
+    /// [`SchemeError`] says what is wrong.
+    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let _ = cx;
+        Ok(x)
+    }
+
+    /// The key, transformed.
+    ///
+    /// # Errors
+    /// [`SchemeError`] says what is wrong.
+    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let _ = cx;
+        Ok(x)
+    }
+
+    /// The score, transformed. It comes scaled and capped; masks come after.
+    ///
+    /// # Errors
+    /// [`SchemeError`] says what is wrong.
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let _ = cx;
+        Ok(score)
+    }
+
+    /// The mask: a `bool` value, true where the query attends to the key.
+    ///
+    /// # Errors
+    /// [`SchemeError`] says what is wrong.
+    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(cx.builder().bool(true))
+    }
+}
+
+impl PositionScheme for Box<dyn PositionScheme> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        (**self).hooks()
+    }
+
+    fn attributes(&self) -> Attrs {
+        (**self).attributes()
+    }
+
+    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+        (**self).check(cx)
+    }
+
+    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        (**self).query(cx, x)
+    }
+
+    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        (**self).key(cx, x)
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        (**self).score(cx, score)
+    }
+
+    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+        (**self).mask(cx)
+    }
+}
+
+/// What a scheme builds IR through: the positions, indices and axes of the attention around it.
+///
+/// Positions feed rotations and biases, and may be `i32` or `f32`; indices count tokens from the first key, are `i32`, and feed masks.
+#[derive(Clone, Debug)]
+pub struct Cx<'g> {
+    builder: &'g GraphBuilder,
+    site: Site,
+    made: Rc<Made>,
+}
+
+/// Axes and tables made for schemes of one graph: asking twice gives the same, so that query and key share a table of frequencies.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    axes: RefCell<Vec<(String, u32, Axis)>>,
+    tables: RefCell<Vec<(Vec<Axis>, Arc<[f64]>, Value)>>,
+}
+
+impl<'g> Cx<'g> {
+    pub(crate) fn new(builder: &'g GraphBuilder, site: Site, made: Rc<Made>) -> Cx<'g> {
+        Cx { builder, site, made }
+    }
+
+    /// The builder, for all that the context has no shorter way to say.
+    pub fn builder(&self) -> &'g GraphBuilder {
+        self.builder
+    }
+
+    /// The attention around the scheme.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Position of each query, over the query axis (and others, such as the batch).
+    pub fn q_pos(&self) -> Expr<'g> {
+        self.builder.expr(self.site.q_pos)
+    }
+
+    /// Position of each key, over the key axis (and others, such as the batch).
+    pub fn k_pos(&self) -> Expr<'g> {
+        self.builder.expr(self.site.k_pos)
+    }
+
+    /// Token index of each query, counted from the first key.
+    pub fn q_index(&self) -> Expr<'g> {
+        self.builder.expr(self.site.q_index)
+    }
+
+    /// Token index of each key.
+    pub fn k_index(&self) -> Expr<'g> {
+        self.builder.expr(self.site.k_index)
+    }
+
+    /// The number of tokens so far, told by each call: a scalar `i32`.
+    pub fn length(&self) -> Expr<'g> {
+        self.builder.expr(self.site.length)
+    }
+
+    /// The axis of queries.
+    pub fn query_axis(&self) -> Axis {
+        self.site.query
+    }
+
+    /// The axis of keys.
+    pub fn key_axis(&self) -> Axis {
+        self.site.key
+    }
+
+    /// The axis that query and key are contracted over.
+    pub fn dim_axis(&self) -> Axis {
+        self.site.dim
+    }
+
+    /// The axis of query heads.
+    ///
+    /// # Errors
+    /// [`SchemeError::NoHeads`] if the attention has none.
+    pub fn head_axis(&self) -> Result<Axis, SchemeError> {
+        self.site.head.ok_or(SchemeError::NoHeads)
+    }
+
+    /// The index of the query head, from 0.
+    ///
+    /// # Errors
+    /// [`SchemeError::NoHeads`] if the attention has none.
+    pub fn head(&self) -> Result<Expr<'g>, SchemeError> {
+        Ok(self.builder.iota(self.head_axis()?))
+    }
+
+    /// The number of query heads.
+    ///
+    /// # Errors
+    /// [`SchemeError::NoHeads`] or [`SchemeError::DynamicAxis`].
+    pub fn heads(&self) -> Result<u32, SchemeError> {
+        self.length_of(self.head_axis()?)
+    }
+
+    /// The number of elements of a head of query and key.
+    ///
+    /// # Errors
+    /// [`SchemeError::DynamicAxis`] if it is not known.
+    pub fn head_dim(&self) -> Result<u32, SchemeError> {
+        self.length_of(self.site.dim)
+    }
+
+    /// The static length of an axis.
+    ///
+    /// # Errors
+    /// [`SchemeError::DynamicAxis`] if it has none.
+    pub fn length_of(&self, axis: Axis) -> Result<u32, SchemeError> {
+        match self.builder.axis_info(axis) {
+            Some(info) => match info.extent {
+                Extent::Static(n) => Ok(n),
+                Extent::Dynamic => Err(SchemeError::DynamicAxis { axis: info.name }),
+            },
+            None => Err(SchemeError::DynamicAxis { axis: format!("{}", axis.index()) }),
+        }
+    }
+
+    /// A number of type `f32`.
+    pub fn scalar(&self, x: f64) -> Expr<'g> {
+        self.builder.scalar(x)
+    }
+
+    /// A number of type `i32`.
+    pub fn int(&self, x: i32) -> Expr<'g> {
+        self.builder.int(x)
+    }
+
+    /// An axis of a scheme's own, such as the pairs of a rotation. Asking again with the same name and length gives the same axis;
+    /// a name that is taken by something else gets a number.
+    pub fn axis(&self, name: &str, length: u32) -> Axis {
+        let mut axes = self.made.axes.borrow_mut();
+        if let Some((_, _, axis)) = axes.iter().find(|(n, l, _)| n == name && *l == length) {
+            return *axis;
+        }
+        let mut unique = name.to_owned();
+        let mut number = 1;
+        while self.builder.axis_named(&unique).is_some() {
+            number += 1;
+            unique = format!("{name}_{number}");
+        }
+        let axis = self.builder.axis_of(&unique, length);
+        axes.push((name.to_owned(), length, axis));
+        axis
+    }
+
+    /// A table of constants of type `f32` over static axes, row-major, kept in double precision. The same table is made once.
+    pub fn table(&self, dims: &[Axis], data: impl Into<Arc<[f64]>>) -> Expr<'g> {
+        let data = data.into();
+        let mut tables = self.made.tables.borrow_mut();
+        let same =
+            |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+        if let Some((_, _, value)) = tables.iter().find(|(d, t, _)| d == dims && same(t, &data)) {
+            return self.builder.expr(*value);
+        }
+        let table = self.builder.table(dims.iter().copied(), data.clone());
+        tables.push((dims.to_vec(), data, table.value()));
+        table
+    }
+
+    /// A table of one constant per query head.
+    ///
+    /// # Errors
+    /// [`SchemeError::NoHeads`] if the attention has no heads.
+    pub fn per_head(&self, data: impl Into<Arc<[f64]>>) -> Result<Expr<'g>, SchemeError> {
+        Ok(self.table(&[self.head_axis()?], data))
+    }
+
+    /// The value of a value attribute.
+    ///
+    /// # Errors
+    /// [`SchemeError::AttrValue`] if the graph has no such value.
+    pub fn value(&self, name: &str, value: Value) -> Result<Expr<'g>, SchemeError> {
+        match self.builder.ty(value) {
+            Some(_) => Ok(self.builder.expr(value)),
+            None => Err(SchemeError::AttrValue {
+                name: name.to_owned(),
+                found: format!("number {} of another graph", value.index()),
+                expected: "a value of this graph".to_owned(),
+            }),
+        }
+    }
+
+    /// The value of an `i32` attribute, constant or not.
+    ///
+    /// # Errors
+    /// [`SchemeError::AttrRange`] for a constant beyond 32 bits, [`SchemeError::AttrValue`] for a value that is no `i32`.
+    pub fn int_or_value(&self, name: &str, x: IntOrValue) -> Result<Expr<'g>, SchemeError> {
+        match x {
+            IntOrValue::Int(x) => match i32::try_from(x) {
+                Ok(x) => Ok(self.int(x)),
+                Err(_) => Err(SchemeError::range(name, x, "an integer of 32 bits")),
+            },
+            IntOrValue::Value(value) => {
+                let x = self.value(name, value)?;
+                if x.ty().elem == Elem::I32 { Ok(x) } else { Err(self.bad_value(name, x, "an i32 value")) }
+            }
+        }
+    }
+
+    /// The error that the value of attribute `name` is not what was expected.
+    pub fn bad_value(&self, name: &str, x: Expr<'g>, expected: impl Into<String>) -> SchemeError {
+        SchemeError::AttrValue { name: name.to_owned(), found: self.type_text(x.ty()), expected: expected.into() }
+    }
+
+    /// Checks that a value attribute varies over no axis of `axes`.
+    ///
+    /// # Errors
+    /// [`SchemeError::AttrValue`] if it does.
+    pub fn free_of(&self, name: &str, x: Expr<'g>, axes: &[Axis]) -> Result<(), SchemeError> {
+        match axes.iter().find(|axis| x.ty().axes.contains(**axis)) {
+            None => Ok(()),
+            Some(axis) => Err(self.bad_value(name, x, format!("a value free of axis `{}`", self.axis_name(*axis)))),
+        }
+    }
+
+    /// The name of an axis.
+    pub fn axis_name(&self, axis: Axis) -> String {
+        self.builder.axis_info(axis).map_or_else(|| "?".to_owned(), |info| info.name)
+    }
+
+    fn type_text(&self, ty: Type) -> String {
+        let names = |axes: AxisSet| axes.iter().map(|axis| self.axis_name(axis)).collect::<Vec<_>>().join(", ");
+        format!("{}{{{}}}", ty.elem, names(ty.axes))
+    }
+}

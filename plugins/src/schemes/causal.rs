@@ -1,0 +1,39 @@
+//! Causal mask: a query attends to the keys up to its own token.
+//!
+//! `j <= i`, over token indices. With fewer queries than keys the queries are the last tokens (bottom-right aligned), unless the site
+//! says otherwise.
+
+use rhumb_ir::{Expr, Hook};
+
+use crate::error::SchemeError;
+use crate::registry::{Entry, SchemeInfo};
+use crate::scheme::{Cx, PositionScheme};
+
+/// The causal mask, `j <= i`: see the [module](self).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Causal;
+
+const INFO: SchemeInfo = SchemeInfo {
+    name: "causal",
+    summary: "a query attends to the keys up to its own token",
+    formula: "j <= i",
+    attributes: &[],
+};
+
+pub(super) fn entry() -> Entry {
+    Entry::new(INFO, |_| Ok(Causal))
+}
+
+impl PositionScheme for Causal {
+    fn name(&self) -> &str {
+        INFO.name
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Mask]
+    }
+
+    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(cx.k_index().le(cx.q_index()))
+    }
+}

@@ -1,0 +1,328 @@
+//! RoPE: query and key turn by an angle that grows with their position, so that their product depends on the distance alone.
+//!
+//! Su et al.: *RoFormer* (arXiv 2104.09864). Pair `j` of the `R / 2` pairs of the rotary block turns by `p theta_j`, with
+//! `theta_j = base^(-2j / R) / factor`. `R` is the rotary dimension, not the head dimension: with partial rotary (GPT-NeoX, arXiv 2204.06745)
+//! the frequencies spread over the block and the elements outside pass.
+//!
+//! - `pairing` `half` pairs element `j` with `j + R/2` (GPT-NeoX, Llama in Hugging Face), `interleaved` `2j` with `2j + 1` (RoFormer, GPT-J,
+//!   Cohere, GLM).
+//! - A larger `base` is ABF (arXiv 2309.16039): 500000 in Llama 3, 1e6 in Qwen2.
+//! - `factor` is linear position interpolation (arXiv 2306.15595).
+//! - `ntk` is NTK-aware scaling, `base ntk^(R / (R - 2))` (bloc97, 2023).
+//! - `frequencies` gives `theta` outright, for scalings that are not built in.
+//!
+//! Positions are the site's, or those given; `offset` is added to either. Angles are products of a position and a table in double precision.
+
+use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Hook, Pairing, Value};
+
+use crate::attrs::{AttrInfo, AttrKind, IntOrValue};
+use crate::error::SchemeError;
+use crate::registry::{Entry, SchemeInfo};
+use crate::scheme::{Cx, PositionScheme};
+
+/// Rotary position embedding: see the [module](self).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    base: f64,
+    pairing: Pairing,
+    rotary_dim: Option<i64>,
+    start: i64,
+    offset: IntOrValue,
+    q_positions: Option<Value>,
+    k_positions: Option<Value>,
+    query_only: bool,
+    factor: f64,
+    ntk: f64,
+    frequencies: Option<Vec<f64>>,
+}
+
+pub(super) const PAIRINGS: &[(&str, Pairing)] = &[("half", Pairing::Half), ("interleaved", Pairing::Interleaved)];
+pub(super) const PAIRING: AttrInfo = AttrInfo::new(
+    "pairing",
+    AttrKind::Name(&["half", "interleaved"]),
+    "half",
+    "pairs element j with j + R/2, or 2j with 2j + 1",
+);
+
+const INFO: SchemeInfo = SchemeInfo {
+    name: "rope",
+    summary: "query and key turn with their position (arXiv 2104.09864)",
+    formula: "pair j of x turns by p base^(-2j/R) / factor",
+    attributes: &[
+        AttrInfo::new("base", AttrKind::Float, "10000", "base of the frequencies"),
+        AttrInfo::new("factor", AttrKind::Float, "1", "linear position interpolation: positions are divided by it"),
+        AttrInfo::new("frequencies", AttrKind::List, "from base", "radians per position of each pair"),
+        AttrInfo::new("k_positions", AttrKind::Value, "the site's", "position of each key, i32 or f32"),
+        AttrInfo::new("ntk", AttrKind::Float, "1", "NTK-aware scaling: the base times ntk^(R/(R-2))"),
+        AttrInfo::new("offset", AttrKind::IntOrValue, "0", "added to all positions"),
+        PAIRING,
+        AttrInfo::new("q_positions", AttrKind::Value, "the site's", "position of each query, i32 or f32"),
+        AttrInfo::new("query_only", AttrKind::Bool, "false", "leave the key alone: it was rotated when it was cached"),
+        AttrInfo::new("rotary_dim", AttrKind::Int, "all from start", "R: elements that turn, an even number"),
+        AttrInfo::new("start", AttrKind::Int, "0", "first element that turns"),
+    ],
+};
+
+pub(super) fn entry() -> Entry {
+    Entry::new(INFO, |attrs| {
+        Ok(Rope {
+            base: attrs.float("base")?.unwrap_or(10_000.0),
+            pairing: attrs.name("pairing", PAIRINGS)?.unwrap_or(Pairing::Half),
+            rotary_dim: attrs.int("rotary_dim")?,
+            start: attrs.int("start")?.unwrap_or(0),
+            offset: attrs.int_or_value("offset")?.unwrap_or(IntOrValue::Int(0)),
+            q_positions: attrs.value("q_positions")?,
+            k_positions: attrs.value("k_positions")?,
+            query_only: attrs.flag("query_only")?,
+            factor: attrs.float("factor")?.unwrap_or(1.0),
+            ntk: attrs.float("ntk")?.unwrap_or(1.0),
+            frequencies: attrs.list("frequencies")?.map(<[f64]>::to_vec),
+        })
+    })
+}
+
+impl Rope {
+    /// The whole head, base 10000, half pairing.
+    pub fn new() -> Rope {
+        Rope {
+            base: 10_000.0,
+            pairing: Pairing::Half,
+            rotary_dim: None,
+            start: 0,
+            offset: IntOrValue::Int(0),
+            q_positions: None,
+            k_positions: None,
+            query_only: false,
+            factor: 1.0,
+            ntk: 1.0,
+            frequencies: None,
+        }
+    }
+
+    /// The base of the frequencies: finite, above 0.
+    #[must_use]
+    pub fn base(self, base: f64) -> Rope {
+        Rope { base, ..self }
+    }
+
+    /// Pairs neighbours, `2j` with `2j + 1`.
+    #[must_use]
+    pub fn interleaved(self) -> Rope {
+        self.pairing(Pairing::Interleaved)
+    }
+
+    /// Which elements pair up.
+    #[must_use]
+    pub fn pairing(self, pairing: Pairing) -> Rope {
+        Rope { pairing, ..self }
+    }
+
+    /// The number of elements that turn: even, and within the head.
+    #[must_use]
+    pub fn rotary_dim(self, rotary_dim: u32) -> Rope {
+        Rope { rotary_dim: Some(i64::from(rotary_dim)), ..self }
+    }
+
+    /// The first element that turns.
+    #[must_use]
+    pub fn start(self, start: u32) -> Rope {
+        Rope { start: i64::from(start), ..self }
+    }
+
+    /// Added to all positions: a number, or an `i32` value.
+    #[must_use]
+    pub fn offset(self, offset: impl Into<IntOrValue>) -> Rope {
+        Rope { offset: offset.into(), ..self }
+    }
+
+    /// Positions in place of the site's: `i32` or `f32` values, over the query axis and over the key axis.
+    #[must_use]
+    pub fn positions(self, queries: Expr<'_>, keys: Expr<'_>) -> Rope {
+        Rope { q_positions: Some(queries.value()), k_positions: Some(keys.value()), ..self }
+    }
+
+    /// Turns the query alone, where keys were rotated when they were cached.
+    #[must_use]
+    pub fn query_only(self) -> Rope {
+        Rope { query_only: true, ..self }
+    }
+
+    /// Linear position interpolation: positions divided by `factor`.
+    #[must_use]
+    pub fn factor(self, factor: f64) -> Rope {
+        Rope { factor, ..self }
+    }
+
+    /// NTK-aware scaling for a context `ntk` times as long: the base times `ntk^(R / (R - 2))`.
+    #[must_use]
+    pub fn ntk(self, ntk: f64) -> Rope {
+        Rope { ntk, ..self }
+    }
+
+    /// Radians per position of each pair, in place of powers of the base. `factor` still divides them.
+    #[must_use]
+    pub fn frequencies(self, frequencies: impl Into<Vec<f64>>) -> Rope {
+        Rope { frequencies: Some(frequencies.into()), ..self }
+    }
+
+    /// `x` rotated along the axis `dim` by `positions`: what the hooks do, for a graph of one's own, such as one that rotates keys before
+    /// they are cached. `cx` names the attention around, of which the axis `dim` and the value attributes are used.
+    ///
+    /// # Errors
+    /// [`SchemeError`] where the attributes do not fit `dim`.
+    pub fn rotate<'g>(
+        &self,
+        cx: &Cx<'g>,
+        x: Expr<'g>,
+        positions: Expr<'g>,
+        dim: Axis,
+    ) -> Result<Expr<'g>, SchemeError> {
+        let block = self.block(cx.length_of(dim)?)?;
+        let positions = match self.offset {
+            IntOrValue::Int(0) => positions,
+            offset => positions + cx.int_or_value("offset", offset)?,
+        };
+        let pair = cx.axis("pair", block.dim / 2);
+        let angle = positions * cx.table(&[pair], self.theta(block.dim));
+        Ok(x.rotate(angle, dim, pair, self.pairing, block.start))
+    }
+
+    /// Radians per position of each of the `dim / 2` pairs.
+    fn theta(&self, dim: u32) -> Vec<f64> {
+        let dim = f64::from(dim);
+        // With no scaling the exponent does not matter, and for two elements it does not exist.
+        let base = if self.ntk == 1.0 { self.base } else { self.base * self.ntk.powf(dim / (dim - 2.0)) };
+        match &self.frequencies {
+            Some(list) => list.iter().map(|theta| theta / self.factor).collect(),
+            None => (0..dim as u32 / 2).map(|j| base.powf(-2.0 * f64::from(j) / dim) / self.factor).collect(),
+        }
+    }
+
+    fn block(&self, head_dim: u32) -> Result<Block, SchemeError> {
+        let head_dim = i64::from(head_dim);
+        if !(0..=head_dim).contains(&self.start) {
+            return Err(SchemeError::range("start", self.start, format!("an element of a head of {head_dim}")));
+        }
+        let left = head_dim - self.start;
+        let (what, dim) = match self.rotary_dim {
+            Some(dim) => ("the rotary dimension", dim),
+            None => ("the head dimension from the start of the rotary block", left),
+        };
+        if dim < 0 || dim > left || dim % 2 != 0 {
+            let expected = format!("an even number from 0 to {left}");
+            return Err(SchemeError::RotaryDim { what: what.to_owned(), found: dim, expected });
+        }
+        Ok(Block { start: self.start as u32, dim: dim as u32 })
+    }
+}
+
+/// The elements that turn; both within the head, `dim` even.
+struct Block {
+    start: u32,
+    dim: u32,
+}
+
+impl Default for Rope {
+    fn default() -> Rope {
+        Rope::new()
+    }
+}
+
+impl PositionScheme for Rope {
+    fn name(&self) -> &str {
+        INFO.name
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        if self.query_only { &[Hook::Query] } else { &[Hook::Query, Hook::Key] }
+    }
+
+    fn attributes(&self) -> Attrs {
+        let mut attrs = Attrs::new();
+        let mut set = |name: &str, differs: bool, attr: Attr| {
+            if differs {
+                attrs.insert(name.to_owned(), attr);
+            }
+        };
+        set("base", self.base != 10_000.0, Attr::Float(self.base));
+        set("pairing", self.pairing != Pairing::Half, Attr::Str(self.pairing.name().to_owned()));
+        set("start", self.start != 0, Attr::Int(self.start));
+        set("offset", self.offset != IntOrValue::Int(0), self.offset.attr());
+        set("query_only", self.query_only, Attr::Bool(true));
+        set("factor", self.factor != 1.0, Attr::Float(self.factor));
+        set("ntk", self.ntk != 1.0, Attr::Float(self.ntk));
+        attrs.extend(self.rotary_dim.map(|dim| ("rotary_dim".to_owned(), Attr::Int(dim))));
+        attrs.extend(self.q_positions.map(|value| ("q_positions".to_owned(), Attr::Value(value))));
+        attrs.extend(self.k_positions.map(|value| ("k_positions".to_owned(), Attr::Value(value))));
+        attrs.extend(self.frequencies.clone().map(|list| ("frequencies".to_owned(), Attr::List(list))));
+        attrs
+    }
+
+    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+        let block = self.block(cx.head_dim()?)?;
+        for (name, x) in [("base", self.base), ("factor", self.factor), ("ntk", self.ntk)] {
+            if !(x > 0.0 && x.is_finite()) {
+                return Err(SchemeError::range(name, x, "a finite number above 0"));
+            }
+        }
+        if self.ntk != 1.0 && block.dim <= 2 {
+            return Err(SchemeError::range("ntk", self.ntk, "1 for a rotary dimension of 2: it has one frequency"));
+        }
+        if let Some(list) = &self.frequencies {
+            check_frequencies("frequencies", list, block.dim / 2)?;
+            if self.base != 10_000.0 {
+                return Err(clash("frequencies", "base"));
+            }
+            if self.ntk != 1.0 {
+                return Err(clash("frequencies", "ntk"));
+            }
+        }
+        if let offset @ IntOrValue::Value(_) = self.offset {
+            let axes = [cx.dim_axis(), cx.query_axis(), cx.key_axis()];
+            cx.free_of("offset", cx.int_or_value("offset", offset)?, &axes)?;
+        }
+        check_positions(cx, "q_positions", self.q_positions, cx.key_axis())?;
+        check_positions(cx, "k_positions", self.k_positions, cx.query_axis())
+    }
+
+    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let positions = self.q_positions.map_or(Ok(cx.q_pos()), |value| cx.value("q_positions", value))?;
+        self.rotate(cx, x, positions, cx.dim_axis())
+    }
+
+    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let positions = self.k_positions.map_or(Ok(cx.k_pos()), |value| cx.value("k_positions", value))?;
+        self.rotate(cx, x, positions, cx.dim_axis())
+    }
+}
+
+pub(super) fn clash(first: &str, second: &str) -> SchemeError {
+    SchemeError::AttrClash { first: first.to_owned(), second: second.to_owned() }
+}
+
+/// Checks a list of frequencies: `pairs` finite numbers.
+pub(super) fn check_frequencies(name: &str, list: &[f64], pairs: u32) -> Result<(), SchemeError> {
+    if list.len() as u64 != u64::from(pairs) {
+        let found = format!("a list of {} numbers", list.len());
+        return Err(SchemeError::range(name, found, format!("one number for each of {pairs} pairs")));
+    }
+    match list.iter().find(|x| !x.is_finite()) {
+        Some(x) => Err(SchemeError::range(name, x, "a list of finite numbers")),
+        None => Ok(()),
+    }
+}
+
+/// Checks a value attribute of positions: numbers, free of the head dimension and of the axis of the other side.
+pub(super) fn check_positions(
+    cx: &Cx<'_>,
+    name: &str,
+    positions: Option<Value>,
+    other: Axis,
+) -> Result<(), SchemeError> {
+    let Some(positions) = positions else { return Ok(()) };
+    let positions = cx.value(name, positions)?;
+    if positions.ty().elem == Elem::Bool {
+        return Err(cx.bad_value(name, positions, "i32 or f32 positions"));
+    }
+    cx.free_of(name, positions, &[other, cx.dim_axis()])
+}
