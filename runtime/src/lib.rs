@@ -1,1 +1,15 @@
-//! rhumb runtime.
+//! The runtime of rhumb: tensor views, engines, kernels and the memory their code lives in.
+#![cfg_attr(test, allow(missing_docs, reason = "tests"))]
+
+mod error;
+mod interface;
+mod layout;
+mod memory;
+mod overlap;
+mod view;
+
+pub use error::{CallError, Direction, Grouping, InterfaceError, ViewError};
+pub use interface::{Bindings, Interface, Port};
+pub use layout::MAX_RANK;
+pub use memory::{CodeError, Element, OutOfMemory, OutputElement};
+pub use view::{TensorView, TensorViewMut};

@@ -1,0 +1,339 @@
+//! What a graph reads and writes, and the one place where tensors are held against it.
+
+use std::fmt;
+
+use rhumb_ir::{Axis, AxisInfo, AxisSet, Elem, Extent, Graph, Op, Verified};
+use smallvec::SmallVec;
+
+use crate::error::{CallError, Direction, Grouping, InterfaceError};
+use crate::layout::MAX_RANK;
+use crate::overlap::{Region, overlap};
+use crate::view::{TensorView, TensorViewMut};
+
+/// A tensor that a graph reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The name it is bound by.
+    pub name: String,
+    /// Element type.
+    pub elem: Elem,
+    /// Its dimensions, outermost first.
+    pub dims: Vec<Axis>,
+}
+
+/// The tensors that a graph reads and writes. Prints as a listing, one line each.
+///
+/// ```text
+/// input "q": f32[b, h = 32, q, d = 128]
+/// input "k": f32[b, g = 8, k, d = 128]
+/// input "v": f32[b, g = 8, k, e = 128]
+/// output "out": f32[b, h = 32, q, e = 128]
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    axes: Vec<AxisInfo>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+/// Views by name, as a call was given them.
+#[derive(Debug, Default)]
+pub struct Bindings<'a> {
+    inputs: SmallVec<[(&'a str, TensorView<'a>); 8]>,
+    outputs: SmallVec<[(&'a str, TensorViewMut<'a>); 4]>,
+}
+
+impl<'a> Bindings<'a> {
+    /// Adds a tensor to read.
+    pub fn input(&mut self, name: &'a str, view: TensorView<'a>) {
+        self.inputs.push((name, view));
+    }
+
+    /// Adds a tensor to write.
+    pub fn output(&mut self, name: &'a str, view: TensorViewMut<'a>) {
+        self.outputs.push((name, view));
+    }
+}
+
+/// Who told the length of an axis: the port, the dimension, and the length.
+type Told<'p> = (Direction, &'p Port, usize, usize);
+
+/// Views that fit a graph, in the order of its ports, and the axis lengths they tell: what runs a call.
+#[derive(Debug)]
+pub(crate) struct Bound<'a> {
+    /// Length of each axis of the graph, by [`Axis::index`]; 0 for a dynamic axis that nothing uses.
+    pub(crate) lengths: SmallVec<[usize; 16]>,
+    /// In the order of [`Interface::inputs`].
+    pub(crate) inputs: SmallVec<[TensorView<'a>; 8]>,
+    /// In the order of [`Interface::outputs`].
+    pub(crate) outputs: SmallVec<[TensorViewMut<'a>; 8]>,
+}
+
+impl Interface {
+    /// What `graph` reads and writes.
+    ///
+    /// # Errors
+    /// [`InterfaceError`] if no binding could ever fit the graph.
+    pub fn of(graph: &Verified) -> Result<Interface, InterfaceError> {
+        let inputs = graph.nodes().iter().filter_map(|node| match &node.op {
+            Op::Input { name, dims, elem } => Some(Port { name: name.clone(), elem: *elem, dims: dims.clone() }),
+            _ => None,
+        });
+        let outputs = graph.outputs().iter().map(|output| Port {
+            name: output.name.clone(),
+            elem: graph.ty(output.value).elem,
+            dims: output.dims.clone(),
+        });
+        let interface = Interface { axes: graph.axes().to_vec(), inputs: inputs.collect(), outputs: outputs.collect() };
+        for (direction, port) in interface.ports() {
+            if port.dims.len() > MAX_RANK {
+                return Err(InterfaceError::TooManyDims { direction, name: port.name.clone(), rank: port.dims.len() });
+            }
+        }
+        let told: AxisSet = interface.ports().flat_map(|(_, port)| port.dims.iter().copied()).collect();
+        let untold = used_axes(graph).iter().find(|axis| graph.static_extent(*axis).is_none() && !told.contains(*axis));
+        match untold {
+            Some(axis) => {
+                let axis = graph.axis(axis).name.clone();
+                Err(InterfaceError::UnboundAxis { graph: graph.name.clone(), axis })
+            }
+            None => Ok(interface),
+        }
+    }
+
+    /// The tensors read, in the order of the graph.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// The tensors written, in the order of the graph.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// The graph's axes, by [`Axis::index`].
+    pub fn axes(&self) -> &[AxisInfo] {
+        &self.axes
+    }
+
+    /// The type of a port as people read it: `f32[b, h = 32, q, d = 128]`.
+    pub fn signature(&self, port: &Port) -> String {
+        let dims: Vec<String> = port.dims.iter().map(|axis| self.dim_text(*axis)).collect();
+        format!("{}[{}]", port.elem, dims.join(", "))
+    }
+
+    fn dim_text(&self, axis: Axis) -> String {
+        let AxisInfo { name, extent, groups: _ } = &self.axes[axis.index()];
+        match extent {
+            Extent::Static(length) => format!("{name} = {length}"),
+            Extent::Dynamic => name.clone(),
+        }
+    }
+
+    fn ports(&self) -> impl Iterator<Item = (Direction, &Port)> {
+        let inputs = self.inputs.iter().map(|port| (Direction::Input, port));
+        inputs.chain(self.outputs.iter().map(|port| (Direction::Output, port)))
+    }
+
+    /// Holds tensors against the graph: names, element types, shapes, and that no output shares memory. The only such check there is,
+    /// for compiled kernels and for the reference.
+    ///
+    /// # Errors
+    /// [`CallError`] names the first tensor that does not fit.
+    pub(crate) fn bind<'a>(&self, bindings: Bindings<'a>) -> Result<Bound<'a>, CallError> {
+        let Bindings { inputs, outputs } = bindings;
+        let inputs = self.arrange(Direction::Input, inputs)?;
+        let outputs = self.arrange(Direction::Output, outputs)?;
+        let shapes = inputs.iter().map(|view| (view.elem(), view.shape()));
+        let shapes = shapes.chain(outputs.iter().map(|view| (view.elem(), view.shape())));
+        let lengths = self.lengths(shapes)?;
+        let regions = inputs.iter().map(TensorView::region).chain(outputs.iter().map(TensorViewMut::region));
+        self.check_apart(&regions.collect::<SmallVec<[_; 12]>>())?;
+        Ok(Bound { lengths, inputs, outputs })
+    }
+
+    /// Puts views in the order of the ports.
+    fn arrange<'a, V>(
+        &self,
+        direction: Direction,
+        views: impl IntoIterator<Item = (&'a str, V)>,
+    ) -> Result<SmallVec<[V; 8]>, CallError> {
+        let ports = self.side(direction);
+        let mut slots: SmallVec<[Option<V>; 8]> = SmallVec::new();
+        slots.resize_with(ports.len(), || None);
+        for (name, view) in views {
+            let Some(position) = ports.iter().position(|port| port.name == name) else {
+                return Err(self.unknown(direction, name));
+            };
+            if slots[position].replace(view).is_some() {
+                return Err(CallError::Duplicate { direction, name: name.into() });
+            }
+        }
+        let missing = |port: &Port| {
+            let expected = self.signature(port).into();
+            CallError::Missing { direction, name: port.name.as_str().into(), expected }
+        };
+        slots.into_iter().zip(ports).map(|(slot, port)| slot.ok_or_else(|| missing(port))).collect()
+    }
+
+    fn side(&self, direction: Direction) -> &[Port] {
+        match direction {
+            Direction::Input => &self.inputs,
+            Direction::Output => &self.outputs,
+        }
+    }
+
+    fn unknown(&self, direction: Direction, name: &str) -> CallError {
+        let other = match direction {
+            Direction::Input => Direction::Output,
+            Direction::Output => Direction::Input,
+        };
+        if self.side(other).iter().any(|port| port.name == name) {
+            return CallError::Direction { name: name.into(), is: other };
+        }
+        let known: Box<[Box<str>]> = self.side(direction).iter().map(|port| port.name.as_str().into()).collect();
+        // Half the letters right is near enough for a hint; nearer names come first.
+        let distance = |known: &str| strsim::damerau_levenshtein(known, name);
+        let nearest = known.iter().min_by_key(|known| distance(known));
+        let suggestion = nearest.filter(|known| 2 * distance(known) <= known.chars().count()).cloned();
+        CallError::Unknown { direction, name: name.into(), suggestion, known }
+    }
+
+    /// The length of each axis, once element types, ranks and lengths are found to agree. Shapes come in the order of the ports.
+    fn lengths<'s>(
+        &self,
+        shapes: impl Iterator<Item = (Elem, &'s [usize])>,
+    ) -> Result<SmallVec<[usize; 16]>, CallError> {
+        let mut told: SmallVec<[Option<Told<'_>>; 16]> = SmallVec::new();
+        told.resize(self.axes.len(), None);
+        for ((direction, port), (elem, shape)) in self.ports().zip(shapes) {
+            self.check_type(direction, port, elem, shape)?;
+            for (dim, (&axis, &length)) in port.dims.iter().zip(shape).enumerate() {
+                let info = &self.axes[axis.index()];
+                if let Extent::Static(wanted) = info.extent
+                    && length != wanted as usize
+                {
+                    return Err(self.wrong_extent(direction, port, shape, dim, wanted));
+                }
+                if length > i32::MAX as usize {
+                    let (name, axis) = (port.name.as_str().into(), info.name.as_str().into());
+                    return Err(CallError::TooLong { direction, name, axis, length });
+                }
+                match told[axis.index()] {
+                    None => told[axis.index()] = Some((direction, port, dim, length)),
+                    Some((_, _, _, first_length)) if first_length == length => {}
+                    Some((first_direction, first, first_dim, first_length)) => {
+                        return Err(CallError::Clash {
+                            axis: info.name.as_str().into(),
+                            first_direction,
+                            first: first.name.as_str().into(),
+                            first_dim,
+                            first_length,
+                            second_direction: direction,
+                            second: port.name.as_str().into(),
+                            second_dim: dim,
+                            second_length: length,
+                        });
+                    }
+                }
+            }
+        }
+        let length = |(info, told): (&AxisInfo, &Option<Told<'_>>)| match (info.extent, told) {
+            (Extent::Static(length), _) => length as usize,
+            (Extent::Dynamic, Some((_, _, _, length))) => *length,
+            (Extent::Dynamic, None) => 0,
+        };
+        Ok(self.axes.iter().zip(&told).map(length).collect())
+    }
+
+    fn check_type(&self, direction: Direction, port: &Port, elem: Elem, shape: &[usize]) -> Result<(), CallError> {
+        if elem != port.elem {
+            return Err(CallError::Elem {
+                direction,
+                name: port.name.as_str().into(),
+                expected: self.signature(port).into(),
+                wanted: port.elem,
+                found: elem,
+            });
+        }
+        if shape.len() != port.dims.len() {
+            return Err(CallError::Rank {
+                direction,
+                name: port.name.as_str().into(),
+                expected: self.signature(port).into(),
+                rank: port.dims.len(),
+                found: shape.into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn wrong_extent(&self, direction: Direction, port: &Port, shape: &[usize], dim: usize, wanted: u32) -> CallError {
+        let axis = port.dims[dim];
+        let fits = |axis: Axis, length: usize| match self.axes[axis.index()].extent {
+            Extent::Static(wanted) => length == wanted as usize,
+            Extent::Dynamic => true,
+        };
+        // The usual slip is one pair of dimensions: heads and tokens.
+        let order = (0..shape.len()).find_map(|other| {
+            let mut order: Vec<usize> = (0..shape.len()).collect();
+            order.swap(dim, other);
+            port.dims.iter().zip(&order).all(|(axis, from)| fits(*axis, shape[*from])).then_some(order)
+        });
+        CallError::Extent {
+            direction,
+            name: port.name.as_str().into(),
+            expected: self.signature(port).into(),
+            shape: shape.into(),
+            axis: self.axes[axis.index()].name.as_str().into(),
+            dim,
+            wanted,
+            grouping: self.grouping(axis).map(Box::new),
+            order: order.map(Vec::into_boxed_slice),
+        }
+    }
+
+    /// How `axis` groups another.
+    fn grouping(&self, axis: Axis) -> Option<Grouping> {
+        let AxisInfo { name, extent, groups } = &self.axes[axis.index()];
+        let fine = &self.axes[(*groups)?.index()];
+        match (extent, fine.extent) {
+            (Extent::Static(coarse_length), Extent::Static(fine_length)) => Some(Grouping {
+                coarse: name.clone(),
+                fine: fine.name.clone(),
+                each: fine_length.checked_div(*coarse_length)?,
+            }),
+            _ => None,
+        }
+    }
+
+    /// That no output shares memory with anything else; regions come in the order of the ports.
+    fn check_apart(&self, regions: &[Region<'_>]) -> Result<(), CallError> {
+        for (output, region) in regions.iter().enumerate().skip(self.inputs.len()) {
+            let shared = regions[..output].iter().position(|earlier| overlap(*region, *earlier));
+            if let Some((other_direction, other)) = shared.and_then(|other| self.ports().nth(other)) {
+                let output = self.outputs[output - self.inputs.len()].name.as_str().into();
+                return Err(CallError::Overlap { output, other_direction, other: other.name.as_str().into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ports()
+            .try_for_each(|(direction, port)| writeln!(f, "{direction} \"{}\": {}", port.name, self.signature(port)))
+    }
+}
+
+/// The axes whose length a graph needs.
+fn used_axes(graph: &Graph) -> AxisSet {
+    graph.nodes().iter().fold(AxisSet::EMPTY, |used, node| match node.op {
+        Op::Size(axis) => used.with(axis),
+        _ => used.union(node.ty.axes),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Borrowed memory of one element type.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use rhumb_ir::Elem;
+
+/// A Rust type that tensors can hold: `f32`, `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
+pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
+    /// The element type of a view of such values.
+    const ELEM: Elem;
+}
+
+/// An [`Element`] that kernels may write: all but `bool`, whose bytes Rust wants to be 0 or 1 whoever writes them; use `u8`.
+pub trait OutputElement: Element {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for i32 {}
+    impl Sealed for u8 {}
+    impl Sealed for bool {}
+}
+
+impl Element for f32 {
+    const ELEM: Elem = Elem::F32;
+}
+impl Element for i32 {
+    const ELEM: Elem = Elem::I32;
+}
+impl Element for u8 {
+    const ELEM: Elem = Elem::Bool;
+}
+impl Element for bool {
+    const ELEM: Elem = Elem::Bool;
+}
+impl OutputElement for f32 {}
+impl OutputElement for i32 {}
+impl OutputElement for u8 {}
+
+/// `len` elements at `ptr`, readable for `'a`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span<'a> {
+    ptr: NonNull<u8>,
+    len: usize,
+    elem: Elem,
+    borrow: PhantomData<&'a [u8]>,
+}
+
+// SAFETY: a `Span` is a `&[f32]`, `&[i32]` or `&[u8]`, or memory that `Span::from_raw`'s caller vouched for as such.
+unsafe impl Send for Span<'_> {}
+// SAFETY: as above; a shared span only reads.
+unsafe impl Sync for Span<'_> {}
+
+impl<'a> Span<'a> {
+    pub(crate) fn from_slice<T: Element>(data: &'a [T]) -> Span<'a> {
+        Span { ptr: NonNull::from(data).cast(), len: data.len(), elem: T::ELEM, borrow: PhantomData }
+    }
+
+    /// # Safety
+    /// - `ptr` is aligned for `T`, and `len` initialised elements of `T` from it are readable for `'a`;
+    /// - nothing writes them during `'a`, except a call that got them as an output (the validator refuses such a call when it also
+    ///   reads them).
+    pub(crate) unsafe fn from_raw<T: Element>(ptr: NonNull<T>, len: usize) -> Span<'a> {
+        Span { ptr: ptr.cast(), len, elem: T::ELEM, borrow: PhantomData }
+    }
+
+    pub(crate) fn elem(&self) -> Elem {
+        self.elem
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.ptr.as_ptr()
+    }
+
+    /// The element at `index` as a number, truth values as 0 and 1; `None` past the end.
+    pub(crate) fn read(&self, index: usize) -> Option<f64> {
+        if index >= self.len {
+            return None;
+        }
+        // SAFETY: `index < len` was checked above, and the constructors were given `len` aligned, readable elements of `elem`.
+        Some(unsafe {
+            match self.elem {
+                Elem::F32 => f64::from(self.ptr.cast::<f32>().add(index).read()),
+                Elem::I32 => f64::from(self.ptr.cast::<i32>().add(index).read()),
+                Elem::Bool => f64::from(u8::from(self.ptr.add(index).read() != 0)),
+            }
+        })
+    }
+}
+
+/// `len` elements at `ptr`, readable and writable for `'a` through this span alone.
+#[derive(Debug)]
+pub(crate) struct SpanMut<'a> {
+    ptr: NonNull<u8>,
+    len: usize,
+    elem: Elem,
+    borrow: PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: a `SpanMut` is a `&mut [f32]`, `&mut [i32]` or `&mut [u8]`, a part of one, or memory that `SpanMut::from_raw`'s caller
+// vouched for as such.
+unsafe impl Send for SpanMut<'_> {}
+// SAFETY: as above; a shared reference to it only reads.
+unsafe impl Sync for SpanMut<'_> {}
+
+impl<'a> SpanMut<'a> {
+    pub(crate) fn from_slice<T: OutputElement>(data: &'a mut [T]) -> SpanMut<'a> {
+        let len = data.len();
+        SpanMut { ptr: NonNull::from(data).cast(), len, elem: T::ELEM, borrow: PhantomData }
+    }
+
+    /// # Safety
+    /// - `ptr` is aligned for `T`, and `len` initialised elements of `T` from it are readable and writable for `'a`;
+    /// - during `'a` nothing else touches those of them that the view made of the span reaches, except that other views made from raw
+    ///   pointers may be bound to the same call, whose validator refuses memory that is both written and used otherwise.
+    pub(crate) unsafe fn from_raw<T: OutputElement>(ptr: NonNull<T>, len: usize) -> SpanMut<'a> {
+        SpanMut { ptr: ptr.cast(), len, elem: T::ELEM, borrow: PhantomData }
+    }
+
+    /// The same memory, borrowed for shorter.
+    pub(crate) fn reborrow(&mut self) -> SpanMut<'_> {
+        SpanMut { ptr: self.ptr, len: self.len, elem: self.elem, borrow: PhantomData }
+    }
+
+    /// The same memory twice.
+    ///
+    /// # Safety
+    /// The caller makes views of the two that reach no element in common.
+    pub(crate) unsafe fn duplicate(self) -> (SpanMut<'a>, SpanMut<'a>) {
+        (SpanMut { ptr: self.ptr, len: self.len, elem: self.elem, borrow: PhantomData }, self)
+    }
+
+    pub(crate) fn as_span(&self) -> Span<'_> {
+        Span { ptr: self.ptr, len: self.len, elem: self.elem, borrow: PhantomData }
+    }
+
+    pub(crate) fn elem(&self) -> Elem {
+        self.elem
+    }
+
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.ptr.as_ptr()
+    }
+
+    /// Stores a number at `index`: rounded to `f32`, truncated and saturated to `i32`, or as whether it is not 0. Nothing past the end.
+    pub(crate) fn write(&mut self, index: usize, value: f64) {
+        if index >= self.len {
+            return;
+        }
+        // SAFETY: `index < len` was checked above, and the constructors were given `len` aligned, writable elements of `elem`.
+        unsafe {
+            match self.elem {
+                Elem::F32 => self.ptr.cast::<f32>().add(index).write(value as f32),
+                Elem::I32 => self.ptr.cast::<i32>().add(index).write(value as i32),
+                Elem::Bool => self.ptr.add(index).write(u8::from(value != 0.0)),
+            }
+        }
+    }
+}
