@@ -1,5 +1,7 @@
 //! What a scheme finds wrong with its attributes or its place.
 
+use std::fmt::Display;
+
 use rhumb_ir::{Elem, Hook};
 use thiserror::Error;
 
@@ -119,8 +121,8 @@ impl SchemeError {
     }
 
     /// An attribute outside its range.
-    pub fn range(name: &str, found: impl ToString, expected: impl Into<String>) -> SchemeError {
-        SchemeError::AttrRange { name: name.to_owned(), found: found.to_string(), expected: expected.into() }
+    pub fn range(name: &str, found: impl Display, expected: impl Into<String>) -> SchemeError {
+        SchemeError::AttrRange { name: name.to_owned(), found: format!("{found}"), expected: expected.into() }
     }
 
     /// What would mend it.
@@ -160,11 +162,4 @@ pub(crate) fn quoted(names: &[String]) -> String {
             format!("{} and `{last}`", most.join(", "))
         }
     }
-}
-
-/// The name that reads most like `name`, if one is close enough to be a slip of the hand.
-pub(crate) fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let scored = known.into_iter().map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= 0.8).then(|| best.1.to_owned())
 }

@@ -15,3 +15,7 @@ pub use error::SchemeError;
 pub use lower::{LowerError, lower};
 pub use registry::{Entry, Registry, RegistryError, SchemeInfo};
 pub use scheme::{Cx, PositionScheme};
+pub use schemes::{
+    Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, KeyLengths, PrefixLm, Rope, Rope2d,
+    SlidingWindow,
+};

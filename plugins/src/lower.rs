@@ -22,7 +22,7 @@ pub enum LowerError {
         /// The op, printed.
         op: String,
         /// What is wrong.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// The scheme refused its place.
     #[error("scheme `{scheme}`: {source}\n  in {op}")]
@@ -32,7 +32,7 @@ pub enum LowerError {
         /// The op, printed.
         op: String,
         /// What is wrong.
-        source: SchemeError,
+        source: Box<SchemeError>,
     },
     /// The scheme wrote ops that are not well formed.
     #[error("scheme `{scheme}` wrote ops that are not well formed\n  in {op}\n{source}")]
@@ -77,9 +77,9 @@ pub fn lower(graph: &Verified, registry: &Registry) -> Result<Verified, LowerErr
             values.push(labelled(expr, node.label.as_deref()).value());
             continue;
         };
-        let shown = || op_text(graph, value);
+        let shown = || graph.line(value);
         let scheme = registry.make(&scheme, &attrs).map_err(|source| LowerError::Registry { op: shown(), source })?;
-        let cx = Cx::new(&builder, moved(graph.site(site), &values), made.clone());
+        let cx = Cx::sharing(&builder, moved(graph.site(site), &values), made.clone());
         let expr = apply(&*scheme, hook, &cx, x.map(|x| builder.expr(x))).map_err(|source| LowerError::Scheme {
             scheme: scheme.name().to_owned(),
             op: shown(),
@@ -194,12 +194,4 @@ fn prune(graph: &Verified) -> Result<Verified, VerifyError> {
         builder.output(&output.name, builder.expr(value), output.dims.iter().copied());
     }
     builder.finish()
-}
-
-/// An op of `graph`, printed.
-fn op_text(graph: &Graph, value: Value) -> String {
-    match graph.op(value) {
-        Op::Scheme { scheme, hook, .. } => format!("%{} = scheme {scheme}.{}", value.index(), hook.name()),
-        op => format!("%{} = {op:?}", value.index()),
-    }
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rhumb_ir::Attrs;
+use rhumb_ir::{Attrs, closest};
 use thiserror::Error;
 
 use crate::attrs::{AttrInfo, AttrReader};
-use crate::error::{SchemeError, closest, quoted};
+use crate::error::{SchemeError, quoted};
 use crate::scheme::PositionScheme;
 use crate::schemes;
 
@@ -183,7 +183,7 @@ impl Registry {
             if !known().any(|name| name == attr) {
                 return Err(wrong(SchemeError::UnknownAttr {
                     name: attr.clone(),
-                    suggestion: closest(attr, known()),
+                    suggestion: closest(attr, known()).map(str::to_owned),
                     known: known().map(str::to_owned).collect(),
                 }));
             }
@@ -199,7 +199,7 @@ impl Registry {
         let known = || self.entries.iter().map(|entry| entry.info.name);
         RegistryError::Unknown {
             name: name.to_owned(),
-            suggestion: closest(name, known()),
+            suggestion: closest(name, known()).map(str::to_owned),
             known: known().map(str::to_owned).collect(),
         }
     }

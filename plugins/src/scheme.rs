@@ -118,11 +118,24 @@ pub struct Cx<'g> {
 #[derive(Debug, Default)]
 pub(crate) struct Made {
     axes: RefCell<Vec<(String, u32, Axis)>>,
-    tables: RefCell<Vec<(Vec<Axis>, Arc<[f64]>, Value)>>,
+    tables: RefCell<Vec<Table>>,
+}
+
+#[derive(Debug)]
+struct Table {
+    dims: Vec<Axis>,
+    data: Arc<[f64]>,
+    value: Value,
 }
 
 impl<'g> Cx<'g> {
-    pub(crate) fn new(builder: &'g GraphBuilder, site: Site, made: Rc<Made>) -> Cx<'g> {
+    /// The context of a site whose values belong to `builder`: for graphs of one's own.
+    pub fn new(builder: &'g GraphBuilder, site: Site) -> Cx<'g> {
+        Cx::sharing(builder, site, Rc::default())
+    }
+
+    /// The context of one of several sites of a graph, which share axes and tables.
+    pub(crate) fn sharing(builder: &'g GraphBuilder, site: Site, made: Rc<Made>) -> Cx<'g> {
         Cx { builder, site, made }
     }
 
@@ -256,11 +269,11 @@ impl<'g> Cx<'g> {
         let mut tables = self.made.tables.borrow_mut();
         let same =
             |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
-        if let Some((_, _, value)) = tables.iter().find(|(d, t, _)| d == dims && same(t, &data)) {
-            return self.builder.expr(*value);
+        if let Some(table) = tables.iter().find(|table| table.dims == dims && same(&table.data, &data)) {
+            return self.builder.expr(table.value);
         }
         let table = self.builder.table(dims.iter().copied(), data.clone());
-        tables.push((dims.to_vec(), data, table.value()));
+        tables.push(Table { dims: dims.to_vec(), data, value: table.value() });
         table
     }
 

@@ -9,6 +9,7 @@ pub mod dynamic_alibi;
 pub mod key_lengths;
 pub mod prefix_lm;
 pub mod rope;
+pub mod rope2d;
 pub mod sliding_window;
 
 pub use alibi::{Alibi, AlibiForm};
@@ -20,6 +21,7 @@ pub use dynamic_alibi::DynamicAlibi;
 pub use key_lengths::KeyLengths;
 pub use prefix_lm::PrefixLm;
 pub use rope::Rope;
+pub use rope2d::Rope2d;
 pub use sliding_window::SlidingWindow;
 
 use crate::registry::Entry;
@@ -28,6 +30,7 @@ use crate::registry::Entry;
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
         rope::entry(),
+        rope2d::entry(),
         alibi::entry(),
         dynamic_alibi::entry(),
         causal::entry(),

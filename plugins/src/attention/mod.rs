@@ -1,13 +1,16 @@
 //! The usual attention graph, by standard names.
 
+mod error;
+mod parts;
+
 use std::fmt;
-use std::rc::Rc;
 
-use rhumb_ir::{Axis, Elem, Expr, GraphBuilder, Hook, Site, SiteId, Verified, VerifyError};
-use thiserror::Error;
+use rhumb_ir::{Axis, Elem, Expr, GraphBuilder, Hook, Site, Verified};
 
-use crate::error::SchemeError;
-use crate::scheme::{Cx, Made, PositionScheme};
+pub use error::BuildError;
+pub use parts::AttentionParts;
+
+use crate::scheme::{Cx, PositionScheme};
 use crate::schemes::{Documents, KeyLengths};
 
 /// Builds the usual attention graph.
@@ -80,62 +83,6 @@ enum Step {
     SchemeWith(SchemeFn),
     Score(ScoreFn),
     Mask(MaskFn),
-}
-
-/// Why an attention graph can't be built.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A size that must be at least 1.
-    #[error("{what} is 0")]
-    Zero {
-        /// The size.
-        what: &'static str,
-    },
-    /// Query heads that do not share key/value heads evenly.
-    #[error("{heads} query heads can't share {kv_heads} key/value heads evenly")]
-    Groups {
-        /// Query heads.
-        heads: u32,
-        /// Key/value heads.
-        kv_heads: u32,
-    },
-    /// A number outside its range.
-    #[error("{what} is {found}, which is not {expected}")]
-    Number {
-        /// The number.
-        what: &'static str,
-        /// What was given.
-        found: f64,
-        /// The range.
-        expected: &'static str,
-    },
-    /// A scheme that does not fit.
-    #[error("scheme `{scheme}`: {source}")]
-    Scheme {
-        /// The scheme.
-        scheme: String,
-        /// What is wrong.
-        source: SchemeError,
-    },
-    /// Expressions that are not well formed, or names used twice.
-    #[error(transparent)]
-    Graph(#[from] VerifyError),
-}
-
-impl BuildError {
-    /// What would mend it.
-    pub fn hint(&self) -> String {
-        match self {
-            BuildError::Zero { what } => format!("give {what} at least 1"),
-            BuildError::Groups { heads, kv_heads: _ } => {
-                format!("use a number of key/value heads that divides {heads}")
-            }
-            BuildError::Number { what, found: _, expected } => format!("give {what} a value that is {expected}"),
-            BuildError::Scheme { scheme: _, source } => source.hint(),
-            BuildError::Graph(_) => "mend the expressions of `score_with`, `mask_with` and `scheme_with`".to_owned(),
-        }
-    }
 }
 
 impl fmt::Debug for Attention {
@@ -349,7 +296,7 @@ impl Attention {
             length: length.value(),
         };
         let site_id = builder.site(site);
-        let cx = Cx::new(builder, site, Rc::new(Made::default()));
+        let cx = Cx::new(builder, site);
         Ok(AttentionParts { b, h, g, q, k, d, e, query, key, value, cx, site: site_id })
     }
 
@@ -363,7 +310,7 @@ impl Attention {
         if let Some((what, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
             return Err(BuildError::Zero { what });
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(BuildError::Groups { heads: self.heads, kv_heads: self.kv_heads });
         }
         if !self.scale.is_finite() {
@@ -451,67 +398,6 @@ impl Attention {
             parts.output_lse(score, sink);
         }
         Ok(())
-    }
-}
-
-/// The axes, inputs and site of an attention, for a graph of one's own: see [`Attention::parts`].
-#[derive(Clone, Debug)]
-pub struct AttentionParts<'g> {
-    /// The axis of the batch.
-    pub b: Axis,
-    /// The axis of query heads.
-    pub h: Axis,
-    /// The axis of key/value heads; [`h`](Self::h) where they are as many.
-    pub g: Axis,
-    /// The axis of queries.
-    pub q: Axis,
-    /// The axis of keys.
-    pub k: Axis,
-    /// The axis of elements of query and key.
-    pub d: Axis,
-    /// The axis of elements of the value.
-    pub e: Axis,
-    /// The input `q`.
-    pub query: Expr<'g>,
-    /// The input `k`.
-    pub key: Expr<'g>,
-    /// The input `v`.
-    pub value: Expr<'g>,
-    /// What schemes build IR through.
-    pub cx: Cx<'g>,
-    /// The site of scheme ops.
-    pub site: SiteId,
-}
-
-impl<'g> AttentionParts<'g> {
-    /// `x` after a scheme op of `scheme` at the query, key or score hook; `x` itself if the scheme does nothing there.
-    #[must_use]
-    pub fn apply(&self, scheme: &dyn PositionScheme, hook: Hook, x: Expr<'g>) -> Expr<'g> {
-        if hook == Hook::Mask || !scheme.hooks().contains(&hook) {
-            return x;
-        }
-        self.cx.builder().scheme(scheme.name(), hook, x, self.site, scheme.attributes())
-    }
-
-    /// The mask of `scheme`, if it makes one.
-    #[must_use]
-    pub fn mask(&self, scheme: &dyn PositionScheme) -> Option<Expr<'g>> {
-        let masks = scheme.hooks().contains(&Hook::Mask);
-        masks.then(|| self.cx.builder().scheme_mask(scheme.name(), self.site, scheme.attributes()))
-    }
-
-    /// The output `out`: the value averaged by the softmax of `score`.
-    pub fn output(&self, score: Expr<'g>, sink: Option<Expr<'g>>) {
-        let weights = match sink {
-            Some(sink) => score.softmax_with_sink(self.k, sink),
-            None => score.softmax(self.k),
-        };
-        self.cx.builder().output("out", weights.dot(self.value, self.k), [self.b, self.h, self.q, self.e]);
-    }
-
-    /// The output `lse`: the log-sum-exp of `score`.
-    pub fn output_lse(&self, score: Expr<'g>, sink: Option<Expr<'g>>) {
-        self.cx.builder().output("lse", score.log_sum_exp(self.k, sink), [self.b, self.h, self.q]);
     }
 }
 
