@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::graph::Graph;
-use crate::op::{Binary, Hook, Op, Pairing, Unary, Value};
+use crate::op::{Binary, Hook, Op, Site, Unary, Value};
 use crate::types::{Axis, AxisSet, Elem, Extent, Type};
 
 /// Why an op is not well formed. The text says what was found; [`OpError::hint`] says what would mend it.
@@ -90,6 +90,16 @@ pub enum OpError {
         /// The axis.
         axis: String,
     },
+    /// Dimensions with an axis and another that groups it.
+    #[error("{what} has both axis `{axis}` and axis `{coarser}`, which groups it")]
+    RelatedDims {
+        /// What has the dimensions.
+        what: String,
+        /// The finer axis.
+        axis: String,
+        /// The axis that groups it.
+        coarser: String,
+    },
     /// A table whose data does not match its dimensions.
     #[error("a table over {dims} needs {expected} elements, found {found}")]
     TableLength {
@@ -118,6 +128,17 @@ pub enum OpError {
         /// What it takes.
         expected: &'static str,
     },
+    /// A scheme op in front of a value of its site.
+    #[error("site @{site} takes its `{field}` from a value that is made after this op")]
+    LateSite {
+        /// Position of the site.
+        site: usize,
+        /// The field of the site.
+        field: &'static str,
+    },
+    /// A scheme op without a scheme.
+    #[error("a scheme op needs the name of a scheme")]
+    NoScheme,
 }
 
 impl OpError {
@@ -131,137 +152,14 @@ impl OpError {
             OpError::DynamicAxis { .. } => "declare the axis with a number for its length",
             OpError::RotaryBlock { .. } => "use fewer pairs: at most half of the elements from the start of the block",
             OpError::RepeatedDim { .. } => "name each axis once; a second axis of the same length needs its own name",
+            OpError::RelatedDims { .. } => "name one of the two: an index of the finer axis tells that of the coarser",
             OpError::TableLength { .. } => "give one element for every combination of indices, row-major",
             OpError::TableElement { .. } => "use whole numbers of 32 bits for i32, and 0 or 1 for bool",
             OpError::SchemeOperands { .. } => {
                 "pass the query, key or score to transform; the mask hook makes its value"
             }
-        }
-    }
-}
-
-impl Unary {
-    /// The name used by the text form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Unary::Neg => "neg",
-            Unary::Abs => "abs",
-            Unary::Floor => "floor",
-            Unary::Ceil => "ceil",
-            Unary::Sqrt => "sqrt",
-            Unary::Exp => "exp",
-            Unary::Exp2 => "exp2",
-            Unary::Log => "log",
-            Unary::Log2 => "log2",
-            Unary::Sin => "sin",
-            Unary::Cos => "cos",
-            Unary::Tanh => "tanh",
-            Unary::Sigmoid => "sigmoid",
-            Unary::Not => "not",
-        }
-    }
-
-    /// All of them.
-    pub const ALL: [Unary; 14] = [
-        Unary::Neg,
-        Unary::Abs,
-        Unary::Floor,
-        Unary::Ceil,
-        Unary::Sqrt,
-        Unary::Exp,
-        Unary::Exp2,
-        Unary::Log,
-        Unary::Log2,
-        Unary::Sin,
-        Unary::Cos,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::Not,
-    ];
-}
-
-impl Binary {
-    /// The name used by the text form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Binary::Add => "add",
-            Binary::Sub => "sub",
-            Binary::Mul => "mul",
-            Binary::Div => "div",
-            Binary::Mod => "mod",
-            Binary::Min => "min",
-            Binary::Max => "max",
-            Binary::Pow => "pow",
-            Binary::And => "and",
-            Binary::Or => "or",
-        }
-    }
-
-    /// All of them.
-    pub const ALL: [Binary; 10] = [
-        Binary::Add,
-        Binary::Sub,
-        Binary::Mul,
-        Binary::Div,
-        Binary::Mod,
-        Binary::Min,
-        Binary::Max,
-        Binary::Pow,
-        Binary::And,
-        Binary::Or,
-    ];
-}
-
-impl crate::op::Compare {
-    /// The name used by the text form.
-    pub fn name(self) -> &'static str {
-        use crate::op::Compare;
-        match self {
-            Compare::Eq => "eq",
-            Compare::Ne => "ne",
-            Compare::Lt => "lt",
-            Compare::Le => "le",
-            Compare::Gt => "gt",
-            Compare::Ge => "ge",
-        }
-    }
-
-    /// All of them.
-    pub const ALL: [crate::op::Compare; 6] = {
-        use crate::op::Compare;
-        [Compare::Eq, Compare::Ne, Compare::Lt, Compare::Le, Compare::Gt, Compare::Ge]
-    };
-}
-
-impl Hook {
-    /// The name used by the text form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Hook::Query => "query",
-            Hook::Key => "key",
-            Hook::Score => "score",
-            Hook::Mask => "mask",
-        }
-    }
-
-    /// All of them.
-    pub const ALL: [Hook; 4] = [Hook::Query, Hook::Key, Hook::Score, Hook::Mask];
-}
-
-impl Pairing {
-    /// The name used by the text form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pairing::Half => "half",
-            Pairing::Interleaved => "interleaved",
-        }
-    }
-
-    /// The two elements of pair `j` in a block of `n` pairs from `start`.
-    pub fn elements(self, start: u32, n: u32, j: u32) -> (u32, u32) {
-        match self {
-            Pairing::Half => (start + j, start + j + n),
-            Pairing::Interleaved => (start + 2 * j, start + 2 * j + 1),
+            OpError::LateSite { .. } => "make the values of a site before the first op that refers to it",
+            OpError::NoScheme => "give the name under which the scheme is registered",
         }
     }
 }
@@ -359,20 +257,20 @@ impl Infer<'_> {
                 let ty = self.normalised("logsumexp", *x, *axis, *sink)?;
                 Ok(Type { elem: ty.elem, axes: ty.axes.without(*axis) })
             }
-            Op::Scheme { scheme: _, hook, x, site, attrs: _ } => {
-                let Some(site) = self.graph.sites.get(site.index()) else {
-                    return Err(OpError::BadHandle { what: "site", index: site.index() });
+            Op::Scheme { scheme, hook, x, site: id, attrs: _ } => {
+                let Some(site) = self.graph.sites.get(id.index()) else {
+                    return Err(OpError::BadHandle { what: "site", index: id.index() });
                 };
+                self.site(id.index(), site)?;
+                if scheme.is_empty() {
+                    return Err(OpError::NoScheme);
+                }
                 match (hook, x) {
                     (Hook::Mask, None) => {
                         let mut axes = AxisSet::EMPTY.with(site.query).with(site.key);
-                        for position in [site.q_pos, site.k_pos, site.q_index, site.k_index] {
-                            if position.index() >= self.limit {
-                                return Err(OpError::BadHandle { what: "value", index: position.index() });
-                            }
-                            axes = self.graph.join(axes, self.ty(position).axes);
-                        }
-                        for operand in op.operands() {
+                        for operand in
+                            [site.q_pos, site.k_pos, site.q_index, site.k_index].into_iter().chain(op.operands())
+                        {
                             axes = self.graph.join(axes, self.ty(operand).axes);
                         }
                         Ok(Type { elem: Elem::Bool, axes })
@@ -380,12 +278,25 @@ impl Infer<'_> {
                     (Hook::Mask, Some(_)) => {
                         Err(OpError::SchemeOperands { hook: "mask", expected: "no operand but its attributes" })
                     }
-                    (_, None) => {
+                    (Hook::Query | Hook::Key | Hook::Score, None) => {
                         Err(OpError::SchemeOperands { hook: hook.name(), expected: "the value it transforms" })
                     }
-                    (_, Some(x)) => Ok(self.ty(*x)),
+                    (Hook::Query | Hook::Key | Hook::Score, Some(x)) => {
+                        let ty = self.ty(*x);
+                        if ty.elem == Elem::F32 { Ok(ty) } else { Err(self.elem_mismatch("scheme", "f32", ty.elem)) }
+                    }
                 }
             }
+        }
+    }
+
+    fn site(&self, id: usize, site: &Site) -> Result<(), OpError> {
+        for axis in site.axes() {
+            self.axis(axis)?;
+        }
+        match site.values().into_iter().find(|(_, value)| value.index() >= self.limit) {
+            Some((field, _)) => Err(OpError::LateSite { site: id, field }),
+            None => Ok(()),
         }
     }
 
@@ -431,9 +342,7 @@ impl Infer<'_> {
         let (x, angle) = (self.ty(x), self.ty(angle));
         self.want_f32("rotate", x.elem)?;
         self.want_f32("rotate", angle.elem)?;
-        if angle.axes.contains(dim) {
-            return Err(OpError::ExtraAxis { op: "rotate", operand: "angle", axis: self.name(dim) });
-        }
+        self.free("rotate", "angle", angle.axes, dim)?;
         if x.axes.contains(pair) {
             return Err(OpError::ExtraAxis { op: "rotate", operand: "operand", axis: self.name(pair) });
         }
@@ -451,9 +360,7 @@ impl Infer<'_> {
         let Some(sink) = sink else { return Ok(ty) };
         let sink = self.ty(sink);
         self.want_f32(op, sink.elem)?;
-        if sink.axes.contains(axis) {
-            return Err(OpError::ExtraAxis { op, operand: "sink", axis: self.name(axis) });
-        }
+        self.free(op, "sink", sink.axes, axis)?;
         Ok(Type { elem: Elem::F32, axes: self.graph.join(ty.axes, sink.axes) })
     }
 
@@ -489,6 +396,11 @@ impl Infer<'_> {
             }
             set = set.with(dim);
         }
+        for &dim in dims {
+            if let Some(finer) = self.graph.axis(dim).groups.filter(|finer| set.contains(*finer)) {
+                return Err(OpError::RelatedDims { what: what(), axis: self.name(finer), coarser: self.name(dim) });
+            }
+        }
         Ok(set)
     }
 
@@ -499,6 +411,18 @@ impl Infer<'_> {
             Ok(())
         } else {
             Err(OpError::MissingAxis { op, operand, axis: self.name(axis), found: axes_text(self.graph, axes.iter()) })
+        }
+    }
+
+    /// Checks that a value over `axes` can be combined along `axis` with one that has it: that it has neither that axis, nor one that
+    /// groups it or that it groups. (With a finer axis the result would lose `axis`; a coarser one is not free of it.)
+    fn free(&self, op: &'static str, operand: &'static str, axes: AxisSet, axis: Axis) -> Result<(), OpError> {
+        let related = |other: Axis| {
+            other == axis || self.graph.axis(other).groups == Some(axis) || self.graph.axis(axis).groups == Some(other)
+        };
+        match axes.iter().find(|other| related(*other)) {
+            Some(other) => Err(OpError::ExtraAxis { op, operand, axis: self.name(other) }),
+            None => Ok(()),
         }
     }
 

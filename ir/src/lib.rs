@@ -2,23 +2,29 @@
 #![cfg_attr(test, allow(missing_docs, reason = "tests"))]
 
 mod builder;
+mod expr;
+mod fault;
 mod graph;
 mod infer;
 mod interp;
+mod names;
 mod op;
+mod rebuild;
 mod suggest;
 mod text;
 mod types;
 mod verify;
 
-pub use builder::{Expr, GraphBuilder, Operand};
+pub use builder::GraphBuilder;
+pub use expr::{Expr, Operand};
+pub use fault::Fault;
 pub use graph::{Graph, Node, Output};
 pub use infer::{OpError, infer};
 pub use interp::{Bindings, InterpError, MAX_ELEMENTS, Outputs, Tensor, interpret, interpret_value};
 pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site, SiteId, Unary, Value};
 pub use suggest::closest;
 pub use types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
-pub use verify::{Problem, Verified, VerifyError};
+pub use verify::{Place, Problem, Verified, VerifyError};
 
 #[cfg(test)]
 mod tests {

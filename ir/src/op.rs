@@ -210,6 +210,28 @@ pub struct Site {
     pub length: Value,
 }
 
+impl Site {
+    /// The axes it names.
+    pub fn axes(&self) -> impl Iterator<Item = Axis> + use<> {
+        let Site { query, key, head, dim, q_pos: _, k_pos: _, q_index: _, k_index: _, length: _ } = *self;
+        [Some(query), Some(key), head, Some(dim)].into_iter().flatten()
+    }
+
+    /// The values it names, each with the name of its field.
+    pub fn values(&self) -> [(&'static str, Value); 5] {
+        let Site { query: _, key: _, head: _, dim: _, q_pos, k_pos, q_index, k_index, length } = *self;
+        [("q_pos", q_pos), ("k_pos", k_pos), ("q_index", q_index), ("k_index", k_index), ("length", length)]
+    }
+
+    /// The same site with every value replaced by what `map` gives for it.
+    #[must_use]
+    pub fn map_values(&self, mut map: impl FnMut(Value) -> Value) -> Site {
+        let Site { query, key, head, dim, q_pos, k_pos, q_index, k_index, length } = *self;
+        let [q_pos, k_pos, q_index, k_index, length] = [q_pos, k_pos, q_index, k_index, length].map(&mut map);
+        Site { query, key, head, dim, q_pos, k_pos, q_index, k_index, length }
+    }
+}
+
 /// An operation. Operands are values made earlier; results have the type that [`infer`](crate::infer) gives.
 ///
 /// Elementwise operations broadcast by axis name: the result varies over the axes of all operands.
@@ -358,6 +380,26 @@ impl Op {
                     _ => None,
                 }))
                 .collect(),
+        }
+    }
+
+    /// The axes that the op names; those of its operands, or of its site, are not among them.
+    pub fn axes(&self) -> Vec<Axis> {
+        match self {
+            Op::Input { name: _, dims, elem: _ } | Op::Table { dims, elem: _, data: _ } => dims.clone(),
+            Op::Iota(axis) | Op::Size(axis) => vec![*axis],
+            Op::Gather { table: _, axis, index: _ }
+            | Op::Dot { a: _, b: _, axis }
+            | Op::Softmax { x: _, axis, sink: _, base: _ }
+            | Op::LogSumExp { x: _, axis, sink: _, base: _ } => vec![*axis],
+            Op::Rotate { x: _, angle: _, dim, pair, pairing: _, start: _ } => vec![*dim, *pair],
+            Op::Const(_)
+            | Op::Unary(_, _)
+            | Op::Binary(_, _, _)
+            | Op::Compare(_, _, _)
+            | Op::Select { cond: _, on_true: _, on_false: _ }
+            | Op::Cast(_, _)
+            | Op::Scheme { scheme: _, hook: _, x: _, site: _, attrs: _ } => Vec::new(),
         }
     }
 

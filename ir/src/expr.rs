@@ -1,0 +1,365 @@
+//! Handles of values under construction, with operators.
+
+use std::fmt;
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Rem, Sub};
+
+use crate::builder::GraphBuilder;
+use crate::op::{Base, Binary, Compare, Op, Pairing, Unary, Value};
+use crate::types::{Axis, Elem, Type};
+
+/// A value of a graph that is being built: a copyable handle.
+///
+/// Arithmetic operators broadcast by axis name. An `i32` operand next to an `f32` one is converted, and numbers may stand on either
+/// side: `score + slope * (k_pos - q_pos)`, `1.0 - x`.
+#[derive(Clone, Copy)]
+pub struct Expr<'g> {
+    pub(crate) builder: &'g GraphBuilder,
+    pub(crate) value: Value,
+}
+
+impl fmt::Debug for Expr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Expr({})", self.value.0)
+    }
+}
+
+impl<'g> Expr<'g> {
+    /// The value behind the handle, for op attributes.
+    pub fn value(self) -> Value {
+        self.value
+    }
+
+    /// The builder the value belongs to.
+    pub fn builder(self) -> &'g GraphBuilder {
+        self.builder
+    }
+
+    /// The value's type.
+    pub fn ty(self) -> Type {
+        self.builder.type_of(self.value)
+    }
+
+    /// Labels the value for readers of the text form.
+    #[must_use]
+    pub fn label(self, label: &str) -> Expr<'g> {
+        self.builder.set_label(self.value, label);
+        self
+    }
+
+    fn unary(self, op: Unary) -> Expr<'g> {
+        let x = if matches!(op, Unary::Neg | Unary::Abs | Unary::Not) { self } else { self.real() };
+        self.builder.push(Op::Unary(op, x.value))
+    }
+
+    /// The value as `f32` if it is an `i32`; otherwise itself.
+    fn real(self) -> Expr<'g> {
+        if self.ty().elem == Elem::I32 { self.cast(Elem::F32) } else { self }
+    }
+
+    /// Both operands in one element type: `i32` beside `f32` is converted.
+    fn promote(self, other: Expr<'g>) -> (Expr<'g>, Expr<'g>) {
+        match (self.ty().elem, other.ty().elem) {
+            (Elem::I32, Elem::F32) => (self.cast(Elem::F32), other),
+            (Elem::F32, Elem::I32) => (self, other.cast(Elem::F32)),
+            _ => (self, other),
+        }
+    }
+
+    fn binary(self, op: Binary, other: impl Operand<'g>) -> Expr<'g> {
+        let (a, b) = self.promote(other.expr(self));
+        self.builder.push(Op::Binary(op, a.value, b.value))
+    }
+
+    fn compare(self, op: Compare, other: impl Operand<'g>) -> Expr<'g> {
+        let (a, b) = self.promote(other.expr(self));
+        self.builder.push(Op::Compare(op, a.value, b.value))
+    }
+
+    /// `|x|`.
+    #[must_use]
+    pub fn abs(self) -> Expr<'g> {
+        self.unary(Unary::Abs)
+    }
+
+    /// Largest integer not above.
+    #[must_use]
+    pub fn floor(self) -> Expr<'g> {
+        self.unary(Unary::Floor)
+    }
+
+    /// Smallest integer not below.
+    #[must_use]
+    pub fn ceil(self) -> Expr<'g> {
+        self.unary(Unary::Ceil)
+    }
+
+    /// Square root.
+    #[must_use]
+    pub fn sqrt(self) -> Expr<'g> {
+        self.unary(Unary::Sqrt)
+    }
+
+    /// `e^x`.
+    #[must_use]
+    pub fn exp(self) -> Expr<'g> {
+        self.unary(Unary::Exp)
+    }
+
+    /// `2^x`.
+    #[must_use]
+    pub fn exp2(self) -> Expr<'g> {
+        self.unary(Unary::Exp2)
+    }
+
+    /// Natural logarithm.
+    #[must_use]
+    pub fn log(self) -> Expr<'g> {
+        self.unary(Unary::Log)
+    }
+
+    /// Logarithm to base 2.
+    #[must_use]
+    pub fn log2(self) -> Expr<'g> {
+        self.unary(Unary::Log2)
+    }
+
+    /// Sine, of radians.
+    #[must_use]
+    pub fn sin(self) -> Expr<'g> {
+        self.unary(Unary::Sin)
+    }
+
+    /// Cosine, of radians.
+    #[must_use]
+    pub fn cos(self) -> Expr<'g> {
+        self.unary(Unary::Cos)
+    }
+
+    /// Hyperbolic tangent.
+    #[must_use]
+    pub fn tanh(self) -> Expr<'g> {
+        self.unary(Unary::Tanh)
+    }
+
+    /// `1 / (1 + e^-x)`.
+    #[must_use]
+    pub fn sigmoid(self) -> Expr<'g> {
+        self.unary(Unary::Sigmoid)
+    }
+
+    /// The lesser of two.
+    #[must_use]
+    pub fn min(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.binary(Binary::Min, other)
+    }
+
+    /// The greater of two.
+    #[must_use]
+    pub fn max(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.binary(Binary::Max, other)
+    }
+
+    /// `self^exponent`.
+    #[must_use]
+    pub fn pow(self, exponent: impl Operand<'g>) -> Expr<'g> {
+        let exponent = exponent.expr(self).real();
+        self.real().binary(Binary::Pow, exponent)
+    }
+
+    /// Whether equal.
+    #[must_use]
+    pub fn eq(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.compare(Compare::Eq, other)
+    }
+
+    /// Whether different.
+    #[must_use]
+    pub fn ne(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.compare(Compare::Ne, other)
+    }
+
+    /// Whether less.
+    #[must_use]
+    pub fn lt(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.compare(Compare::Lt, other)
+    }
+
+    /// Whether less or equal.
+    #[must_use]
+    pub fn le(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.compare(Compare::Le, other)
+    }
+
+    /// Whether greater.
+    #[must_use]
+    pub fn gt(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.compare(Compare::Gt, other)
+    }
+
+    /// Whether greater or equal.
+    #[must_use]
+    pub fn ge(self, other: impl Operand<'g>) -> Expr<'g> {
+        self.compare(Compare::Ge, other)
+    }
+
+    /// `on_true` where this (a `bool`) holds, else `on_false`.
+    #[must_use]
+    pub fn select(self, on_true: impl Operand<'g>, on_false: impl Operand<'g>) -> Expr<'g> {
+        let elem = on_false.elem().unwrap_or(Elem::F32);
+        let on_true = on_true.expr_as(self.builder, elem);
+        let (on_true, on_false) = on_true.promote(on_false.expr(on_true));
+        self.builder.push(Op::Select { cond: self.value, on_true: on_true.value, on_false: on_false.value })
+    }
+
+    /// The value in another element type.
+    #[must_use]
+    pub fn cast(self, elem: Elem) -> Expr<'g> {
+        self.builder.push(Op::Cast(elem, self.value))
+    }
+
+    /// This table indexed along `axis`; indices outside take the nearest element.
+    #[must_use]
+    pub fn gather(self, axis: Axis, index: Expr<'g>) -> Expr<'g> {
+        self.builder.push(Op::Gather { table: self.value, axis, index: self.builder.local(index).value })
+    }
+
+    /// Rotates pairs along `dim` by `angle`, whose axis `pair` counts the pairs; the rotary block starts at element `start`.
+    #[must_use]
+    pub fn rotate(self, angle: Expr<'g>, dim: Axis, pair: Axis, pairing: Pairing, start: u32) -> Expr<'g> {
+        self.builder.push(Op::Rotate {
+            x: self.value,
+            angle: self.builder.local(angle).value,
+            dim,
+            pair,
+            pairing,
+            start,
+        })
+    }
+
+    /// Sum over `axis` of the product with `other`.
+    #[must_use]
+    pub fn dot(self, other: Expr<'g>, axis: Axis) -> Expr<'g> {
+        self.builder.push(Op::Dot { a: self.value, b: self.builder.local(other).value, axis })
+    }
+
+    /// Softmax along `axis`.
+    #[must_use]
+    pub fn softmax(self, axis: Axis) -> Expr<'g> {
+        self.builder.push(Op::Softmax { x: self.value, axis, sink: None, base: Base::E })
+    }
+
+    /// Softmax along `axis` with an extra score that takes part in the sum alone (an attention sink).
+    #[must_use]
+    pub fn softmax_with_sink(self, axis: Axis, sink: Expr<'g>) -> Expr<'g> {
+        self.builder.push(Op::Softmax {
+            x: self.value,
+            axis,
+            sink: Some(self.builder.local(sink).value),
+            base: Base::E,
+        })
+    }
+
+    /// `log(sum(exp(x)))` along `axis`, with an optional sink.
+    #[must_use]
+    pub fn log_sum_exp(self, axis: Axis, sink: Option<Expr<'g>>) -> Expr<'g> {
+        let sink = sink.map(|sink| self.builder.local(sink).value);
+        self.builder.push(Op::LogSumExp { x: self.value, axis, sink, base: Base::E })
+    }
+
+    /// This score where `mask` holds, `-inf` elsewhere.
+    #[must_use]
+    pub fn mask(self, mask: Expr<'g>) -> Expr<'g> {
+        self.builder.local(mask).select(self, f64::NEG_INFINITY)
+    }
+}
+
+/// What can stand beside an [`Expr`] in arithmetic: another one, or a number.
+pub trait Operand<'g>: Copy {
+    /// The operand as a value of the builder of `beside`; a number takes the element type of `beside` where it can.
+    fn expr(self, beside: Expr<'g>) -> Expr<'g> {
+        self.expr_as(beside.builder, beside.ty().elem)
+    }
+
+    /// The operand as a value of `builder`; a number becomes `elem` where it can.
+    fn expr_as(self, builder: &'g GraphBuilder, elem: Elem) -> Expr<'g>;
+
+    /// Its element type, unless it is a number, which takes that of what it stands beside.
+    fn elem(self) -> Option<Elem> {
+        None
+    }
+}
+
+impl<'g> Operand<'g> for Expr<'g> {
+    fn expr_as(self, builder: &'g GraphBuilder, _: Elem) -> Expr<'g> {
+        builder.local(self)
+    }
+
+    fn elem(self) -> Option<Elem> {
+        Some(self.ty().elem)
+    }
+}
+
+impl<'g> Operand<'g> for f64 {
+    fn expr_as(self, builder: &'g GraphBuilder, _: Elem) -> Expr<'g> {
+        builder.scalar(self)
+    }
+}
+
+impl<'g> Operand<'g> for i32 {
+    fn expr_as(self, builder: &'g GraphBuilder, elem: Elem) -> Expr<'g> {
+        if elem == Elem::F32 { builder.scalar(f64::from(self)) } else { builder.int(self) }
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $op:ident),*) => {$(
+        impl<'g, T: Operand<'g>> $trait<T> for Expr<'g> {
+            type Output = Expr<'g>;
+            fn $method(self, other: T) -> Expr<'g> {
+                self.binary(Binary::$op, other)
+            }
+        }
+        impl<'g> $trait<Expr<'g>> for f64 {
+            type Output = Expr<'g>;
+            fn $method(self, other: Expr<'g>) -> Expr<'g> {
+                self.expr(other).binary(Binary::$op, other)
+            }
+        }
+        impl<'g> $trait<Expr<'g>> for i32 {
+            type Output = Expr<'g>;
+            fn $method(self, other: Expr<'g>) -> Expr<'g> {
+                self.expr(other).binary(Binary::$op, other)
+            }
+        }
+    )*};
+}
+
+operators!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div, Rem rem Mod);
+
+impl<'g> BitAnd for Expr<'g> {
+    type Output = Expr<'g>;
+    fn bitand(self, other: Expr<'g>) -> Expr<'g> {
+        self.binary(Binary::And, other)
+    }
+}
+
+impl<'g> BitOr for Expr<'g> {
+    type Output = Expr<'g>;
+    fn bitor(self, other: Expr<'g>) -> Expr<'g> {
+        self.binary(Binary::Or, other)
+    }
+}
+
+impl<'g> Neg for Expr<'g> {
+    type Output = Expr<'g>;
+    fn neg(self) -> Expr<'g> {
+        self.unary(Unary::Neg)
+    }
+}
+
+impl<'g> Not for Expr<'g> {
+    type Output = Expr<'g>;
+    fn not(self) -> Expr<'g> {
+        self.unary(Unary::Not)
+    }
+}
