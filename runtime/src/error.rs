@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rhumb_ir::Elem;
+use rhumb_ir::{Elem, InterpError};
 
 use crate::layout::MAX_RANK;
 use crate::memory::OutOfMemory;
@@ -165,7 +165,7 @@ pub enum InterfaceError {
 }
 
 /// A call that can't be made. Nothing was run or written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// A binding the graph does not have.
@@ -313,6 +313,9 @@ pub enum CallError {
     /// Working memory could not be had.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
+    /// The interpreter refused the graph or its sizes.
+    #[error(transparent)]
+    Reference(Box<InterpError>),
 }
 
 /// The tie between an axis and one that groups it: `each` of `fine` share one of `coarse`, as query heads share key/value heads.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rhumb_ir::{Axis, AxisInfo, AxisSet, Elem, Extent, Graph, Op, Verified};
+use rhumb_ir::{Axis, AxisInfo, AxisSet, Elem, Extent, Graph, Op, Verified, closest};
 use smallvec::SmallVec;
 
 use crate::error::{CallError, Direction, Grouping, InterfaceError};
@@ -38,19 +38,19 @@ pub struct Interface {
 
 /// Views by name, as a call was given them.
 #[derive(Debug, Default)]
-pub struct Bindings<'a> {
+pub(crate) struct Bindings<'a> {
     inputs: SmallVec<[(&'a str, TensorView<'a>); 8]>,
     outputs: SmallVec<[(&'a str, TensorViewMut<'a>); 4]>,
 }
 
 impl<'a> Bindings<'a> {
     /// Adds a tensor to read.
-    pub fn input(&mut self, name: &'a str, view: TensorView<'a>) {
+    pub(crate) fn input(&mut self, name: &'a str, view: TensorView<'a>) {
         self.inputs.push((name, view));
     }
 
     /// Adds a tensor to write.
-    pub fn output(&mut self, name: &'a str, view: TensorViewMut<'a>) {
+    pub(crate) fn output(&mut self, name: &'a str, view: TensorViewMut<'a>) {
         self.outputs.push((name, view));
     }
 }
@@ -192,10 +192,7 @@ impl Interface {
             return CallError::Direction { name: name.into(), is: other };
         }
         let known: Box<[Box<str>]> = self.side(direction).iter().map(|port| port.name.as_str().into()).collect();
-        // Half the letters right is near enough for a hint; nearer names come first.
-        let distance = |known: &str| strsim::damerau_levenshtein(known, name);
-        let nearest = known.iter().min_by_key(|known| distance(known));
-        let suggestion = nearest.filter(|known| 2 * distance(known) <= known.chars().count()).cloned();
+        let suggestion = closest(name, known.iter().map(|known| &**known)).map(Into::into);
         CallError::Unknown { direction, name: name.into(), suggestion, known }
     }
 

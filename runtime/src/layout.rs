@@ -134,6 +134,23 @@ impl Layout {
         inside.then(|| index.iter().zip(self.strides()).map(|(i, stride)| *i as isize * stride).sum())
     }
 
+    /// The offsets of all elements from that of the first, in row-major order.
+    pub(crate) fn offsets(&self) -> impl Iterator<Item = isize> {
+        let layout = *self;
+        let mut index = [0usize; MAX_RANK];
+        (0..layout.len()).map(move |_| {
+            let offset = layout.strides().iter().zip(index).map(|(stride, i)| stride * i as isize).sum();
+            for (i, size) in index.iter_mut().zip(layout.shape()).rev() {
+                *i += 1;
+                if *i < *size {
+                    break;
+                }
+                *i = 0;
+            }
+            offset
+        })
+    }
+
     pub(crate) fn permute(&self, order: &[usize]) -> Result<Layout, ViewError> {
         let mut seen = [false; MAX_RANK];
         let rank = self.shape().len();

@@ -116,6 +116,11 @@ impl<'a> TensorView<'a> {
         self.span.read(self.offset.wrapping_add_signed(self.layout.offset(index)?))
     }
 
+    /// All elements as numbers, in row-major order of the view.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = f64> {
+        self.layout.offsets().filter_map(|step| self.span.read(self.offset.wrapping_add_signed(step)))
+    }
+
     /// Address of the element at index 0 of every dimension. Without elements, an address that is not to be read.
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.span.as_ptr().wrapping_add(self.offset * self.elem().bytes())
@@ -222,6 +227,13 @@ impl<'a> TensorViewMut<'a> {
         let Some(step) = self.layout.offset(index) else { return false };
         self.span.write(self.offset.wrapping_add_signed(step), value);
         true
+    }
+
+    /// Stores numbers at all indices in row-major order of the view, as [`TensorViewMut::set`] does.
+    pub(crate) fn fill_from(&mut self, values: &[f64]) {
+        for (step, value) in self.layout.offsets().zip(values) {
+            self.span.write(self.offset.wrapping_add_signed(step), *value);
+        }
     }
 
     /// Address of the element at index 0 of every dimension. Without elements, an address that is not to be used.

@@ -129,7 +129,8 @@ impl Pool {
             too_small => {
                 drop(too_small);
                 let step = (bytes.checked_ilog2().map_or(0, |log| 1usize << log) / 4).max(ALIGN);
-                Workspace::new(bytes.checked_next_multiple_of(step).ok_or(OutOfMemory { bytes })?)?
+                let rounded = bytes.checked_next_multiple_of(step).map(Workspace::new);
+                rounded.and_then(Result::ok).ok_or(OutOfMemory { bytes })?
             }
         };
         Ok(Lease { pool: self, workspace })

@@ -4,17 +4,7 @@ use super::*;
 
 /// All elements in row-major order of the view.
 fn elements(view: TensorView<'_>) -> Vec<f64> {
-    let mut found = Vec::new();
-    for position in 0..view.len() {
-        let mut rest = position;
-        let mut index = vec![0; view.rank()];
-        for (dim, size) in view.shape().iter().enumerate().rev() {
-            index[dim] = rest % size;
-            rest /= size;
-        }
-        found.push(view.get(&index).expect("inside"));
-    }
-    found
+    view.elements().collect()
 }
 
 #[track_caller]
@@ -29,6 +19,7 @@ fn contiguous_views() {
     assert_eq!((view.strides(), view.len(), view.elem()), (&[10, 2, 1][..], 30, Elem::I32));
     assert!(view.is_contiguous());
     assert_eq!(elements(view), (0..30).map(f64::from).collect::<Vec<_>>());
+    assert_eq!((view.get(&[2, 4, 1]), view.get(&[1, 0, 1])), (Some(29.0), Some(11.0)));
     assert_eq!(view.get(&[3, 0, 0]), None);
     assert_eq!(view.get(&[0, 0]), None);
 }
@@ -94,6 +85,9 @@ fn outputs_are_written_where_their_strides_say() {
     let (mut left, mut right) = view.split_at(1, 3).expect("two parts");
     assert!(left.set(&[0, 2], 1.0) && right.set(&[0, 0], 2.0) && !left.set(&[0, 3], 9.0));
     assert_eq!(data, [0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 7.5, 0.0]);
+    let view = TensorViewMut::with_offset(&mut data, 1, &[2, 3], &[1, 4]);
+    view.expect("a view").fill_from(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert_eq!(data, [0.0, 1.0, 4.0, 2.0, 0.0, 2.0, 5.0, 0.0, 0.0, 3.0, 6.0, 0.0]);
 
     let (mut ints, mut truths) = ([0i32; 3], [0u8; 2]);
     let mut view = TensorViewMut::from_slice(&mut ints, &[3]).expect("a view");

@@ -1,0 +1,51 @@
+//! Calls: tensors bound by name, then run.
+
+use crate::error::CallError;
+use crate::interface::{Bindings, Interface};
+use crate::reference::Reference;
+use crate::view::{TensorView, TensorViewMut};
+
+/// A call being prepared: bind every input and output by name, in any order, then [`Call::run`].
+#[derive(Debug)]
+#[must_use = "a call does nothing until it is run"]
+pub struct Call<'k, 'a> {
+    interface: &'k Interface,
+    runner: Runner<'k>,
+    bindings: Bindings<'a>,
+}
+
+/// What runs a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Runner<'k> {
+    Reference(&'k Reference),
+}
+
+impl<'k, 'a> Call<'k, 'a> {
+    pub(crate) fn new(interface: &'k Interface, runner: Runner<'k>) -> Call<'k, 'a> {
+        Call { interface, runner, bindings: Bindings::default() }
+    }
+
+    /// Binds a tensor to read.
+    pub fn input(mut self, name: &'a str, view: TensorView<'a>) -> Call<'k, 'a> {
+        self.bindings.input(name, view);
+        self
+    }
+
+    /// Binds a tensor to write.
+    pub fn output(mut self, name: &'a str, view: TensorViewMut<'a>) -> Call<'k, 'a> {
+        self.bindings.output(name, view);
+        self
+    }
+
+    /// Checks the tensors and runs.
+    ///
+    /// # Errors
+    /// [`CallError`] if a tensor is missing, does not fit or shares memory with an output, or working memory can't be had. Then nothing
+    /// was written, and the kernel is as good as before.
+    pub fn run(self) -> Result<(), CallError> {
+        let bound = self.interface.bind(self.bindings)?;
+        match self.runner {
+            Runner::Reference(reference) => reference.run(bound),
+        }
+    }
+}

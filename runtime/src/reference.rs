@@ -1,0 +1,95 @@
+//! The reference: the same call, interpreted.
+
+use rhumb_ir::{Bindings as Operands, Tensor, Verified, interpret};
+
+use crate::call::{Call, Runner};
+use crate::error::{CallError, InterfaceError};
+use crate::interface::{Bound, Interface};
+use crate::view::TensorView;
+
+/// A graph that is interpreted in double precision, slow and plain: what a [`Kernel`](crate::Kernel) of the graph is held against.
+///
+/// Calls are bound and checked as a kernel's are.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    graph: Verified,
+    interface: Interface,
+}
+
+impl Reference {
+    /// The reference of a graph without scheme ops.
+    ///
+    /// # Errors
+    /// [`InterfaceError`] if no tensors could ever fit the graph.
+    pub fn of(graph: Verified) -> Result<Reference, InterfaceError> {
+        let interface = Interface::of(&graph)?;
+        Ok(Reference { graph, interface })
+    }
+
+    /// What it reads and writes.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Starts a call.
+    pub fn call<'a>(&self) -> Call<'_, 'a> {
+        Call::new(&self.interface, Runner::Reference(self))
+    }
+
+    pub(crate) fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
+        let operands = self.interface.inputs().iter().zip(&bound.inputs);
+        let operands: Operands = operands.map(|(port, view)| (port.name.clone(), tensor(view))).collect();
+        let results = interpret(&self.graph, &operands).map_err(|source| CallError::Reference(Box::new(source)))?;
+        for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
+            if let Some(result) = results.get(&port.name) {
+                view.fill_from(&result.data);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tensor(view: &TensorView<'_>) -> Tensor {
+    Tensor { elem: view.elem(), shape: view.shape().to_vec(), data: view.elements().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_ir::{Elem, GraphBuilder};
+
+    use super::*;
+    use crate::view::TensorViewMut;
+
+    /// `y[n, m] = x[m, n] + (m > n ? shift[n] : 0)`, `positive = x > 0`.
+    fn graph() -> Verified {
+        let builder = GraphBuilder::new("shifted");
+        let (m, n) = (builder.axis("m"), builder.axis("n"));
+        let x = builder.input("x", Elem::F32, [m, n]);
+        let shift = builder.input("shift", Elem::I32, [n]);
+        let above = builder.iota(m).gt(builder.iota(n));
+        builder.output("y", x + above.select(shift, 0).cast(Elem::F32), [n, m]);
+        builder.output("positive", x.gt(0.0), [m, n]);
+        builder.finish().expect("a graph")
+    }
+
+    #[test]
+    fn reads_and_writes_through_strides() {
+        let reference = Reference::of(graph()).expect("a reference");
+        let (x, shift) = ([1.0f32, -2.0, 3.0, -4.0, 5.0, -6.0], [10, 20]);
+        let (mut y, mut positive) = ([0.0f32; 7], [9u8; 6]);
+        for _ in 0..2 {
+            // Rows of `x` backwards, `y` with a gap of one element.
+            let call = reference.call();
+            let call = call.input("shift", TensorView::from_slice(&shift, &[2]).expect("shift"));
+            let call = call.input("x", TensorView::with_offset(&x, 4, &[3, 2], &[-2, 1]).expect("x"));
+            let call = call.output("y", TensorViewMut::with_strides(&mut y, &[2, 3], &[4, 1]).expect("y"));
+            let out = TensorViewMut::from_slice(&mut positive, &[3, 2]).expect("positive");
+            call.output("positive", out).run().expect("runs");
+            assert_eq!(y, [5.0, 13.0, 11.0, 0.0, -6.0, -4.0, 18.0]);
+            assert_eq!(positive, [1, 0, 1, 0, 1, 0]);
+            // What is refused changes nothing.
+            let refused = reference.call().input("shift", TensorView::from_slice(&shift, &[2]).expect("shift")).run();
+            assert!(matches!(refused, Err(CallError::Missing { .. })));
+        }
+    }
+}
