@@ -101,6 +101,16 @@ fn binds_in_the_order_of_the_graph() {
 }
 
 #[test]
+fn binding_allocates_nothing() {
+    let mut tensors = Tensors::new();
+    let interface = Interface::of(&attention()).expect("an interface");
+    let allocated = allocation_counter::measure(|| {
+        assert!(interface.bind(tensors.bindings()).is_ok());
+    });
+    assert_eq!(allocated.count_total, 0);
+}
+
+#[test]
 fn lengths_of_zero_bind() {
     let interface = Interface::of(&attention()).expect("an interface");
     let mut bindings = Bindings::default();
