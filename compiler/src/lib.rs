@@ -1,1 +1,3 @@
 //! rhumb compiler.
+
+pub mod rewrite;

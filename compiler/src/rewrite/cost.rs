@@ -1,0 +1,143 @@
+//! What a form costs: the size of the iteration space each op runs in, times the op's unit cost.
+
+use std::fmt;
+
+use egg::Id;
+use rhumb_ir::{AxisSet, Base, Binary, Extent, Graph, Op, Unary};
+
+use super::facts::{EGraph, Kind};
+use super::language::Node;
+
+/// The length assumed of a dynamic axis: long enough that work per (query, key) pair outweighs work per query or per key.
+const LONG: u64 = 1024;
+
+/// Iteration spaces are counted up to this size, so that sums of costs stay exact in 128 bits.
+const LARGEST_SPACE: u64 = 1 << 48;
+
+/// An estimate of work. The unit is a quarter of an `f32` addition on one element.
+///
+/// Addition saturates. Every op costs at least one unit, so an op is dearer than its operands; inputs and constants are free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cost(u128);
+
+impl Cost {
+    /// No work.
+    pub const ZERO: Cost = Cost(0);
+    /// More than any work: a form that cannot be computed.
+    pub const INFINITE: Cost = Cost(u128::MAX);
+
+    /// The sum, at most [`Cost::INFINITE`].
+    #[must_use]
+    pub fn plus(self, other: Cost) -> Cost {
+        Cost(self.0.saturating_add(other.0))
+    }
+
+    fn of(space: u64, unit: u64) -> Cost {
+        Cost(u128::from(space) * u128::from(unit))
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Lengths of the axes of a graph, estimated where dynamic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Extents(Vec<u64>);
+
+impl Extents {
+    /// Static axes have their length. Of the dynamic ones, those that both factors of a product share without summing over them are
+    /// batches and count 1: their length scales all work alike. The others count as long.
+    pub(crate) fn of(graph: &Graph) -> Extents {
+        let mut shared = AxisSet::EMPTY;
+        for node in graph.nodes() {
+            if let Op::Dot { a, b, axis } = &node.op {
+                let both = graph.ty(*a).axes.intersection(graph.ty(*b).axes).without(*axis);
+                shared = shared.union(both);
+            }
+        }
+        // An axis that is summed over somewhere is no batch, whatever else it is.
+        for node in graph.nodes() {
+            if let Op::Dot { axis, .. } | Op::Softmax { axis, .. } | Op::LogSumExp { axis, .. } = &node.op {
+                shared = shared.without(*axis);
+            }
+        }
+        let length = |(index, info): (usize, &rhumb_ir::AxisInfo)| match info.extent {
+            Extent::Static(n) => u64::from(n).max(1),
+            Extent::Dynamic => {
+                let batch = rhumb_ir::Axis::from_index(index).is_some_and(|axis| shared.contains(axis));
+                if batch { 1 } else { LONG }
+            }
+        };
+        Extents(graph.axes().iter().enumerate().map(length).collect())
+    }
+
+    /// Number of elements of a value over `axes`, estimated.
+    pub(crate) fn space(&self, axes: AxisSet) -> u64 {
+        axes.iter()
+            .filter_map(|axis| self.0.get(axis.index()))
+            .fold(1u64, |space, n| space.saturating_mul(*n).min(LARGEST_SPACE))
+    }
+}
+
+/// Cost of one element of a unary op.
+fn unary_unit(op: Unary) -> u64 {
+    match op {
+        Unary::Not => 1,
+        Unary::Neg | Unary::Abs => 2,
+        Unary::Floor | Unary::Ceil => 4,
+        Unary::Sqrt => 24,
+        Unary::Exp2 => 32,
+        Unary::Exp => 36,
+        Unary::Log2 => 40,
+        Unary::Log => 44,
+        Unary::Sigmoid => 64,
+        Unary::Tanh | Unary::Sin | Unary::Cos => 60,
+    }
+}
+
+/// Cost of one element of a binary op.
+fn binary_unit(op: Binary) -> u64 {
+    match op {
+        Binary::And | Binary::Or => 1,
+        Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max => 4,
+        Binary::Div => 16,
+        Binary::Mod => 24,
+        Binary::Pow => 80,
+    }
+}
+
+/// Cost of computing a node of a class once its children are there.
+pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
+    let facts = &egraph.analysis;
+    let axes = |id: Id| egraph[id].data.ty().map_or(AxisSet::EMPTY, |ty| ty.axes);
+    let space = |axes: AxisSet| facts.extents.space(axes);
+    let result = || space(axes(class));
+    match node {
+        Node::Leaf(_) | Node::Const(_) | Node::Axis(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => Cost::ZERO,
+        Node::Iota(_) | Node::Size(_) => Cost::of(1, 1),
+        Node::Unary(op, _) => Cost::of(result(), unary_unit(*op)),
+        Node::Binary(op, _) => Cost::of(result(), binary_unit(*op)),
+        Node::Compare(..) | Node::Select(_) => Cost::of(result(), 2),
+        Node::Cast(..) => Cost::of(result(), 3),
+        Node::Gather(_) => Cost::of(result(), 8),
+        // A sine and a cosine per angle, four products and two sums per pair.
+        Node::Rotate([_, angle, ..]) => {
+            Cost::of(result(), 12).plus(Cost::of(space(axes(*angle)), 2 * unary_unit(Unary::Sin)))
+        }
+        // One fused multiply-add per element of the space summed over.
+        Node::Dot([a, b, _]) => Cost::of(space(facts.graph.join(axes(*a), axes(*b))), 4),
+        // Maximum, exponential, sum and, for softmax, the product that normalises.
+        Node::Softmax([x, _, _, base]) => Cost::of(space(axes(*x)), 12 + exp_unit(egraph, *base)),
+        Node::LogSumExp([x, _, _, base]) => Cost::of(space(axes(*x)), 8 + exp_unit(egraph, *base)),
+    }
+}
+
+fn exp_unit(egraph: &EGraph, base: Id) -> u64 {
+    match egraph[base].data.kind {
+        Some(Kind::Base(Base::Two)) => unary_unit(Unary::Exp2),
+        _ => unary_unit(Unary::Exp) + 4,
+    }
+}

@@ -1,0 +1,291 @@
+//! The e-class analysis: type, constant and interval of every class.
+//!
+//! Invariant: all forms of a class have one element type and vary over the same axes. Rules are applied only where their right-hand
+//! side is well typed with the type of the class (see [`super::rule`]), so any form can stand for any other in any context.
+
+use std::sync::Arc;
+
+use egg::{Analysis, DidMerge, Id};
+use rhumb_ir::{Axis, AxisSet, Base, Binary, Elem, Op, Pairing, Type, Unary, Verified};
+
+use super::cost::Extents;
+use super::fold::fold;
+use super::interval::Interval;
+use super::language::{Node, Number};
+
+/// The e-graph of fusion.
+pub(crate) type EGraph = egg::EGraph<Node, Facts>;
+
+/// What a class is: a value, or a parameter of an op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A value of a type.
+    Value(Type),
+    /// An axis.
+    Axis(Axis),
+    /// A rotary block.
+    Block(Pairing, u32),
+    /// A base.
+    Base(Base),
+    /// The absent sink.
+    NoSink,
+}
+
+impl Kind {
+    /// The type, of a value.
+    pub(crate) fn ty(self) -> Option<Type> {
+        match self {
+            Kind::Value(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
+    fn axis(self) -> Option<Axis> {
+        match self {
+            Kind::Axis(axis) => Some(axis),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a class.
+#[derive(Clone, Debug)]
+pub(crate) struct Fact {
+    /// What it is; `None` for an ill-typed node, which only a faulty rule makes.
+    pub(crate) kind: Option<Kind>,
+    /// The one value it has everywhere.
+    pub(crate) constant: Option<Number>,
+    /// The values it may take.
+    pub(crate) interval: Interval,
+}
+
+impl Fact {
+    /// The type, of a value.
+    pub(crate) fn ty(&self) -> Option<Type> {
+        self.kind.and_then(Kind::ty)
+    }
+}
+
+/// The analysis, with what it knows of the user's graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// The user's graph: leaves refer to it, and it knows how axes join.
+    pub(crate) graph: Arc<Verified>,
+    /// Lengths of axes, estimated where dynamic.
+    pub(crate) extents: Extents,
+    /// Axes along which some softmax or log-sum-exp of the graph runs: keys.
+    pub(crate) normalised: AxisSet,
+    /// Set when two forms of a class contradict each other: a faulty rule.
+    pub(crate) conflict: Option<String>,
+}
+
+impl Facts {
+    /// The analysis for a graph.
+    pub(crate) fn new(graph: &Verified) -> Facts {
+        let normalised = graph
+            .nodes()
+            .iter()
+            .filter_map(|node| match &node.op {
+                Op::Softmax { axis, .. } | Op::LogSumExp { axis, .. } => Some(*axis),
+                _ => None,
+            })
+            .collect();
+        Facts { graph: Arc::new(graph.clone()), extents: Extents::of(graph), normalised, conflict: None }
+    }
+
+    /// Whether a value over `axes` changes along a normalised axis.
+    pub(crate) fn varies_over_keys(&self, axes: AxisSet) -> bool {
+        self.normalised.iter().any(|axis| self.graph.varies(axes, axis))
+    }
+
+    /// The kind of a node's result, from the kinds of its children; `None` if it is ill typed.
+    ///
+    /// The rules are those of [`rhumb_ir::infer`], which needs operands that stand in a graph.
+    pub(crate) fn kind(&self, node: &Node, child: impl Fn(Id) -> Option<Kind>) -> Option<Kind> {
+        let ty = |id: Id| child(id)?.ty();
+        let axis = |id: Id| child(id)?.axis();
+        let join = |a: AxisSet, b: AxisSet| self.graph.join(a, b);
+        let value = |elem: Elem, axes: AxisSet| Some(Kind::Value(Type { elem, axes }));
+        let same = |a: Id, b: Id| {
+            let (a, b) = (ty(a)?, ty(b)?);
+            (a.elem == b.elem).then(|| Type { elem: a.elem, axes: join(a.axes, b.axes) })
+        };
+        match node {
+            Node::Leaf(index) => self.graph.nodes().get(*index as usize).map(|node| Kind::Value(node.ty)),
+            Node::Const(number) => value(number.scalar().elem(), AxisSet::EMPTY),
+            Node::Axis(axis) => Some(Kind::Axis(*axis)),
+            Node::Block(pairing, start) => Some(Kind::Block(*pairing, *start)),
+            Node::Base(base) => Some(Kind::Base(*base)),
+            Node::NoSink => Some(Kind::NoSink),
+            Node::Iota([along]) => value(Elem::I32, AxisSet::EMPTY.with(axis(*along)?)),
+            Node::Size([along]) => axis(*along).and_then(|_| value(Elem::I32, AxisSet::EMPTY)),
+            Node::Rotate([x, angle, dim, pair, block]) => {
+                let (x, angle, dim, pair) = (ty(*x)?, ty(*angle)?, axis(*dim)?, axis(*pair)?);
+                let Kind::Block(_, start) = child(*block)? else { return None };
+                let (extent, pairs) = (self.graph.static_extent(dim)?, self.graph.static_extent(pair)?);
+                let fits = u64::from(start) + 2 * u64::from(pairs) <= u64::from(extent);
+                let typed = x.elem == Elem::F32
+                    && angle.elem == Elem::F32
+                    && x.axes.contains(dim)
+                    && !x.axes.contains(pair)
+                    && angle.axes.contains(pair)
+                    && !angle.axes.contains(dim);
+                if fits && typed { value(Elem::F32, join(x.axes, angle.axes.without(pair))) } else { None }
+            }
+            Node::Dot([a, b, along]) => {
+                let (a, b, along) = (ty(*a)?, ty(*b)?, axis(*along)?);
+                let typed = a.elem == Elem::F32 && b.elem == Elem::F32;
+                let along_both = a.axes.contains(along) && b.axes.contains(along);
+                if typed && along_both {
+                    value(Elem::F32, join(a.axes.without(along), b.axes.without(along)))
+                } else {
+                    None
+                }
+            }
+            Node::Softmax([x, along, sink, base]) | Node::LogSumExp([x, along, sink, base]) => {
+                let (x, along) = (ty(*x)?, axis(*along)?);
+                let Kind::Base(_) = child(*base)? else { return None };
+                let sink = match child(*sink)? {
+                    Kind::NoSink => AxisSet::EMPTY,
+                    Kind::Value(Type { elem: Elem::F32, axes }) if !axes.contains(along) => axes,
+                    _ => return None,
+                };
+                if x.elem != Elem::F32 || !x.axes.contains(along) {
+                    return None;
+                }
+                let axes = join(x.axes, sink);
+                value(Elem::F32, if matches!(node, Node::Softmax(_)) { axes } else { axes.without(along) })
+            }
+            Node::Select([cond, on_true, on_false]) => {
+                let (cond, result) = (ty(*cond)?, same(*on_true, *on_false)?);
+                if cond.elem == Elem::Bool { value(result.elem, join(cond.axes, result.axes)) } else { None }
+            }
+            Node::Gather([table, along, index]) => {
+                let (table, along, index) = (ty(*table)?, axis(*along)?, ty(*index)?);
+                if index.elem == Elem::I32 && table.axes.contains(along) {
+                    value(table.elem, join(table.axes.without(along), index.axes))
+                } else {
+                    None
+                }
+            }
+            Node::Unary(op, [x]) => {
+                let x = ty(*x)?;
+                let fits = match op {
+                    Unary::Not => x.elem == Elem::Bool,
+                    Unary::Neg | Unary::Abs => x.elem != Elem::Bool,
+                    _ => x.elem == Elem::F32,
+                };
+                fits.then_some(Kind::Value(x))
+            }
+            Node::Binary(op, [a, b]) => {
+                let ty = same(*a, *b)?;
+                let fits = match op {
+                    Binary::And | Binary::Or => ty.elem == Elem::Bool,
+                    Binary::Pow => ty.elem == Elem::F32,
+                    _ => ty.elem != Elem::Bool,
+                };
+                fits.then_some(Kind::Value(ty))
+            }
+            Node::Compare(_, [a, b]) => {
+                let ty = same(*a, *b)?;
+                if ty.elem == Elem::Bool { None } else { value(Elem::Bool, ty.axes) }
+            }
+            Node::Cast(elem, [x]) => {
+                let x = ty(*x)?;
+                if *elem == Elem::Bool && x.elem != Elem::Bool { None } else { value(*elem, x.axes) }
+            }
+        }
+    }
+
+    fn interval(egraph: &EGraph, node: &Node, elem: Elem) -> Interval {
+        let graph = &egraph.analysis.graph;
+        let of = |id: &Id| egraph[*id].data.interval;
+        let extent = |id: &Id| match egraph[*id].data.kind {
+            Some(Kind::Axis(axis)) => graph.static_extent(axis).map(f64::from),
+            _ => None,
+        };
+        match node {
+            Node::Const(number) => Interval::point(*number),
+            Node::Leaf(index) => match graph.nodes().get(*index as usize).map(|node| &node.op) {
+                Some(Op::Table { data, .. }) => Interval::around(data).rounded(elem),
+                _ => Interval::of(elem),
+            },
+            Node::Iota([axis]) => {
+                let last = extent(axis).map_or(f64::from(i32::MAX - 1), |n| n - 1.0);
+                Interval::new(0.0, last.max(0.0))
+            }
+            Node::Size([axis]) => {
+                extent(axis).map_or(Interval::new(0.0, f64::from(i32::MAX)), |n| Interval::new(n, n)).rounded(elem)
+            }
+            Node::Unary(op, [x]) => of(x).unary(*op, elem),
+            Node::Binary(Binary::Sub, [a, b]) if egraph.find(*a) == egraph.find(*b) && of(a).is_finite() => {
+                Interval::new(0.0, 0.0)
+            }
+            Node::Binary(op, [a, b]) => of(a).binary(*op, of(b), elem),
+            Node::Compare(op, [a, b]) => super::fold::compare_intervals(*op, of(a), of(b)),
+            Node::Select([_, on_true, on_false]) => of(on_true).hull(of(on_false)),
+            Node::Cast(_, [x]) => match elem {
+                Elem::I32 => {
+                    let x = of(x);
+                    let clamp = |bound: f64| bound.trunc().clamp(f64::from(i32::MIN), f64::from(i32::MAX));
+                    let whole = Interval::new(clamp(x.lo), clamp(x.hi));
+                    if x.nan { whole.hull(Interval::new(0.0, 0.0)) } else { whole }
+                }
+                _ => of(x).rounded(elem),
+            },
+            // An empty axis gives 0.
+            Node::Gather([table, _, _]) => of(table).hull(Interval::new(0.0, 0.0)),
+            Node::Rotate([x, angle, ..]) => {
+                let x = of(x);
+                let bound = x.lo.abs().max(x.hi.abs()) * std::f64::consts::SQRT_2 * (1.0 + 1e-6);
+                let nan = x.nan || !x.is_finite() || !of(angle).is_finite();
+                Interval { lo: -bound, hi: bound, nan }.rounded(elem)
+            }
+            Node::Softmax([x, ..]) => Interval { lo: 0.0, hi: 1.0, nan: of(x).nan || of(x).hi == f64::INFINITY },
+            Node::Dot(_) | Node::LogSumExp(_) => Interval::ANY,
+            Node::Axis(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => Interval::ANY,
+        }
+    }
+}
+
+impl Analysis<Node> for Facts {
+    type Data = Fact;
+
+    fn make(egraph: &mut EGraph, node: &Node, _: Id) -> Fact {
+        let kind = egraph.analysis.kind(node, |id| egraph[id].data.kind);
+        let Some(Kind::Value(ty)) = kind else {
+            return Fact { kind, constant: None, interval: Interval::ANY };
+        };
+        let constant = fold(&egraph.analysis.graph, node, |id| egraph[id].data.constant, |id| egraph[id].data.kind);
+        let interval = match constant {
+            Some(number) => Interval::point(number),
+            None => Facts::interval(egraph, node, ty.elem),
+        };
+        Fact { kind, constant, interval }
+    }
+
+    fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {
+        if a.kind != b.kind && self.conflict.is_none() {
+            self.conflict = Some(format!("{:?} and {:?}", a.kind, b.kind));
+        }
+        let constant = match (a.constant, b.constant) {
+            // Two ways to fold one real number may differ in the last place; the lesser is kept, whatever the order of merging.
+            (Some(x), Some(y)) => {
+                let (p, q) = (x.scalar().as_f64(), y.scalar().as_f64());
+                if (p - q).abs() > 1e-9 * p.abs().max(q.abs()) && self.conflict.is_none() {
+                    self.conflict = Some(format!("{x} and {y}"));
+                }
+                Some(x.min(y))
+            }
+            (x, y) => x.or(y),
+        };
+        let interval = a.interval.meet(b.interval);
+        let did = DidMerge(
+            constant != a.constant || interval != a.interval,
+            constant != b.constant || interval != b.interval || a.kind != b.kind,
+        );
+        a.constant = constant;
+        a.interval = interval;
+        did
+    }
+}

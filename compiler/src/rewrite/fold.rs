@@ -1,0 +1,215 @@
+//! Constant folding, in the arithmetic of the IR: `f32` constants in double precision, integers wrapping at 32 bits.
+
+use std::borrow::Cow;
+
+use egg::{Applier, ENodeOrVar, Id, Language, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
+use rhumb_ir::{Binary, Compare, Elem, Graph, Unary};
+
+use super::facts::{EGraph, Facts, Kind};
+use super::interval::Interval;
+use super::language::{Node, Number};
+
+/// The name of the folding rule in statistics and proofs.
+pub(crate) const FOLD: &str = "fold";
+
+/// The value of a node whose operands are constants; `None` if it is no constant.
+pub(crate) fn fold(
+    graph: &Graph,
+    node: &Node,
+    constant: impl Fn(Id) -> Option<Number>,
+    kind: impl Fn(Id) -> Option<Kind>,
+) -> Option<Number> {
+    match node {
+        Node::Const(number) => Some(*number),
+        Node::Size([axis]) => match kind(*axis)? {
+            Kind::Axis(axis) => graph.static_extent(axis).and_then(|n| i32::try_from(n).ok()).map(Number::I32),
+            _ => None,
+        },
+        Node::Unary(op, [x]) => unary(*op, constant(*x)?),
+        Node::Binary(op, [a, b]) => binary(*op, constant(*a)?, constant(*b)?),
+        Node::Compare(op, [a, b]) => {
+            let (a, b) = (constant(*a)?.scalar().as_f64(), constant(*b)?.scalar().as_f64());
+            Some(Number::Bool(compare(*op, a, b)))
+        }
+        Node::Select([cond, on_true, on_false]) => match constant(*cond)? {
+            Number::Bool(true) => constant(*on_true),
+            Number::Bool(false) => constant(*on_false),
+            _ => None,
+        },
+        Node::Cast(elem, [x]) => {
+            let x = constant(*x)?.scalar().as_f64();
+            Some(match elem {
+                Elem::F32 => Number::real(x),
+                // Toward zero, saturating, NaN to 0: what `as` does.
+                Elem::I32 => Number::I32(x as i32),
+                Elem::Bool => Number::Bool(x != 0.0),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn unary(op: Unary, x: Number) -> Option<Number> {
+    let real = match (op, x) {
+        (Unary::Neg, Number::I32(x)) => return Some(Number::I32(x.wrapping_neg())),
+        (Unary::Abs, Number::I32(x)) => return Some(Number::I32(x.wrapping_abs())),
+        (Unary::Not, Number::Bool(x)) => return Some(Number::Bool(!x)),
+        (_, Number::F32(bits)) => f64::from_bits(bits),
+        _ => return None,
+    };
+    Some(Number::real(match op {
+        Unary::Neg => -real,
+        Unary::Abs => real.abs(),
+        Unary::Floor => real.floor(),
+        Unary::Ceil => real.ceil(),
+        Unary::Sqrt => real.sqrt(),
+        Unary::Exp => real.exp(),
+        Unary::Exp2 => real.exp2(),
+        Unary::Log => real.ln(),
+        Unary::Log2 => real.log2(),
+        Unary::Sin => real.sin(),
+        Unary::Cos => real.cos(),
+        Unary::Tanh => real.tanh(),
+        Unary::Sigmoid => 1.0 / (1.0 + (-real).exp()),
+        Unary::Not => return None,
+    }))
+}
+
+fn binary(op: Binary, a: Number, b: Number) -> Option<Number> {
+    match (a, b) {
+        (Number::Bool(a), Number::Bool(b)) => match op {
+            Binary::And => Some(Number::Bool(a && b)),
+            Binary::Or => Some(Number::Bool(a || b)),
+            _ => None,
+        },
+        (Number::I32(a), Number::I32(b)) => Some(Number::I32(match op {
+            Binary::Add => a.wrapping_add(b),
+            Binary::Sub => a.wrapping_sub(b),
+            Binary::Mul => a.wrapping_mul(b),
+            Binary::Min => a.min(b),
+            Binary::Max => a.max(b),
+            Binary::Div | Binary::Mod if b == 0 => 0,
+            Binary::Div => floor_div(a, b),
+            Binary::Mod => a.wrapping_sub(b.wrapping_mul(floor_div(a, b))),
+            Binary::Pow | Binary::And | Binary::Or => return None,
+        })),
+        (Number::F32(a), Number::F32(b)) => {
+            let (a, b) = (f64::from_bits(a), f64::from_bits(b));
+            let nan = a.is_nan() || b.is_nan();
+            Some(Number::real(match op {
+                Binary::Add => a + b,
+                Binary::Sub => a - b,
+                Binary::Mul => a * b,
+                Binary::Div => a / b,
+                Binary::Mod => a - b * (a / b).floor(),
+                Binary::Min | Binary::Max if nan => f64::NAN,
+                Binary::Min => a.min(b),
+                Binary::Max => a.max(b),
+                Binary::Pow if b == 0.0 => 1.0,
+                Binary::Pow if a == 0.0 && b > 0.0 => 0.0,
+                Binary::Pow if a > 0.0 => (b * a.log2()).exp2(),
+                Binary::Pow => f64::NAN,
+                Binary::And | Binary::Or => return None,
+            }))
+        }
+        _ => None,
+    }
+}
+
+fn floor_div(a: i32, b: i32) -> i32 {
+    let quotient = a.wrapping_div(b);
+    let inexact = a.wrapping_rem(b) != 0;
+    if inexact && (a < 0) != (b < 0) { quotient - 1 } else { quotient }
+}
+
+fn compare(op: Compare, a: f64, b: f64) -> bool {
+    match op {
+        Compare::Eq => a == b,
+        Compare::Ne => a != b,
+        Compare::Lt => a < b,
+        Compare::Le => a <= b,
+        Compare::Gt => a > b,
+        Compare::Ge => a >= b,
+    }
+}
+
+/// What a comparison of values of two intervals may give.
+pub(crate) fn compare_intervals(op: Compare, a: Interval, b: Interval) -> Interval {
+    let nan = a.nan || b.nan;
+    let (always, never) = match op {
+        Compare::Lt => (a.hi < b.lo, a.lo >= b.hi),
+        Compare::Le => (a.hi <= b.lo, a.lo > b.hi),
+        Compare::Gt => (a.lo > b.hi, a.hi <= b.lo),
+        Compare::Ge => (a.lo >= b.hi, a.hi < b.lo),
+        Compare::Eq => (a.lo == a.hi && b.lo == b.hi && a.lo == b.lo, a.hi < b.lo || a.lo > b.hi),
+        Compare::Ne => (a.hi < b.lo || a.lo > b.hi, a.lo == a.hi && b.lo == b.hi && a.lo == b.lo),
+    };
+    // Against NaN all comparisons are false, but `ne`.
+    let (always, never) =
+        if op == Compare::Ne { (always, never && !nan) } else { (always && !nan, never) };
+    Interval::new(if always { 1.0 } else { 0.0 }, if never { 0.0 } else { 1.0 })
+}
+
+/// Finds classes that are known to be a constant but have no constant form yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoldSearcher;
+
+/// Adds the constant form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoldApplier;
+
+impl Searcher<Node, Facts> for FoldSearcher {
+    fn search_eclass_with_limit(&self, egraph: &EGraph, class: Id, limit: usize) -> Option<SearchMatches<'_, Node>> {
+        let class = &egraph[class];
+        let is_scalar = class.data.ty().is_some_and(|ty| ty.axes.is_empty());
+        if limit == 0 || !is_scalar || class.data.constant.is_none() {
+            return None;
+        }
+        if class.nodes.iter().any(|node| matches!(node, Node::Const(_))) {
+            return None;
+        }
+        let constant = |id: Id| egraph[id].data.constant;
+        let node = class.nodes.iter().find(|node| {
+            fold(&egraph.analysis.graph, node, constant, |id| egraph[id].data.kind).is_some()
+        })?;
+        // The node itself with a variable for each child: what a proof shows as the left-hand side.
+        let (mut ast, mut subst) = (PatternAst::default(), Subst::default());
+        let mut vars = 0u32;
+        let node = node.clone().map_children(|child| {
+            let var = Var::from_u32(vars);
+            vars += 1;
+            subst.insert(var, child);
+            ast.add(ENodeOrVar::Var(var))
+        });
+        ast.add(ENodeOrVar::ENode(node));
+        Some(SearchMatches { eclass: class.id, substs: vec![subst], ast: Some(Cow::Owned(ast)) })
+    }
+
+    fn vars(&self) -> Vec<Var> {
+        Vec::new()
+    }
+}
+
+impl Applier<Node, Facts> for FoldApplier {
+    fn apply_one(
+        &self,
+        egraph: &mut EGraph,
+        class: Id,
+        subst: &Subst,
+        searched: Option<&PatternAst<Node>>,
+        rule: Symbol,
+    ) -> Vec<Id> {
+        let Some(number) = egraph[class].data.constant else { return Vec::new() };
+        let changed = match searched {
+            Some(from) => {
+                let to: PatternAst<Node> = vec![ENodeOrVar::ENode(Node::Const(number))].into();
+                egraph.union_instantiations(from, &to, subst, rule).1
+            }
+            None => {
+                let folded = egraph.add(Node::Const(number));
+                egraph.union(class, folded)
+            }
+        };
+        if changed { vec![class] } else { Vec::new() }
+    }
+}

@@ -1,0 +1,191 @@
+//! Intervals of values: what is known about sign, finiteness and exactness.
+
+use rhumb_ir::{Binary, Elem, Unary};
+
+use super::language::Number;
+
+/// All values a class may take, of any element type; `true` is 1.
+///
+/// Bounds of `f32` values lie on the grid of `f32`, rounded outward: that keeps refinement along the cycles of an e-graph from creeping.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Interval {
+    /// No value is below.
+    pub(crate) lo: f64,
+    /// No value is above.
+    pub(crate) hi: f64,
+    /// Whether it may be NaN.
+    pub(crate) nan: bool,
+}
+
+const I32: Interval = Interval { lo: i32::MIN as f64, hi: i32::MAX as f64, nan: false };
+
+/// Integers up to this magnitude are exact as `f32`.
+const EXACT: f64 = 16_777_216.0;
+
+impl Interval {
+    /// Anything.
+    pub(crate) const ANY: Interval = Interval { lo: f64::NEG_INFINITY, hi: f64::INFINITY, nan: true };
+
+    /// All values of an element type.
+    pub(crate) fn of(elem: Elem) -> Interval {
+        match elem {
+            Elem::F32 => Interval::ANY,
+            Elem::I32 => I32,
+            Elem::Bool => Interval { lo: 0.0, hi: 1.0, nan: false },
+        }
+    }
+
+    /// One number.
+    pub(crate) fn point(number: Number) -> Interval {
+        let x = number.scalar().as_f64();
+        if x.is_nan() { Interval::ANY } else { Interval { lo: x, hi: x, nan: false } }
+    }
+
+    /// All numbers from `lo` to `hi`, without NaN.
+    pub(crate) fn new(lo: f64, hi: f64) -> Interval {
+        Interval { lo, hi, nan: false }
+    }
+
+    /// The smallest interval around numbers; empty gives 0.
+    pub(crate) fn around(numbers: &[f64]) -> Interval {
+        let mut all = Interval { lo: f64::INFINITY, hi: f64::NEG_INFINITY, nan: numbers.iter().any(|x| x.is_nan()) };
+        for x in numbers.iter().filter(|x| !x.is_nan()) {
+            all.lo = all.lo.min(*x);
+            all.hi = all.hi.max(*x);
+        }
+        if all.lo > all.hi { Interval { lo: 0.0, hi: 0.0, nan: all.nan } } else { all }
+    }
+
+    /// Whether every value is finite, in `f32` too.
+    pub(crate) fn is_finite(self) -> bool {
+        !self.nan && self.lo >= -f64::from(f32::MAX) && self.hi <= f64::from(f32::MAX)
+    }
+
+    /// Whether every value is exactly `x`.
+    pub(crate) fn is_point(self, x: f64) -> bool {
+        !self.nan && self.lo == x && self.hi == x
+    }
+
+    /// Whether every integer in it is exact as `f32`.
+    pub(crate) fn is_exact_in_f32(self) -> bool {
+        !self.nan && self.lo >= -EXACT && self.hi <= EXACT
+    }
+
+    /// Whether every value is an `i32`, so that the integer op that made it cannot have wrapped.
+    pub(crate) fn fits_i32(self) -> bool {
+        !self.nan && self.lo >= I32.lo && self.hi <= I32.hi
+    }
+
+    /// What both say; bounds that cross by rounding are both kept.
+    pub(crate) fn meet(self, other: Interval) -> Interval {
+        let (lo, hi) = (self.lo.max(other.lo), self.hi.min(other.hi));
+        Interval { lo: lo.min(hi), hi: hi.max(lo), nan: self.nan && other.nan }
+    }
+
+    /// What either allows.
+    pub(crate) fn hull(self, other: Interval) -> Interval {
+        Interval { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi), nan: self.nan || other.nan }
+    }
+
+    /// The result of an op on real numbers, as values of `elem`.
+    pub(crate) fn rounded(self, elem: Elem) -> Interval {
+        match elem {
+            Elem::F32 => Interval { lo: down(self.lo), hi: up(self.hi), nan: self.nan },
+            Elem::I32 if self.fits_i32() => self,
+            Elem::I32 => I32,
+            Elem::Bool => self.meet(Interval::of(Elem::Bool)),
+        }
+    }
+
+    /// The sum, before rounding or wrapping.
+    pub(crate) fn add(self, other: Interval) -> Interval {
+        from_bounds([self.lo + other.lo, self.hi + other.hi], self.nan || other.nan || clash(self, other.neg()))
+    }
+
+    /// The negation.
+    pub(crate) fn neg(self) -> Interval {
+        Interval { lo: -self.hi, hi: -self.lo, nan: self.nan }
+    }
+
+    /// The product, before rounding or wrapping.
+    pub(crate) fn mul(self, other: Interval) -> Interval {
+        let zero = |a: Interval, b: Interval| a.lo <= 0.0 && a.hi >= 0.0 && (b.lo.is_infinite() || b.hi.is_infinite());
+        let nan = self.nan || other.nan || zero(self, other) || zero(other, self);
+        // 0 * inf counts as 0 for the bounds; the NaN it makes is told by the flag.
+        let times = |a: f64, b: f64| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
+        let ends = [
+            times(self.lo, other.lo),
+            times(self.lo, other.hi),
+            times(self.hi, other.lo),
+            times(self.hi, other.hi),
+        ];
+        Interval { nan, ..Interval::around(&ends) }
+    }
+
+    /// The result of an elementwise op of one operand.
+    pub(crate) fn unary(self, op: Unary, elem: Elem) -> Interval {
+        let Interval { lo, hi, nan } = self;
+        let magnitude = lo.abs().max(hi.abs());
+        let monotone = |f: fn(f64) -> f64, nan: bool| Interval { lo: f(lo), hi: f(hi), nan };
+        let result = match op {
+            Unary::Neg => self.neg(),
+            Unary::Abs => {
+                let least = if lo <= 0.0 && hi >= 0.0 { 0.0 } else { lo.abs().min(hi.abs()) };
+                Interval { lo: least, hi: magnitude, nan }
+            }
+            Unary::Floor => monotone(f64::floor, nan),
+            Unary::Ceil => monotone(f64::ceil, nan),
+            Unary::Sqrt => Interval { lo: lo.max(0.0).sqrt(), hi: hi.max(0.0).sqrt(), nan: nan || lo < 0.0 },
+            Unary::Exp => monotone(f64::exp, nan),
+            Unary::Exp2 => monotone(f64::exp2, nan),
+            Unary::Log => Interval { lo: lo.max(0.0).ln(), hi: hi.max(0.0).ln(), nan: nan || lo < 0.0 },
+            Unary::Log2 => Interval { lo: lo.max(0.0).log2(), hi: hi.max(0.0).log2(), nan: nan || lo < 0.0 },
+            Unary::Sin | Unary::Cos => Interval { lo: -1.0, hi: 1.0, nan: nan || magnitude.is_infinite() },
+            Unary::Tanh => monotone(f64::tanh, nan),
+            Unary::Sigmoid => Interval { lo: 0.0, hi: 1.0, nan },
+            Unary::Not => Interval { lo: 1.0 - hi, hi: 1.0 - lo, nan },
+        };
+        result.rounded(elem)
+    }
+
+    /// The result of an elementwise op of two operands.
+    pub(crate) fn binary(self, op: Binary, other: Interval, elem: Elem) -> Interval {
+        let nan = self.nan || other.nan;
+        let result = match op {
+            Binary::Add => self.add(other),
+            Binary::Sub => self.add(other.neg()),
+            Binary::Mul => self.mul(other),
+            Binary::Div if elem == Elem::F32 && (other.lo > 0.0 || other.hi < 0.0) => {
+                // Away from 0 the reciprocal is monotone; infinity over infinity is flagged by the product 0 * inf.
+                self.mul(Interval { lo: 1.0 / other.hi, hi: 1.0 / other.lo, nan: other.nan })
+            }
+            Binary::Min | Binary::And => Interval { lo: self.lo.min(other.lo), hi: self.hi.min(other.hi), nan },
+            Binary::Max | Binary::Or => Interval { lo: self.lo.max(other.lo), hi: self.hi.max(other.hi), nan },
+            Binary::Mod if elem == Elem::I32 && other.lo > 0.0 => Interval { lo: 0.0, hi: other.hi - 1.0, nan },
+            Binary::Div | Binary::Mod | Binary::Pow => Interval::of(elem),
+        };
+        result.rounded(elem)
+    }
+}
+
+/// Whether `a - b` may be the difference of equal infinities.
+fn clash(a: Interval, b: Interval) -> bool {
+    (a.lo == f64::NEG_INFINITY && b.lo == f64::NEG_INFINITY) || (a.hi == f64::INFINITY && b.hi == f64::INFINITY)
+}
+
+fn from_bounds([lo, hi]: [f64; 2], nan: bool) -> Interval {
+    let lo = if lo.is_nan() { f64::NEG_INFINITY } else { lo };
+    let hi = if hi.is_nan() { f64::INFINITY } else { hi };
+    Interval { lo, hi, nan }
+}
+
+/// The nearest `f32` not above.
+fn down(x: f64) -> f64 {
+    let near = x as f32;
+    f64::from(if f64::from(near) > x { near.next_down() } else { near })
+}
+
+/// The nearest `f32` not below.
+fn up(x: f64) -> f64 {
+    -down(-x)
+}

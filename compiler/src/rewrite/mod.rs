@@ -1,0 +1,267 @@
+//! Rewriting: a lowered graph to an equal one that costs less.
+//!
+//! The ops of a graph go into one e-graph, all outputs together. Rules, one table per theory in `rules/`, add equal forms until nothing
+//! new turns up. Then the cheapest whole is extracted, where an op costs the size of the iteration space it runs in times a unit cost:
+//! so work moves out of the space of (query, key) pairs by itself, onto the query, onto terms per key, or away. [`explain`] gives the
+//! proof that the result equals the user's graph.
+//!
+//! Invariants:
+//! - Plugins and users never see powers of 2, moved factors or merged masks: they come into being here.
+//! - The result has the inputs (unused ones too), outputs and axes of the original, in the same order.
+//! - Every form of a class has the same type; a rule that would break that is not applied.
+//! - No clock and no hash order takes part: equal graphs give equal results, on every machine.
+
+mod conditions;
+mod cost;
+mod explain;
+mod extract;
+mod facts;
+mod fold;
+mod interval;
+mod language;
+mod rebuild;
+mod rule;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use egg::{Id, RecExpr, Runner, SimpleScheduler};
+use rhumb_ir::{Op, Verified, VerifyError};
+use thiserror::Error;
+
+pub use cost::Cost;
+pub use explain::{Explanation, Proof, Step, explain};
+pub use rule::{FloatClass, Rule, Theory, rules};
+
+use extract::Extraction;
+use facts::{EGraph, Facts};
+use language::Node;
+
+/// What rewriting may do, and how far it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RewriteOptions {
+    /// The most that rules may do to floating-point results.
+    pub float_class: FloatClass,
+    /// Rounds of rule application.
+    pub iteration_limit: usize,
+    /// Nodes in the e-graph.
+    pub node_limit: usize,
+}
+
+impl Default for RewriteOptions {
+    /// All rules, 32 rounds, 10,000 nodes: the usual attention graphs come to rest well within.
+    fn default() -> RewriteOptions {
+        RewriteOptions { float_class: FloatClass::FiniteOnly, iteration_limit: 32, node_limit: 10_000 }
+    }
+}
+
+/// Why rule application stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stop {
+    /// No rule adds anything new.
+    Saturated,
+    /// [`RewriteOptions::iteration_limit`].
+    IterationLimit,
+    /// [`RewriteOptions::node_limit`].
+    NodeLimit,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stop::Saturated => "saturated",
+            Stop::IterationLimit => "iteration limit",
+            Stop::NodeLimit => "node limit",
+        })
+    }
+}
+
+/// What rewriting did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Rounds of rule application.
+    pub iterations: usize,
+    /// Nodes in the e-graph at the end.
+    pub nodes: usize,
+    /// Classes of equal nodes at the end.
+    pub classes: usize,
+    /// Why it stopped. At a limit the result is right, but maybe not the cheapest.
+    pub stop: Stop,
+    /// Cost of the original graph.
+    pub cost_before: Cost,
+    /// Cost of the fused graph.
+    pub cost_after: Cost,
+    /// How often each rule added something, in order of name.
+    pub fired: Vec<(String, usize)>,
+}
+
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Statistics { iterations, nodes, classes, stop, cost_before, cost_after, fired } = self;
+        writeln!(f, "{stop} after {iterations} iterations, {nodes} nodes in {classes} classes")?;
+        writeln!(f, "cost {cost_before} -> {cost_after}")?;
+        fired.iter().try_for_each(|(rule, count)| writeln!(f, "{count:6} {rule}"))
+    }
+}
+
+/// A graph after rewriting. Prints as IR text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fused {
+    graph: Verified,
+    statistics: Statistics,
+}
+
+impl Fused {
+    /// The rewritten graph: the inputs, outputs and axes of the original.
+    pub fn graph(&self) -> &Verified {
+        &self.graph
+    }
+
+    /// The rewritten graph, by value.
+    pub fn into_graph(self) -> Verified {
+        self.graph
+    }
+
+    /// What rewriting did.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+}
+
+impl fmt::Display for Fused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (*self.graph).fmt(f)
+    }
+}
+
+/// Why a graph can't be rewritten.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum RewriteError {
+    /// A scheme op: the graph has not been lowered.
+    #[error("`{op}` stands at value {position} of the graph; lower its schemes before rewriting")]
+    NotLowered {
+        /// The op's scheme.
+        op: String,
+        /// Its position in the graph.
+        position: usize,
+    },
+    /// Two forms that rules made equal contradict each other: a fault of the rules.
+    #[error("rewriting proved that {what} are equal, which is a fault of its rules; rewrite with fewer float classes")]
+    Contradiction {
+        /// The two forms.
+        what: String,
+    },
+    /// A form that is no op of the IR: a fault of the rules.
+    #[error("rewriting made `{node}`, which is not well formed; rewrite with fewer float classes")]
+    IllTyped {
+        /// The node.
+        node: String,
+    },
+    /// The result does not verify: a fault of the rules.
+    #[error("the rewritten graph is not well formed; rewrite with fewer float classes")]
+    Rebuild(#[source] VerifyError),
+    /// The proof of an output could not be made, because a limit stopped the e-graph that records proofs earlier.
+    #[error("no proof for output `{output}` within the limits; raise the node or iteration limit")]
+    NoProof {
+        /// The output.
+        output: String,
+    },
+}
+
+/// Rewrites a graph to an equal one that costs less.
+///
+/// # Errors
+/// [`RewriteError::NotLowered`] for a graph with scheme ops. Any other error is a fault of the rules, reported instead of a wrong result.
+pub fn fuse(lowered: &Verified, options: &RewriteOptions) -> Result<Fused, RewriteError> {
+    let saturated = saturate(lowered, options, false)?;
+    let graph = rebuild::rebuild(lowered, &saturated.terms)?;
+    Ok(Fused { graph, statistics: saturated.statistics })
+}
+
+/// An e-graph at rest, and what was chosen from it.
+struct Saturated {
+    runner: Runner<Node, Facts>,
+    /// The chosen term of each output.
+    terms: Vec<RecExpr<Node>>,
+    statistics: Statistics,
+}
+
+fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Result<Saturated, RewriteError> {
+    let mut runner = Runner::new(Facts::new(lowered))
+        .with_scheduler(SimpleScheduler)
+        .with_iter_limit(options.iteration_limit)
+        .with_node_limit(options.node_limit)
+        .with_time_limit(Duration::MAX);
+    if explained {
+        runner = runner.with_explanations_enabled();
+    }
+    let roots = add_graph(&mut runner.egraph, lowered)?;
+    runner.egraph.rebuild();
+    let original = cost(&runner.egraph, &roots)?;
+
+    let mut runner = runner.run(rule::rewrites(options.float_class));
+    if let Some(what) = runner.egraph.analysis.conflict.take() {
+        return Err(RewriteError::Contradiction { what });
+    }
+    let extraction = extraction(&runner.egraph, &roots)?;
+    let terms = roots
+        .iter()
+        .map(|root| rebuild::term(&runner.egraph, &extraction, *root))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(no_form)?;
+
+    let mut fired = std::collections::BTreeMap::new();
+    for iteration in &runner.iterations {
+        for (rule, count) in &iteration.applied {
+            *fired.entry(rule.to_string()).or_insert(0) += count;
+        }
+    }
+    let statistics = Statistics {
+        iterations: runner.iterations.len(),
+        nodes: runner.egraph.total_size(),
+        classes: runner.egraph.number_of_classes(),
+        stop: match runner.stop_reason {
+            Some(egg::StopReason::IterationLimit(_)) => Stop::IterationLimit,
+            Some(egg::StopReason::NodeLimit(_)) => Stop::NodeLimit,
+            _ => Stop::Saturated,
+        },
+        cost_before: original,
+        cost_after: extraction.total,
+        fired: fired.into_iter().collect(),
+    };
+    Ok(Saturated { runner, terms, statistics })
+}
+
+/// Adds the graph's ops; gives the class of each output.
+fn add_graph(egraph: &mut EGraph, graph: &Verified) -> Result<Vec<Id>, RewriteError> {
+    let mut ids: Vec<Id> = Vec::with_capacity(graph.nodes().len());
+    for (value, node) in graph.values().zip(graph.nodes()) {
+        let lowered = Node::of(&node.op, value, |operand| ids[operand.index()], |parameter| egraph.add(parameter));
+        let Some(lowered) = lowered else {
+            let op = match &node.op {
+                Op::Scheme { scheme, hook, .. } => format!("{scheme}.{}", hook.name()),
+                other => format!("{other:?}"),
+            };
+            return Err(RewriteError::NotLowered { op, position: value.index() });
+        };
+        ids.push(egraph.add(lowered));
+    }
+    Ok(graph.outputs().iter().map(|output| ids[output.value.index()]).collect())
+}
+
+fn extraction(egraph: &EGraph, roots: &[Id]) -> Result<Extraction, RewriteError> {
+    Extraction::new(egraph, roots).ok_or_else(no_form)
+}
+
+fn cost(egraph: &EGraph, roots: &[Id]) -> Result<Cost, RewriteError> {
+    extraction(egraph, roots).map(|extraction| extraction.total)
+}
+
+fn no_form() -> RewriteError {
+    RewriteError::IllTyped { node: "an output without a form".to_owned() }
+}

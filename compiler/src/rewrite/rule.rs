@@ -1,0 +1,183 @@
+//! What a rule is, and how it is applied.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use egg::{Applier, ENodeOrVar, Id, Language, Pattern, PatternAst, Rewrite, Subst, Symbol, Var};
+
+use super::conditions::Condition;
+use super::facts::{EGraph, Facts, Kind};
+use super::fold::{FOLD, FoldApplier, FoldSearcher};
+use super::language::Node;
+
+/// What a rewrite may do to floating-point results. Each class includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FloatClass {
+    /// The same values, whatever the operands. (Zeros of either sign are one value.)
+    Exact,
+    /// Equal in real arithmetic: results differ by rounding, and where an intermediate result overflows.
+    Reassociating,
+    /// Equal in real arithmetic where certain operands are neither infinite nor NaN.
+    FiniteOnly,
+}
+
+impl fmt::Display for FloatClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FloatClass::Exact => "exact",
+            FloatClass::Reassociating => "reassociating",
+            FloatClass::FiniteOnly => "finite-only",
+        })
+    }
+}
+
+/// The part of mathematics a rule belongs to: the file that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Theory {
+    /// Sums, products, conversions.
+    Arithmetic,
+    /// Factors moved to where they cost least.
+    Scaling,
+    /// Softmax and log-sum-exp.
+    Softmax,
+    /// Rotations.
+    Rotation,
+    /// Masks and comparisons.
+    Mask,
+}
+
+/// A rewrite rule as its table states it.
+pub struct Rule {
+    /// Its name, unique among all.
+    pub name: &'static str,
+    /// The theory it belongs to.
+    pub theory: Theory,
+    /// What it may do to floating-point results.
+    pub class: FloatClass,
+    /// The pattern it replaces.
+    pub lhs: &'static str,
+    /// What replaces it.
+    pub rhs: &'static str,
+    /// Side conditions; all must hold.
+    pub(crate) when: Vec<Condition>,
+    /// Where this holds, the rule is of this lesser class.
+    pub(crate) milder: Option<(FloatClass, Condition)>,
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}] {} => {}", self.name, self.class, self.lhs, self.rhs)
+    }
+}
+
+/// A row of a rule table.
+pub(crate) fn rule(
+    theory: Theory,
+    class: FloatClass,
+    name: &'static str,
+    lhs: &'static str,
+    rhs: &'static str,
+    when: impl IntoIterator<Item = Condition>,
+) -> Rule {
+    Rule { name, theory, class, lhs, rhs, when: when.into_iter().collect(), milder: None }
+}
+
+impl Rule {
+    /// Adds that the rule is of the lesser `class` where `condition` holds.
+    pub(crate) fn milder(self, class: FloatClass, condition: Condition) -> Rule {
+        Rule { milder: Some((class, condition)), ..self }
+    }
+}
+
+/// All rules, in table order.
+pub fn rules() -> &'static [Rule] {
+    static RULES: LazyLock<Vec<Rule>> = LazyLock::new(super::rules::all);
+    &RULES
+}
+
+/// The rewrites that a legality allows, in table order, folding first.
+pub(crate) fn rewrites(allowed: FloatClass) -> &'static [Rewrite<Node, Facts>] {
+    static EXACT: LazyLock<Vec<Rewrite<Node, Facts>>> = LazyLock::new(|| compile(FloatClass::Exact));
+    static REASSOCIATING: LazyLock<Vec<Rewrite<Node, Facts>>> = LazyLock::new(|| compile(FloatClass::Reassociating));
+    static FINITE_ONLY: LazyLock<Vec<Rewrite<Node, Facts>>> = LazyLock::new(|| compile(FloatClass::FiniteOnly));
+    match allowed {
+        FloatClass::Exact => &EXACT,
+        FloatClass::Reassociating => &REASSOCIATING,
+        FloatClass::FiniteOnly => &FINITE_ONLY,
+    }
+}
+
+fn compile(allowed: FloatClass) -> Vec<Rewrite<Node, Facts>> {
+    let fold = Rewrite::new(FOLD, FoldSearcher, FoldApplier).ok();
+    fold.into_iter().chain(rules().iter().filter_map(|rule| compile_rule(rule, allowed))).collect()
+}
+
+/// The rewrite of a rule; `None` where `allowed` rules it out.
+pub(crate) fn compile_rule(rule: &Rule, allowed: FloatClass) -> Option<Rewrite<Node, Facts>> {
+    let mut when = rule.when.clone();
+    if rule.class > allowed {
+        let (class, condition) = rule.milder.as_ref()?;
+        if *class > allowed {
+            return None;
+        }
+        when.push(condition.clone());
+    }
+    // A malformed pattern is a bug of a table: the test that every rule compiles finds it.
+    let lhs: Pattern<Node> = rule.lhs.parse().ok()?;
+    let rhs: Pattern<Node> = rule.rhs.parse().ok()?;
+    Rewrite::new(rule.name, lhs, Checked { rhs, when }).ok()
+}
+
+/// Applies a pattern where the side conditions hold and the result has the type of what it replaces.
+struct Checked {
+    rhs: Pattern<Node>,
+    when: Vec<Condition>,
+}
+
+impl Checked {
+    fn fits(&self, egraph: &EGraph, class: Id, subst: &Subst) -> bool {
+        let mut kinds: Vec<Option<Kind>> = Vec::with_capacity(self.rhs.ast.len());
+        for node in &self.rhs.ast {
+            let kind = match node {
+                ENodeOrVar::Var(var) => egraph[subst[*var]].data.kind,
+                ENodeOrVar::ENode(node) => egraph.analysis.kind(node, |id| kinds[usize::from(id)]),
+            };
+            if kind.is_none() {
+                return false;
+            }
+            kinds.push(kind);
+        }
+        kinds.last() == Some(&egraph[class].data.kind)
+    }
+}
+
+impl Applier<Node, Facts> for Checked {
+    fn get_pattern_ast(&self) -> Option<&PatternAst<Node>> {
+        Some(&self.rhs.ast)
+    }
+
+    fn apply_one(
+        &self,
+        egraph: &mut EGraph,
+        class: Id,
+        subst: &Subst,
+        searched: Option<&PatternAst<Node>>,
+        rule: Symbol,
+    ) -> Vec<Id> {
+        if self.when.iter().all(|condition| condition.holds(egraph, class, subst)) && self.fits(egraph, class, subst) {
+            self.rhs.apply_one(egraph, class, subst, searched, rule)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn vars(&self) -> Vec<Var> {
+        self.rhs.vars()
+    }
+}
+
+/// Whether a pattern node is an op (and not a parameter or constant); used by tests of the tables.
+#[cfg(test)]
+pub(crate) fn is_op(node: &Node) -> bool {
+    !node.is_leaf()
+}

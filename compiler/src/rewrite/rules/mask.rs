@@ -1,0 +1,99 @@
+//! Masks: `select(m, x, -inf)` moves outward and merges with others, conjunctions put what runs in a small space together, and
+//! comparisons end up between a query-only and a key-only value, which tiles can be classified by.
+
+use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
+use crate::rewrite::Theory::Mask;
+use crate::rewrite::conditions::{after, both_query_side, finite, hoists, no_wrap, one, whole, zero};
+use crate::rewrite::rule::{Rule, rule};
+
+/// Four ways to bring `a - b` compared with `c` into the form query-only against key-only: the sum that arises is the query's.
+macro_rules! isolate {
+    ($name:literal, $op:literal, $mirror:literal) => {
+        [
+            isolate(
+                concat!("isolate-", $name, "-minuend"),
+                concat!("(", $op, " (- ?a ?b) ?c)"),
+                concat!("(", $op, " ?a (+ ?b ?c))"),
+                ["?b", "?c"],
+            ),
+            isolate(
+                concat!("isolate-", $name, "-subtrahend"),
+                concat!("(", $op, " (- ?a ?b) ?c)"),
+                concat!("(", $mirror, " ?b (- ?a ?c))"),
+                ["?a", "?c"],
+            ),
+            isolate(
+                concat!("isolate-", $name, "-minuend-right"),
+                concat!("(", $op, " ?c (- ?a ?b))"),
+                concat!("(", $mirror, " ?a (+ ?b ?c))"),
+                ["?b", "?c"],
+            ),
+            isolate(
+                concat!("isolate-", $name, "-subtrahend-right"),
+                concat!("(", $op, " ?c (- ?a ?b))"),
+                concat!("(", $op, " ?b (- ?a ?c))"),
+                ["?a", "?c"],
+            ),
+        ]
+    };
+}
+
+/// `a - b < c` becomes `a < b + c` or `b > a - c`, where the new sum runs in a smaller space and is the same for all keys.
+fn isolate(name: &'static str, lhs: &'static str, rhs: &'static str, [x, y]: [&'static str; 2]) -> Rule {
+    rule(Mask, Reassociating, name, lhs, rhs, [whole("?a"), hoists(x, y), both_query_side(x, y)])
+        .milder(Exact, no_wrap("?a", "?b", "?c"))
+}
+
+#[rustfmt::skip]
+pub(super) fn rules() -> Vec<Rule> {
+    let t = Mask;
+    let mut rules = vec![
+        // select(m, select(n, x, y), y) = select(m and n, x, y)
+        rule(t, Exact,      "mask-merge",        "(select ?m (select ?n ?x ?y) ?y)", "(select (and ?m ?n) ?x ?y)",     []),
+        // select(m, x, -inf) + f = select(m, x + f, -inf)
+        rule(t, FiniteOnly, "mask-outward",      "(+ (select ?m ?x -inf) ?f)",       "(select ?m (+ ?x ?f) -inf)",     []).milder(Exact, finite("?f")),
+        rule(t, FiniteOnly, "mask-outward-left", "(+ ?f (select ?m ?x -inf))",       "(select ?m (+ ?f ?x) -inf)",     []).milder(Exact, finite("?f")),
+        // select(true, x, y) = x, select(false, x, y) = y, select(m, x, x) = x
+        rule(t, Exact,      "select-true",       "(select ?m ?x ?y)",                "?x",                             [one("?m")]),
+        rule(t, Exact,      "select-false",      "(select ?m ?x ?y)",                "?y",                             [zero("?m")]),
+        rule(t, Exact,      "select-same",       "(select ?m ?x ?x)",                "?x",                             []),
+
+        // a and b = b and a, where b leads in the canonical order.
+        rule(t, Exact,      "and-commute",       "(and ?a ?b)",                      "(and ?b ?a)",                    [after("?a", "?b")]),
+        // a and (b and c) = (a and b) and c
+        rule(t, Exact,      "and-left",          "(and ?a (and ?b ?c))",             "(and (and ?a ?b) ?c)",           []),
+        // (a and b) and c = (a and c) and b, where c leads in the canonical order.
+        rule(t, Exact,      "and-sort",          "(and (and ?a ?b) ?c)",             "(and (and ?a ?c) ?b)",           [after("?b", "?c")]),
+        // (a and b) and c = a and (b and c), where b and c runs in a smaller space.
+        rule(t, Exact,      "and-hoist",         "(and (and ?a ?b) ?c)",             "(and ?a (and ?b ?c))",           [hoists("?b", "?c")]),
+        // a and true = a, a and false = false, a and a = a
+        rule(t, Exact,      "and-true",          "(and ?a ?b)",                      "?a",                             [one("?b")]),
+        rule(t, Exact,      "true-and",          "(and ?a ?b)",                      "?b",                             [one("?a")]),
+        rule(t, Exact,      "and-false",         "(and ?a ?b)",                      "?b",                             [zero("?b")]),
+        rule(t, Exact,      "and-same",          "(and ?a ?a)",                      "?a",                             []),
+        // a or false = a, a or true = true, a or a = a
+        rule(t, Exact,      "or-false",          "(or ?a ?b)",                       "?a",                             [zero("?b")]),
+        rule(t, Exact,      "false-or",          "(or ?a ?b)",                       "?b",                             [zero("?a")]),
+        rule(t, Exact,      "or-true",           "(or ?a ?b)",                       "?b",                             [one("?b")]),
+        rule(t, Exact,      "or-same",           "(or ?a ?a)",                       "?a",                             []),
+        // not not a = a, and the opposite of each comparison.
+        rule(t, Exact,      "not-not",           "(not (not ?a))",                   "?a",                             []),
+        rule(t, FiniteOnly, "not-less",          "(not (< ?a ?b))",                  "(>= ?a ?b)",                     []).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly, "not-less-equal",    "(not (<= ?a ?b))",                 "(> ?a ?b)",                      []).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly, "not-greater",       "(not (> ?a ?b))",                  "(<= ?a ?b)",                     []).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly, "not-greater-equal", "(not (>= ?a ?b))",                 "(< ?a ?b)",                      []).milder(Exact, whole("?a")),
+        rule(t, Exact,      "not-equal",         "(not (== ?a ?b))",                 "(!= ?a ?b)",                     []),
+        rule(t, Exact,      "not-different",     "(not (!= ?a ?b))",                 "(== ?a ?b)",                     []),
+        // |x| < w where x < w and x > -w
+        rule(t, Reassociating, "window-open",    "(< (abs ?x) ?w)",                  "(and (< ?x ?w) (> ?x (neg ?w)))",   [whole("?x")]),
+        rule(t, Reassociating, "window-closed",  "(<= (abs ?x) ?w)",                 "(and (<= ?x ?w) (>= ?x (neg ?w)))", [whole("?x")]),
+    ];
+    // a - b < c becomes a < b + c or b > a - c, and so for the other comparisons.
+    rules.extend(isolate!("less",          "<",  ">"));
+    rules.extend(isolate!("less-equal",    "<=", ">="));
+    rules.extend(isolate!("greater",       ">",  "<"));
+    rules.extend(isolate!("greater-equal", ">=", "<="));
+    rules.extend(isolate!("equal",         "==", "=="));
+    rules.extend(isolate!("different",     "!=", "!="));
+    rules
+}

@@ -1,0 +1,25 @@
+//! Factors moved to where they cost least: into the query, onto the table of a gather, past a mask.
+
+use crate::rewrite::FloatClass::{Exact, Reassociating};
+use crate::rewrite::Theory::Scaling;
+use crate::rewrite::conditions::{constant, finite, free, key_side, positive, query_side, within};
+use crate::rewrite::rule::{Rule, rule};
+
+#[rustfmt::skip]
+pub(super) fn rules() -> Vec<Rule> {
+    let t = Scaling;
+    vec![
+        // (a . b) c = (a c) . b, onto the operand that is the same for all keys: keys are read in their own layout.
+        rule(t, Reassociating, "dot-scale-first",  "(* (dot ?a ?b ?d) ?c)",    "(dot (* ?a ?c) ?b ?d)",    [free("?c", "?d"), within("?c", "?a"), query_side("?a")]),
+        rule(t, Reassociating, "dot-scale-second", "(* (dot ?a ?b ?d) ?c)",    "(dot ?a (* ?b ?c) ?d)",    [free("?c", "?d"), within("?c", "?b"), query_side("?b"), key_side("?a")]),
+        // a . (b c) = (a c) . b, where b varies over keys and a does not.
+        rule(t, Reassociating, "dot-unscale-key",  "(dot ?a (* ?b ?c) ?d)",    "(dot (* ?a ?c) ?b ?d)",    [free("?c", "?d"), within("?c", "?a"), query_side("?a"), key_side("?b")]),
+        // (a + b) c = a c + b c, for a constant c and a sum that varies over keys: the score's own factor then reaches the query.
+        rule(t, Reassociating, "scale-sum",        "(* (+ ?a ?b) ?c)",         "(+ (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a")]),
+        rule(t, Reassociating, "scale-difference", "(* (- ?a ?b) ?c)",         "(- (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a")]),
+        // t[i] c = (t c)[i]
+        rule(t, Exact,         "gather-scale",     "(* (gather ?t ?n ?i) ?c)", "(gather (* ?t ?c) ?n ?i)", [free("?c", "?n"), within("?c", "?t"), finite("?c")]),
+        // select(m, x, -inf) c = select(m, x c, -inf), for c > 0.
+        rule(t, Exact,         "mask-scale",       "(* (select ?m ?x -inf) ?c)", "(select ?m (* ?x ?c) -inf)", [positive("?c")]),
+    ]
+}

@@ -1,0 +1,2 @@
+//! Tests of rewriting.
+mod fused;
