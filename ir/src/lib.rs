@@ -23,6 +23,7 @@ pub use infer::{OpError, infer};
 pub use interp::{Bindings, InterpError, MAX_ELEMENTS, Outputs, Tensor, interpret, interpret_value};
 pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site, SiteId, Unary, Value};
 pub use suggest::closest;
+pub use text::{ParseError, ParseFault};
 pub use types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
 pub use verify::{Place, Problem, Verified, VerifyError};
 

@@ -1,6 +1,36 @@
 //! The names of operations in the text form.
 
 use crate::op::{Binary, Compare, Hook, Pairing, Unary};
+use crate::types::Elem;
+
+/// All element types.
+pub(crate) const ELEMS: [Elem; 3] = [Elem::F32, Elem::I32, Elem::Bool];
+
+/// The ops whose names are no elementwise operation's.
+const SPECIAL: [&str; 13] = [
+    "input",
+    "const",
+    "table",
+    "iota",
+    "size",
+    "select",
+    "cast",
+    "gather",
+    "rotate",
+    "dot",
+    "softmax",
+    "logsumexp",
+    "scheme",
+];
+
+/// The names of all ops.
+pub(crate) fn op_names() -> impl Iterator<Item = &'static str> {
+    SPECIAL
+        .into_iter()
+        .chain(Unary::ALL.map(Unary::name))
+        .chain(Binary::ALL.map(Binary::name))
+        .chain(Compare::ALL.map(Compare::name))
+}
 
 impl Unary {
     /// The name used by the text form.
@@ -114,6 +144,9 @@ impl Pairing {
             Pairing::Interleaved => "interleaved",
         }
     }
+
+    /// All of them.
+    pub const ALL: [Pairing; 2] = [Pairing::Half, Pairing::Interleaved];
 
     /// The two elements of pair `j` in a block of `n` pairs from `start`.
     pub fn elements(self, start: u32, n: u32, j: u32) -> (u32, u32) {

@@ -1,0 +1,186 @@
+//! What can be wrong with a text.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::fault::Fault;
+use crate::suggest::did_you_mean;
+
+use super::report::Report;
+
+/// A text that is no graph, or a graph that is not well formed: where, what and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters from 1.
+    pub column: usize,
+    /// Number of characters that are meant, at least 1.
+    pub width: usize,
+    /// The line's text.
+    pub source_line: String,
+    /// What is wrong.
+    pub fault: Box<ParseFault>,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ParseError { line, column, width, source_line, fault } = self;
+        let (place, hint) = (format!("line {line}, column {column}"), fault.hint());
+        Report {
+            message: fault,
+            place: &place,
+            number: Some(*line),
+            line: source_line,
+            span: (column.saturating_sub(1), *width),
+            hint: Some(&hint),
+        }
+        .fmt(f)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// What is wrong with a text.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseFault {
+    /// Something else should stand here.
+    #[error("expected {expected}, found {found}")]
+    Expected {
+        /// What should.
+        expected: String,
+        /// What does.
+        found: String,
+    },
+    /// A character that no token starts with.
+    #[error("the character {character:?} means nothing here")]
+    BadCharacter {
+        /// The character.
+        character: char,
+    },
+    /// A string that its line ends inside.
+    #[error("the string has no end on this line")]
+    OpenString,
+    /// A backslash followed by something else than an escape.
+    #[error("`{escape}` is no escape")]
+    BadEscape {
+        /// The escape.
+        escape: String,
+    },
+    /// A number that is none, or does not fit.
+    #[error("`{text}` is no {kind}")]
+    BadNumber {
+        /// The number.
+        text: String,
+        /// What it should be.
+        kind: &'static str,
+    },
+    /// A name that nothing has.
+    #[error("there is no {what} `{name}`{}", did_you_mean(suggestion.as_deref()))]
+    Unknown {
+        /// The kind of thing.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The closest name that exists.
+        suggestion: Option<String>,
+    },
+    /// A name given twice.
+    #[error("{what} `{name}` was given before")]
+    Redefined {
+        /// The kind of thing.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A site without one of its fields.
+    #[error("the site lacks `{field}`")]
+    MissingField {
+        /// The field.
+        field: &'static str,
+    },
+    /// An op whose type is part of its meaning, without one.
+    #[error("{what} needs its type written behind it")]
+    MissingType {
+        /// The kind of op.
+        what: &'static str,
+    },
+    /// A literal that an element type does not have.
+    #[error("this is {found}, in {what} of type {elem}")]
+    Literal {
+        /// What it is.
+        found: &'static str,
+        /// What it is in.
+        what: &'static str,
+        /// The element type.
+        elem: &'static str,
+    },
+    /// A type that is not the op's.
+    #[error("the op has type {inferred}, not {written}")]
+    TypeMismatch {
+        /// The type as written.
+        written: String,
+        /// The type that the op has.
+        inferred: String,
+    },
+    /// More axes, ops or sites than a graph can have.
+    #[error("the graph has more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// The graph is not well formed.
+    #[error(transparent)]
+    Graph(#[from] Fault),
+}
+
+impl ParseFault {
+    /// What would mend it.
+    pub fn hint(&self) -> String {
+        let hint = match self {
+            ParseFault::Expected { expected: _, found } if found == "the end of the line" => {
+                "a statement goes on over lines inside brackets only"
+            }
+            ParseFault::Expected { .. } => "the front page of `rhumb-ir` has the grammar",
+            ParseFault::BadCharacter { .. } => "names are of letters, digits and `_`; comments start with `//`",
+            ParseFault::OpenString => {
+                "end the string with `\"`; write a quote inside it as `\\\"`, a line break as `\\n`"
+            }
+            ParseFault::BadEscape { .. } => {
+                "escapes are \\n \\r \\t \\0 \\\\ \\\" \\' and \\u{1f600}; a backslash is `\\\\`"
+            }
+            ParseFault::BadNumber { kind, .. } => match *kind {
+                "32-bit integer" => "write a whole number from -2147483648 to 2147483647",
+                "64-bit integer" => "write a smaller whole number, or a real number with a point: `1e30` or `1.0`",
+                "length" => "write a whole number from 1 to 2147483647, or `?` for a length that each call tells",
+                "index" => "write a whole number below 4294967296",
+                _ => "write a number such as 1.0, -2.5e-3, inf, -inf or nan",
+            },
+            ParseFault::Unknown { what, suggestion, .. } => match (*what, suggestion) {
+                (_, Some(name)) => return format!("write `{name}`, or define the name you wrote on a line above"),
+                ("axis", None) => "declare it on a line above: `axis name = 64`, or `axis name = ?`",
+                ("value" | "site", None) => "define it on a line above the first that uses it",
+                ("element type", None) => "element types are f32, i32 and bool",
+                ("hook", None) => "hooks are query, key, score and mask",
+                ("field", None) => "fields are query, key, head, dim, q_pos, k_pos, q_index, k_index and length",
+                (_, None) => "the front page of `rhumb-ir` lists what there is",
+            },
+            ParseFault::Redefined { .. } => "use another name, or remove one of the two",
+            ParseFault::MissingField { .. } => "only `head` may be left out: write `field = name` for all others",
+            ParseFault::MissingType { .. } => "write `: f32[b, q]`, the axes in the order of the dimensions",
+            ParseFault::Literal { elem, .. } => match *elem {
+                "i32" => "i32 takes whole numbers without a point",
+                "bool" => "bool takes true and false",
+                _ => "f32 takes numbers",
+            },
+            ParseFault::TypeMismatch { .. } => "leave the type away, or write the one the op has",
+            ParseFault::TooMany { .. } => "split the graph",
+            ParseFault::Graph(fault) => fault.hint(),
+        };
+        hint.to_owned()
+    }
+}
