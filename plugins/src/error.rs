@@ -76,6 +76,16 @@ pub enum SchemeError {
         /// The axis.
         axis: String,
     },
+    /// An axis that is too long for the tables of a scheme.
+    #[error("axis `{axis}` has length {length}; tables of schemes end at {most}")]
+    LongAxis {
+        /// The axis.
+        axis: String,
+        /// Its length.
+        length: u32,
+        /// The longest that schemes take.
+        most: u32,
+    },
     /// A rotary block that does not fit the head dimension.
     #[error("{what} is {found}, which is not {expected}")]
     RotaryDim {
@@ -140,6 +150,7 @@ impl SchemeError {
             SchemeError::AttrValue { name, expected, .. } => format!("give `{name}` {expected}"),
             SchemeError::NoHeads => "give the site a head axis of static length".to_owned(),
             SchemeError::DynamicAxis { axis } => format!("declare axis `{axis}` with a number for its length"),
+            SchemeError::LongAxis { axis, most, .. } => format!("declare axis `{axis}` with at most {most}"),
             SchemeError::RotaryDim { what, expected, .. } => format!("choose {what} so that it is {expected}"),
             SchemeError::ResultType { hook: Hook::Mask, .. } => "end the expression in a comparison".to_owned(),
             SchemeError::ResultType { .. } => "end the expression in an f32 value".to_owned(),

@@ -1,6 +1,7 @@
 //! rhumb plugins.
 
 pub mod schemes;
+pub mod testing;
 
 mod attention;
 mod attrs;

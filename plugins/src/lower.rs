@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use rhumb_ir::{Elem, Expr, Graph, GraphBuilder, Hook, Op, Site, Value, Verified, VerifyError};
+use rhumb_ir::{Elem, Expr, Hook, Op, Verified, VerifyError};
 use thiserror::Error;
 
 use crate::error::SchemeError;
@@ -66,46 +66,34 @@ impl LowerError {
 /// # Errors
 /// [`LowerError`] says which scheme, which op and why.
 pub fn lower(graph: &Verified, registry: &Registry) -> Result<Verified, LowerError> {
-    let builder = declare(graph);
     let made = Rc::new(Made::default());
-    let mut values: Vec<Value> = Vec::with_capacity(graph.nodes().len());
-    for value in graph.values() {
-        let node = graph.node(value);
-        let op = node.op.map_operands(|operand| values[operand.index()]);
-        let Op::Scheme { scheme, hook, x, site, attrs } = op else {
-            let expr = builder.push(op);
-            values.push(labelled(expr, node.label.as_deref()).value());
-            continue;
-        };
+    // The first scheme op whose ops are not well formed; the builder keeps the details until the end.
+    let mut ill_formed = None;
+    let lowered = graph.rebuild(|builder, value, op| {
+        let Op::Scheme { scheme: name, hook, x, site, attrs } = op else { return Ok(builder.push(op)) };
         let shown = || graph.line(value);
-        let scheme = registry.make(&scheme, &attrs).map_err(|source| LowerError::Registry { op: shown(), source })?;
-        let cx = Cx::sharing(&builder, moved(graph.site(site), &values), made.clone());
-        let expr = apply(&*scheme, hook, &cx, x.map(|x| builder.expr(x))).map_err(|source| LowerError::Scheme {
-            scheme: scheme.name().to_owned(),
+        let scheme = registry
+            .make(&name, &attrs)
+            .map_err(|source| LowerError::Registry { op: shown(), source: Box::new(source) })?;
+        let applied = match builder.site_info(site) {
+            Some(site) => apply(&*scheme, hook, &Cx::sharing(builder, site, made.clone()), x.map(|x| builder.expr(x))),
+            None => Err(SchemeError::other("the site does not exist", "give the op a site of its graph")),
+        };
+        let expr = applied.map_err(|source| LowerError::Scheme {
+            scheme: name.clone(),
             op: shown(),
-            source,
+            source: Box::new(source),
         })?;
-        if builder.is_poisoned(expr) {
-            let scheme = scheme.name().to_owned();
-            return Err(match builder.finish() {
-                Err(source) => LowerError::IllFormed { scheme, op: shown(), source },
-                // Not reached: a poisoned builder does not finish. An error is the safe answer all the same.
-                Ok(_) => LowerError::Scheme {
-                    scheme,
-                    op: shown(),
-                    source: SchemeError::other("the result is not well formed", "mend the hooks of the scheme"),
-                },
-            });
+        if ill_formed.is_none() && builder.is_poisoned(expr) {
+            ill_formed = Some((name, shown()));
         }
-        // A hook that hands back its operand must not rename it.
-        let label = node.label.as_deref().filter(|_| !values.contains(&expr.value()));
-        values.push(labelled(expr, label).value());
+        Ok(expr)
+    })?;
+    match (lowered.finish(), ill_formed) {
+        (Ok(lowered), _) => Ok(lowered.prune()),
+        (Err(source), Some((scheme, op))) => Err(LowerError::IllFormed { scheme, op, source }),
+        (Err(source), None) => Err(LowerError::Graph(source)),
     }
-    for output in graph.outputs() {
-        builder.output(&output.name, builder.expr(values[output.value.index()]), output.dims.iter().copied());
-    }
-    let lowered = builder.finish().map_err(LowerError::Graph)?;
-    prune(&lowered).map_err(LowerError::Graph)
 }
 
 /// Runs one hook of a scheme, checked on both sides.
@@ -123,6 +111,7 @@ fn apply<'g>(
         (Hook::Query, Some(x)) => (scheme.query(cx, x)?, Elem::F32),
         (Hook::Key, Some(x)) => (scheme.key(cx, x)?, Elem::F32),
         (Hook::Score, Some(x)) => (scheme.score(cx, x)?, Elem::F32),
+        // The verifier lets the mask hook alone stand without an operand.
         (Hook::Mask, _) | (_, None) => (scheme.mask(cx)?, Elem::Bool),
     };
     let found = result.ty().elem;
@@ -130,68 +119,4 @@ fn apply<'g>(
         return Err(SchemeError::ResultType { hook, found, expected });
     }
     Ok(result)
-}
-
-/// A builder with the axes of `graph`, under the same handles.
-fn declare(graph: &Graph) -> GraphBuilder {
-    let builder = GraphBuilder::new(&graph.name);
-    for axis in graph.axes() {
-        builder.declare(axis.clone());
-    }
-    builder
-}
-
-fn labelled<'g>(expr: Expr<'g>, label: Option<&str>) -> Expr<'g> {
-    match label {
-        Some(label) => expr.label(label),
-        None => expr,
-    }
-}
-
-fn moved(site: &Site, values: &[Value]) -> Site {
-    let value = |old: Value| values[old.index()];
-    let &Site { query, key, head, dim, q_pos, k_pos, q_index, k_index, length } = site;
-    Site {
-        query,
-        key,
-        head,
-        dim,
-        q_pos: value(q_pos),
-        k_pos: value(k_pos),
-        q_index: value(q_index),
-        k_index: value(k_index),
-        length: value(length),
-    }
-}
-
-/// `graph` without ops that no output depends on; inputs stay.
-fn prune(graph: &Verified) -> Result<Verified, VerifyError> {
-    let mut live = vec![false; graph.nodes().len()];
-    for output in graph.outputs() {
-        live[output.value.index()] = true;
-    }
-    for value in graph.values().collect::<Vec<_>>().into_iter().rev() {
-        let op = graph.op(value);
-        live[value.index()] |= matches!(op, Op::Input { .. });
-        if live[value.index()] {
-            for operand in op.operands() {
-                live[operand.index()] = true;
-            }
-        }
-    }
-    let builder = declare(graph);
-    let mut values: Vec<Option<Value>> = Vec::with_capacity(live.len());
-    for value in graph.values() {
-        let node = graph.node(value);
-        values.push(live[value.index()].then(|| {
-            // Operands of a live op are live.
-            let op = node.op.map_operands(|operand| values[operand.index()].unwrap_or(operand));
-            labelled(builder.push(op), node.label.as_deref()).value()
-        }));
-    }
-    for output in graph.outputs() {
-        let value = values[output.value.index()].unwrap_or(output.value);
-        builder.output(&output.name, builder.expr(value), output.dims.iter().copied());
-    }
-    builder.finish()
 }

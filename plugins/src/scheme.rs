@@ -9,6 +9,9 @@ use rhumb_ir::{Attrs, Axis, AxisSet, Elem, Expr, Extent, GraphBuilder, Hook, Sit
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
 
+/// The longest axis that schemes make tables for: far beyond any head count or head dimension.
+const MOST: u32 = 1 << 20;
+
 /// A position scheme or a mask: mathematics that transforms the query, the key, the score or the mask of an attention.
 ///
 /// A scheme writes IR through a [`Cx`] and states nothing but mathematics. It never sees log2 scaling, tiles or lanes: those are the
@@ -208,7 +211,7 @@ impl<'g> Cx<'g> {
     /// The number of query heads.
     ///
     /// # Errors
-    /// [`SchemeError::NoHeads`] or [`SchemeError::DynamicAxis`].
+    /// [`SchemeError::NoHeads`], or as [`length_of`](Cx::length_of).
     pub fn heads(&self) -> Result<u32, SchemeError> {
         self.length_of(self.head_axis()?)
     }
@@ -216,7 +219,7 @@ impl<'g> Cx<'g> {
     /// The number of elements of a head of query and key.
     ///
     /// # Errors
-    /// [`SchemeError::DynamicAxis`] if it is not known.
+    /// As [`length_of`](Cx::length_of).
     pub fn head_dim(&self) -> Result<u32, SchemeError> {
         self.length_of(self.site.dim)
     }
@@ -224,11 +227,12 @@ impl<'g> Cx<'g> {
     /// The static length of an axis.
     ///
     /// # Errors
-    /// [`SchemeError::DynamicAxis`] if it has none.
+    /// [`SchemeError::DynamicAxis`] if it has none, [`SchemeError::LongAxis`] if it is beyond a million.
     pub fn length_of(&self, axis: Axis) -> Result<u32, SchemeError> {
         match self.builder.axis_info(axis) {
             Some(info) => match info.extent {
-                Extent::Static(n) => Ok(n),
+                Extent::Static(n) if n <= MOST => Ok(n),
+                Extent::Static(length) => Err(SchemeError::LongAxis { axis: info.name, length, most: MOST }),
                 Extent::Dynamic => Err(SchemeError::DynamicAxis { axis: info.name }),
             },
             None => Err(SchemeError::DynamicAxis { axis: format!("{}", axis.index()) }),

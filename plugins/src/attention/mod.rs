@@ -275,15 +275,14 @@ impl Attention {
         };
         let q_pos = positions("q_pos", q, self.q_positions);
         let k_pos = positions("k_pos", k, self.k_positions);
+        let keys = builder.size(k).label("keys");
         let offset = match self.q_offset {
-            None => builder.size(k) - builder.size(q),
+            None => keys - builder.size(q),
             Some(source) => source.expr(builder, "q_offset"),
         };
-        let length = match self.length {
-            None => builder.size(k),
-            Some(source) => source.expr(builder, "length"),
-        };
-        let (q_index, k_index) = (builder.iota(q) + offset, builder.iota(k));
+        let length = self.length.map_or(keys, |source| source.expr(builder, "length"));
+        let q_index = (builder.iota(q) + offset).label("q_index");
+        let k_index = builder.iota(k).label("k_index");
         let site = Site {
             query: q,
             key: k,

@@ -14,6 +14,18 @@
 //! Slopes: for `n` heads, a power of two, `m_h = 2^(-8 (h + 1) / n)`; otherwise those of the power of two below, followed by every second
 //! one of the power of two above. Checkpoints trained with another `alibi_bias_max` than 8 (MPT) set `bias_max`; learned or other slopes
 //! come as a list or as a value over the head axis.
+//!
+//! ```text
+//! %out = scheme alibi.score %score @0 : f32[h, q, k]
+//! ```
+//! becomes
+//! ```text
+//! %5 = table [0.0625, 0.00390625] : f32[h]
+//! %6 = sub %j, %i : i32[q, k]
+//! %7 = cast %6 to f32 : f32[q, k]
+//! %8 = mul %5, %7 : f32[h, q, k]
+//! %out = add %score, %8 : f32[h, q, k]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Value};
 
@@ -259,4 +271,14 @@ fn slopes(heads: u32, bias_max: f64) -> Vec<f64> {
     }
     let odd = (1..whole).step_by(2);
     odd.chain((0..whole).step_by(2)).take(heads as usize).map(slope).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("alibi.rs"), 8, |_| Box::new(Alibi::new()));
+    }
 }

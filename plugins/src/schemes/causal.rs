@@ -2,6 +2,14 @@
 //!
 //! `j <= i`, over token indices. With fewer queries than keys the queries are the last tokens (bottom-right aligned), unless the site
 //! says otherwise.
+//!
+//! ```text
+//! %mask = scheme causal.mask @0 : bool[q, k]
+//! ```
+//! becomes
+//! ```text
+//! %mask = le %j, %i : bool[q, k]
+//! ```
 
 use rhumb_ir::{Expr, Hook};
 
@@ -35,5 +43,15 @@ impl PositionScheme for Causal {
 
     fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.k_index().le(cx.q_index()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("causal.rs"), 8, |_| Box::new(Causal));
     }
 }

@@ -1,6 +1,18 @@
 //! Chunked mask: tokens see their own chunk alone.
 //!
 //! `floor(i / c) = floor(j / c)`. With the causal mask it is the local attention of Llama 4 (chunks of 8192).
+//!
+//! ```text
+//! %mask = scheme chunked.mask @0 {chunk = 8192} : bool[q, k]
+//! ```
+//! becomes
+//! ```text
+//! %5 = const 8192 : i32
+//! %6 = div %i, %5 : i32[q]
+//! %7 = const 8192 : i32
+//! %8 = div %j, %7 : i32[k]
+//! %mask = eq %6, %8 : bool[q, k]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Expr, Hook};
 
@@ -56,5 +68,15 @@ impl PositionScheme for Chunked {
     fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
         let chunk = self.chunk as i32;
         Ok((cx.q_index() / chunk).eq(cx.k_index() / chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("chunked.rs"), 8, |_| Box::new(Chunked::new(8192)));
     }
 }

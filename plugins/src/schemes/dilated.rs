@@ -2,6 +2,22 @@
 //!
 //! `|i - j| <= w and |i - j| mod d = 0` (LongNet, arXiv 2307.02486; Longformer, arXiv 2004.05150). Join with the causal mask for the
 //! causal form.
+//!
+//! ```text
+//! %mask = scheme dilated.mask @0 {dilation = 3, window = 12} : bool[q, k]
+//! ```
+//! becomes
+//! ```text
+//! %5 = sub %i, %j : i32[q, k]
+//! %6 = abs %5 : i32[q, k]
+//! %7 = const 12 : i32
+//! %8 = le %6, %7 : bool[q, k]
+//! %9 = const 3 : i32
+//! %10 = mod %6, %9 : i32[q, k]
+//! %11 = const 0 : i32
+//! %12 = eq %10, %11 : bool[q, k]
+//! %mask = and %8, %12 : bool[q, k]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Expr, Hook};
 
@@ -68,5 +84,15 @@ impl PositionScheme for Dilated {
     fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
         let distance = (cx.q_index() - cx.k_index()).abs();
         Ok(distance.le(self.window as i32) & (distance % self.dilation as i32).eq(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("dilated.rs"), 8, |_| Box::new(Dilated::new(12, 3)));
     }
 }

@@ -2,6 +2,15 @@
 //!
 //! `doc(i) = doc(j)`. Ids come with each call, per token. With one value, over the keys, the id of a query is that of the key at its
 //! index. Joined with the causal mask it makes packed training batches; positions that start anew in every document are the site's.
+//!
+//! ```text
+//! %mask = scheme documents.mask @0 {keys = %documents} : bool[q, k]
+//! ```
+//! becomes
+//! ```text
+//! %5 = gather %documents over k at %i : i32[q]
+//! %mask = eq %5, %documents : bool[q, k]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Value};
 
@@ -89,5 +98,17 @@ impl PositionScheme for Documents {
             None => keys.gather(cx.key_axis(), cx.q_index()),
         };
         Ok(queries.eq(keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("documents.rs"), 8, |cx| {
+            Box::new(Documents::of_keys(cx.builder().input("documents", rhumb_ir::Elem::I32, [cx.key_axis()])))
+        });
     }
 }

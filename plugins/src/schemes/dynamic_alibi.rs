@@ -5,6 +5,24 @@
 //! serves every length; `length` fixes it instead, as prefill in chunks wants: all chunks of a prompt then use the final length.
 //!
 //! The reference code (BTLM, JAIS) counts the keys, the cache included, which is the default of the site's length.
+//!
+//! ```text
+//! %out = scheme dynamic_alibi.score %score @0 {train_length = 2048} : f32[h, q, k]
+//! ```
+//! becomes
+//! ```text
+//! %6 = const 2048 : i32
+//! %7 = max %length, %6 : i32
+//! %8 = const 2048.0 : f32
+//! %9 = cast %7 to f32 : f32
+//! %10 = div %8, %9 : f32
+//! %11 = table [0.0625, 0.00390625] : f32[h]
+//! %12 = mul %11, %10 : f32[h]
+//! %13 = sub %j, %i : i32[q, k]
+//! %14 = cast %13 to f32 : f32[q, k]
+//! %15 = mul %12, %14 : f32[h, q, k]
+//! %out = add %score, %15 : f32[h, q, k]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Expr, Hook};
 
@@ -114,5 +132,15 @@ impl PositionScheme for DynamicAlibi {
             None => train / cx.length().max(self.train_length as i32),
         };
         self.alibi.biased(cx, score, Some(factor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("dynamic_alibi.rs"), 8, |_| Box::new(DynamicAlibi::new(2048)));
     }
 }

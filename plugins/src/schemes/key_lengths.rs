@@ -1,6 +1,14 @@
 //! Key lengths: keys past the end of their sequence are hidden.
 //!
 //! `j < length`, with a length of each call, one per sequence: padding on the right of a batch.
+//!
+//! ```text
+//! %mask = scheme key_lengths.mask @0 {lengths = %lengths} : bool[q, k]
+//! ```
+//! becomes
+//! ```text
+//! %mask = lt %j, %lengths : bool[k]
+//! ```
 
 use rhumb_ir::{Attrs, Expr, Hook};
 
@@ -65,5 +73,17 @@ impl PositionScheme for KeyLengths {
 
     fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.k_index().lt(cx.int_or_value("lengths", self.lengths)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("key_lengths.rs"), 8, |cx| {
+            Box::new(KeyLengths::new(cx.builder().input("lengths", rhumb_ir::Elem::I32, [])))
+        });
     }
 }

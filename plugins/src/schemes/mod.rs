@@ -12,6 +12,9 @@ pub mod rope;
 pub mod rope2d;
 pub mod sliding_window;
 
+#[cfg(test)]
+mod example;
+
 pub use alibi::{Alibi, AlibiForm};
 pub use causal::Causal;
 pub use chunked::Chunked;

@@ -2,6 +2,17 @@
 //!
 //! `j < prefix or j <= i` (T5, arXiv 1910.10683; PaliGemma). The prefix is a number, or a value of each call: one per sequence.
 //! Not to be joined with the causal mask, which would hide the prefix again.
+//!
+//! ```text
+//! %mask = scheme prefix_lm.mask @0 {prefix = 256} : bool[q, k]
+//! ```
+//! becomes
+//! ```text
+//! %5 = const 256 : i32
+//! %6 = lt %j, %5 : bool[k]
+//! %7 = le %j, %i : bool[q, k]
+//! %mask = or %6, %7 : bool[q, k]
+//! ```
 
 use rhumb_ir::{Attrs, Expr, Hook};
 
@@ -67,5 +78,15 @@ impl PositionScheme for PrefixLm {
     fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
         let (i, j) = (cx.q_index(), cx.k_index());
         Ok(j.lt(cx.int_or_value("prefix", self.prefix)?) | j.le(i))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("prefix_lm.rs"), 8, |_| Box::new(PrefixLm::new(256)));
     }
 }

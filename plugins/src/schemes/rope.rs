@@ -12,6 +12,21 @@
 //! - `frequencies` gives `theta` outright, for scalings that are not built in.
 //!
 //! Positions are the site's, or those given; `offset` is added to either. Angles are products of a position and a table in double precision.
+//!
+//! ```text
+//! %q_out = scheme rope.query %q @0 : f32[h, q, d]
+//! %k_out = scheme rope.key %k @0 : f32[h, k, d]
+//! ```
+//! becomes
+//! ```text
+//! %5 = table [1.0, 0.1, 0.01, 0.001] : f32[pair]
+//! %6 = cast %i to f32 : f32[q]
+//! %7 = mul %6, %5 : f32[q, pair]
+//! %q_out = rotate %q over d by %7 over pair half : f32[h, q, d]
+//! %9 = cast %j to f32 : f32[k]
+//! %10 = mul %9, %5 : f32[k, pair]
+//! %k_out = rotate %k over d by %10 over pair half : f32[h, k, d]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Hook, Pairing, Value};
 
@@ -208,15 +223,15 @@ impl Rope {
             Some(dim) => ("the rotary dimension", dim),
             None => ("the head dimension from the start of the rotary block", left),
         };
-        if dim < 0 || dim > left || dim % 2 != 0 {
-            let expected = format!("an even number from 0 to {left}");
+        if dim < 2 || dim > left || dim % 2 != 0 {
+            let expected = format!("an even number from 2 to {left}");
             return Err(SchemeError::RotaryDim { what: what.to_owned(), found: dim, expected });
         }
         Ok(Block { start: self.start as u32, dim: dim as u32 })
     }
 }
 
-/// The elements that turn; both within the head, `dim` even.
+/// The elements that turn; within the head, `dim` even and at least 2.
 struct Block {
     start: u32,
     dim: u32,
@@ -325,4 +340,14 @@ pub(super) fn check_positions(
         return Err(cx.bad_value(name, positions, "i32 or f32 positions"));
     }
     cx.free_of(name, positions, &[other, cx.dim_axis()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("rope.rs"), 8, |_| Box::new(Rope::new()));
+    }
 }

@@ -22,6 +22,56 @@
 //! | timm, pixel bands | `pairing = "interleaved"`, `coordinates = "corners"`, `frequencies` |
 //! | RoPE-Mixed, LightGlue | `y_frequencies` and `x_frequencies`, learned |
 //! | latitude and longitude | positions as `f32` values |
+//!
+//! ```text
+//! %q_out = scheme rope2d.query %q @0 {height = 14, prefix = 1, width = 14} : f32[h, q, d]
+//! %k_out = scheme rope2d.key %k @0 {height = 14, prefix = 1, width = 14} : f32[h, k, d]
+//! ```
+//! becomes
+//! ```text
+//! %5 = const 14 : i32
+//! %6 = const 1 : i32
+//! %7 = sub %i, %6 : i32[q]
+//! %8 = const 196 : i32
+//! %9 = const 0 : i32
+//! %10 = ge %7, %9 : bool[q]
+//! %11 = lt %7, %8 : bool[q]
+//! %12 = and %10, %11 : bool[q]
+//! %13 = div %7, %5 : i32[q]
+//! %14 = cast %13 to f32 : f32[q]
+//! %15 = const 0.0 : f32
+//! %16 = select %12, %14, %15 : f32[q]
+//! %17 = mod %7, %5 : i32[q]
+//! %18 = cast %17 to f32 : f32[q]
+//! %19 = const 0.0 : f32
+//! %20 = select %12, %18, %19 : f32[q]
+//! %21 = table [1.0, 0.01, 0.0, 0.0] : f32[pair]
+//! %22 = mul %16, %21 : f32[q, pair]
+//! %23 = table [0.0, 0.0, 1.0, 0.01] : f32[pair]
+//! %24 = mul %20, %23 : f32[q, pair]
+//! %25 = add %22, %24 : f32[q, pair]
+//! %q_out = rotate %q over d by %25 over pair half : f32[h, q, d]
+//! %27 = const 14 : i32
+//! %28 = const 1 : i32
+//! %29 = sub %j, %28 : i32[k]
+//! %30 = const 196 : i32
+//! %31 = const 0 : i32
+//! %32 = ge %29, %31 : bool[k]
+//! %33 = lt %29, %30 : bool[k]
+//! %34 = and %32, %33 : bool[k]
+//! %35 = div %29, %27 : i32[k]
+//! %36 = cast %35 to f32 : f32[k]
+//! %37 = const 0.0 : f32
+//! %38 = select %34, %36, %37 : f32[k]
+//! %39 = mod %29, %27 : i32[k]
+//! %40 = cast %39 to f32 : f32[k]
+//! %41 = const 0.0 : f32
+//! %42 = select %34, %40, %41 : f32[k]
+//! %43 = mul %38, %21 : f32[k, pair]
+//! %44 = mul %42, %23 : f32[k, pair]
+//! %45 = add %43, %44 : f32[k, pair]
+//! %k_out = rotate %k over d by %45 over pair half : f32[h, k, d]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Hook, Pairing, Value};
 
@@ -313,12 +363,17 @@ impl Rope2d {
         if let (Some(y), Some(x)) = (self.given[given], self.given[given + 1]) {
             return Ok([cx.value(GIVEN[given], y)?, cx.value(GIVEN[given + 1], x)?]);
         }
-        let (Some(height), Some(width)) = (self.height, self.width) else { return Err(missing("height")) };
-        let (height, width) = (cx.int_or_value("height", height)?, cx.int_or_value("width", width)?);
+        let (Some(rows), Some(columns)) = (self.height, self.width) else { return Err(missing("height")) };
+        let (height, width) = (cx.int_or_value("height", rows)?, cx.int_or_value("width", columns)?);
         let token = if self.prefix == 0 { index } else { index - self.prefix as i32 };
-        let patches = height * width;
-        let patch = if self.repeat == 1 { token } else { token % patches };
-        let all = if self.repeat == 1 { patches } else { patches * self.repeat as i32 };
+        let patches = |times: i64| match (rows, columns) {
+            // At most `i32::MAX`, by `check_grid`.
+            (IntOrValue::Int(rows), IntOrValue::Int(columns)) => cx.int((rows * columns * times) as i32),
+            _ if times == 1 => height * width,
+            _ => height * width * times as i32,
+        };
+        let patch = if self.repeat == 1 { token } else { token % patches(1) };
+        let all = patches(self.repeat);
         let inside = token.ge(0) & token.lt(all);
         let coordinate = |index: Expr<'g>, n: Expr<'g>, reference: Option<f64>| {
             let coordinate = match self.coordinates {
@@ -581,5 +636,15 @@ impl PositionScheme for Rope2d {
     fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let coordinates = self.coordinates_of(cx, 2, cx.k_index())?;
         self.rotate(cx, x, coordinates)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("rope2d.rs"), 8, |_| Box::new(Rope2d::grid(14, 14).prefix(1)));
     }
 }

@@ -2,6 +2,18 @@
 //!
 //! `i - w < j <= i`: `w` keys, the query's own included (Mistral, arXiv 2310.06825; Hugging Face counts the same way). The symmetric form
 //! is `|i - j| <= w`: `2w + 1` keys (ModernBERT, arXiv 2412.13663).
+//!
+//! ```text
+//! %mask = scheme sliding_window.mask @0 {window = 4096} : bool[q, k]
+//! ```
+//! becomes
+//! ```text
+//! %5 = sub %i, %j : i32[q, k]
+//! %6 = const 4096 : i32
+//! %7 = lt %5, %6 : bool[q, k]
+//! %8 = le %j, %i : bool[q, k]
+//! %mask = and %7, %8 : bool[q, k]
+//! ```
 
 use rhumb_ir::{Attr, Attrs, Expr, Hook};
 
@@ -79,5 +91,15 @@ impl PositionScheme for SlidingWindow {
             return Ok((i - j).abs().le(window));
         }
         Ok((i - j).lt(window) & j.le(i))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("sliding_window.rs"), 8, |_| Box::new(SlidingWindow::new(4096)));
     }
 }

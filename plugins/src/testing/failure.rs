@@ -1,0 +1,95 @@
+//! What a check found.
+
+use rhumb_ir::{Attrs, InterpError};
+use thiserror::Error;
+
+use super::Shape;
+use crate::attention::BuildError;
+use crate::error::SchemeError;
+use crate::lower::LowerError;
+use crate::registry::RegistryError;
+
+/// What a check of a scheme found, and at what sizes.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("at {shape:?}: {finding}")]
+pub struct TestFailure {
+    /// The sizes.
+    pub shape: Shape,
+    /// What was found.
+    pub finding: Box<Finding>,
+}
+
+/// What a check of a scheme found.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum Finding {
+    /// The attention around the scheme can't be built.
+    #[error("the graph can't be built: {0}")]
+    Build(BuildError),
+    /// The scheme refuses the sizes.
+    #[error("the scheme refuses: {0}")]
+    Check(SchemeError),
+    /// The registry does not make the scheme.
+    #[error("the registry does not make the scheme from its own attributes: {0}")]
+    Registry(RegistryError),
+    /// The registry makes another scheme.
+    #[error("the scheme with attributes {before:?} comes back from the registry with {after:?}")]
+    RoundTrip {
+        /// What the scheme told.
+        before: Attrs,
+        /// What the scheme made of that tells.
+        after: Attrs,
+    },
+    /// An attribute that is declared but not read, or read as another kind.
+    #[error("attribute `{attribute}` of another kind than declared is not refused by its type")]
+    Unread {
+        /// The attribute.
+        attribute: String,
+    },
+    /// The printed graph does not parse.
+    #[error("the printed graph does not parse: {error}\n{text}")]
+    Parse {
+        /// The graph.
+        text: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// The printed graph parses to another.
+    #[error("the graph\n{before}\nprints as\n{after}\nonce parsed")]
+    Print {
+        /// The graph.
+        before: String,
+        /// What was parsed, printed.
+        after: String,
+    },
+    /// The scheme does not lower.
+    #[error("the graph does not lower: {0}")]
+    Lower(LowerError),
+    /// The lowered graph can't be computed.
+    #[error("the lowered graph can't be computed: {0}")]
+    Interpret(InterpError),
+    /// A score that differs from the author's.
+    #[error("head {head}, query {query}, key {key}: expected a score of {expected}, found {found}")]
+    Score {
+        /// The head.
+        head: u32,
+        /// The query, from 0.
+        query: usize,
+        /// The key, from 0.
+        key: usize,
+        /// The author's score.
+        expected: f64,
+        /// The scheme's.
+        found: f64,
+    },
+    /// A score that changes when all positions shift.
+    #[error("a score of {before} becomes {after} when all positions shift by {shift}")]
+    Shift {
+        /// The shift.
+        shift: i32,
+        /// The score before.
+        before: f64,
+        /// The score after.
+        after: f64,
+    },
+}

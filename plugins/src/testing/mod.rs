@@ -1,0 +1,278 @@
+//! The test kit for authors of schemes.
+//!
+//! [`SchemeTest`] holds a scheme against a scalar function of its author's at many shapes, through the reference interpreter; checks that
+//! it can be made again from its attributes, that its registry entry tells the truth, and, where it is claimed, that scores stay as they
+//! are when all positions shift.
+//!
+//! ```
+//! use rhumb_plugins::testing::SchemeTest;
+//! use rhumb_plugins::{Alibi, Registry};
+//!
+//! let slopes = |heads| Alibi::official_slopes(heads);
+//! SchemeTest::new(&Registry::standard(), Alibi::new)
+//!     .agrees_with(move |p| p.score() - slopes(p.heads)[p.head as usize] * (p.q_pos - p.k_pos))
+//!     .shift_invariant()
+//!     .run()?;
+//! # Ok::<(), rhumb_plugins::testing::TestFailure>(())
+//! ```
+
+mod failure;
+mod point;
+
+use rhumb_ir::{Attr, Bindings, Elem, GraphBuilder, Hook, Tensor, Verified, interpret};
+
+pub use failure::{Finding, TestFailure};
+pub use point::Point;
+
+use crate::attention::{Attention, Batch};
+use crate::attrs::AttrKind;
+use crate::error::SchemeError;
+use crate::lower::lower;
+use crate::registry::{Registry, RegistryError};
+use crate::scheme::{Cx, PositionScheme};
+
+/// Sizes of an attention that a scheme is tried at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Query heads.
+    pub heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Elements of a head.
+    pub head_dim: u32,
+    /// Queries; their indices are those of the last keys.
+    pub queries: usize,
+    /// Keys.
+    pub keys: usize,
+}
+
+const fn shape(heads: u32, kv_heads: u32, head_dim: u32, queries: usize, keys: usize) -> Shape {
+    Shape { heads, kv_heads, head_dim, queries, keys }
+}
+
+/// Powers of two and not, decoding, more queries than keys, and nothing at all.
+const SHAPES: &[Shape] = &[
+    shape(1, 1, 8, 1, 1),
+    shape(3, 3, 8, 5, 5),
+    shape(8, 2, 16, 7, 13),
+    shape(12, 4, 8, 1, 9),
+    shape(6, 1, 24, 4, 3),
+    shape(2, 2, 8, 0, 3),
+    shape(2, 1, 8, 3, 0),
+];
+
+/// Shifts that scores are compared at.
+const SHIFTS: [i32; 4] = [1, 37, 4096, -12];
+
+type Make<'a> = Box<dyn for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme> + 'a>;
+type Reference<'a> = Box<dyn Fn(&Point<'_>) -> f64 + 'a>;
+type Bind<'a> = Box<dyn Fn(&Shape) -> Tensor + 'a>;
+
+/// Checks of one scheme: see the [module](self).
+pub struct SchemeTest<'a> {
+    registry: &'a Registry,
+    make: Make<'a>,
+    shapes: Vec<Shape>,
+    reference: Option<Reference<'a>>,
+    shift_invariant: bool,
+    inputs: Vec<(String, Bind<'a>)>,
+}
+
+impl<'a> SchemeTest<'a> {
+    /// Checks of the scheme that `make` makes, by the registry that knows it.
+    pub fn new<S>(registry: &'a Registry, make: impl Fn() -> S + 'a) -> SchemeTest<'a>
+    where
+        S: PositionScheme + 'static,
+    {
+        SchemeTest::with_inputs(registry, move |_| make())
+    }
+
+    /// Checks of a scheme that takes values of the graph: inputs that `make` adds and [`input`](SchemeTest::input) binds.
+    pub fn with_inputs<S>(registry: &'a Registry, make: impl for<'g> Fn(&Cx<'g>) -> S + 'a) -> SchemeTest<'a>
+    where
+        S: PositionScheme + 'static,
+    {
+        SchemeTest {
+            registry,
+            make: Box::new(move |cx| Box::new(make(cx))),
+            shapes: SHAPES.to_vec(),
+            reference: None,
+            shift_invariant: false,
+            inputs: Vec::new(),
+        }
+    }
+
+    /// The tensor bound to an input that the scheme was given, at each shape. The batch has one sequence.
+    #[must_use]
+    pub fn input(mut self, name: &str, tensor: impl Fn(&Shape) -> Tensor + 'a) -> SchemeTest<'a> {
+        self.inputs.push((name.to_owned(), Box::new(tensor)));
+        self
+    }
+
+    /// Tries these shapes in place of the usual ones.
+    #[must_use]
+    pub fn shapes(self, shapes: &[Shape]) -> SchemeTest<'a> {
+        SchemeTest { shapes: shapes.to_vec(), ..self }
+    }
+
+    /// Compares every score with this function of one query and one key: the score, or `-inf` where the query does not attend.
+    #[must_use]
+    pub fn agrees_with(self, reference: impl Fn(&Point<'_>) -> f64 + 'a) -> SchemeTest<'a> {
+        SchemeTest { reference: Some(Box::new(reference)), ..self }
+    }
+
+    /// Claims that scores stay as they are when the positions of all queries and keys shift alike.
+    #[must_use]
+    pub fn shift_invariant(self) -> SchemeTest<'a> {
+        SchemeTest { shift_invariant: true, ..self }
+    }
+
+    /// Runs the checks.
+    ///
+    /// # Errors
+    /// The first [`TestFailure`].
+    pub fn run(&self) -> Result<(), TestFailure> {
+        for &shape in &self.shapes {
+            self.at(&shape).map_err(|finding| TestFailure { shape, finding: Box::new(finding) })?;
+        }
+        Ok(())
+    }
+
+    fn at(&self, shape: &Shape) -> Result<(), Finding> {
+        let (graph, scheme) = self.graph(shape)?;
+        self.round_trip(&*scheme)?;
+        self.entry(&*scheme)?;
+        let lowered = lower(&graph, self.registry).map_err(Finding::Lower)?;
+        let scores = scores(&lowered, &self.bindings(shape, 0))?;
+        self.compare(shape, &scores)?;
+        for shift in SHIFTS {
+            if self.shift_invariant {
+                compare_shifted(shift, &scores, &self::scores(&lowered, &self.bindings(shape, shift))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A graph whose output `score` is the score after the scheme, masked.
+    fn graph(&self, shape: &Shape) -> Result<(Verified, Box<dyn PositionScheme>), Finding> {
+        let builder = GraphBuilder::new("scheme_test");
+        let attention = Attention::new(shape.heads, shape.head_dim)
+            .kv_heads(shape.kv_heads)
+            .q_positions(Elem::I32, Batch::Shared)
+            .k_positions(Elem::I32, Batch::Shared);
+        let parts = attention.parts(&builder).map_err(Finding::Build)?;
+        let scheme = (self.make)(&parts.cx);
+        scheme.check(&parts.cx).map_err(Finding::Check)?;
+        let query = parts.apply(&*scheme, Hook::Query, parts.query);
+        let key = parts.apply(&*scheme, Hook::Key, parts.key);
+        let score = query.dot(key, parts.d) * scale(shape);
+        let score = parts.apply(&*scheme, Hook::Score, score);
+        let score = parts.mask(&*scheme).map_or(score, |mask| score.mask(mask));
+        builder.output("score", score, [parts.b, parts.h, parts.q, parts.k]);
+        let graph = builder.finish().map_err(|error| Finding::Build(error.into()))?;
+        Ok((graph, scheme))
+    }
+
+    fn bindings(&self, shape: &Shape, shift: i32) -> Bindings {
+        let Shape { heads, kv_heads, head_dim, queries, keys } = *shape;
+        let positions = |first: i64, n: usize| (0..n as i64).map(move |i| (first + i) as i32 + shift);
+        let key_shape = [1, kv_heads as usize, keys, head_dim as usize];
+        let mut bindings = Bindings::from([
+            ("q".to_owned(), Tensor::f32([1, heads as usize, queries, head_dim as usize], query_data(shape))),
+            ("k".to_owned(), Tensor::f32(key_shape, key_data(shape))),
+            ("v".to_owned(), Tensor::f32(key_shape, key_data(shape))),
+            ("q_pos".to_owned(), Tensor::i32([queries], positions(first_query(shape), queries))),
+            ("k_pos".to_owned(), Tensor::i32([keys], positions(0, keys))),
+        ]);
+        for (name, bind) in &self.inputs {
+            bindings.insert(name.clone(), bind(shape));
+        }
+        bindings
+    }
+
+    fn compare(&self, shape: &Shape, scores: &[f64]) -> Result<(), Finding> {
+        let Some(reference) = &self.reference else { return Ok(()) };
+        let (query, key) = (query_data(shape), key_data(shape));
+        for (index, &found) in scores.iter().enumerate() {
+            let point = Point::new(shape, index, first_query(shape), scale(shape), &query, &key);
+            let expected = reference(&point);
+            if !close(found, expected) {
+                let (head, query, key) = (point.head, point.query, point.key);
+                return Err(Finding::Score { head, query, key, expected, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the scheme again from its attributes.
+    fn round_trip(&self, scheme: &dyn PositionScheme) -> Result<(), Finding> {
+        let attrs = scheme.attributes();
+        let again = self.registry.make(scheme.name(), &attrs).map_err(Finding::Registry)?;
+        let same = again.name() == scheme.name() && again.hooks() == scheme.hooks() && again.attributes() == attrs;
+        if same { Ok(()) } else { Err(Finding::RoundTrip { before: attrs, after: again.attributes() }) }
+    }
+
+    /// Checks that the registry entry's attributes are those that the scheme reads, and of the kinds it reads.
+    fn entry(&self, scheme: &dyn PositionScheme) -> Result<(), Finding> {
+        let info = *self.registry.info(scheme.name()).map_err(Finding::Registry)?;
+        for attr in info.attributes {
+            // Nothing takes a list but lists.
+            let list = matches!(attr.kind, AttrKind::List | AttrKind::ListOrValue);
+            let wrong = if list { Attr::Str("wrong".to_owned()) } else { Attr::List(vec![0.5]) };
+            let mut attrs = scheme.attributes();
+            attrs.insert(attr.name.to_owned(), wrong);
+            match self.registry.make(info.name, &attrs) {
+                Err(RegistryError::Attrs { source: SchemeError::AttrType { name, .. }, .. }) if name == attr.name => {}
+                _ => return Err(Finding::Unread { attribute: attr.name.to_owned() }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn scores(lowered: &Verified, bindings: &Bindings) -> Result<Vec<f64>, Finding> {
+    let mut outputs = interpret(lowered, bindings).map_err(Finding::Interpret)?;
+    Ok(outputs.remove("score").map(|tensor| tensor.data).unwrap_or_default())
+}
+
+fn compare_shifted(shift: i32, before: &[f64], after: &[f64]) -> Result<(), Finding> {
+    match before.iter().zip(after).find(|(a, b)| !close(**a, **b)) {
+        Some((&before, &after)) => Err(Finding::Shift { shift, before, after }),
+        None => Ok(()),
+    }
+}
+
+fn first_query(shape: &Shape) -> i64 {
+    shape.keys as i64 - shape.queries as i64
+}
+
+fn scale(shape: &Shape) -> f64 {
+    1.0 / f64::from(shape.head_dim).sqrt()
+}
+
+fn query_data(shape: &Shape) -> Vec<f64> {
+    noise(1, shape.heads as usize * shape.queries * shape.head_dim as usize)
+}
+
+fn key_data(shape: &Shape) -> Vec<f64> {
+    noise(2, shape.kv_heads as usize * shape.keys * shape.head_dim as usize)
+}
+
+/// Numbers in -1 to 1 that look random and are always the same (SplitMix64).
+fn noise(seed: u64, n: usize) -> Vec<f64> {
+    let mut state = seed;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        })
+        .collect()
+}
+
+/// Equal up to what double precision leaves of angles of some thousands of radians; infinities of one sign are equal.
+fn close(a: f64, b: f64) -> bool {
+    a == b || (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
+}
