@@ -1,7 +1,7 @@
 //! Proofs: how each output of the fused graph follows from the user's.
-use std::fmt;
-use rhumb_ir::Verified;
 use super::{RewriteError, RewriteOptions};
+use rhumb_ir::Verified;
+use std::fmt;
 /// todo
 #[derive(Debug)]
 pub struct Explanation {}
@@ -12,4 +12,6 @@ pub struct Proof {}
 #[derive(Debug)]
 pub struct Step {}
 /// e
-pub fn explain(_l: &Verified, _o: &RewriteOptions) -> Result<Explanation, RewriteError> { Ok(Explanation{}) }
+pub fn explain(_l: &Verified, _o: &RewriteOptions) -> Result<Explanation, RewriteError> {
+    Ok(Explanation {})
+}

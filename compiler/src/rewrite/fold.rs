@@ -145,8 +145,7 @@ pub(crate) fn compare_intervals(op: Compare, a: Interval, b: Interval) -> Interv
         Compare::Ne => (a.hi < b.lo || a.lo > b.hi, a.lo == a.hi && b.lo == b.hi && a.lo == b.lo),
     };
     // Against NaN all comparisons are false, but `ne`.
-    let (always, never) =
-        if op == Compare::Ne { (always, never && !nan) } else { (always && !nan, never) };
+    let (always, never) = if op == Compare::Ne { (always, never && !nan) } else { (always && !nan, never) };
     Interval::new(if always { 1.0 } else { 0.0 }, if never { 0.0 } else { 1.0 })
 }
 
@@ -169,9 +168,10 @@ impl Searcher<Node, Facts> for FoldSearcher {
             return None;
         }
         let constant = |id: Id| egraph[id].data.constant;
-        let node = class.nodes.iter().find(|node| {
-            fold(&egraph.analysis.graph, node, constant, |id| egraph[id].data.kind).is_some()
-        })?;
+        let node = class
+            .nodes
+            .iter()
+            .find(|node| fold(&egraph.analysis.graph, node, constant, |id| egraph[id].data.kind).is_some())?;
         // The node itself with a variable for each child: what a proof shows as the left-hand side.
         let (mut ast, mut subst) = (PatternAst::default(), Subst::default());
         let mut vars = 0u32;

@@ -113,12 +113,8 @@ impl Interval {
         let nan = self.nan || other.nan || zero(self, other) || zero(other, self);
         // 0 * inf counts as 0 for the bounds; the NaN it makes is told by the flag.
         let times = |a: f64, b: f64| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
-        let ends = [
-            times(self.lo, other.lo),
-            times(self.lo, other.hi),
-            times(self.hi, other.lo),
-            times(self.hi, other.hi),
-        ];
+        let ends =
+            [times(self.lo, other.lo), times(self.lo, other.hi), times(self.hi, other.lo), times(self.hi, other.hi)];
         Interval { nan, ..Interval::around(&ends) }
     }
 

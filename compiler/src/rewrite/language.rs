@@ -99,12 +99,7 @@ pub(crate) enum Node {
 
 impl Node {
     /// The node of an op whose operands have been added; parameters are added through `add`. `None` for a scheme op.
-    pub(crate) fn of(
-        op: &Op,
-        value: Value,
-        id: impl Fn(Value) -> Id,
-        mut add: impl FnMut(Node) -> Id,
-    ) -> Option<Node> {
+    pub(crate) fn of(op: &Op, value: Value, id: impl Fn(Value) -> Id, mut add: impl FnMut(Node) -> Id) -> Option<Node> {
         Some(match op {
             Op::Input { .. } | Op::Table { .. } => Node::Leaf(value.index() as u32),
             Op::Const(scalar) => Node::Const((*scalar).into()),
@@ -290,9 +285,7 @@ impl FromOp for Node {
             (sign, &[a, b]) => {
                 let binary = Binary::ALL.into_iter().find(|op| binary_sign(*op) == sign);
                 let compare = Compare::ALL.into_iter().find(|op| compare_sign(*op) == sign);
-                binary
-                    .map(|op| Node::Binary(op, [a, b]))
-                    .or_else(|| compare.map(|op| Node::Compare(op, [a, b])))
+                binary.map(|op| Node::Binary(op, [a, b])).or_else(|| compare.map(|op| Node::Compare(op, [a, b])))
             }
             _ => None,
         };

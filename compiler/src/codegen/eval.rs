@@ -1,0 +1,558 @@
+//! Emits IR expressions at one point of a loop nest: a scalar element, or `W` queries of one key.
+
+use std::collections::BTreeMap;
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
+use cranelift_frontend::FunctionBuilder;
+use rhumb_ir::{Axis, Binary, Compare, Elem, Extent, Op, Scalar, Unary, Value};
+
+use super::loops::counted_loop;
+use super::vocab::{Vocab, access};
+use super::{CodegenError, FunctionContext};
+use crate::plan::{Plan, Source, Storage, TensorId};
+
+/// Emits expressions of a plan's graph.
+pub(crate) struct Eval<'a, 'f> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) v: Vocab<'a, 'f>,
+    /// Address of the frame.
+    pub(crate) frame: Ssa,
+    /// Address of the scratch memory.
+    pub(crate) scratch: Ssa,
+    /// The index along each axis that the point fixes, as `i64`; of the axis of lanes, that of the first lane.
+    env: Vec<Option<Ssa>>,
+    /// The axis of lanes, and the address of the word that holds the first lane's index clamped to the axis.
+    lanes: Option<(Axis, Ssa)>,
+    memo: BTreeMap<Value, Ssa>,
+    /// The table being computed, which is not there to be read yet.
+    target: Option<TensorId>,
+}
+
+/// What was known at a point, to come back to.
+pub(crate) struct Saved {
+    env: Vec<Option<Ssa>>,
+    memo: BTreeMap<Value, Ssa>,
+}
+
+impl<'a, 'f> Eval<'a, 'f> {
+    pub(crate) fn new(cx: FunctionContext<'a>, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
+        let env = vec![None; cx.plan.graph.axes().len()];
+        Eval { plan: cx.plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), target: None }
+    }
+
+    pub(crate) fn fb(&mut self) -> &mut FunctionBuilder<'f> {
+        self.v.fb
+    }
+
+    pub(crate) fn compute_target(&mut self, target: TensorId) {
+        self.target = Some(target);
+    }
+
+    pub(crate) fn set_lanes(&mut self, axis: Axis, clamped: Ssa) {
+        self.lanes = Some((axis, clamped));
+    }
+
+    pub(crate) fn set(&mut self, axis: Axis, index: Ssa) {
+        self.env[axis.index()] = Some(index);
+    }
+
+    pub(crate) fn seed(&mut self, value: Value, ssa: Ssa) {
+        self.memo.insert(value, ssa);
+    }
+
+    pub(crate) fn save(&self) -> Saved {
+        Saved { env: self.env.clone(), memo: self.memo.clone() }
+    }
+
+    pub(crate) fn restore(&mut self, saved: Saved) {
+        self.env = saved.env;
+        self.memo = saved.memo;
+    }
+
+    /// Forgets values that vary along an axis: its index changed.
+    pub(crate) fn forget(&mut self, axis: Axis) {
+        let plan = self.plan;
+        self.memo.retain(|value, _| !plan.graph.varies(plan.graph.ty(*value).axes, axis));
+    }
+
+    fn unsupported(&self, value: Value, reason: &'static str) -> CodegenError {
+        CodegenError::Unsupported { op: self.plan.graph.line(value), reason }
+    }
+
+    /// A word of the frame.
+    pub(crate) fn word(&mut self, word: usize) -> Ssa {
+        let frame = self.frame;
+        self.fb().ins().load(types::I64, access(), frame, (8 * word) as i32)
+    }
+
+    /// The length of an axis, as `i64`.
+    pub(crate) fn extent(&mut self, axis: Axis) -> Ssa {
+        match self.plan.graph.axis(axis).extent {
+            Extent::Static(n) => self.fb().ins().iconst(types::I64, i64::from(n)),
+            Extent::Dynamic => {
+                let word = self.plan.extent_word(axis);
+                self.word(word)
+            }
+        }
+    }
+
+    /// The index along an axis at this point: its own, or that of an axis it groups.
+    fn index(&mut self, axis: Axis) -> Option<Ssa> {
+        if let Some(index) = self.env[axis.index()] {
+            return Some(index);
+        }
+        let graph = &self.plan.graph;
+        let finer = graph.axis(axis).groups?;
+        let ratio = graph.static_extent(finer)?.checked_div(graph.static_extent(axis)?)?;
+        let index = self.env[finer.index()]?;
+        Some(self.fb().ins().udiv_imm_u(index, i64::from(ratio.max(1))))
+    }
+
+    /// The stride of a dimension of a tensor, in bytes.
+    pub(crate) fn stride(&mut self, tensor: TensorId, dim: usize) -> Ssa {
+        let word = self.plan.tensor_word(tensor) + 1 + dim;
+        self.word(word)
+    }
+
+    /// The address of an element of a tensor, without the dimensions in `skip`.
+    pub(crate) fn address(&mut self, tensor: TensorId, skip: &[Axis]) -> Result<Ssa, CodegenError> {
+        let plan = self.plan;
+        let mut address = self.word(plan.tensor_word(tensor));
+        for (dim, &axis) in plan.tensors[tensor].dims.iter().enumerate() {
+            if skip.contains(&axis) {
+                continue;
+            }
+            let Some(index) = self.index(axis) else {
+                let axis = plan.graph.axis(axis).name.clone();
+                return Err(CodegenError::Unbound { tensor: plan.tensors[tensor].name.clone(), axis });
+            };
+            let stride = self.stride(tensor, dim);
+            let offset = self.fb().ins().imul(index, stride);
+            address = self.fb().ins().iadd(address, offset);
+        }
+        Ok(address)
+    }
+
+    /// The element of a tensor at this point.
+    pub(crate) fn load(&mut self, tensor: TensorId) -> Result<Ssa, CodegenError> {
+        let plan = self.plan;
+        let spec = &plan.tensors[tensor];
+        if let Some((lane_axis, clamped)) = self.lanes
+            && let Some(dim) = spec.dims.iter().position(|axis| *axis == lane_axis)
+        {
+            let table = !matches!(spec.origin, crate::plan::Origin::Input(_));
+            if table && dim + 1 == spec.dims.len() && spec.storage.bytes() == 4 {
+                // Rows of tables are contiguous and padded: the last vector may read past the axis.
+                let address = self.address(tensor, &[])?;
+                let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
+                return Ok(self.fb().ins().load(ty, access(), address, 0));
+            }
+            let base = self.address(tensor, &[lane_axis])?;
+            let stride = self.stride(tensor, dim);
+            return Ok(self.load_lanes(spec.storage, base, stride, clamped, None));
+        }
+        let address = self.address(tensor, &[])?;
+        let scalar = load_scalar(self.v.fb, spec.storage, address);
+        Ok(self.from_storage(spec.storage, scalar))
+    }
+
+    /// Loads one element per lane: at `base`, plus the clamped index of the lane times `stride`, plus an own offset.
+    fn load_lanes(&mut self, storage: Storage, base: Ssa, stride: Ssa, clamped: Ssa, offsets: Option<&[Ssa]>) -> Ssa {
+        let ty = if matches!(storage, Storage::F32 | Storage::F64) { self.v.float_type() } else { self.v.int_type() };
+        let loaded = self.v.by_lane(&[], ty, |fb, lane, _| {
+            let index = fb.ins().load(types::I64, access(), clamped, (8 * lane) as i32);
+            let offset = fb.ins().imul(index, stride);
+            let mut address = fb.ins().iadd(base, offset);
+            if let Some(offsets) = offsets {
+                address = fb.ins().iadd(address, offsets[lane]);
+            }
+            lane_of(fb, storage, address)
+        });
+        self.mask_of(storage, loaded)
+    }
+
+    /// Turns loaded integers into masks where they stand for bools.
+    fn mask_of(&mut self, storage: Storage, loaded: Ssa) -> Ssa {
+        if matches!(storage, Storage::Byte | Storage::Mask) && self.v.is_vector() {
+            let zero = self.v.int(0);
+            return self.v.icmp(IntCC::NotEqual, loaded, zero);
+        }
+        loaded
+    }
+
+    /// A loaded scalar in the shape of this expression.
+    fn from_storage(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
+        let (vector, double) = (self.v.is_vector(), self.v.shape.double);
+        match storage {
+            Storage::F32 if vector => {
+                let ty = self.v.float_type();
+                self.v.splat(scalar, ty)
+            }
+            Storage::F32 if double => self.fb().ins().fpromote(types::F64, scalar),
+            Storage::F64 if vector => {
+                let single = self.fb().ins().fdemote(types::F32, scalar);
+                let ty = self.v.float_type();
+                self.v.splat(single, ty)
+            }
+            Storage::F64 if !double => self.fb().ins().fdemote(types::F32, scalar),
+            Storage::F32 | Storage::F64 => scalar,
+            Storage::I32 => {
+                let ty = self.v.int_type();
+                self.v.splat(scalar, ty)
+            }
+            Storage::Byte | Storage::Mask if vector => {
+                let wide = if storage == Storage::Byte { self.fb().ins().uextend(types::I32, scalar) } else { scalar };
+                let ty = self.v.int_type();
+                let loaded = self.v.splat(wide, ty);
+                self.mask_of(storage, loaded)
+            }
+            Storage::Byte | Storage::Mask => self.fb().ins().icmp_imm_s(IntCC::NotEqual, scalar, 0),
+        }
+    }
+
+    /// Emits a sum of terms; floats.
+    pub(crate) fn sum(&mut self, terms: &[crate::plan::Term]) -> Result<Ssa, CodegenError> {
+        let mut sum = None;
+        for term in terms {
+            let x = self.emit(term.value)?;
+            sum = Some(match (sum, term.negative) {
+                (None, false) => x,
+                (None, true) => self.fb().ins().fneg(x),
+                (Some(sum), false) => self.v.fadd(sum, x),
+                (Some(sum), true) => self.v.fsub(sum, x),
+            });
+        }
+        Ok(match sum {
+            Some(sum) => sum,
+            None => self.v.float(0.0),
+        })
+    }
+
+    /// The value at this point.
+    pub(crate) fn emit(&mut self, value: Value) -> Result<Ssa, CodegenError> {
+        if let Some(&ssa) = self.memo.get(&value) {
+            return Ok(ssa);
+        }
+        let ssa = self.emit_new(value)?;
+        self.memo.insert(value, ssa);
+        Ok(ssa)
+    }
+
+    fn emit_new(&mut self, value: Value) -> Result<Ssa, CodegenError> {
+        let plan = self.plan;
+        let graph = &plan.graph;
+        if let Some(&table) = plan.tables.get(&Source::Value(value))
+            && self.target != Some(table)
+        {
+            return self.load(table);
+        }
+        match graph.op(value) {
+            Op::Input { .. } => {
+                let input = plan.tensors.iter().position(|t| t.origin == crate::plan::Origin::Input(value));
+                match input {
+                    Some(input) => self.load(input),
+                    None => Err(self.unsupported(value, "this input is not bound")),
+                }
+            }
+            Op::Const(Scalar::F32(x)) => Ok(self.v.float(*x)),
+            Op::Const(Scalar::I32(x)) => Ok(self.v.int(*x)),
+            Op::Const(Scalar::Bool(x)) => Ok(self.v.bool(*x)),
+            Op::Iota(axis) => match self.index(*axis) {
+                Some(index) if self.lanes.is_none_or(|(lanes, _)| lanes != *axis) => {
+                    let index = self.fb().ins().ireduce(types::I32, index);
+                    let ty = self.v.int_type();
+                    Ok(self.v.splat(index, ty))
+                }
+                _ => Err(self.unsupported(value, "no index along this axis here")),
+            },
+            Op::Size(axis) => {
+                let extent = self.extent(*axis);
+                let extent = self.fb().ins().ireduce(types::I32, extent);
+                let ty = self.v.int_type();
+                Ok(self.v.splat(extent, ty))
+            }
+            Op::Unary(unary, x) => {
+                let elem = graph.ty(*x).elem;
+                let x = self.emit(*x)?;
+                Ok(self.unary(*unary, elem, x))
+            }
+            Op::Binary(binary, a, b) => {
+                let elem = graph.ty(*a).elem;
+                if *binary == Binary::Add && elem == Elem::F32 && !self.memo.contains_key(a) {
+                    // A product that only this sum uses joins it.
+                    if let Op::Binary(Binary::Mul, x, y) = *graph.op(*a)
+                        && !plan.tables.contains_key(&Source::Value(*a))
+                        && self.v.is_vector()
+                    {
+                        let (x, y, b) = (self.emit(x)?, self.emit(y)?, self.emit(*b)?);
+                        return Ok(self.v.fma(x, y, b));
+                    }
+                }
+                let (a, b) = (self.emit(*a)?, self.emit(*b)?);
+                Ok(self.binary(*binary, elem, a, b))
+            }
+            Op::Compare(compare, a, b) => {
+                let elem = graph.ty(*a).elem;
+                let (a, b) = (self.emit(*a)?, self.emit(*b)?);
+                Ok(self.compare(*compare, elem, a, b))
+            }
+            Op::Select { cond, on_true, on_false } => {
+                let elem = graph.ty(*on_true).elem;
+                let cond = self.emit(*cond)?;
+                let (a, b) = (self.emit(*on_true)?, self.emit(*on_false)?);
+                Ok(if elem == Elem::F32 { self.v.select_float(cond, a, b) } else { self.v.select_int(cond, a, b) })
+            }
+            Op::Cast(to, x) => {
+                let from = graph.ty(*x).elem;
+                let x = self.emit(*x)?;
+                Ok(self.cast(from, *to, x))
+            }
+            Op::Gather { table, axis, index } => {
+                let index = self.emit(*index)?;
+                if self.lanes.is_some() {
+                    self.gather_lanes(*table, *axis, index)
+                } else {
+                    self.gather(*table, *axis, index)
+                }
+            }
+            Op::Dot { a, b, axis } if !self.v.is_vector() => self.dot(*a, *b, *axis),
+            // Outside its rotary block, or in the block of another rotation, a rotation passes its operand.
+            Op::Rotate { x, .. } if !self.v.is_vector() => self.emit(*x),
+            _ => Err(self.unsupported(value, "this op can't be computed element by element")),
+        }
+    }
+
+    fn unary(&mut self, unary: Unary, elem: Elem, x: Ssa) -> Ssa {
+        match (unary, elem) {
+            (Unary::Not, _) => self.v.not(x),
+            (Unary::Neg, Elem::I32) => self.fb().ins().ineg(x),
+            (Unary::Abs, Elem::I32) => {
+                let negative = self.fb().ins().ineg(x);
+                self.fb().ins().smax(x, negative)
+            }
+            (Unary::Neg, _) => self.fb().ins().fneg(x),
+            (Unary::Abs, _) => self.fb().ins().fabs(x),
+            (Unary::Floor, _) => self.fb().ins().floor(x),
+            (Unary::Ceil, _) => self.fb().ins().ceil(x),
+            (Unary::Sqrt, _) => self.fb().ins().sqrt(x),
+            (Unary::Exp, _) => self.v.exp(x),
+            (Unary::Exp2, _) => self.v.exp2(x),
+            (Unary::Log, _) => self.v.log(x),
+            (Unary::Log2, _) => self.v.log2(x),
+            (Unary::Sin, _) => self.v.sin_cos(x).0,
+            (Unary::Cos, _) => self.v.sin_cos(x).1,
+            (Unary::Tanh, _) => self.v.tanh(x),
+            (Unary::Sigmoid, _) => self.v.sigmoid(x),
+        }
+    }
+
+    fn binary(&mut self, binary: Binary, elem: Elem, a: Ssa, b: Ssa) -> Ssa {
+        match (binary, elem) {
+            (Binary::And, _) => self.fb().ins().band(a, b),
+            (Binary::Or, _) => self.fb().ins().bor(a, b),
+            (Binary::Add, Elem::I32) => self.fb().ins().iadd(a, b),
+            (Binary::Sub, Elem::I32) => self.fb().ins().isub(a, b),
+            (Binary::Mul, Elem::I32) => self.fb().ins().imul(a, b),
+            (Binary::Min, Elem::I32) => self.fb().ins().smin(a, b),
+            (Binary::Max, Elem::I32) => self.fb().ins().smax(a, b),
+            (Binary::Div, Elem::I32) => {
+                let ty = self.v.int_type();
+                self.v.by_lane(&[a, b], ty, |fb, _, x| floor_divide(fb, x[0], x[1]).0)
+            }
+            (Binary::Mod, Elem::I32) => {
+                let ty = self.v.int_type();
+                self.v.by_lane(&[a, b], ty, |fb, _, x| floor_divide(fb, x[0], x[1]).1)
+            }
+            (Binary::Add, _) => self.v.fadd(a, b),
+            (Binary::Sub, _) => self.v.fsub(a, b),
+            (Binary::Mul, _) => self.v.fmul(a, b),
+            (Binary::Div, _) => self.fb().ins().fdiv(a, b),
+            (Binary::Mod, _) => {
+                let quotient = self.fb().ins().fdiv(a, b);
+                let whole = self.fb().ins().floor(quotient);
+                let product = self.v.fmul(b, whole);
+                self.v.fsub(a, product)
+            }
+            (Binary::Min, _) => self.fb().ins().fmin(a, b),
+            (Binary::Max, _) => self.fb().ins().fmax(a, b),
+            (Binary::Pow, _) => self.v.pow(a, b),
+        }
+    }
+
+    fn compare(&mut self, compare: Compare, elem: Elem, a: Ssa, b: Ssa) -> Ssa {
+        if elem == Elem::F32 {
+            let cc = match compare {
+                Compare::Eq => FloatCC::Equal,
+                Compare::Ne => FloatCC::NotEqual,
+                Compare::Lt => FloatCC::LessThan,
+                Compare::Le => FloatCC::LessThanOrEqual,
+                Compare::Gt => FloatCC::GreaterThan,
+                Compare::Ge => FloatCC::GreaterThanOrEqual,
+            };
+            return self.v.fcmp(cc, a, b);
+        }
+        let cc = match compare {
+            Compare::Eq => IntCC::Equal,
+            Compare::Ne => IntCC::NotEqual,
+            Compare::Lt => IntCC::SignedLessThan,
+            Compare::Le => IntCC::SignedLessThanOrEqual,
+            Compare::Gt => IntCC::SignedGreaterThan,
+            Compare::Ge => IntCC::SignedGreaterThanOrEqual,
+        };
+        self.v.icmp(cc, a, b)
+    }
+
+    fn cast(&mut self, from: Elem, to: Elem, x: Ssa) -> Ssa {
+        match (from, to) {
+            (Elem::I32, Elem::F32) => self.v.int_to_float(x),
+            (Elem::F32, Elem::I32) => self.v.float_to_int(x),
+            (Elem::Bool, Elem::I32) => self.v.bool_to_int(x),
+            (Elem::Bool, Elem::F32) => {
+                let int = self.v.bool_to_int(x);
+                self.v.int_to_float(int)
+            }
+            _ => x,
+        }
+    }
+
+    /// An index brought into `0..n`, as `i64`.
+    fn clamp(fb: &mut FunctionBuilder<'_>, index: Ssa, n: Ssa) -> Ssa {
+        let index = fb.ins().sextend(types::I64, index);
+        let last = fb.ins().iadd_imm_s(n, -1);
+        let index = fb.ins().smin(index, last);
+        let zero = fb.ins().iconst(types::I64, 0);
+        fb.ins().smax(index, zero)
+    }
+
+    fn gather(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
+        let n = self.extent(axis);
+        let elem = self.plan.graph.ty(table).elem;
+        let ty = self.scalar_type(elem);
+        let (read, merge) = (self.fb().create_block(), self.fb().create_block());
+        self.fb().append_block_param(merge, ty);
+        let nothing = match elem {
+            Elem::F32 => self.v.float(0.0),
+            Elem::I32 => self.v.int(0),
+            Elem::Bool => self.v.bool(false),
+        };
+        self.fb().ins().brif(n, read, &[], merge, &[nothing.into()]);
+        self.fb().switch_to_block(read);
+        self.fb().seal_block(read);
+        let saved = self.save();
+        let index = Self::clamp(self.v.fb, index, n);
+        self.set(axis, index);
+        self.forget(axis);
+        let x = self.emit(table)?;
+        self.restore(saved);
+        self.fb().ins().jump(merge, &[x.into()]);
+        self.fb().switch_to_block(merge);
+        self.fb().seal_block(merge);
+        Ok(self.fb().block_params(merge)[0])
+    }
+
+    fn scalar_type(&self, elem: Elem) -> Type {
+        match elem {
+            Elem::F32 => self.v.float_type(),
+            Elem::I32 => types::I32,
+            Elem::Bool => types::I8,
+        }
+    }
+
+    /// A gather with an index per lane, from a table in memory.
+    fn gather_lanes(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
+        let plan = self.plan;
+        let (Some(&tensor), Some((lane_axis, clamped))) = (plan.tables.get(&Source::Value(table)), self.lanes) else {
+            return Err(self.unsupported(table, "gathered from without a table"));
+        };
+        let spec = &plan.tensors[tensor];
+        let base = self.address(tensor, &[axis, lane_axis])?;
+        let stride_of = |eval: &mut Self, axis: Axis| match spec.dims.iter().position(|dim| *dim == axis) {
+            Some(dim) => eval.stride(tensor, dim),
+            None => eval.fb().ins().iconst(types::I64, 0),
+        };
+        let (stride, lane_stride) = (stride_of(self, axis), stride_of(self, lane_axis));
+        let n = self.extent(axis);
+        let mut offsets = Vec::with_capacity(self.v.shape.lanes);
+        for lane in 0..self.v.shape.lanes {
+            let index = self.fb().ins().extractlane(index, lane as u8);
+            let index = Self::clamp(self.v.fb, index, n);
+            offsets.push(self.fb().ins().imul(index, stride));
+        }
+        let loaded = self.load_lanes(spec.storage, base, lane_stride, clamped, Some(&offsets));
+        // Tables are padded, so that an empty axis can be read; what is read there does not count.
+        let empty = self.fb().ins().icmp_imm_s(IntCC::Equal, n, 0);
+        let zero = match spec.storage {
+            Storage::F32 | Storage::F64 => self.v.float(0.0),
+            _ => self.v.int(0),
+        };
+        Ok(self.fb().ins().select(empty, zero, loaded))
+    }
+
+    fn dot(&mut self, a: Value, b: Value, axis: Axis) -> Result<Ssa, CodegenError> {
+        let n = self.extent(axis);
+        let zero = self.v.float(0.0);
+        let saved = self.save();
+        let mut failed = None;
+        let sum = counted_loop(self, n, &[zero], |eval, index, sums| {
+            eval.set(axis, index);
+            eval.forget(axis);
+            let product = eval.emit(a).and_then(|a| Ok((a, eval.emit(b)?)));
+            match product {
+                Ok((a, b)) => vec![eval.v.fma(a, b, sums[0])],
+                Err(error) => {
+                    failed = Some(error);
+                    vec![sums[0]]
+                }
+            }
+        });
+        self.restore(saved);
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(sum[0]),
+        }
+    }
+}
+
+/// Loads an element as it is stored.
+fn load_scalar(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
+    let ty = match storage {
+        Storage::F32 => types::F32,
+        Storage::F64 => types::F64,
+        Storage::I32 | Storage::Mask => types::I32,
+        Storage::Byte => types::I8,
+    };
+    fb.ins().load(ty, access(), address, 0)
+}
+
+/// Loads an element as a lane of a vector of floats or ints.
+fn lane_of(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
+    let x = load_scalar(fb, storage, address);
+    match storage {
+        Storage::F64 => fb.ins().fdemote(types::F32, x),
+        Storage::Byte => fb.ins().uextend(types::I32, x),
+        _ => x,
+    }
+}
+
+/// Quotient rounded down and remainder with the sign of the divisor; both 0 when the divisor is 0.
+fn floor_divide(fb: &mut FunctionBuilder<'_>, a: Ssa, b: Ssa) -> (Ssa, Ssa) {
+    let (a, b) = (fb.ins().sextend(types::I64, a), fb.ins().sextend(types::I64, b));
+    let none = fb.ins().icmp_imm_s(IntCC::Equal, b, 0);
+    let (zero, one) = (fb.ins().iconst(types::I64, 0), fb.ins().iconst(types::I64, 1));
+    let divisor = fb.ins().select(none, one, b);
+    let quotient = fb.ins().sdiv(a, divisor);
+    let product = fb.ins().imul(quotient, divisor);
+    let remainder = fb.ins().isub(a, product);
+    let signs = fb.ins().bxor(remainder, divisor);
+    let opposite = fb.ins().icmp(IntCC::SignedLessThan, signs, zero);
+    let inexact = fb.ins().icmp_imm_s(IntCC::NotEqual, remainder, 0);
+    let adjust = fb.ins().band(opposite, inexact);
+    let step = fb.ins().uextend(types::I64, adjust);
+    let quotient = fb.ins().isub(quotient, step);
+    let shift = fb.ins().select(adjust, divisor, zero);
+    let remainder = fb.ins().iadd(remainder, shift);
+    let quotient = fb.ins().select(none, zero, quotient);
+    let remainder = fb.ins().select(none, zero, remainder);
+    (fb.ins().ireduce(types::I32, quotient), fb.ins().ireduce(types::I32, remainder))
+}

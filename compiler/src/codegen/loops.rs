@@ -1,0 +1,57 @@
+//! Loop shapes.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{BlockArg, InstBuilder, Value as Ssa, types};
+
+use super::eval::Eval;
+
+/// `for i in 0..n { carried = body(i, carried) }`; gives the carried values after the last turn.
+pub(crate) fn counted_loop<'a, 'f>(
+    eval: &mut Eval<'a, 'f>,
+    n: Ssa,
+    carried: &[Ssa],
+    body: impl FnOnce(&mut Eval<'a, 'f>, Ssa, &[Ssa]) -> Vec<Ssa>,
+) -> Vec<Ssa> {
+    let start = eval.fb().ins().iconst(types::I64, 0);
+    range_loop(eval, start, n, 1, carried, body)
+}
+
+/// `for i in (start..end).step_by(step) { carried = body(i, carried) }`, signed.
+pub(crate) fn range_loop<'a, 'f>(
+    eval: &mut Eval<'a, 'f>,
+    start: Ssa,
+    end: Ssa,
+    step: i64,
+    carried: &[Ssa],
+    body: impl FnOnce(&mut Eval<'a, 'f>, Ssa, &[Ssa]) -> Vec<Ssa>,
+) -> Vec<Ssa> {
+    let fb = eval.fb();
+    let (head, done) = (fb.create_block(), fb.create_block());
+    let index = fb.append_block_param(head, types::I64);
+    let mut values = Vec::with_capacity(carried.len());
+    for &value in carried {
+        let ty = fb.func.dfg.value_type(value);
+        values.push(fb.append_block_param(head, ty));
+    }
+    // The loop is entered and left by one test each: the first here, the others at the end of the body.
+    let enters = fb.ins().icmp(IntCC::SignedLessThan, start, end);
+    let entry: Vec<BlockArg> = std::iter::once(start).chain(carried.iter().copied()).map(Into::into).collect();
+    for &value in carried {
+        let ty = fb.func.dfg.value_type(value);
+        fb.append_block_param(done, ty);
+    }
+    let skip: Vec<BlockArg> = carried.iter().copied().map(Into::into).collect();
+    fb.ins().brif(enters, head, &entry, done, &skip);
+    fb.switch_to_block(head);
+    let next_values = body(eval, index, &values);
+    let fb = eval.fb();
+    let next = fb.ins().iadd_imm_s(index, step);
+    let again = fb.ins().icmp(IntCC::SignedLessThan, next, end);
+    let back: Vec<BlockArg> = std::iter::once(next).chain(next_values.iter().copied()).map(Into::into).collect();
+    let leave: Vec<BlockArg> = next_values.iter().copied().map(Into::into).collect();
+    fb.ins().brif(again, head, &back, done, &leave);
+    fb.seal_block(head);
+    fb.switch_to_block(done);
+    fb.seal_block(done);
+    fb.block_params(done).to_vec()
+}

@@ -1,0 +1,248 @@
+//! Code generation: CLIF functions from a plan, machine code from CLIF.
+//!
+//! Every function is `fn(frame: *const u64, scratch: *mut u8)`; see [`crate::plan`] for the frame and the scratch memory. Code is free
+//! of relocations and calls: it can be copied anywhere. Each function is checked by Cranelift's verifier before it is compiled.
+
+mod eval;
+mod loops;
+mod map;
+mod math;
+mod pool;
+mod tile;
+mod vocab;
+
+#[cfg(test)]
+mod math_tests;
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFuncName, types};
+use cranelift_codegen::{Context, ir::Value as Ssa};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use thiserror::Error;
+
+use crate::plan::Plan;
+use crate::target::Target;
+use eval::Eval;
+use pool::ConstantPool;
+use vocab::{Shape, Vocab};
+
+/// Why code generation failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CodegenError {
+    /// An op that can't be emitted where the plan puts it.
+    #[error("{reason}\n  at  {op}")]
+    Unsupported {
+        /// The op, printed.
+        op: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A tensor is read where the loops give no index along one of its axes.
+    #[error("tensor `{tensor}` is read where there is no index along axis `{axis}`")]
+    Unbound {
+        /// The tensor.
+        tensor: String,
+        /// The axis.
+        axis: String,
+    },
+    /// Cranelift refused a function.
+    #[error("function `{function}` on {triple}: {reason}")]
+    Backend {
+        /// The function.
+        function: String,
+        /// The target.
+        triple: String,
+        /// What the backend said.
+        reason: String,
+    },
+}
+
+/// What a generated function is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Runs the map step of this index over a range of its shared loop.
+    Map(usize),
+    /// Loads a query tile and resets its state.
+    Begin,
+    /// Adds a key tile that every query of the tile sees whole.
+    Full,
+    /// Adds a key tile with the mask evaluated per element.
+    Partial,
+    /// As [`Role::Partial`], and values that a query does not see can't reach it even if they are NaN or infinite.
+    Guarded,
+    /// Tells, in the first word of the range, whether the values of a key tile are all finite (0) or not (1).
+    Scan,
+    /// Normalises and stores a query tile.
+    End,
+}
+
+impl Role {
+    /// The function's name.
+    pub fn name(self) -> String {
+        match self {
+            Role::Map(index) => format!("map{index}"),
+            Role::Begin => "tile_begin".to_owned(),
+            Role::Full => "tile_full".to_owned(),
+            Role::Partial => "tile_partial".to_owned(),
+            Role::Guarded => "tile_guarded".to_owned(),
+            Role::Scan => "tile_scan".to_owned(),
+            Role::End => "tile_end".to_owned(),
+        }
+    }
+}
+
+/// The CLIF functions of a plan.
+#[derive(Clone, Debug)]
+pub struct Clif {
+    /// The functions and what they are for.
+    pub functions: Vec<(Role, Function)>,
+    /// Constants of vector code: each goes, repeated to 64 bytes, to the end of the scratch memory.
+    pub constants: Vec<u32>,
+}
+
+/// A function as machine code.
+#[derive(Clone, Debug)]
+pub struct MachineFunction {
+    /// What it is for.
+    pub role: Role,
+    /// The code; its entry is at the start. Position-independent.
+    pub bytes: Vec<u8>,
+    /// The disassembly.
+    pub assembly: String,
+}
+
+/// The machine code of a plan.
+#[derive(Clone, Debug)]
+pub struct MachineCode {
+    /// The functions, in the order of the CLIF.
+    pub functions: Vec<MachineFunction>,
+    /// Constants of vector code: each goes, repeated to 64 bytes, to the end of the scratch memory.
+    pub constants: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct FunctionContext<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) target: &'a Target,
+}
+
+/// Emits the CLIF of a plan.
+///
+/// # Errors
+/// [`CodegenError`] if an op can't be emitted or a function does not verify.
+pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
+    let cx = FunctionContext { plan, target };
+    let mut pool = ConstantPool::new(plan.scratch.constants);
+    let mut builders = FunctionBuilderContext::new();
+    let mut functions = Vec::new();
+    for (index, step) in plan.maps.iter().enumerate() {
+        let role = Role::Map(index);
+        let shape = Shape { lanes: 1, double: step.double, fma: target.has_fma() };
+        let function =
+            function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| map::map_step(eval, step))?;
+        functions.push((role, function));
+    }
+    if let Some(attention) = &plan.attention {
+        let mut roles = vec![Role::Begin, Role::Full];
+        if !attention.masks.is_empty() {
+            roles.push(Role::Partial);
+        }
+        if attention.weighted.is_some() {
+            roles.extend([Role::Guarded, Role::Scan]);
+        }
+        roles.push(Role::End);
+        for role in roles {
+            let lanes = match role {
+                Role::End => 1,
+                _ => target.lanes(),
+            };
+            let shape = Shape { lanes, double: role == Role::End, fma: target.has_fma() };
+            let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| match role {
+                Role::Begin => tile::begin(eval, attention),
+                Role::Full => tile::keys(eval, attention, tile::Mode { masked: false, guarded: false }),
+                Role::Partial => tile::keys(eval, attention, tile::Mode { masked: true, guarded: false }),
+                Role::Guarded => tile::keys(eval, attention, tile::Mode { masked: true, guarded: true }),
+                Role::Scan => tile::scan(eval, attention),
+                Role::End | Role::Map(_) => tile::end(eval, attention),
+            })?;
+            functions.push((role, function));
+        }
+    }
+    Ok(Clif { functions, constants: pool.into_bits() })
+}
+
+fn function(
+    cx: FunctionContext<'_>,
+    role: Role,
+    index: usize,
+    shape: Shape,
+    pool: &mut ConstantPool,
+    builders: &mut FunctionBuilderContext,
+    body: impl FnOnce(&mut Eval<'_, '_>) -> Result<(), CodegenError>,
+) -> Result<Function, CodegenError> {
+    let mut signature = Signature::new(cx.target.isa().default_call_conv());
+    signature.params = vec![AbiParam::new(types::I64), AbiParam::new(types::I64)];
+    let mut function = Function::with_name_signature(UserFuncName::user(0, index as u32), signature);
+    let mut fb = FunctionBuilder::new(&mut function, builders);
+    let entry = fb.create_block();
+    fb.append_block_params_for_function_params(entry);
+    fb.switch_to_block(entry);
+    fb.seal_block(entry);
+    let params: Vec<Ssa> = fb.block_params(entry).to_vec();
+    let vocab = Vocab::new(&mut fb, shape, pool, params[1]);
+    let mut eval = Eval::new(cx, vocab, params[0], params[1]);
+    let result = body(&mut eval);
+    fb.ins().return_(&[]);
+    fb.seal_all_blocks();
+    fb.finalize(cx.target.isa().frontend_config());
+    result?;
+    cranelift_codegen::verify_function(&function, cx.target.isa()).map_err(|errors| CodegenError::Backend {
+        function: role.name(),
+        triple: cx.target.triple(),
+        reason: errors.to_string(),
+    })?;
+    Ok(function)
+}
+
+/// Compiles CLIF to machine code; with `disassemble`, keeps the disassembly.
+///
+/// # Errors
+/// [`CodegenError::Backend`] if Cranelift refuses a function or its code is not self-contained.
+pub fn assemble(clif: &Clif, target: &Target, disassemble: bool) -> Result<MachineCode, CodegenError> {
+    let mut functions = Vec::with_capacity(clif.functions.len());
+    let mut context = Context::new();
+    for (role, function) in &clif.functions {
+        let refused = |reason: String| CodegenError::Backend { function: role.name(), triple: target.triple(), reason };
+        context.clear();
+        context.func = function.clone();
+        context.set_disasm(disassemble);
+        let compiled = context
+            .compile(target.isa(), &mut ControlPlane::default())
+            .map_err(|error| refused(error.inner.to_string()))?;
+        if !compiled.buffer.relocs().is_empty() {
+            return Err(refused("the target needs library calls for this kernel".to_owned()));
+        }
+        let assembly = compiled.vcode.clone().unwrap_or_default();
+        functions.push(MachineFunction { role: *role, bytes: compiled.code_buffer().to_vec(), assembly });
+    }
+    Ok(MachineCode { functions, constants: clif.constants.clone() })
+}
+
+impl std::fmt::Display for Clif {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (role, function) in &self.functions {
+            writeln!(f, "; {}\n{function}", role.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for MachineCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for function in &self.functions {
+            writeln!(f, "; {}: {} bytes\n{}", function.role.name(), function.bytes.len(), function.assembly)?;
+        }
+        Ok(())
+    }
+}

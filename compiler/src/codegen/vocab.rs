@@ -1,0 +1,225 @@
+//! The vocabulary kernels are written in: elementwise operations at any lane count.
+//!
+//! A value has one of three kinds, each with a CLIF type that the [`Shape`] decides: *float*, *int* (`i32`), *bool*. With one lane
+//! these are scalars, a bool being an `i8` of 0 or 1; with more they are vectors, a bool being a vector of `i32` masks, all ones or 0.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_frontend::FunctionBuilder;
+
+use super::pool::ConstantPool;
+
+/// How wide and how precise the values of an expression are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Lanes: 1 for scalars.
+    pub(crate) lanes: usize,
+    /// `f64` instead of `f32`; scalars alone.
+    pub(crate) double: bool,
+    /// Whether the target fuses multiply and add.
+    pub(crate) fma: bool,
+}
+
+/// Emits elementwise operations of one [`Shape`].
+pub(crate) struct Vocab<'a, 'f> {
+    pub(crate) fb: &'a mut FunctionBuilder<'f>,
+    pub(crate) shape: Shape,
+    pool: &'a mut ConstantPool,
+    /// Base of the constant pool: the scratch pointer.
+    base: Value,
+}
+
+/// Flags of every access: the address is proved before the kernel runs, alignment is not.
+pub(crate) fn access() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+impl<'a, 'f> Vocab<'a, 'f> {
+    pub(crate) fn new(fb: &'a mut FunctionBuilder<'f>, shape: Shape, pool: &'a mut ConstantPool, base: Value) -> Self {
+        Vocab { fb, shape, pool, base }
+    }
+
+    pub(crate) fn is_vector(&self) -> bool {
+        self.shape.lanes > 1
+    }
+
+    pub(crate) fn float_type(&self) -> Type {
+        let lane = if self.shape.double { types::F64 } else { types::F32 };
+        self.widened(lane)
+    }
+
+    pub(crate) fn int_type(&self) -> Type {
+        self.widened(types::I32)
+    }
+
+    /// The integer type with as many bits as the float type.
+    fn bits_type(&self) -> Type {
+        if self.shape.double { types::I64 } else { self.int_type() }
+    }
+
+    fn widened(&self, lane: Type) -> Type {
+        if self.is_vector() { lane.by(self.shape.lanes as u32).unwrap_or(lane) } else { lane }
+    }
+
+    pub(crate) fn float(&mut self, x: f64) -> Value {
+        if self.is_vector() {
+            // A fresh load for every use folds into the operation that takes it and holds no register across the loop.
+            let offset = self.pool.float(x as f32);
+            let ty = self.float_type();
+            return self.fb.ins().load(ty, access(), self.base, offset);
+        }
+        if self.shape.double { self.fb.ins().f64const(x) } else { self.fb.ins().f32const(x as f32) }
+    }
+
+    pub(crate) fn int(&mut self, x: i32) -> Value {
+        if self.is_vector() {
+            let offset = self.pool.int(x);
+            let ty = self.int_type();
+            return self.fb.ins().load(ty, access(), self.base, offset);
+        }
+        self.fb.ins().iconst(types::I32, i64::from(x))
+    }
+
+    pub(crate) fn bool(&mut self, x: bool) -> Value {
+        if self.is_vector() { self.int(-i32::from(x)) } else { self.fb.ins().iconst(types::I8, i64::from(x)) }
+    }
+
+    /// A scalar in every lane.
+    pub(crate) fn splat(&mut self, scalar: Value, ty: Type) -> Value {
+        if self.is_vector() { self.fb.ins().splat(ty, scalar) } else { scalar }
+    }
+
+    pub(crate) fn fadd(&mut self, a: Value, b: Value) -> Value {
+        self.fb.ins().fadd(a, b)
+    }
+
+    pub(crate) fn fsub(&mut self, a: Value, b: Value) -> Value {
+        self.fb.ins().fsub(a, b)
+    }
+
+    pub(crate) fn fmul(&mut self, a: Value, b: Value) -> Value {
+        self.fb.ins().fmul(a, b)
+    }
+
+    /// `a * b + c`, fused where the target fuses.
+    pub(crate) fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
+        if self.shape.fma {
+            return self.fb.ins().fma(a, b, c);
+        }
+        let product = self.fb.ins().fmul(a, b);
+        self.fb.ins().fadd(product, c)
+    }
+
+    /// Horner's rule; the first coefficient is the constant term.
+    pub(crate) fn polynomial(&mut self, x: Value, coefficients: &[f64]) -> Value {
+        let mut terms = coefficients.iter().rev();
+        let first = *terms.next().unwrap_or(&0.0);
+        let mut sum = self.float(first);
+        for &coefficient in terms {
+            let coefficient = self.float(coefficient);
+            sum = self.fma(sum, x, coefficient);
+        }
+        sum
+    }
+
+    pub(crate) fn fcmp(&mut self, cc: FloatCC, a: Value, b: Value) -> Value {
+        self.fb.ins().fcmp(cc, a, b)
+    }
+
+    pub(crate) fn icmp(&mut self, cc: IntCC, a: Value, b: Value) -> Value {
+        self.fb.ins().icmp(cc, a, b)
+    }
+
+    /// `a` where the bool holds, else `b`; floats.
+    pub(crate) fn select_float(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        if !self.is_vector() {
+            return self.fb.ins().select(mask, a, b);
+        }
+        let ty = self.float_type();
+        let mask = self.fb.ins().bitcast(ty, lane_order(), mask);
+        self.fb.ins().bitselect(mask, a, b)
+    }
+
+    /// `a` where the bool holds, else `b`; ints or bools.
+    pub(crate) fn select_int(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        if self.is_vector() { self.fb.ins().bitselect(mask, a, b) } else { self.fb.ins().select(mask, a, b) }
+    }
+
+    /// The greater, `b` if either is NaN.
+    pub(crate) fn pseudo_max(&mut self, a: Value, b: Value) -> Value {
+        let less = self.fcmp(FloatCC::LessThan, b, a);
+        self.select_float(less, a, b)
+    }
+
+    pub(crate) fn to_bits(&mut self, x: Value) -> Value {
+        let ty = self.bits_type();
+        self.fb.ins().bitcast(ty, lane_order(), x)
+    }
+
+    pub(crate) fn from_bits(&mut self, x: Value) -> Value {
+        let ty = self.float_type();
+        self.fb.ins().bitcast(ty, lane_order(), x)
+    }
+
+    /// A constant of the integer type as wide as the float.
+    pub(crate) fn bits(&mut self, x: i64) -> Value {
+        if self.shape.double { self.fb.ins().iconst(types::I64, x) } else { self.int(x as i32) }
+    }
+
+    pub(crate) fn shl(&mut self, x: Value, by: i64) -> Value {
+        self.fb.ins().ishl_imm_u(x, by)
+    }
+
+    pub(crate) fn int_to_float(&mut self, x: Value) -> Value {
+        let ty = self.float_type();
+        self.fb.ins().fcvt_from_sint(ty, x)
+    }
+
+    pub(crate) fn float_to_int(&mut self, x: Value) -> Value {
+        let ty = self.int_type();
+        self.fb.ins().fcvt_to_sint_sat(ty, x)
+    }
+
+    /// 1 where the bool holds, else 0.
+    pub(crate) fn bool_to_int(&mut self, x: Value) -> Value {
+        if self.is_vector() {
+            let one = self.int(1);
+            self.fb.ins().band(x, one)
+        } else {
+            self.fb.ins().uextend(types::I32, x)
+        }
+    }
+
+    pub(crate) fn not(&mut self, x: Value) -> Value {
+        if self.is_vector() { self.fb.ins().bnot(x) } else { self.fb.ins().bxor_imm_u(x, 1) }
+    }
+
+    /// Applies a scalar function lane by lane.
+    pub(crate) fn by_lane(
+        &mut self,
+        operands: &[Value],
+        result: Type,
+        mut scalar: impl FnMut(&mut FunctionBuilder<'f>, usize, &[Value]) -> Value,
+    ) -> Value {
+        let mut whole: Option<Value> = None;
+        for lane in 0..self.shape.lanes {
+            let lanes: Vec<Value> = if self.is_vector() {
+                operands.iter().map(|x| self.fb.ins().extractlane(*x, lane as u8)).collect()
+            } else {
+                operands.to_vec()
+            };
+            let x = scalar(self.fb, lane, &lanes);
+            whole = Some(match whole {
+                _ if !self.is_vector() => x,
+                None => self.fb.ins().scalar_to_vector(result, x),
+                Some(whole) => self.fb.ins().insertlane(whole, x, lane as u8),
+            });
+        }
+        whole.unwrap_or(self.base)
+    }
+}
+
+/// Bit casts between lane types name the order of the lanes.
+fn lane_order() -> MemFlagsData {
+    MemFlagsData::new().with_endianness(Endianness::Little)
+}

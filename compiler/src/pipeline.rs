@@ -1,0 +1,157 @@
+//! The stages from a graph to machine code, run one after another.
+
+use std::time::{Duration, Instant};
+
+use rhumb_ir::Verified;
+use rhumb_plugins::{LowerError, Registry, lower};
+use thiserror::Error;
+
+use crate::codegen::{self, Clif, CodegenError, MachineCode};
+use crate::plan::{self, Plan, PlanError};
+use crate::rewrite::{Fused, RewriteError, RewriteOptions, fuse};
+use crate::target::Target;
+
+/// A stage of compilation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The user's graph, scheme ops included.
+    Graph,
+    /// Primitive ops only.
+    Lowered,
+    /// After rewriting.
+    Fused,
+    /// Loops, tiles and tables.
+    Plan,
+    /// CLIF functions.
+    Clif,
+    /// Machine code, disassembled.
+    Assembly,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Stage; 6] = [Stage::Graph, Stage::Lowered, Stage::Fused, Stage::Plan, Stage::Clif, Stage::Assembly];
+
+    /// The name that the `rhumb` command uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Graph => "ir",
+            Stage::Lowered => "lowered",
+            Stage::Fused => "fused",
+            Stage::Plan => "plan",
+            Stage::Clif => "clif",
+            Stage::Assembly => "asm",
+        }
+    }
+
+    /// What the stage holds, in one line.
+    pub fn description(self) -> &'static str {
+        match self {
+            Stage::Graph => "the graph as described, with its position schemes",
+            Stage::Lowered => "the graph with schemes expanded into primitive ops",
+            Stage::Fused => "the graph after rewriting",
+            Stage::Plan => "tables, loops and tiles",
+            Stage::Clif => "Cranelift functions",
+            Stage::Assembly => "machine code, disassembled",
+        }
+    }
+}
+
+/// Why a graph was not compiled.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// A scheme could not be lowered.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// Rewriting failed.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    /// The graph has no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Code could not be generated.
+    #[error(transparent)]
+    Codegen(#[from] CodegenError),
+}
+
+/// What a compilation uses besides the graph.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which rewriting rules are allowed, and the limits.
+    pub rewrite: RewriteOptions,
+    /// Whether the disassembly is kept with the machine code.
+    pub disassemble: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { rewrite: RewriteOptions::default(), disassemble: false }
+    }
+}
+
+/// The time a stage took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The stage that was made.
+    pub stage: Stage,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Every stage of one compilation.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The graph with schemes expanded.
+    pub lowered: Verified,
+    /// The graph after rewriting.
+    pub fused: Fused,
+    /// The plan.
+    pub plan: Plan,
+    /// The CLIF functions.
+    pub clif: Clif,
+    /// The machine code.
+    pub code: MachineCode,
+    /// How long each stage took.
+    pub timings: Vec<Timing>,
+}
+
+impl Compiled {
+    /// The time of all stages together.
+    pub fn time(&self) -> Duration {
+        self.timings.iter().map(|timing| timing.time).sum()
+    }
+}
+
+/// Compiles a graph; `observer` sees every stage as soon as it is made, printed on demand.
+///
+/// # Errors
+/// [`CompileError`] from the stage that failed.
+pub fn compile(
+    graph: &Verified,
+    registry: &Registry,
+    target: &Target,
+    options: &Options,
+    observer: &mut dyn FnMut(Stage, &dyn Fn() -> String),
+) -> Result<Compiled, CompileError> {
+    let mut timings = Vec::new();
+    observer(Stage::Graph, &|| graph.to_string());
+    let lowered = timed(&mut timings, Stage::Lowered, || lower(graph, registry))?;
+    observer(Stage::Lowered, &|| lowered.to_string());
+    let fused = timed(&mut timings, Stage::Fused, || fuse(&lowered, &options.rewrite))?;
+    observer(Stage::Fused, &|| fused.to_string());
+    let plan = timed(&mut timings, Stage::Plan, || plan::plan(fused.graph(), target.lanes()))?;
+    observer(Stage::Plan, &|| plan.to_string());
+    let clif = timed(&mut timings, Stage::Clif, || codegen::emit(&plan, target))?;
+    observer(Stage::Clif, &|| clif.to_string());
+    let code = timed(&mut timings, Stage::Assembly, || codegen::assemble(&clif, target, options.disassemble))?;
+    observer(Stage::Assembly, &|| code.to_string());
+    Ok(Compiled { lowered, fused, plan, clif, code, timings })
+}
+
+fn timed<T, E>(timings: &mut Vec<Timing>, stage: Stage, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let start = Instant::now();
+    let made = make()?;
+    timings.push(Timing { stage, time: start.elapsed() });
+    Ok(made)
+}

@@ -1,0 +1,319 @@
+//! Plans: which tables are made, which loops run, what is fused where.
+//!
+//! A [`Plan`] is what the planner decides from a fused graph and what code is generated from. It prints, and can be asserted.
+//!
+//! # The frame
+//! Every generated function is called as `fn(frame, scratch)`. The frame is an array of 64-bit words shared by all threads of a call:
+//! first the length of every axis of the graph, then for each tensor of [`Plan::tensors`] its address and the stride of each of its
+//! dimensions, in bytes. The scratch memory belongs to one thread; [`ScratchLayout`] tells its parts.
+
+mod build;
+mod print;
+
+use std::collections::BTreeMap;
+
+use rhumb_ir::{Axis, Hook, Value, Verified};
+use thiserror::Error;
+
+pub use build::plan;
+
+/// Why a fused graph has no plan.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// An op stands where the kernels have no place for it.
+    #[error("{reason}\n  at  {op}")]
+    NotAttention {
+        /// The op in the way, printed.
+        op: String,
+        /// Why it is in the way and what would mend it.
+        reason: String,
+    },
+    /// A scheme op was left: the graph was not lowered.
+    #[error("scheme op `{scheme}.{}` was not lowered; lower the graph first", hook.name())]
+    NotLowered {
+        /// The scheme.
+        scheme: String,
+        /// The hook.
+        hook: Hook,
+    },
+    /// An axis that must be static is dynamic.
+    #[error("axis `{axis}` needs a fixed length: {reason}")]
+    DynamicAxis {
+        /// The axis.
+        axis: String,
+        /// What needs it.
+        reason: &'static str,
+    },
+}
+
+/// How the elements of a tensor lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// 32-bit floats.
+    F32,
+    /// 64-bit floats: terms that are shifted before they are rounded.
+    F64,
+    /// 32-bit integers.
+    I32,
+    /// Bytes, 0 for false: bool tensors of users.
+    Byte,
+    /// 32-bit masks, all ones or 0: bool tables.
+    Mask,
+}
+
+impl Storage {
+    /// Size of an element, in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Storage::F64 => 8,
+            Storage::F32 | Storage::I32 | Storage::Mask => 4,
+            Storage::Byte => 1,
+        }
+    }
+
+    /// The name used in printed plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Storage::F32 => "f32",
+            Storage::F64 => "f64",
+            Storage::I32 => "i32",
+            Storage::Byte => "byte",
+            Storage::Mask => "mask",
+        }
+    }
+}
+
+/// Where a tensor of a plan comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// Bound by the caller.
+    Input(Value),
+    /// Bound by the caller and written; the index of the output in the graph.
+    Output(usize),
+    /// A constant of the graph, kept with the kernel: row-major, in the storage of the tensor.
+    Constant(Value),
+    /// Made once per call, row-major.
+    Table,
+}
+
+/// A tensor that generated code reads or writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name, unique in the plan.
+    pub name: String,
+    /// Its origin.
+    pub origin: Origin,
+    /// Its dimensions, outermost first.
+    pub dims: Vec<Axis>,
+    /// How elements are stored.
+    pub storage: Storage,
+}
+
+/// Index into [`Plan::tensors`].
+pub type TensorId = usize;
+
+/// What a [`MapStep`] computes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The value itself.
+    Value(Value),
+    /// A sum of values, each added or subtracted.
+    Sum(Vec<Term>),
+    /// The cosine of the value: an angle of a rotation.
+    Cos(Value),
+    /// The sine of the value.
+    Sin(Value),
+}
+
+/// A loop nest that computes a tensor element by element, before the attention runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapStep {
+    /// What is written: a table or an output.
+    pub target: TensorId,
+    /// What is computed.
+    pub source: Source,
+    /// The innermost axis of the loop nest: that of a rotation, or the last dimension; none for a scalar. The other dimensions, in
+    /// their order, make one loop that threads share.
+    pub inner: Option<Axis>,
+    /// Whether floats are computed in double precision (tables) or single (rows of queries, keys and values).
+    pub double: bool,
+    /// Why it is computed here.
+    pub reason: &'static str,
+}
+
+/// The product that the score is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Content {
+    /// The dot in the graph: a leaf of the score expression.
+    pub dot: Value,
+    /// The axis it contracts.
+    pub dim: Axis,
+    /// Its length.
+    pub length: u32,
+    /// The query side: computed row by row while a query tile is loaded.
+    pub query: Value,
+    /// The key side, read in its own layout.
+    pub key: TensorId,
+}
+
+/// The values that are averaged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighted {
+    /// The values, read in their own layout.
+    pub value: TensorId,
+    /// The axis that goes to the output.
+    pub dim: Axis,
+    /// Its length.
+    pub length: u32,
+    /// Where the average is written.
+    pub output: TensorId,
+}
+
+/// The log-sum-exp output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogSum {
+    /// The `logsumexp` op: a leaf of `value`.
+    pub leaf: Value,
+    /// What is written, computed in double precision.
+    pub value: Value,
+    /// Where it is written.
+    pub output: TensorId,
+}
+
+/// A term of the score and whether it is subtracted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Term {
+    /// The value.
+    pub value: Value,
+    /// Whether it is subtracted; of a mask, whether it is inverted.
+    pub negative: bool,
+}
+
+/// Sizes of the tile kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileShape {
+    /// Lanes of a vector.
+    pub lanes: usize,
+    /// Keys of a register tile of the score.
+    pub key_rows: usize,
+    /// Vectors of queries in a register tile.
+    pub columns: usize,
+    /// Elements of the value head of a register tile of the output.
+    pub value_rows: usize,
+    /// Register tiles of queries in a query tile.
+    pub blocks: usize,
+    /// Keys in a key tile.
+    pub keys: usize,
+}
+
+impl TileShape {
+    /// Queries of a register tile.
+    pub fn block_queries(&self) -> usize {
+        self.columns * self.lanes
+    }
+
+    /// Queries of a query tile.
+    pub fn queries(&self) -> usize {
+        self.blocks * self.block_queries()
+    }
+}
+
+/// The attention part of a plan: online softmax over key tiles, one query tile at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention {
+    /// The axis of queries: lanes.
+    pub query: Axis,
+    /// The axis of keys: normalised over.
+    pub key: Axis,
+    /// The axes of independent attentions, outermost first: with the query tiles, the parallel loop.
+    pub outer: Vec<Axis>,
+    /// The dot of query and key, if the score has one.
+    pub content: Option<Content>,
+    /// Terms of the score that vary over queries and keys, evaluated per element.
+    pub terms: Vec<Term>,
+    /// Sum of the terms that vary over keys alone, in double precision: added after a shift per query tile.
+    pub key_term: Option<TensorId>,
+    /// Sum of the terms that vary over queries alone, in double precision.
+    pub query_term: Option<TensorId>,
+    /// What must hold for a query to see a key: evaluated by interval for each tile, and per element in partial tiles.
+    pub masks: Vec<Term>,
+    /// The sink, in double precision.
+    pub sink: Option<TensorId>,
+    /// The weighted average, if it is asked for.
+    pub weighted: Option<Weighted>,
+    /// The log-sum-exp, if it is asked for.
+    pub log_sum: Option<LogSum>,
+    /// Tile sizes.
+    pub tile: TileShape,
+}
+
+/// Byte offsets into the scratch memory of a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScratchLayout {
+    /// Index along each outer axis: one word each.
+    pub outer: usize,
+    /// First query, number of queries, first key, end of keys: one word each. Map steps: first and end of their outermost loop.
+    pub range: usize,
+    /// What the key terms of this query tile are shifted by: one `f64`.
+    pub shift: usize,
+    /// Queries, transposed: `[dim][queries]`.
+    pub queries: usize,
+    /// Scores and weights: `[keys][queries]`.
+    pub scores: usize,
+    /// Output accumulators: `[value dim][queries]`.
+    pub accumulators: usize,
+    /// Running maximum of each query.
+    pub maxima: usize,
+    /// Maximum of each query with the current key tile.
+    pub tile_maxima: usize,
+    /// What the accumulators of each query are multiplied by when the maximum grows.
+    pub rescale: usize,
+    /// Running sum of each query.
+    pub sums: usize,
+    /// Shifted query terms of each query.
+    pub query_terms: usize,
+    /// Shifted key terms of each key of the tile.
+    pub key_terms: usize,
+    /// Index of each query, clamped to the last: one word each.
+    pub lanes: usize,
+    /// Constants of vector code.
+    pub constants: usize,
+    /// End of the layout without constants.
+    pub bytes: usize,
+}
+
+/// What the planner decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The fused graph that the plan is for.
+    pub graph: Verified,
+    /// The tensors: inputs, then outputs, in the order of the graph; then constants and tables.
+    pub tensors: Vec<Tensor>,
+    /// Loops that run first, in order: each may read the tables of those before it.
+    pub maps: Vec<MapStep>,
+    /// Table of each value that has one.
+    pub tables: BTreeMap<Source, TensorId>,
+    /// The attention, if the graph has one.
+    pub attention: Option<Attention>,
+    /// The scratch memory of a thread.
+    pub scratch: ScratchLayout,
+}
+
+impl Plan {
+    /// Word of the frame that holds the length of an axis.
+    pub fn extent_word(&self, axis: Axis) -> usize {
+        axis.index()
+    }
+
+    /// Word of the frame that holds the address of a tensor; the strides of its dimensions follow.
+    pub fn tensor_word(&self, tensor: TensorId) -> usize {
+        let before: usize = self.tensors[..tensor].iter().map(|t| 1 + t.dims.len()).sum();
+        self.graph.axes().len() + before
+    }
+
+    /// Number of words of the frame.
+    pub fn frame_words(&self) -> usize {
+        self.tensor_word(self.tensors.len())
+    }
+}

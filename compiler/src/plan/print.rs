@@ -1,0 +1,115 @@
+//! Plans as text.
+
+use std::fmt;
+
+use rhumb_ir::Axis;
+
+use super::{Origin, Plan, Source, TensorId, Term};
+
+impl Plan {
+    /// The name of an axis of the graph.
+    fn axis(&self, axis: Axis) -> &str {
+        &self.graph.axis(axis).name
+    }
+
+    fn axes(&self, axes: &[Axis]) -> String {
+        let names: Vec<&str> = axes.iter().map(|axis| self.axis(*axis)).collect();
+        format!("[{}]", names.join(", "))
+    }
+
+    fn tensor(&self, id: TensorId) -> String {
+        let tensor = &self.tensors[id];
+        format!("`{}` {}{}", tensor.name, tensor.storage.name(), self.axes(&tensor.dims))
+    }
+
+    fn terms(&self, terms: &[Term], names: &[String]) -> String {
+        let parts: Vec<String> = terms
+            .iter()
+            .enumerate()
+            .map(|(n, term)| {
+                let sign = match (n, term.negative) {
+                    (0, false) => "",
+                    (0, true) => "-",
+                    (_, false) => " + ",
+                    (_, true) => " - ",
+                };
+                format!("{sign}{}", names[term.value.index()])
+            })
+            .collect();
+        parts.concat()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.graph.value_names().into_iter().map(|name| format!("%{name}")).collect();
+        writeln!(f, "plan {}", self.graph.name)?;
+        for (id, tensor) in self.tensors.iter().enumerate() {
+            let origin = match tensor.origin {
+                Origin::Input(_) => "input",
+                Origin::Output(_) => "output",
+                Origin::Constant(_) => "constant",
+                Origin::Table => continue,
+            };
+            writeln!(f, "  {origin} {}", self.tensor(id))?;
+        }
+        for (index, step) in self.maps.iter().enumerate() {
+            let source = match &step.source {
+                Source::Value(value) => names[value.index()].clone(),
+                Source::Sum(terms) => self.terms(terms, &names),
+                Source::Cos(angle) => format!("cos {}", names[angle.index()]),
+                Source::Sin(angle) => format!("sin {}", names[angle.index()]),
+            };
+            let precision = if step.double { "f64" } else { "f32" };
+            writeln!(f, "  map{index} {} = {source} in {precision}: {}", self.tensor(step.target), step.reason)?;
+        }
+        let Some(attention) = &self.attention else { return Ok(()) };
+        let outer = self.axes(&attention.outer);
+        let (query, key) = (self.axis(attention.query), self.axis(attention.key));
+        writeln!(f, "  attention over {outer}, queries {query}, keys {key}")?;
+        if let Some(content) = &attention.content {
+            writeln!(
+                f,
+                "    content {} = {} . {} over {} ({})",
+                names[content.dot.index()],
+                names[content.query.index()],
+                self.tensor(content.key),
+                self.axis(content.dim),
+                content.length
+            )?;
+        }
+        writeln!(f, "    score {}", self.terms(&attention.terms, &names))?;
+        if let Some(term) = attention.key_term {
+            writeln!(f, "    key term {}", self.tensor(term))?;
+        }
+        if let Some(term) = attention.query_term {
+            writeln!(f, "    query term {}", self.tensor(term))?;
+        }
+        for mask in &attention.masks {
+            let not = if mask.negative { "not " } else { "" };
+            writeln!(f, "    mask {not}{}", names[mask.value.index()])?;
+        }
+        if let Some(sink) = attention.sink {
+            writeln!(f, "    sink {}", self.tensor(sink))?;
+        }
+        if let Some(weighted) = &attention.weighted {
+            let (value, output) = (self.tensor(weighted.value), self.tensor(weighted.output));
+            writeln!(f, "    average of {value} over {key} -> {output}")?;
+        }
+        if let Some(log_sum) = &attention.log_sum {
+            writeln!(f, "    log-sum-exp {} -> {}", names[log_sum.value.index()], self.tensor(log_sum.output))?;
+        }
+        let tile = attention.tile;
+        writeln!(
+            f,
+            "    tile {} queries x {} keys; {} lanes; score registers {} x {}, average registers {} x {}",
+            tile.queries(),
+            tile.keys,
+            tile.lanes,
+            tile.key_rows,
+            tile.columns,
+            tile.value_rows,
+            tile.columns
+        )
+    }
+}

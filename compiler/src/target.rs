@@ -1,0 +1,166 @@
+//! Where a kernel runs: an instruction set, its features, and the lane count of the code.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use target_lexicon::{Architecture, Triple};
+use thiserror::Error;
+
+/// A target: code is generated for it, and [`Target::is_host`] says whether it can run here.
+///
+/// The features of the host are found by detection alone; a named target has a fixed set, so that what is generated for it is the
+/// same on every machine.
+#[derive(Clone)]
+pub struct Target {
+    isa: Arc<dyn TargetIsa>,
+    lanes: usize,
+    fma: bool,
+    host: bool,
+}
+
+/// Why there is no such target.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// The host lacks something that kernels need.
+    #[error("this machine can't run kernels: {reason}")]
+    Host {
+        /// What is missing.
+        reason: String,
+    },
+    /// A triple that can't be parsed or has no backend.
+    #[error("unknown target `{triple}`: {reason}; try `x86_64-unknown-linux-gnu` or `aarch64-unknown-linux-gnu`")]
+    Unknown {
+        /// The triple.
+        triple: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A lane count that the target's code generator does not have.
+    #[error("no code generator for {lanes} lanes of f32 on {triple}; use {known}")]
+    Lanes {
+        /// The lane count asked for.
+        lanes: usize,
+        /// The target.
+        triple: String,
+        /// The lane counts there are.
+        known: String,
+    },
+}
+
+fn flags() -> Result<settings::Flags, settings::SetError> {
+    let mut flags = settings::builder();
+    flags.set("opt_level", "speed")?;
+    flags.set("is_pic", "false")?;
+    flags.set("enable_probestack", "false")?;
+    flags.set("unwind_info", "false")?;
+    // The verifier runs on every function all the same: see `codegen`.
+    flags.set("enable_verifier", "true")?;
+    Ok(settings::Flags::new(flags))
+}
+
+impl Target {
+    /// This machine.
+    ///
+    /// # Errors
+    /// [`TargetError::Host`] if it has no backend or lacks SSE4.1 (x86-64).
+    pub fn host() -> Result<Target, TargetError> {
+        let host = |reason: String| TargetError::Host { reason };
+        let builder = cranelift_native::builder().map_err(|reason| host(reason.to_owned()))?;
+        let flags = flags().map_err(|error| host(error.to_string()))?;
+        let isa = builder.finish(flags).map_err(|error| host(error.to_string()))?;
+        let target = Target::from_isa(isa, true);
+        if target.isa.triple().architecture == Architecture::X86_64 && !target.has("has_sse41") {
+            return Err(host("it has no SSE4.1".to_owned()));
+        }
+        Ok(target)
+    }
+
+    /// A target by its triple, with a fixed set of features: AVX2 and FMA on x86-64.
+    ///
+    /// # Errors
+    /// [`TargetError::Unknown`] if there is no backend for it.
+    pub fn named(triple: &str) -> Result<Target, TargetError> {
+        let unknown = |reason: String| TargetError::Unknown { triple: triple.to_owned(), reason };
+        let parsed: Triple = triple.parse().map_err(|error: target_lexicon::ParseError| unknown(error.to_string()))?;
+        let x86 = parsed.architecture == Architecture::X86_64;
+        let mut builder = cranelift_codegen::isa::lookup(parsed).map_err(|error| unknown(error.to_string()))?;
+        if x86 {
+            for feature in ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_avx", "has_avx2", "has_fma"] {
+                builder.enable(feature).map_err(|error| unknown(error.to_string()))?;
+            }
+        }
+        let flags = flags().map_err(|error| unknown(error.to_string()))?;
+        let isa = builder.finish(flags).map_err(|error| unknown(error.to_string()))?;
+        Ok(Target::from_isa(isa, false))
+    }
+
+    fn from_isa(isa: OwnedTargetIsa, host: bool) -> Target {
+        let mut target = Target { isa, lanes: 4, fma: true, host };
+        if target.isa.triple().architecture == Architecture::X86_64 {
+            target.fma = target.has("has_fma");
+        }
+        target
+    }
+
+    fn has(&self, feature: &str) -> bool {
+        self.isa.isa_flags().iter().any(|flag| flag.name == feature && flag.as_bool() == Some(true))
+    }
+
+    /// The same target with code of another lane count.
+    ///
+    /// # Errors
+    /// [`TargetError::Lanes`] if the target has no such code generator.
+    pub fn with_lanes(mut self, lanes: usize) -> Result<Target, TargetError> {
+        if !self.lane_counts().contains(&lanes) {
+            let known: Vec<String> = self.lane_counts().iter().map(ToString::to_string).collect();
+            return Err(TargetError::Lanes { lanes, triple: self.triple(), known: known.join(", ") });
+        }
+        self.lanes = lanes;
+        Ok(self)
+    }
+
+    /// The lane counts that code can be generated for.
+    pub fn lane_counts(&self) -> &'static [usize] {
+        &[4]
+    }
+
+    /// Lanes of `f32` in a vector.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Whether the target has fused multiply-add; without it a product is rounded before it is added.
+    pub fn has_fma(&self) -> bool {
+        self.fma
+    }
+
+    /// Whether the code can run on this machine.
+    pub fn is_host(&self) -> bool {
+        self.host
+    }
+
+    /// The target triple.
+    pub fn triple(&self) -> String {
+        self.isa.triple().to_string()
+    }
+
+    /// The Cranelift target behind it.
+    pub(crate) fn isa(&self) -> &dyn TargetIsa {
+        &*self.isa
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} lanes{}", self.triple(), self.lanes, if self.fma { ", fma" } else { "" })
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
