@@ -1,6 +1,6 @@
 //! What a check found.
 
-use rhumb_ir::{Attrs, InterpError};
+use rhumb_ir::{Attrs, InterpError, ParseError};
 use thiserror::Error;
 
 use super::Shape;
@@ -52,7 +52,7 @@ pub enum Finding {
         /// The graph.
         text: String,
         /// What is wrong.
-        error: String,
+        error: Box<ParseError>,
     },
     /// The printed graph parses to another.
     #[error("the graph\n{before}\nprints as\n{after}\nonce parsed")]

@@ -19,7 +19,7 @@
 mod failure;
 mod point;
 
-use rhumb_ir::{Attr, Bindings, Elem, GraphBuilder, Hook, Tensor, Verified, interpret};
+use rhumb_ir::{Attr, Bindings, Elem, Graph, GraphBuilder, Hook, Tensor, Verified, interpret};
 
 pub use failure::{Finding, TestFailure};
 pub use point::Point;
@@ -142,7 +142,9 @@ impl<'a> SchemeTest<'a> {
         let (graph, scheme) = self.graph(shape)?;
         self.round_trip(&*scheme)?;
         self.entry(&*scheme)?;
+        text_round_trip(&graph)?;
         let lowered = lower(&graph, self.registry).map_err(Finding::Lower)?;
+        text_round_trip(&lowered)?;
         let scores = scores(&lowered, &self.bindings(shape, 0))?;
         self.compare(shape, &scores)?;
         for shift in SHIFTS {
@@ -228,6 +230,15 @@ impl<'a> SchemeTest<'a> {
         }
         Ok(())
     }
+}
+
+fn text_round_trip(graph: &Verified) -> Result<(), Finding> {
+    let text = graph.to_string();
+    let parsed = match Graph::parse(&text) {
+        Ok(parsed) => parsed.to_string(),
+        Err(error) => return Err(Finding::Parse { text, error: Box::new(error) }),
+    };
+    if parsed == text { Ok(()) } else { Err(Finding::Print { before: text, after: parsed }) }
 }
 
 fn scores(lowered: &Verified, bindings: &Bindings) -> Result<Vec<f64>, Finding> {
