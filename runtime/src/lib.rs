@@ -3,6 +3,7 @@
 
 mod cache;
 mod call;
+mod classify;
 mod error;
 mod interface;
 mod layout;

@@ -7,12 +7,17 @@
 #![allow(unsafe_code, reason = "the one module that calls machine code and dereferences raw pointers")]
 
 mod code;
+mod exec;
+mod frame;
 mod raw;
 mod span;
 mod workspace;
 
 pub use code::CodeError;
 pub(crate) use code::{Code, Function};
+pub use exec::LoadError;
+pub(crate) use exec::Program;
+pub(crate) use frame::{Constants, Frame};
 pub use span::{Element, OutputElement};
 pub(crate) use span::{Span, SpanMut};
 pub use workspace::OutOfMemory;

@@ -246,6 +246,8 @@ impl<'a> Planner<'a> {
         let keyed = |value: Value| graph.varies(graph.ty(value).axes, key);
         let (tile_terms, rest): (Vec<Term>, Vec<Term>) = terms.into_iter().partition(|term| both(term.value));
         let (key_terms, query_terms): (Vec<Term>, Vec<Term>) = rest.into_iter().partition(|term| keyed(term.value));
+        let hides =
+            tile_terms.iter().chain(&key_terms).chain(&query_terms).any(|term| self.reads_input(term.value, dot));
         let key_term = self.sum(key_terms, "varies over keys alone: shifted and added in double precision")?;
         let query_term = self.sum(query_terms, "varies over queries alone")?;
         for term in tile_terms.iter().chain(&masks) {
@@ -282,11 +284,28 @@ impl<'a> Planner<'a> {
             key_term,
             query_term,
             masks,
+            hides,
             sink,
             weighted,
             log_sum,
             tile: tile_shape(lanes),
         })
+    }
+
+    /// Whether a floating-point input takes part in `value` other than through the dot of query and key.
+    fn reads_input(&self, value: Value, dot: Option<Value>) -> bool {
+        let mut seen = vec![false; value.index() + 1];
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            match self.graph.op(value) {
+                Op::Input { elem: Elem::F32, .. } => return true,
+                op => stack.extend(op.operands()),
+            }
+        }
+        false
     }
 
     fn base_two(&self, value: Value, base: Base) -> Result<(), PlanError> {

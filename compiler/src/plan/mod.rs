@@ -238,6 +238,8 @@ pub struct Attention {
     pub query_term: Option<TensorId>,
     /// What must hold for a query to see a key: evaluated by interval for each tile, and per element in partial tiles.
     pub masks: Vec<Term>,
+    /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs.
+    pub hides: bool,
     /// The sink, in double precision.
     pub sink: Option<TensorId>,
     /// The weighted average, if it is asked for.

@@ -48,10 +48,8 @@ impl Match<'_> {
         self.space(self.egraph[self.class].data.ty().map_or(AxisSet::EMPTY, |ty| ty.axes))
     }
 
-    /// Place in the canonical order of sums and products: what varies over keys first, then by size of the iteration space.
     fn rank(&self, var: Var) -> (bool, u64) {
-        let axes = self.axes(var);
-        (self.egraph.analysis.varies_over_keys(axes), self.space(axes))
+        self.egraph.analysis.rank(self.axes(var))
     }
 }
 

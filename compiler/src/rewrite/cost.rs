@@ -119,7 +119,11 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
         Node::Leaf(_) | Node::Const(_) | Node::Axis(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => Cost::ZERO,
         Node::Iota(_) | Node::Size(_) => Cost::of(1, 1),
         Node::Unary(op, _) => Cost::of(result(), unary_unit(*op)),
-        Node::Binary(op, _) => Cost::of(result(), binary_unit(*op)),
+        // The unit on top prefers the canonical order of operands among equals.
+        Node::Binary(op, [a, b]) => {
+            let disorder = u64::from(facts.rank(axes(*a)) < facts.rank(axes(*b)));
+            Cost::of(result(), binary_unit(*op)).plus(Cost::of(1, disorder))
+        }
         Node::Compare(..) | Node::Select(_) => Cost::of(result(), 2),
         Node::Cast(..) => Cost::of(result(), 3),
         Node::Gather(_) => Cost::of(result(), 8),

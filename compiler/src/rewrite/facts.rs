@@ -98,6 +98,11 @@ impl Facts {
         self.normalised.iter().any(|axis| self.graph.varies(axes, axis))
     }
 
+    /// Place in the canonical order of sums and products: what varies over keys leads, then what runs in the larger space.
+    pub(crate) fn rank(&self, axes: AxisSet) -> (bool, u64) {
+        (self.varies_over_keys(axes), self.extents.space(axes))
+    }
+
     /// The kind of a node's result, from the kinds of its children; `None` if it is ill typed.
     ///
     /// The rules are those of [`rhumb_ir::infer`], which needs operands that stand in a graph.

@@ -132,11 +132,6 @@ impl Node {
             _ => return None,
         })
     }
-
-    /// Whether the node stands for a parameter of an op, not for a value.
-    pub(crate) fn is_parameter(&self) -> bool {
-        matches!(self, Node::Axis(_) | Node::Block(..) | Node::Base(_) | Node::NoSink)
-    }
 }
 
 impl Language for Node {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use egg::{Applier, ENodeOrVar, Id, Language, Pattern, PatternAst, Rewrite, Subst, Symbol, Var};
+use egg::{Applier, ENodeOrVar, Id, Pattern, PatternAst, Rewrite, Subst, Symbol, Var};
 
 use super::conditions::Condition;
 use super::facts::{EGraph, Facts, Kind};
@@ -174,10 +174,4 @@ impl Applier<Node, Facts> for Checked {
     fn vars(&self) -> Vec<Var> {
         self.rhs.vars()
     }
-}
-
-/// Whether a pattern node is an op (and not a parameter or constant); used by tests of the tables.
-#[cfg(test)]
-pub(crate) fn is_op(node: &Node) -> bool {
-    !node.is_leaf()
 }

@@ -70,6 +70,24 @@ impl Workspace {
         self.ptr.as_ptr()
     }
 
+    /// The start, aligned to [`ALIGN`] unless the workspace is empty.
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.ptr.as_ptr()
+    }
+
+    /// `len` values from byte `start`; `None` where they do not fit or are not aligned.
+    pub(crate) fn slice<T: Plain>(&self, start: usize, len: usize) -> Option<&[T]> {
+        let end = len.checked_mul(size_of::<T>())?.checked_add(start)?;
+        if end > self.bytes || !start.is_multiple_of(align_of::<T>()) {
+            return None;
+        }
+        if len == 0 {
+            return Some(&[]);
+        }
+        // SAFETY: as for `slice_mut`, with a shared borrow of `self`.
+        Some(unsafe { std::slice::from_raw_parts(self.ptr.add(start).cast::<T>().as_ptr(), len) })
+    }
+
     /// `len` values from byte `start`; `None` where they do not fit or are not aligned.
     pub(crate) fn slice_mut<T: Plain>(&mut self, start: usize, len: usize) -> Option<&mut [T]> {
         let end = len.checked_mul(size_of::<T>())?.checked_add(start)?;

@@ -71,6 +71,12 @@ pub(super) fn rules() -> Vec<Rule> {
         rule(t, Exact,      "true-and",          "(and ?a ?b)",                      "?b",                             [one("?a")]),
         rule(t, Exact,      "and-false",         "(and ?a ?b)",                      "?b",                             [zero("?b")]),
         rule(t, Exact,      "and-same",          "(and ?a ?a)",                      "?a",                             []),
+        // (a and b) and a = a and b, (a or b) and a = a
+        rule(t, Exact,      "and-absorb-first",  "(and (and ?a ?b) ?a)",             "(and ?a ?b)",                    []),
+        rule(t, Exact,      "and-absorb-second", "(and (and ?a ?b) ?b)",             "(and ?a ?b)",                    []),
+        rule(t, Exact,      "and-absorb-left",   "(and ?a (and ?b ?a))",             "(and ?b ?a)",                    []),
+        rule(t, Exact,      "or-absorb-first",   "(and (or ?a ?b) ?a)",              "?a",                             []),
+        rule(t, Exact,      "or-absorb-second",  "(and (or ?a ?b) ?b)",              "?b",                             []),
         // a or false = a, a or true = true, a or a = a
         rule(t, Exact,      "or-false",          "(or ?a ?b)",                       "?a",                             [zero("?b")]),
         rule(t, Exact,      "false-or",          "(or ?a ?b)",                       "?b",                             [zero("?a")]),

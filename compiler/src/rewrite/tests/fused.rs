@@ -82,3 +82,12 @@ fn show_all() {
             .unwrap(),
     );
 }
+#[test]
+fn proof() {
+    let registry = Registry::standard();
+    let g = Attention::new(8, 64).scheme(Alibi::new()).scheme(Causal).lse().build().unwrap();
+    let lowered = lower(&g, &registry).unwrap();
+    let start = std::time::Instant::now();
+    println!("{}", explain(&lowered, &RewriteOptions::default()).unwrap());
+    println!("{:?}", start.elapsed());
+}

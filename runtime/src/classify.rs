@@ -1,0 +1,211 @@
+//! Which key tiles a query tile sees: intervals of the mask's tables over ranges of keys, halved until they are decided.
+
+use rhumb_compiler::intervals::{Interval, MaskProgram, TileClass};
+use rhumb_compiler::plan::{Attention, Plan, Storage, TensorId};
+use rhumb_ir::Axis;
+
+use crate::memory::Frame;
+
+/// A run of key tiles of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// First key.
+    pub(crate) first: usize,
+    /// End of keys.
+    pub(crate) end: usize,
+    /// Whether the mask is evaluated per element.
+    pub(crate) partial: bool,
+}
+
+/// How a leaf of the mask varies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Along {
+    Keys,
+    Queries,
+    Neither,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Leaf {
+    table: TensorId,
+    along: Along,
+    /// Position of its tree among the trees.
+    tree: usize,
+}
+
+/// The mask of a plan and the shapes of its leaves: made once per kernel.
+#[derive(Debug)]
+pub(crate) struct Classifier {
+    program: MaskProgram,
+    leaves: Vec<Leaf>,
+    key: Axis,
+    query: Axis,
+    tile: usize,
+}
+
+/// Least and greatest element of each leaf over keys, for every key tile and every power of two of tiles. Made once per call.
+#[derive(Debug, Default)]
+pub(crate) struct Trees {
+    nodes: Vec<Interval>,
+    /// First node of each tree.
+    starts: Vec<usize>,
+    levels: Vec<(usize, usize)>,
+    per_row: usize,
+    tiles: usize,
+}
+
+/// Memory of one thread's classifications.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    steps: Vec<Interval>,
+    fixed: Vec<Interval>,
+    rows: Vec<usize>,
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl Classifier {
+    pub(crate) fn new(plan: &Plan, attention: &Attention) -> Classifier {
+        let program = MaskProgram::new(plan, attention);
+        let mut leaves: Vec<Leaf> = Vec::new();
+        let mut trees = 0;
+        for table in program.leaves() {
+            if leaves.iter().any(|leaf| leaf.table == table) {
+                continue;
+            }
+            let dims = &plan.tensors[table].dims;
+            let along = if dims.contains(&attention.key) {
+                Along::Keys
+            } else if dims.contains(&attention.query) {
+                Along::Queries
+            } else {
+                Along::Neither
+            };
+            leaves.push(Leaf { table, along, tree: trees });
+            trees += usize::from(along == Along::Keys);
+        }
+        Classifier { program, leaves, key: attention.key, query: attention.query, tile: attention.tile.keys }
+    }
+
+    /// Fills the trees from the tables of a call.
+    pub(crate) fn plant(&self, plan: &Plan, frame: &Frame<'_, '_>, trees: &mut Trees) {
+        let keys = frame.length(self.key);
+        trees.nodes.clear();
+        trees.starts.clear();
+        trees.levels.clear();
+        trees.tiles = keys.div_ceil(self.tile);
+        let (mut width, mut first) = (trees.tiles, 0);
+        while width > 0 {
+            trees.levels.push((first, width));
+            first += width;
+            if width == 1 {
+                break;
+            }
+            width = width.div_ceil(2);
+        }
+        trees.per_row = first;
+        for leaf in self.leaves.iter().filter(|leaf| leaf.along == Along::Keys) {
+            trees.starts.push(trees.nodes.len());
+            let len = plan.tensors[leaf.table].dims.iter().map(|axis| frame.length(*axis)).product::<usize>();
+            for row in 0..len.checked_div(keys).unwrap_or(0) {
+                let base = trees.nodes.len();
+                for tile in 0..trees.tiles {
+                    let (first, end) = (tile * self.tile, ((tile + 1) * self.tile).min(keys));
+                    trees.nodes.push(range(plan, frame, leaf.table, row * keys + first, row * keys + end));
+                }
+                for level in 1..trees.levels.len() {
+                    let (below, below_width) = trees.levels[level - 1];
+                    for node in 0..trees.levels[level].1 {
+                        let left = trees.nodes[base + below + 2 * node];
+                        let right = 2 * node + 1;
+                        let joined =
+                            if right < below_width { left.join(trees.nodes[base + below + right]) } else { left };
+                        trees.nodes.push(joined);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds what the queries `first..end` see; `row` gives the row of a table at the outer indices of the task.
+    pub(crate) fn segments(
+        &self,
+        plan: &Plan,
+        frame: &Frame<'_, '_>,
+        trees: &Trees,
+        (first, end): (usize, usize),
+        memory: &mut Memory,
+        row: impl Fn(TensorId) -> usize,
+    ) {
+        memory.segments.clear();
+        let keys = frame.length(self.key);
+        if keys == 0 {
+            return;
+        }
+        if self.program.is_empty() {
+            memory.segments.push(Segment { first: 0, end: keys, partial: false });
+            return;
+        }
+        memory.fixed.clear();
+        memory.rows.clear();
+        let queries = frame.length(self.query);
+        for leaf in &self.leaves {
+            let row = row(leaf.table);
+            memory.rows.push(row);
+            memory.fixed.push(match leaf.along {
+                Along::Keys => Interval::EMPTY,
+                Along::Queries => range(plan, frame, leaf.table, row * queries + first, row * queries + end),
+                Along::Neither => range(plan, frame, leaf.table, row, row + 1),
+            });
+        }
+        let top = trees.levels.len().saturating_sub(1);
+        self.descend(trees, memory, top, 0, keys);
+    }
+
+    fn descend(&self, trees: &Trees, memory: &mut Memory, level: usize, node: usize, keys: usize) {
+        let Memory { steps, fixed, rows, segments } = memory;
+        let class = self.program.classify(steps, |table| {
+            let Some(position) = self.leaves.iter().position(|leaf| leaf.table == table) else { return Interval::ANY };
+            let leaf = self.leaves[position];
+            match leaf.along {
+                Along::Keys => {
+                    let base = trees.starts[leaf.tree] + rows[position] * trees.per_row;
+                    trees.nodes.get(base + trees.levels[level].0 + node).copied().unwrap_or(Interval::ANY)
+                }
+                _ => fixed[position],
+            }
+        });
+        match class {
+            TileClass::Skip => {}
+            TileClass::Partial if level > 0 => {
+                self.descend(trees, memory, level - 1, 2 * node, keys);
+                if 2 * node + 1 < trees.levels[level - 1].1 {
+                    self.descend(trees, memory, level - 1, 2 * node + 1, keys);
+                }
+            }
+            class => {
+                let span = self.tile << level;
+                let (first, end) = (node * span, ((node + 1) * span).min(keys));
+                let partial = class == TileClass::Partial;
+                match segments.last_mut() {
+                    Some(last) if last.end == first && last.partial == partial => last.end = end,
+                    _ => segments.push(Segment { first, end, partial }),
+                }
+            }
+        }
+    }
+}
+
+/// The interval of some elements of a table.
+fn range(plan: &Plan, frame: &Frame<'_, '_>, table: TensorId, first: usize, end: usize) -> Interval {
+    fn join<T: Copy>(elements: Option<&[T]>, number: impl Fn(T) -> f64) -> Interval {
+        let Some(elements) = elements else { return Interval::ANY };
+        elements.iter().fold(Interval::EMPTY, |interval, x| interval.join(Interval::point(number(*x))))
+    }
+    match plan.tensors[table].storage {
+        Storage::F32 => join(frame.f32_table(table).get(first..end), f64::from),
+        Storage::F64 => join(frame.f64_table(table).get(first..end), |x| x),
+        Storage::I32 => join(frame.i32_table(table).get(first..end), f64::from),
+        Storage::Mask => join(frame.i32_table(table).get(first..end), |x| f64::from(u8::from(x != 0))),
+        Storage::Byte => Interval::ANY,
+    }
+}

@@ -1,0 +1,303 @@
+//! Runs a compiled plan: tables first, then the attention, one task for each query tile of each outer index.
+
+use rhumb_compiler::codegen::{MachineCode, Role};
+use rhumb_compiler::plan::{Attention, Plan, TensorId};
+use rhumb_ir::Extent;
+
+use crate::classify::{Classifier, Memory, Trees};
+use crate::error::CallError;
+use crate::interface::Bound;
+use crate::memory::{Code, CodeError, Constants, Frame, Function, OutOfMemory, Pool, Workspace};
+use crate::threads::Threads;
+
+/// Fewer elements than this of a table are not worth another thread.
+const SHARED_ELEMENTS: usize = 1 << 14;
+
+/// A plan with its machine code in executable memory, and the memory its calls keep.
+#[derive(Debug)]
+pub(crate) struct Program {
+    plan: Plan,
+    code: Code,
+    roles: Vec<Role>,
+    vector_constants: Vec<u32>,
+    constants: Constants,
+    classifier: Option<Classifier>,
+    tables: Pool,
+    scratch: Pool,
+    trees: Kept<Trees>,
+    memories: Kept<Memory>,
+}
+
+/// Values kept between calls, so that a warm call allocates nothing.
+#[derive(Debug, Default)]
+struct Kept<T>(std::sync::Mutex<Vec<T>>);
+
+impl<T: Default> Kept<T> {
+    fn take(&self) -> T {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, value: T) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(value);
+    }
+}
+
+/// Why a plan could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// No executable memory.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// No memory for constants.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+}
+
+/// The functions of an attention.
+#[derive(Clone, Copy)]
+struct Functions<'p> {
+    begin: Option<Function<'p>>,
+    full: Option<Function<'p>>,
+    partial: Option<Function<'p>>,
+    guarded: Option<Function<'p>>,
+    scan: Option<Function<'p>>,
+    end: Option<Function<'p>>,
+}
+
+impl Program {
+    pub(crate) fn load(plan: Plan, code: &MachineCode) -> Result<Program, LoadError> {
+        let bytes: Vec<&[u8]> = code.functions.iter().map(|function| function.bytes.as_slice()).collect();
+        let loaded = Code::load(&bytes)?;
+        let constants = Constants::new(&plan)?;
+        let classifier = plan.attention.as_ref().map(|attention| Classifier::new(&plan, attention));
+        Ok(Program {
+            code: loaded,
+            roles: code.functions.iter().map(|function| function.role).collect(),
+            vector_constants: code.constants.clone(),
+            constants,
+            classifier,
+            plan,
+            tables: Pool::new(),
+            scratch: Pool::new(),
+            trees: Kept::default(),
+            memories: Kept::default(),
+        })
+    }
+
+    /// Bytes of machine code.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.code.bytes()
+    }
+
+    /// The plan.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Frees the memory kept for calls.
+    pub(crate) fn trim(&self) {
+        self.tables.clear();
+        self.scratch.clear();
+    }
+
+    fn function(&self, role: Role) -> Option<Function<'_>> {
+        self.roles.iter().position(|have| *have == role).and_then(|index| self.code.function(index))
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.plan.scratch.constants + 64 * self.vector_constants.len()
+    }
+
+    /// Runs a call.
+    pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
+        let plan = &self.plan;
+        let pad = plan.attention.as_ref().map_or(0, |attention| attention.tile.queries() + 16);
+        let frame = Frame::new(plan, &self.constants, bound, &self.tables, pad)?;
+        for (index, step) in plan.maps.iter().enumerate() {
+            let Some(function) = self.function(Role::Map(index)) else { continue };
+            let dims = &plan.tensors[step.target].dims;
+            let shared = dims.iter().filter(|axis| Some(**axis) != step.inner).map(|axis| frame.length(*axis));
+            let turns: usize = shared.product();
+            let inner = step.inner.map_or(1, |axis| frame.length(axis));
+            if inner == 0 {
+                continue;
+            }
+            let parts = (turns.saturating_mul(inner) / SHARED_ELEMENTS).clamp(1, 4 * threads.count()).min(turns);
+            threads.for_each(parts, &self.scratch, self.scratch_bytes(), |part, scratch| {
+                let range = [(part * turns / parts) as u64, ((part + 1) * turns / parts) as u64];
+                write_words(scratch, plan.scratch.range, &range);
+                // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size. The range is
+                // within the shared loop, and each part writes elements of its own of a table that nothing has borrowed.
+                unsafe { frame.run(function, scratch) }
+            })?;
+        }
+        if let (Some(attention), Some(classifier)) = (&plan.attention, &self.classifier) {
+            self.attend(attention, classifier, &frame, threads)?;
+        }
+        Ok(())
+    }
+
+    fn attend(
+        &self,
+        attention: &Attention,
+        classifier: &Classifier,
+        frame: &Frame<'_, '_>,
+        threads: &Threads,
+    ) -> Result<(), CallError> {
+        let plan = &self.plan;
+        let functions = Functions {
+            begin: self.function(Role::Begin),
+            full: self.function(Role::Full),
+            partial: self.function(Role::Partial),
+            guarded: self.function(Role::Guarded),
+            scan: self.function(Role::Scan),
+            end: self.function(Role::End),
+        };
+        let mut trees = self.trees.take();
+        classifier.plant(plan, frame, &mut trees);
+        let queries = frame.length(attention.query);
+        let tiles = queries.div_ceil(attention.tile.queries());
+        let outer: usize = attention.outer.iter().map(|axis| frame.length(*axis)).product();
+        // Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
+        let work = |task: usize, scratch: &mut Workspace| {
+            let mut memory = self.memories.take();
+            let (outer, tile) = (task % outer, tiles - 1 - task / outer);
+            let task = Task { plan, attention, frame, classifier, trees: &trees, outer, tile };
+            self.constants_into(scratch);
+            task.run(&functions, scratch, &mut memory);
+            self.memories.give(memory);
+        };
+        let result = threads.for_each(outer * tiles, &self.scratch, self.scratch_bytes(), work);
+        self.trees.give(trees);
+        Ok(result?)
+    }
+
+    /// Puts the constants of vector code in place.
+    fn constants_into(&self, scratch: &mut Workspace) {
+        let count = self.vector_constants.len();
+        let Some(slots) = scratch.slice_mut::<i32>(self.plan.scratch.constants, 16 * count) else { return };
+        for (slot, &bits) in slots.chunks_exact_mut(16).zip(&self.vector_constants) {
+            slot.fill(bits as i32);
+        }
+    }
+}
+
+/// One query tile of one outer index.
+struct Task<'t, 'a, 'p> {
+    plan: &'t Plan,
+    attention: &'t Attention,
+    frame: &'t Frame<'a, 'p>,
+    classifier: &'t Classifier,
+    trees: &'t Trees,
+    outer: usize,
+    tile: usize,
+}
+
+impl Task<'_, '_, '_> {
+    /// The index along each outer axis, in their order.
+    fn indices(&self) -> [u64; rhumb_ir::MAX_AXES] {
+        let mut indices = [0; rhumb_ir::MAX_AXES];
+        let mut rest = self.outer;
+        for (position, axis) in self.attention.outer.iter().enumerate().rev() {
+            let length = self.frame.length(*axis).max(1);
+            indices[position] = (rest % length) as u64;
+            rest /= length;
+        }
+        indices
+    }
+
+    /// The row of a table at this task's outer indices: all its dimensions but queries and keys.
+    fn row(&self, table: TensorId, indices: &[u64; rhumb_ir::MAX_AXES]) -> usize {
+        let attention = self.attention;
+        let mut row = 0;
+        for &axis in &self.plan.tensors[table].dims {
+            if axis == attention.query || axis == attention.key {
+                continue;
+            }
+            let position = |axis| attention.outer.iter().position(|outer| *outer == axis);
+            let index = match (position(axis), self.plan.graph.axis(axis).groups) {
+                (Some(position), _) => indices[position] as usize,
+                (None, Some(finer)) => {
+                    let of = |axis| match self.plan.graph.axis(axis).extent {
+                        Extent::Static(n) => n as usize,
+                        Extent::Dynamic => 1,
+                    };
+                    let ratio = of(finer).checked_div(of(axis)).unwrap_or(1).max(1);
+                    position(finer).map_or(0, |position| indices[position] as usize / ratio)
+                }
+                (None, None) => 0,
+            };
+            row = row * self.frame.length(axis) + index;
+        }
+        row
+    }
+
+    fn run(&self, functions: &Functions<'_>, scratch: &mut Workspace, memory: &mut Memory) {
+        let (plan, attention, layout) = (self.plan, self.attention, self.plan.scratch);
+        let queries = self.frame.length(attention.query);
+        let first = self.tile * attention.tile.queries();
+        let end = (first + attention.tile.queries()).min(queries);
+        let indices = self.indices();
+        write_words(scratch, layout.outer, &indices[..attention.outer.len()]);
+        write_words(scratch, layout.range, &[first as u64, (end - first) as u64]);
+        self.classifier.segments(plan, self.frame, self.trees, (first, end), memory, |table| self.row(table, &indices));
+        let shift = self.shift(memory, &indices);
+        write_words(scratch, layout.shift, &[shift.to_bits()]);
+        self.call(functions.begin, scratch);
+        for segment in &memory.segments {
+            let mut key = segment.first;
+            while key < segment.end {
+                let tile_end = (key + attention.tile.keys).min(segment.end);
+                let keys = [key as u64, tile_end as u64];
+                write_words(scratch, layout.range + 16, &keys);
+                let hides = segment.partial || attention.hides;
+                let function = if hides && self.has_special_values(functions, scratch) {
+                    functions.guarded
+                } else if segment.partial {
+                    functions.partial
+                } else {
+                    functions.full
+                };
+                // The scan leaves its answer where the range was.
+                write_words(scratch, layout.range + 16, &keys);
+                self.call(function, scratch);
+                key = tile_end;
+            }
+        }
+        self.call(functions.end, scratch);
+    }
+
+    /// Whether a value of the key tile in the range is NaN or infinite.
+    fn has_special_values(&self, functions: &Functions<'_>, scratch: &mut Workspace) -> bool {
+        let Some(scan) = functions.scan else { return false };
+        self.call(Some(scan), scratch);
+        scratch.slice_mut::<u64>(self.plan.scratch.range + 16, 1).is_some_and(|word| word[0] != 0)
+    }
+
+    /// The greatest finite key term that the query tile sees: subtracted from all in double precision, so that those that matter keep
+    /// their digits when they are rounded.
+    fn shift(&self, memory: &Memory, indices: &[u64; rhumb_ir::MAX_AXES]) -> f64 {
+        let Some(term) = self.attention.key_term else { return 0.0 };
+        let keys = self.frame.length(self.attention.key);
+        let row = self.row(term, indices) * keys;
+        let table = self.frame.f64_table(term);
+        let seen = memory.segments.iter().filter_map(|segment| table.get(row + segment.first..row + segment.end));
+        let most = seen.flatten().copied().filter(|x| x.is_finite()).fold(f64::NEG_INFINITY, f64::max);
+        if most.is_finite() { most } else { 0.0 }
+    }
+
+    fn call(&self, function: Option<Function<'_>>, scratch: &mut Workspace) {
+        if let Some(function) = function {
+            // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its
+            // constants. Indices come from the lengths of the axes, and a task writes the output elements of its own queries alone.
+            unsafe { self.frame.run(function, scratch) }
+        }
+    }
+}
+
+fn write_words(scratch: &mut Workspace, start: usize, words: &[u64]) {
+    if let Some(slots) = scratch.slice_mut::<u64>(start, words.len()) {
+        slots.copy_from_slice(words);
+    }
+}
