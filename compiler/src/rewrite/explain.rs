@@ -8,7 +8,7 @@ use egg::{RecExpr, TreeExplanation, TreeTerm};
 use rhumb_ir::{Graph, Op, Verified};
 
 use super::language::{Node, binary_sign, compare_sign};
-use super::{RewriteError, RewriteOptions, add_graph, saturate};
+use super::{FloatClass, RewriteError, RewriteOptions, add_graph, rules, saturate};
 
 /// Graphs with more ops have no proof: egg walks proofs recursively.
 const MOST_OPS: usize = 1024;
@@ -41,6 +41,8 @@ pub struct Proof {
 pub struct Step {
     /// The rule.
     pub rule: String,
+    /// The most that the rule may do to floating-point results.
+    pub class: FloatClass,
     /// Whether the rule is read from right to left.
     pub backwards: bool,
     /// The part that changes.
@@ -66,9 +68,9 @@ impl fmt::Display for Proof {
         let Proof { output, before, after, steps } = self;
         writeln!(f, "output \"{output}\": {before}")?;
         for (index, step) in steps.iter().enumerate() {
-            let Step { rule, backwards, before, after } = step;
+            let Step { rule, class, backwards, before, after } = step;
             let direction = if *backwards { ", backwards" } else { "" };
-            writeln!(f, "{:4}. {rule}{direction}", index + 1)?;
+            writeln!(f, "{:4}. {rule}{direction} ({class})", index + 1)?;
             writeln!(f, "        {before}")?;
             writeln!(f, "      = {after}")?;
         }
@@ -158,8 +160,11 @@ impl Steps<'_> {
 
     fn step(&mut self, previous: &TreeTerm<Node>, term: &TreeTerm<Node>) {
         let Some(rule) = term.forward_rule.or(term.backward_rule) else { return };
+        let (name, rule) = (rule.as_str(), rules().iter().find(|known| known.name == rule.as_str()));
         self.steps.push(Step {
-            rule: rule.to_string(),
+            rule: name.to_owned(),
+            // Folding is no row of the tables, and exact.
+            class: rule.map_or(FloatClass::Exact, |rule| rule.class),
             backwards: term.forward_rule.is_none(),
             before: print(self.graph, Term { proof: previous, end: End::Final }),
             after: print(self.graph, Term { proof: term, end: End::Initial }),
