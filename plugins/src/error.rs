@@ -22,7 +22,7 @@ pub enum SchemeError {
         known: Vec<String>,
     },
     /// An attribute of the wrong type.
-    #[error("attribute `{name}` takes {expected}, found {found}")]
+    #[error("attribute `{name}` can't be {found}")]
     AttrType {
         /// The attribute.
         name: String,
@@ -32,7 +32,7 @@ pub enum SchemeError {
         found: String,
     },
     /// An attribute outside its range.
-    #[error("attribute `{name}` is {found}, which is not {expected}")]
+    #[error("attribute `{name}` can't be {found}")]
     AttrRange {
         /// The attribute.
         name: String,
@@ -42,7 +42,7 @@ pub enum SchemeError {
         expected: String,
     },
     /// An attribute that the scheme can't do without.
-    #[error("attribute `{name}` is missing: {expected}")]
+    #[error("attribute `{name}` is missing")]
     AttrMissing {
         /// The attribute.
         name: String,
@@ -58,7 +58,7 @@ pub enum SchemeError {
         second: String,
     },
     /// A value attribute of the wrong type or over the wrong axes.
-    #[error("the value of attribute `{name}` is {found}, expected {expected}")]
+    #[error("the value of attribute `{name}` can't be {found}")]
     AttrValue {
         /// The attribute.
         name: String,
@@ -87,7 +87,7 @@ pub enum SchemeError {
         most: u32,
     },
     /// A rotary block that does not fit the head dimension.
-    #[error("{what} is {found}, which is not {expected}")]
+    #[error("{what} can't be {found}")]
     RotaryDim {
         /// What does not fit: the rotary dimension or the head dimension.
         what: String,
@@ -143,15 +143,16 @@ impl SchemeError {
                 None if known.is_empty() => "the scheme takes no attributes".to_owned(),
                 None => format!("the scheme takes {}", quoted(known)),
             },
-            SchemeError::AttrType { name, expected, .. } => format!("give `{name}` {expected}"),
-            SchemeError::AttrRange { name, expected, .. } => format!("give `{name}` a value that is {expected}"),
-            SchemeError::AttrMissing { name, expected: _ } => format!("add `{name}`"),
+            SchemeError::AttrType { expected, .. } | SchemeError::AttrRange { expected, .. } => {
+                format!("give {expected}")
+            }
+            SchemeError::AttrMissing { name, expected } => format!("add `{name}`: {expected}"),
             SchemeError::AttrClash { first, second } => format!("leave out `{first}` or `{second}`"),
-            SchemeError::AttrValue { name, expected, .. } => format!("give `{name}` {expected}"),
+            SchemeError::AttrValue { name: _, found: _, expected } => format!("give {expected}"),
             SchemeError::NoHeads => "give the site a head axis of static length".to_owned(),
             SchemeError::DynamicAxis { axis } => format!("declare axis `{axis}` with a number for its length"),
             SchemeError::LongAxis { axis, most, .. } => format!("declare axis `{axis}` with at most {most}"),
-            SchemeError::RotaryDim { what, expected, .. } => format!("choose {what} so that it is {expected}"),
+            SchemeError::RotaryDim { what: _, found: _, expected } => format!("give {expected}"),
             SchemeError::ResultType { hook: Hook::Mask, .. } => "end the expression in a comparison".to_owned(),
             SchemeError::ResultType { .. } => "end the expression in an f32 value".to_owned(),
             SchemeError::Hook { hook: _, known } => {

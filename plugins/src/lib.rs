@@ -1,4 +1,54 @@
-//! rhumb plugins.
+//! Position schemes and masks of attention: what they are, by name, and how they become IR.
+//!
+//! A scheme is a [`PositionScheme`]: mathematics at one or more hooks, which are the query, the key, the score and the mask. It builds IR
+//! through a [`Cx`] that offers positions, indices, heads and tables. [`Attention`] builds the usual graph around schemes, in which each is
+//! a single op; [`lower`] expands those ops by a [`Registry`], which knows schemes by name. The built-in ones are in [`schemes`], each in
+//! a file of its own with its formula, its source and an example.
+//!
+//! Schemes compose in the order given. What the compiler does with the ops (log2 scaling, fusion, hoisting, tiles) no scheme sees, and
+//! the compiler sees no scheme names: a scheme of any crate is compiled like a built-in one.
+//!
+//! # A scheme of one's own
+//!
+//! A penalty that grows with the logarithm of the distance, from its definition to a graph that uses it and a test of its formula:
+//!
+//! ```
+//! use rhumb_ir::{Attr, Attrs, Expr, Hook};
+//! use rhumb_plugins::{AttrInfo, AttrKind, Attention, Causal, Cx, Entry, PositionScheme, Registry, SchemeError, SchemeInfo, lower};
+//!
+//! struct LogDistance { rate: f64 }
+//!
+//! impl PositionScheme for LogDistance {
+//!     fn name(&self) -> &str { "log_distance" }
+//!     fn hooks(&self) -> &[Hook] { &[Hook::Score] }
+//!     fn attributes(&self) -> Attrs { Attrs::from([("rate".into(), Attr::Float(self.rate))]) }
+//!     fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+//!         Ok(score - self.rate * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
+//!     }
+//! }
+//!
+//! const INFO: SchemeInfo = SchemeInfo {
+//!     name: "log_distance",
+//!     summary: "a penalty that grows with the logarithm of the distance",
+//!     formula: "score - rate ln(1 + |p_q - p_k|)",
+//!     attributes: &[AttrInfo::new("rate", AttrKind::Float, "1", "how steep it is")],
+//! };
+//!
+//! let registry = Registry::standard()
+//!     .with(Entry::new(INFO, |attrs| Ok(LogDistance { rate: attrs.float("rate")?.unwrap_or(1.0) })))?;
+//! let graph = Attention::new(8, 64).scheme(LogDistance { rate: 0.5 }).scheme(Causal).build()?;
+//! let lowered = lower(&graph, &registry)?;
+//! assert!(lowered.sites().is_empty());
+//!
+//! rhumb_plugins::testing::SchemeTest::new(&registry, || LogDistance { rate: 0.5 })
+//!     .agrees_with(|p| p.score() - 0.5 * (1.0 + (p.q_pos - p.k_pos).abs()).ln())
+//!     .shift_invariant()
+//!     .run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! An expression that is needed once needs no scheme: [`Attention::score_with`] and [`Attention::mask_with`] take it as a closure, and
+//! [`Attention::parts`] gives the pieces to build any other graph.
 
 pub mod schemes;
 pub mod testing;

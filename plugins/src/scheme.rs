@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rhumb_ir::{Attrs, Axis, AxisSet, Elem, Expr, Extent, GraphBuilder, Hook, Site, Type, Value};
+use rhumb_ir::{Attrs, Axis, Elem, Expr, Extent, GraphBuilder, Hook, Site, Type, Value};
 
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
@@ -342,8 +342,9 @@ impl<'g> Cx<'g> {
         self.builder.axis_info(axis).map_or_else(|| "?".to_owned(), |info| info.name)
     }
 
+    /// A type as the text form has it.
     fn type_text(&self, ty: Type) -> String {
-        let names = |axes: AxisSet| axes.iter().map(|axis| self.axis_name(axis)).collect::<Vec<_>>().join(", ");
-        format!("{}{{{}}}", ty.elem, names(ty.axes))
+        let names: Vec<String> = ty.axes.iter().map(|axis| self.axis_name(axis)).collect();
+        if names.is_empty() { ty.elem.to_string() } else { format!("{}[{}]", ty.elem, names.join(", ")) }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::SchemeError;
 #[non_exhaustive]
 pub enum BuildError {
     /// A size that must be at least 1.
-    #[error("{what} is 0")]
+    #[error("{what} can't be 0")]
     Zero {
         /// The size.
         what: &'static str,
@@ -24,7 +24,7 @@ pub enum BuildError {
         kv_heads: u32,
     },
     /// A number outside its range.
-    #[error("{what} is {found}, which is not {expected}")]
+    #[error("{what} can't be {found}")]
     Number {
         /// The number.
         what: &'static str,
@@ -50,11 +50,11 @@ impl BuildError {
     /// What would mend it.
     pub fn hint(&self) -> String {
         match self {
-            BuildError::Zero { what } => format!("give {what} at least 1"),
+            BuildError::Zero { what: _ } => "give at least 1".to_owned(),
             BuildError::Groups { heads, kv_heads: _ } => {
                 format!("use a number of key/value heads that divides {heads}")
             }
-            BuildError::Number { what, found: _, expected } => format!("give {what} a value that is {expected}"),
+            BuildError::Number { what: _, found: _, expected } => format!("give {expected}"),
             BuildError::Scheme { scheme: _, source } => source.hint(),
             BuildError::Graph(_) => "mend the expressions of `score_with`, `mask_with` and `scheme_with`".to_owned(),
         }

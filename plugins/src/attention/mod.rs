@@ -262,8 +262,7 @@ impl Attention {
     /// [`BuildError`] for sizes or numbers out of range.
     pub fn parts<'g>(&self, builder: &'g GraphBuilder) -> Result<AttentionParts<'g>, BuildError> {
         self.check()?;
-        let (b, h) = (builder.axis("b"), builder.axis_of("h", self.heads));
-        let g = if self.kv_heads == self.heads { h } else { builder.groups("g", self.kv_heads, h) };
+        let (b, h, g) = self.head_axes(builder);
         let (q, k) = (builder.axis("q"), builder.axis("k"));
         let (d, e) = (builder.axis_of("d", self.head_dim), builder.axis_of("e", self.value_dim));
         let query = builder.input("q", Elem::F32, [b, h, q, d]);
@@ -299,6 +298,67 @@ impl Attention {
         Ok(AttentionParts { b, h, g, q, k, d, e, query, key, value, cx, site: site_id })
     }
 
+    /// The graph that transforms keys before they are cached: input `k`, `f32[b, g, k, d]`, and `k_pos` if positions are given; output
+    /// `k_out`, `f32[b, g, k, d]`, the key after the key hooks of all schemes. Attention over such a cache leaves the key alone, as
+    /// [`Rope::query_only`](crate::Rope::query_only) does.
+    ///
+    /// # Errors
+    /// As [`build`](Attention::build).
+    pub fn key_graph(&self) -> Result<Verified, BuildError> {
+        self.check()?;
+        let builder = GraphBuilder::new("keys");
+        let (b, h, g) = self.head_axes(&builder);
+        // Nothing tells the number of queries, and nothing depends on it.
+        let (q, k, d) = (builder.axis_of("q", 1), builder.axis("k"), builder.axis_of("d", self.head_dim));
+        let mut key = builder.input("k", Elem::F32, [b, g, k, d]);
+        let k_pos = self.k_positions.map(|(elem, batch)| builder.input("k_pos", elem, batch.dims(b, &[k])));
+        let (q_index, k_index) = (builder.iota(q).label("q_index"), builder.iota(k).label("k_index"));
+        let length = self.length.map_or_else(|| builder.size(k), |source| source.expr(&builder, "length"));
+        let site = Site {
+            query: q,
+            key: k,
+            head: Some(h),
+            dim: d,
+            q_pos: q_index.value(),
+            k_pos: k_pos.unwrap_or(k_index).value(),
+            q_index: q_index.value(),
+            k_index: k_index.value(),
+            length: length.value(),
+        };
+        let site_id = builder.site(site);
+        let cx = Cx::new(&builder, site);
+        let made = self.made(&cx);
+        for scheme in self.schemes(&made).flatten().filter(|scheme| scheme.hooks().contains(&Hook::Key)) {
+            checked(scheme, &cx)?;
+            key = builder.scheme(scheme.name(), Hook::Key, key, site_id, scheme.attributes());
+        }
+        builder.output("k_out", key, [b, g, k, d]);
+        Ok(builder.finish()?)
+    }
+
+    /// The axes of the batch, of query heads, and of key/value heads.
+    fn head_axes(&self, builder: &GraphBuilder) -> (Axis, Axis, Axis) {
+        let (b, h) = (builder.axis("b"), builder.axis_of("h", self.heads));
+        (b, h, if self.kv_heads == self.heads { h } else { builder.groups("g", self.kv_heads, h) })
+    }
+
+    /// Schemes that are made for one graph, each in the place of its step.
+    fn made(&self, cx: &Cx<'_>) -> Vec<Option<Box<dyn PositionScheme>>> {
+        let make = |step: &Step| if let Step::SchemeWith(make) = step { Some(make(cx)) } else { None };
+        self.steps.iter().map(make).collect()
+    }
+
+    /// The scheme of each step, where it has one.
+    fn schemes<'a>(
+        &'a self,
+        made: &'a [Option<Box<dyn PositionScheme>>],
+    ) -> impl Iterator<Item = Option<&'a dyn PositionScheme>> {
+        self.steps.iter().zip(made).map(|(step, made)| match (step, made) {
+            (Step::Scheme(scheme), _) | (_, Some(scheme)) => Some(&**scheme),
+            _ => None,
+        })
+    }
+
     fn check(&self) -> Result<(), BuildError> {
         let sizes = [
             ("the number of heads", self.heads),
@@ -332,31 +392,17 @@ impl Attention {
         let AttentionParts { b, h, q, k, .. } = *parts;
         let builder = parts.cx.builder();
 
-        // Schemes made for this graph, in the place of their step.
-        let made: Vec<Option<Box<dyn PositionScheme>>> = self
-            .steps
-            .iter()
-            .map(|step| if let Step::SchemeWith(make) = step { Some(make(&parts.cx)) } else { None })
-            .collect();
-        let mut schemes = Vec::with_capacity(made.len());
-        for (step, made) in self.steps.iter().zip(&made) {
-            let scheme = match (step, made) {
-                (Step::Scheme(scheme), _) | (_, Some(scheme)) => Some(&**scheme),
-                _ => None,
-            };
-            if let Some(scheme) = scheme {
-                let wrong = |source| BuildError::Scheme { scheme: scheme.name().to_owned(), source };
-                scheme.check(&parts.cx).map_err(wrong)?;
-            }
-            schemes.push(scheme);
+        let made = self.made(&parts.cx);
+        let schemes: Vec<Option<&dyn PositionScheme>> = self.schemes(&made).collect();
+        for scheme in schemes.iter().flatten() {
+            checked(*scheme, &parts.cx)?;
         }
-
         let (mut query, mut key) = (parts.query, parts.key);
         for scheme in schemes.iter().flatten() {
             query = parts.apply(*scheme, Hook::Query, query);
             key = parts.apply(*scheme, Hook::Key, key);
         }
-        let mut score = query.dot(key, parts.d) * self.scale;
+        let mut score = (query.dot(key, parts.d) * self.scale).label("score");
         if let Some(cap) = self.softcap {
             score = (score / cap).tanh() * cap;
         }
@@ -385,7 +431,7 @@ impl Attention {
         let documents = documents.as_ref().and_then(|documents| parts.mask(documents));
         let mask = masks.chain(lengths).chain(documents).reduce(|a, b| a & b);
         if let Some(mask) = mask {
-            score = score.mask(mask);
+            score = score.mask(mask).label("masked");
         }
 
         let sink = self.sink.map(|sink| match sink {
@@ -398,6 +444,10 @@ impl Attention {
         }
         Ok(())
     }
+}
+
+fn checked(scheme: &dyn PositionScheme, cx: &Cx<'_>) -> Result<(), BuildError> {
+    scheme.check(cx).map_err(|source| BuildError::Scheme { scheme: scheme.name().to_owned(), source })
 }
 
 impl Batch {

@@ -56,6 +56,7 @@ impl<'g> AttentionParts<'g> {
             Some(sink) => score.softmax_with_sink(self.k, sink),
             None => score.softmax(self.k),
         };
+        let weights = weights.label("weights");
         self.cx.builder().output("out", weights.dot(self.value, self.k), [self.b, self.h, self.q, self.e]);
     }
 

@@ -219,12 +219,18 @@ impl Rope {
             return Err(SchemeError::range("start", self.start, format!("an element of a head of {head_dim}")));
         }
         let left = head_dim - self.start;
-        let (what, dim) = match self.rotary_dim {
-            Some(dim) => ("the rotary dimension", dim),
-            None => ("the head dimension from the start of the rotary block", left),
-        };
+        let dim = self.rotary_dim.unwrap_or(left);
         if dim < 2 || dim > left || dim % 2 != 0 {
-            let expected = format!("an even number from 2 to {left}");
+            let (what, expected) = match (self.rotary_dim, self.start) {
+                (Some(_), _) => ("the rotary dimension", format!("an even number from 2 to {left}")),
+                (None, 0) => {
+                    ("the head dimension", "an even number, or set `rotary_dim` to turn a part of the head".to_owned())
+                }
+                (None, _) => (
+                    "the head dimension after `start`",
+                    "an even number, or set `rotary_dim` to turn a part".to_owned(),
+                ),
+            };
             return Err(SchemeError::RotaryDim { what: what.to_owned(), found: dim, expected });
         }
         Ok(Block { start: self.start as u32, dim: dim as u32 })
@@ -281,7 +287,7 @@ impl PositionScheme for Rope {
             }
         }
         if self.ntk != 1.0 && block.dim <= 2 {
-            return Err(SchemeError::range("ntk", self.ntk, "1 for a rotary dimension of 2: it has one frequency"));
+            return Err(SchemeError::range("ntk", self.ntk, "1, for a rotary dimension of 2 has one frequency"));
         }
         if let Some(list) = &self.frequencies {
             check_frequencies("frequencies", list, block.dim / 2)?;

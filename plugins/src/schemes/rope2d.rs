@@ -457,9 +457,15 @@ impl Rope2d {
                 format!("a number of tokens from 0 to {}", i32::MAX),
             ));
         }
-        if self.repeat < 1 || patches.is_none_or(|patches| patches > i64::from(i32::MAX)) {
-            let expected = format!("at least 1, with at most {} patches in all", i32::MAX);
-            return Err(SchemeError::range("repeat", self.repeat, expected));
+        if self.repeat < 1 {
+            return Err(SchemeError::range("repeat", self.repeat, "a number of grids from 1"));
+        }
+        if patches.is_none_or(|patches| patches > i64::from(i32::MAX)) {
+            let grid = |size| if let Some(IntOrValue::Int(n)) = size { n.to_string() } else { "?".to_owned() };
+            let what =
+                format!("a grid of {} x {} patches, {} times,", grid(self.height), grid(self.width), self.repeat);
+            let (message, hint) = (format!("{what} is too large"), format!("use at most {} patches in all", i32::MAX));
+            return Err(SchemeError::other(message, hint));
         }
         if !self.index_offset.is_finite() {
             return Err(SchemeError::range("index_offset", self.index_offset, "a finite number"));
@@ -604,7 +610,7 @@ impl PositionScheme for Rope2d {
             return Err(SchemeError::RotaryDim {
                 what: "the head dimension".to_owned(),
                 found: i64::from(head_dim),
-                expected: "a multiple of 4: pairs for two axes".to_owned(),
+                expected: "a multiple of 4, for pairs of two axes".to_owned(),
             });
         }
         if !(self.base > 0.0 && self.base.is_finite()) {

@@ -1,0 +1,330 @@
+//! Bad attributes, names and places, as a user sees them.
+
+use rhumb_ir::{Attr, Attrs, Elem, Expr, Graph, GraphBuilder, Hook, Verified};
+use rhumb_plugins::testing::{Finding, SchemeTest};
+use rhumb_plugins::{
+    Alibi, Causal, Cx, Entry, LowerError, PositionScheme, Registry, RegistryError, SchemeError, SchemeInfo, lower,
+};
+
+/// A graph in text form with one scheme op, `op`.
+fn text(op: &str) -> String {
+    format!(
+        "graph bad
+axis b = ?
+axis h = 6
+axis q = ?
+axis k = ?
+axis d = 10
+%q = input \"q\" : f32[b, h, q, d]
+%k = input \"k\" : f32[b, h, k, d]
+%fq = input \"fq\" : f32[q]
+%flag = input \"flag\" : bool[k]
+%docs = input \"docs\" : i32[b, q]
+%i = iota q : i32[q]
+%j = iota k : i32[k]
+%n = size k : i32
+%s = dot %q, %k over d : f32[b, h, q, k]
+site @0 {{query = q, key = k, head = h, dim = d, q_pos = %i, k_pos = %j, q_index = %i, k_index = %j, length = %n}}
+site @1 {{query = q, key = k, dim = d, q_pos = %i, k_pos = %j, q_index = %i, k_index = %j, length = %n}}
+%x = scheme {op}
+%p = softmax %s over k : f32[b, h, q, k]
+output \"p\" = %p : f32[b, h, q, k]
+"
+    )
+}
+
+fn parsed(op: &str) -> Verified {
+    Graph::parse(&text(op)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+const QUERY: &str = ": f32[b, h, q, d]";
+const SCORE: &str = ": f32[b, h, q, k]";
+const MASK: &str = ": bool[q, k]";
+
+#[test]
+fn what_lowering_refuses() {
+    let query = |scheme: &str, attrs: &str| format!("{scheme}.query %q @0 {{{attrs}}} {QUERY}");
+    let score = |scheme: &str, attrs: &str| format!("{scheme}.score %s @0 {{{attrs}}} {SCORE}");
+    let mask = |scheme: &str, attrs: &str| format!("{scheme}.mask @0 {{{attrs}}} {MASK}");
+    let cases = [
+        format!("alibo.score %s @0 {SCORE}"),
+        format!("kerple.score %s @0 {SCORE}"),
+        format!("alibi.query %q @0 {QUERY}"),
+        format!("alibi.score %s @1 {SCORE}"),
+        score("alibi", "slope = [1.0]"),
+        score("alibi", "slopes = 3"),
+        score("alibi", "slopes = [1.0, 2.0]"),
+        score("alibi", "slopes = [1.0, 2.0, 3.0, 4.0, 5.0, nan]"),
+        score("alibi", "slopes = %fq"),
+        score("alibi", "form = \"relative\""),
+        score("alibi", "bias_max = 0"),
+        score("alibi", "scale = inf"),
+        score("dynamic_alibi", ""),
+        score("dynamic_alibi", "train_length = 0"),
+        score("dynamic_alibi", "train_length = 2048.0"),
+        score("dynamic_alibi", "train_length = 2048, length = -3"),
+        score("dynamic_alibi", "train_length = 2048, length = %fq"),
+        query("rope", "base = \"10000\""),
+        query("rope", "base = -1.0"),
+        query("rope", "base = nan"),
+        query("rope", "factor = 0"),
+        query("rope", "rotary_dim = 5"),
+        query("rope", "rotary_dim = 12"),
+        query("rope", "rotary_dim = -2"),
+        query("rope", "rotary_dim = 8, start = 4"),
+        query("rope", "start = 11"),
+        query("rope", "start = 3"),
+        query("rope", "rotary_dim = 2, ntk = 2.0"),
+        query("rope", "frequencies = [1.0, 2.0]"),
+        query("rope", "frequencies = [1, 2, 3, 4, 5], base = 500000.0"),
+        query("rope", "q_positions = %flag"),
+        query("rope", "q_positions = %j"),
+        query("rope", "offset = 3000000000"),
+        query("rope", "offset = %fq"),
+        query("rope2d", "height = 14, width = 14"),
+        mask("causal", "window = 3"),
+        mask("sliding_window", ""),
+        mask("sliding_window", "window = 0"),
+        mask("sliding_window", "window = -4, symmetric = true"),
+        mask("sliding_window", "window = 9999999999"),
+        mask("sliding_window", "window = 4, symmetric = 1"),
+        mask("prefix_lm", "prefix = -1"),
+        mask("prefix_lm", "prefix = %j"),
+        mask("key_lengths", "lengths = -1"),
+        mask("documents", "keys = 3"),
+        mask("documents", "keys = %flag"),
+        mask("documents", "keys = %docs"),
+        mask("chunked", "chunk = 0"),
+        mask("dilated", "window = 4, dilation = 0"),
+        mask("dilated", "window = -4, dilation = 2"),
+    ];
+    let mut report = String::new();
+    for op in cases {
+        // A mask with value attributes has their axes too.
+        let op = if op.contains("%docs") { op.replace(MASK, ": bool[b, q, k]") } else { op };
+        let error = lower(&parsed(&op), &Registry::standard()).expect_err(&op);
+        report += &format!("{error}\n  hint: {}\n\n", error.hint());
+    }
+    insta::assert_snapshot!(report);
+}
+
+#[test]
+fn what_2d_rope_refuses() {
+    let cases = [
+        "",
+        "height = 14",
+        "height = 0, width = 14",
+        "height = 65536, width = 65536",
+        "height = 2, width = 2, repeat = 0",
+        "height = 2, width = 2, prefix = -1",
+        "height = 2, width = 2, reference = [16]",
+        "height = 2, width = 2, reference = [16, 16], coordinates = \"corners\"",
+        "height = 2, width = 2, coordinates = \"centres\", index_offset = 1",
+        "height = 2, width = 2, coordinates = \"center\"",
+        "height = 2, width = 2, frequencies = [1.0]",
+        "height = 2, width = 2, frequencies = [1, 2, 3], bands = \"alternating\"",
+        "height = 2, width = %f",
+        "q_y = %i, q_x = %i",
+        "q_y = %i, q_x = %i, k_y = %j, k_x = %i",
+        "q_y = %i, q_x = %i, k_y = %j, k_x = %j, prefix = 1",
+        "height = 2, width = 2, y_frequencies = %f",
+        "height = 2, width = 2, y_frequencies = %f, x_frequencies = %f",
+        "height = 2, width = 2, y_frequencies = %fp, x_frequencies = %fr",
+        "height = 2, width = 2, y_frequencies = %fp, x_frequencies = %fp, base = 100",
+    ];
+    let mut report = String::new();
+    for attrs in cases {
+        let text = format!(
+            "graph bad
+axis q = ?
+axis k = ?
+axis d = 12
+axis p = 6
+axis r = 6
+%q = input \"q\" : f32[q, d]
+%f = input \"f\" : f32
+%fp = input \"fp\" : f32[p]
+%fr = input \"fr\" : f32[r]
+%i = iota q : i32[q]
+%j = iota k : i32[k]
+%n = size k : i32
+site @0 {{query = q, key = k, dim = d, q_pos = %i, k_pos = %j, q_index = %i, k_index = %j, length = %n}}
+%x = scheme rope2d.query %q @0 {{{attrs}}} : f32[q, d]
+output \"x\" = %x : f32[q, d]
+"
+        );
+        let graph = Graph::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        let error = lower(&graph, &Registry::standard()).expect_err(attrs);
+        let LowerError::Scheme { source, .. } = &error else {
+            report += &format!("{attrs}\n  {error}\n  hint: {}\n\n", error.hint());
+            continue;
+        };
+        report += &format!("{attrs}\n  {source}\n  hint: {}\n\n", error.hint());
+    }
+    insta::assert_snapshot!(report);
+}
+
+/// A scheme whose hooks go wrong in a way of their own.
+struct Wrong(fn(&Cx<'_>) -> &'static str);
+
+impl PositionScheme for Wrong {
+    fn name(&self) -> &str {
+        "wrong"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Score, Hook::Mask]
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        match (self.0)(cx) {
+            "bool" => Ok(score.gt(0.0)),
+            "ill formed" => Ok(score + cx.k_index().le(3)),
+            "axes" => Ok(score + cx.builder().iota(cx.axis("extra", 3))),
+            _ => Err(SchemeError::other("the moon is full", "wait a week")),
+        }
+    }
+
+    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(cx.k_pos())
+    }
+}
+
+fn wrong(kind: fn(&Cx<'_>) -> &'static str) -> Registry {
+    let info = SchemeInfo { name: "wrong", summary: "", formula: "", attributes: &[] };
+    Registry::standard().with(Entry::new(info, move |_| Ok(Wrong(kind)))).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn what_a_scheme_gets_wrong() {
+    let score = text("wrong.score %s @0 : f32[b, h, q, k]").replace("softmax %s", "softmax %x");
+    let score = Graph::parse(&score).unwrap_or_else(|error| panic!("{error}"));
+    let mask = parsed("wrong.mask @0 : bool[q, k]");
+    let mut report = String::new();
+    let kinds: [fn(&Cx<'_>) -> &'static str; 4] = [|_| "bool", |_| "ill formed", |_| "axes", |_| "own"];
+    for (graph, registry) in kinds.map(|kind| (&score, wrong(kind))).into_iter().chain([(&mask, wrong(|_| ""))]) {
+        let error = lower(graph, &registry).expect_err("the scheme is wrong");
+        report += &format!("{error}\n  hint: {}\n\n", error.hint());
+    }
+    insta::assert_snapshot!(report);
+}
+
+#[test]
+fn what_a_registry_refuses() {
+    let plain = |name| Entry::new(SchemeInfo { name, summary: "", formula: "", attributes: &[] }, |_| Ok(Causal));
+    let registry = Registry::standard();
+    let duplicate = registry.with(plain("causal")).expect_err("the name is taken");
+    assert_eq!(duplicate, RegistryError::Duplicate { name: "causal".to_owned() });
+    for name in ["", "my scheme", "2d", "a.b", "größe"] {
+        let error = registry.with(plain(name)).expect_err(name);
+        assert_eq!(error, RegistryError::BadName { name: name.to_owned() });
+    }
+    assert!(Registry::empty().make("causal", &Attrs::new()).is_err());
+    assert!(Registry::empty().with(plain("mine")).is_ok_and(|registry| registry.schemes().count() == 1));
+}
+
+/// After an error the graph and the registry are as good as before.
+#[test]
+fn errors_leave_everything_as_it_was() {
+    let (good, bad) = (parsed("alibi.score %s @0 : f32[b, h, q, k]"), parsed("alibo.score %s @0 : f32[b, h, q, k]"));
+    let registry = Registry::standard();
+    let before = lower(&good, &registry).map(|graph| graph.to_string());
+    assert!(lower(&bad, &registry).is_err());
+    assert_eq!(lower(&good, &registry).map(|graph| graph.to_string()), before);
+}
+
+/// The test kit refuses false claims.
+#[test]
+fn the_test_kit_finds_mistakes() {
+    let registry = Registry::standard();
+    let finding = |test: SchemeTest<'_>| *test.run().expect_err("the claim is false").finding;
+    let shifted =
+        finding(SchemeTest::new(&registry, || Alibi::new().form(rhumb_plugins::AlibiForm::Key)).shift_invariant());
+    assert!(matches!(shifted, Finding::Shift { .. }), "{shifted}");
+    let score = finding(SchemeTest::new(&registry, Alibi::new).agrees_with(rhumb_plugins::testing::Point::score));
+    assert!(matches!(score, Finding::Score { .. }), "{score}");
+    let unknown = finding(SchemeTest::new(&Registry::empty(), || Causal));
+    assert!(matches!(unknown, Finding::Registry(RegistryError::Unknown { .. })), "{unknown}");
+    let refused = finding(SchemeTest::new(&registry, || rhumb_plugins::Chunked::new(0)));
+    assert!(matches!(refused, Finding::Check(SchemeError::AttrRange { .. })), "{refused}");
+    let lowered = finding(SchemeTest::new(&wrong(|_| "own"), || Wrong(|_| "own")));
+    assert!(matches!(lowered, Finding::Lower(_)), "{lowered}");
+}
+
+/// Whatever attributes a text gives a scheme, lowering tells an error or lowers.
+#[test]
+fn no_attributes_make_lowering_panic() {
+    let registry = Registry::standard();
+    let attrs = |values: [Expr<'_>; 4]| -> Vec<Attr> {
+        let numbers = [0, 1, 2, -1, 7, i64::MAX, i64::MIN, 1 << 31, (1 << 31) - 1].map(Attr::Int);
+        let floats = [0.0, 1.0, -1.0, f64::NAN, f64::INFINITY, 1e-320, f64::MAX, 2.5].map(Attr::Float);
+        let lists = [vec![], vec![1.0], vec![f64::NAN, 1.0], vec![0.0; 6], vec![1.0; 4]].map(Attr::List);
+        let names =
+            ["half", "interleaved", "symmetric", "key", "split", "corners", "xy", ""].map(|s| Attr::Str(s.into()));
+        let values = values.into_iter().map(|x| Attr::Value(x.value()));
+        let truths = [true, false].map(Attr::Bool);
+        truths.into_iter().chain(numbers).chain(floats).chain(lists).chain(names).chain(values).collect()
+    };
+    for info in registry.schemes() {
+        let names: Vec<&str> = info.attributes.iter().map(|attr| attr.name).collect();
+        for i in 0..names.len() {
+            for j in 0..=i {
+                for head_dim in [1, 8] {
+                    try_all(&registry, info.name, &[names[i], names[j]], head_dim, &attrs);
+                }
+            }
+        }
+    }
+}
+
+fn try_all(
+    registry: &Registry,
+    scheme: &str,
+    names: &[&str],
+    head_dim: u32,
+    attrs: &dyn Fn([Expr<'_>; 4]) -> Vec<Attr>,
+) {
+    let candidates = {
+        let builder = GraphBuilder::new("count");
+        attrs([builder.int(0); 4]).len()
+    };
+    for first in 0..candidates {
+        // Every value of the first attribute, beside a few of the second.
+        let second = (first * 7 + 3) % candidates;
+        let builder = GraphBuilder::new("fuzz");
+        let (h, q, k, d) =
+            (builder.axis_of("h", 6), builder.axis("q"), builder.axis("k"), builder.axis_of("d", head_dim));
+        let query = builder.input("q", Elem::F32, [h, q, d]);
+        let (i, j, n) = (builder.iota(q), builder.iota(k), builder.size(k));
+        let (i_value, j_value) = (i.value(), j.value());
+        let site = rhumb_ir::Site {
+            query: q,
+            key: k,
+            head: Some(h),
+            dim: d,
+            q_pos: i_value,
+            k_pos: j_value,
+            q_index: i_value,
+            k_index: j_value,
+            length: n.value(),
+        };
+        let site = builder.site(site);
+        let score = (i + j).cast(Elem::F32) + builder.iota(h);
+        let choices = attrs([i, j, n, score]);
+        let given =
+            Attrs::from_iter(names.iter().zip([first, second]).map(|(n, at)| ((*n).to_owned(), choices[at].clone())));
+        let Ok(made) = registry.make(scheme, &given) else { continue };
+        for hook in made.hooks() {
+            // Lowering expands ops that no output depends on too.
+            let _ = match hook {
+                Hook::Mask => builder.scheme_mask(scheme, site, given.clone()),
+                Hook::Score => builder.scheme(scheme, *hook, score, site, given.clone()),
+                _ => builder.scheme(scheme, *hook, query, site, given.clone()),
+            };
+        }
+        builder.output("score", score, [h, q, k]);
+        // What is refused here, is refused by name.
+        let Ok(graph) = builder.finish() else { continue };
+        let _ = lower(&graph, registry);
+    }
+}
