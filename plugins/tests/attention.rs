@@ -2,7 +2,7 @@
 
 use rhumb_ir::{Bindings, Elem, Outputs, Tensor, interpret};
 use rhumb_plugins::{
-    Alibi, Attention, Batch, BuildError, Causal, Cx, KeyLengths, PrefixLm, Registry, Rope, Rope2d, SlidingWindow, lower,
+    Alibi, Attention, Batch, BuildError, Causal, KeyLengths, PrefixLm, Registry, Rope, Rope2d, SlidingWindow, lower,
 };
 
 /// Sizes: batch, query heads, key/value heads, queries, keys, elements of query and key, elements of the value.
@@ -234,7 +234,7 @@ fn what_the_builder_refuses() {
             Attention::new(8, 64).scheme(KeyLengths::new(lengths))
         }),
         ("score", Attention::new(8, 64).score_with(|cx, score| score + cx.k_index().le(3))),
-        ("mask", Attention::new(8, 64).mask_with(Cx::k_index)),
+        ("mask", Attention::new(8, 64).mask_with(|cx| cx.k_index() - 1)),
         ("name", Attention::new(8, 64).score_with(|cx, score| score + cx.builder().input("q", Elem::F32, []))),
     ];
     let mut report = String::new();

@@ -241,7 +241,7 @@ fn the_test_kit_finds_mistakes() {
     let shifted =
         finding(SchemeTest::new(&registry, || Alibi::new().form(rhumb_plugins::AlibiForm::Key)).shift_invariant());
     assert!(matches!(shifted, Finding::Shift { .. }), "{shifted}");
-    let score = finding(SchemeTest::new(&registry, Alibi::new).agrees_with(rhumb_plugins::testing::Point::score));
+    let score = finding(SchemeTest::new(&registry, Alibi::new).agrees_with(|p| 2.0 * p.score()));
     assert!(matches!(score, Finding::Score { .. }), "{score}");
     let unknown = finding(SchemeTest::new(&Registry::empty(), || Causal));
     assert!(matches!(unknown, Finding::Registry(RegistryError::Unknown { .. })), "{unknown}");

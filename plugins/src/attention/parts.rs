@@ -4,7 +4,7 @@ use rhumb_ir::{Axis, Expr, Hook, SiteId};
 
 use crate::scheme::{Cx, PositionScheme};
 
-/// The axes, inputs and site of an attention, for a graph of one's own: see [`Attention::parts`].
+/// The axes, inputs and site of an attention, for a graph of one's own: see [`Attention::parts`](crate::Attention::parts).
 #[derive(Clone, Debug)]
 pub struct AttentionParts<'g> {
     /// The axis of the batch.
