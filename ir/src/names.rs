@@ -7,7 +7,7 @@ use crate::types::Elem;
 pub(crate) const ELEMS: [Elem; 3] = [Elem::F32, Elem::I32, Elem::Bool];
 
 /// The ops whose names are no elementwise operation's.
-const SPECIAL: [&str; 13] = [
+pub(crate) const SPECIAL: [&str; 13] = [
     "input",
     "const",
     "table",

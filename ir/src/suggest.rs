@@ -1,6 +1,7 @@
 //! "Did you mean": the closest of the names that would have been right.
 
-/// The candidate that `name` is most likely a misspelling of, if any is close: at most one edit in three letters away.
+/// The candidate that `name` is most likely a misspelling of, if any is close: at most one edit in three letters away, or one edit from a name of
+/// two.
 ///
 /// Ties go to the first, so the answer does not depend on anything but the order of the candidates.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -8,7 +9,9 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if name.len() > 100 {
         return None;
     }
-    let allowed = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    // One edit of a name of one letter leaves nothing of it.
+    let allowed = (length / 3).max(1).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= 100)
@@ -38,6 +41,8 @@ mod tests {
         assert_eq!(closest("Softmax", names), Some("softmax"));
         assert_eq!(closest("dto", names), Some("dot"));
         assert_eq!(closest("rotate", names), None);
+        assert_eq!(closest("x", names), None);
+        assert_eq!(closest("qq", names), Some("q"));
         assert_eq!(closest(&"q".repeat(1000), names), None);
     }
 }

@@ -26,7 +26,7 @@ use crate::fault::Fault;
 use crate::graph::{Graph, Node, Output};
 use crate::infer::{OpError, axes_text, infer_at};
 use crate::op::{Op, Site, SiteId, Value};
-use crate::text::{Data, Printer, Report, is_identifier};
+use crate::text::{Printer, Report, is_identifier};
 use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, Type};
 
 /// A graph that passed [`Graph::verify`]: what every later stage takes, so that the check can't be skipped.
@@ -65,8 +65,6 @@ impl fmt::Display for Verified {
 /// The part of a graph that a problem is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// The graph as a whole.
-    Graph,
     /// The axis at a position.
     Axis(usize),
     /// The op at a position.
@@ -75,6 +73,8 @@ pub enum Place {
     Site(usize),
     /// The output at a position.
     Output(usize),
+    /// The graph as a whole.
+    Graph,
 }
 
 impl fmt::Display for Place {
@@ -177,7 +177,7 @@ impl Check<'_> {
             Place::Axis(index) => Axis::from_index(index).map_or_else(String::new, |axis| self.printer.axis_line(axis)),
             Place::Op(index) => {
                 let value = Value(index as u32);
-                let op = self.graph.nodes.get(index).map(|node| self.printer.op(&node.op, Data::Short));
+                let op = self.graph.nodes.get(index).map(|node| self.printer.brief(&node.op));
                 format!("{} = {}", self.printer.value(value), op.unwrap_or_default())
             }
             Place::Site(index) => self.printer.site_line(SiteId(index as u32)),
@@ -369,3 +369,6 @@ impl Check<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,8 @@ pub enum ParseFault {
         expected: String,
         /// What does.
         found: String,
+        /// The form of the statement.
+        form: &'static str,
     },
     /// A character that no token starts with.
     #[error("the character {character:?} means nothing here")]
@@ -117,12 +119,12 @@ pub enum ParseFault {
         /// The element type.
         elem: &'static str,
     },
-    /// A type that is not the op's.
-    #[error("the op has type {inferred}, not {written}")]
+    /// A type that is not the value's.
+    #[error("{written} is written, but the type is {inferred}")]
     TypeMismatch {
         /// The type as written.
         written: String,
-        /// The type that the op has.
+        /// The type that the value has.
         inferred: String,
     },
     /// More axes, ops or sites than a graph can have.
@@ -142,10 +144,7 @@ impl ParseFault {
     /// What would mend it.
     pub fn hint(&self) -> String {
         let hint = match self {
-            ParseFault::Expected { expected: _, found } if found == "the end of the line" => {
-                "a statement goes on over lines inside brackets only"
-            }
-            ParseFault::Expected { .. } => "the front page of `rhumb-ir` has the grammar",
+            ParseFault::Expected { form, .. } => return format!("the form is `{form}`"),
             ParseFault::BadCharacter { .. } => "names are of letters, digits and `_`; comments start with `//`",
             ParseFault::OpenString => {
                 "end the string with `\"`; write a quote inside it as `\\\"`, a line break as `\\n`"
@@ -161,11 +160,15 @@ impl ParseFault {
                 _ => "write a number such as 1.0, -2.5e-3, inf, -inf or nan",
             },
             ParseFault::Unknown { what, suggestion, .. } => match (*what, suggestion) {
-                (_, Some(name)) => return format!("write `{name}`, or define the name you wrote on a line above"),
+                ("axis" | "value", Some(name)) => {
+                    return format!("write `{name}`, or define the name you wrote on a line above");
+                }
+                (_, Some(name)) => return format!("write `{name}`"),
                 ("axis", None) => "declare it on a line above: `axis name = 64`, or `axis name = ?`",
                 ("value" | "site", None) => "define it on a line above the first that uses it",
                 ("element type", None) => "element types are f32, i32 and bool",
                 ("hook", None) => "hooks are query, key, score and mask",
+                ("pairing", None) => "pairings are half and interleaved",
                 ("field", None) => "fields are query, key, head, dim, q_pos, k_pos, q_index, k_index and length",
                 (_, None) => "the front page of `rhumb-ir` lists what there is",
             },
@@ -177,7 +180,9 @@ impl ParseFault {
                 "bool" => "bool takes true and false",
                 _ => "f32 takes numbers",
             },
-            ParseFault::TypeMismatch { .. } => "leave the type away, or write the one the op has",
+            ParseFault::TypeMismatch { .. } => {
+                "write the type that it has; behind an op that is no input or table, it may be left away"
+            }
             ParseFault::TooMany { .. } => "split the graph",
             ParseFault::Graph(fault) => fault.hint(),
         };

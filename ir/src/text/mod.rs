@@ -1,6 +1,7 @@
 //! The text form: printer and parser.
 
 mod error;
+mod grammar;
 mod lex;
 mod op;
 mod parse;
@@ -8,5 +9,5 @@ mod print;
 mod report;
 
 pub use error::{ParseError, ParseFault};
-pub(crate) use print::{Data, Printer, is_identifier, op_text};
+pub(crate) use print::{Printer, is_identifier, op_text};
 pub(crate) use report::Report;

@@ -13,6 +13,7 @@ use crate::types::{Axis, AxisInfo, Elem, Extent, MAX_AXES, Type};
 use crate::verify::{Place, Verified};
 
 use super::error::{ParseError, ParseFault};
+use super::grammar;
 use super::lex::{Lexer, Span, Token, shorten, unquote};
 use super::op::Draft;
 use super::print::Printer;
@@ -57,6 +58,8 @@ pub(super) struct Parser<'s> {
     last_end: usize,
     /// Open brackets around the token.
     depth: usize,
+    /// The form of the statement, for errors.
+    form: &'static str,
     graph: Graph,
     header: Span,
     axis_names: BTreeMap<&'s str, Axis>,
@@ -82,6 +85,7 @@ impl<'s> Parser<'s> {
             span,
             last_end: span.start,
             depth: 0,
+            form: grammar::HEADER,
             graph: Graph::default(),
             header: span,
             axis_names: BTreeMap::new(),
@@ -100,6 +104,7 @@ impl<'s> Parser<'s> {
         self.graph.name = self.name("the graph's name")?.0;
         self.header.end = self.last_end;
         while self.token != Token::End {
+            self.form = grammar::STATEMENT;
             if !self.at_new_line() {
                 return Err((self.span, self.expected("the end of the line")));
             }
@@ -132,6 +137,7 @@ impl<'s> Parser<'s> {
     }
 
     fn axis_statement(&mut self) -> Fallible<()> {
+        self.form = grammar::AXIS;
         self.advance();
         let (name, span) = self.ident("the name of an axis")?;
         if self.graph.axes.len() == MAX_AXES {
@@ -165,6 +171,7 @@ impl<'s> Parser<'s> {
     }
 
     fn value_statement(&mut self, name: &'s str) -> Fallible<()> {
+        self.form = grammar::VALUE;
         let name_span = self.span;
         let numbered = name.chars().all(|c| c.is_ascii_digit());
         if name.is_empty() || !numbered && name.starts_with(|c: char| !c.is_ascii_alphabetic() && c != '_') {
@@ -250,6 +257,7 @@ impl<'s> Parser<'s> {
     }
 
     fn site_statement(&mut self) -> Fallible<()> {
+        self.form = grammar::SITE;
         const FIELDS: [&str; 9] = ["query", "key", "head", "dim", "q_pos", "k_pos", "q_index", "k_index", "length"];
         let start = self.span.start;
         self.advance();
@@ -294,6 +302,7 @@ impl<'s> Parser<'s> {
     }
 
     fn output_statement(&mut self) -> Fallible<()> {
+        self.form = grammar::OUTPUT;
         let start = self.span.start;
         self.advance();
         let name = self.string("the output's name, in quotes")?.0;
@@ -408,16 +417,19 @@ impl<'s> Parser<'s> {
         match self.token {
             Token::Bad(character) => ParseFault::BadCharacter { character },
             Token::OpenStr => ParseFault::OpenString,
-            token => ParseFault::Expected { expected: expected.to_owned(), found: token.describe() },
+            token => {
+                let (expected, found) = (expected.to_owned(), token.describe());
+                ParseFault::Expected { expected, found, form: self.form }
+            }
         }
     }
 
     /// The error for a token that can't stand here.
     pub(super) fn unexpected<T>(&self, expected: &str) -> Fallible<T> {
-        if self.statement_ended() && self.token != Token::End {
+        if self.statement_ended() && self.at_new_line() {
             let end = Span { start: self.last_end, end: self.last_end };
             let (expected, found) = (expected.to_owned(), "the end of the line".to_owned());
-            return Err((end, ParseFault::Expected { expected, found }));
+            return Err((end, ParseFault::Expected { expected, found, form: self.form }));
         }
         Err((self.span, self.expected(expected)))
     }
@@ -531,7 +543,11 @@ impl<'s> Parser<'s> {
     /// The name of an op, an error for a word that is none.
     pub(super) fn op_name(&mut self) -> Fallible<&'s str> {
         let (name, span) = self.ident("an op")?;
-        if op_names().any(|known| known == name) { Ok(name) } else { Err((span, unknown("op", name, op_names()))) }
+        if op_names().all(|known| known != name) {
+            return Err((span, unknown("op", name, op_names())));
+        }
+        self.form = grammar::form(name);
+        Ok(name)
     }
 }
 

@@ -27,7 +27,7 @@ fn is_value_name(label: &str) -> bool {
 
 /// Prints one op without its result, long data shortened.
 pub(crate) fn op_text(graph: &Graph, op: &Op) -> String {
-    Printer::new(graph).op(op, Data::Short)
+    Printer::new(graph).brief(op)
 }
 
 /// How much of a long list is printed.
@@ -148,6 +148,17 @@ impl<'g> Printer<'g> {
             Attr::Str(text) => format!("{text:?}"),
             Attr::List(list) => list_text(list.iter().map(|x| real_text(*x)), data, 4),
             Attr::Value(value) => self.value(*value),
+        }
+    }
+
+    /// The op for a message: with its type where that says what the op does.
+    pub(crate) fn brief(&self, op: &Op) -> String {
+        let text = self.op(op, Data::Short);
+        match op {
+            Op::Input { name: _, dims, elem } | Op::Table { dims, elem, data: _ } => {
+                format!("{text} : {}", self.shaped(*elem, dims.iter().copied()))
+            }
+            _ => text,
         }
     }
 
