@@ -57,6 +57,14 @@ fn condition(test: impl Fn(&Match<'_>) -> bool + Send + Sync + 'static) -> Condi
     Condition(Arc::new(test))
 }
 
+/// At least one of `conditions` holds; `None` if there are none.
+pub(crate) fn any(conditions: Vec<Condition>) -> Option<Condition> {
+    if conditions.is_empty() {
+        return None;
+    }
+    Some(condition(move |m| conditions.iter().any(|condition| (condition.0)(m))))
+}
+
 fn var(name: &str) -> Var {
     // Names in the tables are well formed; the test that every rule compiles uses them all.
     name.parse().unwrap_or_else(|_| Var::from_u32(u32::MAX))
@@ -191,11 +199,20 @@ pub(crate) fn negatable(x: &'static str) -> Condition {
     condition(move |m| m.fact(x).interval.neg().fits_i32())
 }
 
-/// The integers `a - b`, `a - c` and `b + c` do not wrap.
-pub(crate) fn no_wrap(a: &'static str, b: &'static str, c: &'static str) -> Condition {
+/// The integers `a - b` and `b + c` do not wrap.
+pub(crate) fn no_wrap_minuend(a: &'static str, b: &'static str, c: &'static str) -> Condition {
     let (a, b, c) = (var(a), var(b), var(c));
     condition(move |m| {
         let (a, b, c) = (m.fact(a).interval, m.fact(b).interval, m.fact(c).interval);
-        [a.add(b.neg()), a.add(c.neg()), b.add(c)].into_iter().all(super::interval::Interval::fits_i32)
+        a.add(b.neg()).fits_i32() && b.add(c).fits_i32()
+    })
+}
+
+/// The integers `a - b` and `a - c` do not wrap.
+pub(crate) fn no_wrap_subtrahend(a: &'static str, b: &'static str, c: &'static str) -> Condition {
+    let (a, b, c) = (var(a), var(b), var(c));
+    condition(move |m| {
+        let (a, b, c) = (m.fact(a).interval, m.fact(b).interval, m.fact(c).interval);
+        a.add(b.neg()).fits_i32() && a.add(c.neg()).fits_i32()
     })
 }

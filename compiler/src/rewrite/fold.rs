@@ -106,8 +106,7 @@ fn binary(op: Binary, a: Number, b: Number) -> Option<Number> {
                 Binary::Min => a.min(b),
                 Binary::Max => a.max(b),
                 Binary::Pow if b == 0.0 => 1.0,
-                Binary::Pow if a == 0.0 && b > 0.0 => 0.0,
-                Binary::Pow if a > 0.0 => (b * a.log2()).exp2(),
+                Binary::Pow if a >= 0.0 => (b * a.log2()).exp2(),
                 Binary::Pow => f64::NAN,
                 Binary::And | Binary::Or => return None,
             }))

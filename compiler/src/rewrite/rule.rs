@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use egg::{Applier, ENodeOrVar, Id, Pattern, PatternAst, Rewrite, Subst, Symbol, Var};
 
-use super::conditions::Condition;
+use super::conditions::{Condition, any};
 use super::facts::{EGraph, Facts, Kind};
 use super::fold::{FOLD, FoldApplier, FoldSearcher};
 use super::language::Node;
@@ -60,8 +60,8 @@ pub struct Rule {
     pub rhs: &'static str,
     /// Side conditions; all must hold.
     pub(crate) when: Vec<Condition>,
-    /// Where this holds, the rule is of this lesser class.
-    pub(crate) milder: Option<(FloatClass, Condition)>,
+    /// Where such a condition holds, the rule is of the lesser class beside it.
+    pub(crate) milder: Vec<(FloatClass, Condition)>,
 }
 
 impl fmt::Debug for Rule {
@@ -79,13 +79,14 @@ pub(crate) fn rule(
     rhs: &'static str,
     when: impl IntoIterator<Item = Condition>,
 ) -> Rule {
-    Rule { name, theory, class, lhs, rhs, when: when.into_iter().collect(), milder: None }
+    Rule { name, theory, class, lhs, rhs, when: when.into_iter().collect(), milder: Vec::new() }
 }
 
 impl Rule {
     /// Adds that the rule is of the lesser `class` where `condition` holds.
-    pub(crate) fn milder(self, class: FloatClass, condition: Condition) -> Rule {
-        Rule { milder: Some((class, condition)), ..self }
+    pub(crate) fn milder(mut self, class: FloatClass, condition: Condition) -> Rule {
+        self.milder.push((class, condition));
+        self
     }
 }
 
@@ -116,11 +117,8 @@ fn compile(allowed: FloatClass) -> Vec<Rewrite<Node, Facts>> {
 pub(crate) fn compile_rule(rule: &Rule, allowed: FloatClass) -> Option<Rewrite<Node, Facts>> {
     let mut when = rule.when.clone();
     if rule.class > allowed {
-        let (class, condition) = rule.milder.as_ref()?;
-        if *class > allowed {
-            return None;
-        }
-        when.push(condition.clone());
+        let milder = rule.milder.iter().filter(|(class, _)| *class <= allowed);
+        when.push(any(milder.map(|(_, condition)| condition.clone()).collect())?);
     }
     // A malformed pattern is a bug of a table: the test that every rule compiles finds it.
     let lhs: Pattern<Node> = rule.lhs.parse().ok()?;

@@ -47,11 +47,11 @@ pub(super) fn rules() -> Vec<Rule> {
         // a 0 = 0
         rule(t, FiniteOnly,    "mul-zero",       "(* ?a ?z)",            "?z",                        [zero("?z")]).milder(Exact, finite("?a")),
         // (a + b) c = a c + b c, where each product runs in a smaller space.
-        rule(t, Reassociating, "distribute",     "(* (+ ?a ?b) ?c)",     "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Exact, whole("?a")),
-        rule(t, Reassociating, "distribute-sub", "(* (- ?a ?b) ?c)",     "(- (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly,    "distribute",     "(* (+ ?a ?b) ?c)",     "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly,    "distribute-sub", "(* (- ?a ?b) ?c)",     "(- (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
         // c (a + b) = a c + b c, where each product runs in a smaller space.
-        rule(t, Reassociating, "distribute-left", "(* ?c (+ ?a ?b))",    "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Exact, whole("?a")),
-        rule(t, Reassociating, "distribute-left-sub", "(* ?c (- ?a ?b))", "(- (* ?a ?c) (* ?b ?c))",  [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly,    "distribute-left", "(* ?c (+ ?a ?b))",    "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly,    "distribute-left-sub", "(* ?c (- ?a ?b))", "(- (* ?a ?c) (* ?b ?c))",  [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
 
         // a / c = a (1 / c), for a constant c.
         rule(t, Reassociating, "div-constant",   "(/ ?a ?c)",            "(* ?a (/ 1.0 ?c))",         [real("?a"), constant("?c"), invertible("?c"), smaller("?c")]),

@@ -3,45 +3,47 @@
 
 use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
 use crate::rewrite::Theory::Mask;
-use crate::rewrite::conditions::{after, both_query_side, finite, hoists, no_wrap, one, whole, zero};
+use crate::rewrite::conditions::{after, both_query_side, finite, hoists, no_wrap_minuend, no_wrap_subtrahend, one, whole, zero};
 use crate::rewrite::rule::{Rule, rule};
 
 /// Four ways to bring `a - b` compared with `c` into the form query-only against key-only: the sum that arises is the query's.
 macro_rules! isolate {
     ($name:literal, $op:literal, $mirror:literal) => {
         [
-            isolate(
+            minuend(
                 concat!("isolate-", $name, "-minuend"),
                 concat!("(", $op, " (- ?a ?b) ?c)"),
                 concat!("(", $op, " ?a (+ ?b ?c))"),
-                ["?b", "?c"],
             ),
-            isolate(
+            subtrahend(
                 concat!("isolate-", $name, "-subtrahend"),
                 concat!("(", $op, " (- ?a ?b) ?c)"),
                 concat!("(", $mirror, " ?b (- ?a ?c))"),
-                ["?a", "?c"],
             ),
-            isolate(
+            minuend(
                 concat!("isolate-", $name, "-minuend-right"),
                 concat!("(", $op, " ?c (- ?a ?b))"),
                 concat!("(", $mirror, " ?a (+ ?b ?c))"),
-                ["?b", "?c"],
             ),
-            isolate(
+            subtrahend(
                 concat!("isolate-", $name, "-subtrahend-right"),
                 concat!("(", $op, " ?c (- ?a ?b))"),
                 concat!("(", $op, " ?b (- ?a ?c))"),
-                ["?a", "?c"],
             ),
         ]
     };
 }
 
-/// `a - b < c` becomes `a < b + c` or `b > a - c`, where the new sum runs in a smaller space and is the same for all keys.
-fn isolate(name: &'static str, lhs: &'static str, rhs: &'static str, [x, y]: [&'static str; 2]) -> Rule {
-    rule(Mask, Reassociating, name, lhs, rhs, [whole("?a"), hoists(x, y), both_query_side(x, y)])
-        .milder(Exact, no_wrap("?a", "?b", "?c"))
+/// `a - b < c` becomes `a < b + c`, where the sum runs in a smaller space and is the same for all keys.
+fn minuend(name: &'static str, lhs: &'static str, rhs: &'static str) -> Rule {
+    rule(Mask, Reassociating, name, lhs, rhs, [whole("?a"), hoists("?b", "?c"), both_query_side("?b", "?c")])
+        .milder(Exact, no_wrap_minuend("?a", "?b", "?c"))
+}
+
+/// `a - b < c` becomes `b > a - c`, where the difference runs in a smaller space and is the same for all keys.
+fn subtrahend(name: &'static str, lhs: &'static str, rhs: &'static str) -> Rule {
+    rule(Mask, Reassociating, name, lhs, rhs, [whole("?a"), hoists("?a", "?c"), both_query_side("?a", "?c")])
+        .milder(Exact, no_wrap_subtrahend("?a", "?b", "?c"))
 }
 
 #[rustfmt::skip]

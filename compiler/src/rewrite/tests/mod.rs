@@ -1,2 +1,9 @@
 //! Tests of rewriting.
+
+mod cases;
 mod fused;
+mod graphs;
+mod notation;
+mod proofs;
+mod rules;
+mod values;
