@@ -44,15 +44,6 @@ impl Entry {
         Entry { info, make: Arc::new(make) }
     }
 
-    /// An entry of a scheme without attributes.
-    pub fn plain<S>(name: &'static str, formula: &'static str, make: fn() -> S) -> Entry
-    where
-        S: PositionScheme + 'static,
-    {
-        let info = SchemeInfo { name, summary: "", formula, attributes: &[] };
-        Entry::new(info, move |_| Ok(make()))
-    }
-
     /// What is known of the scheme.
     pub fn info(&self) -> &SchemeInfo {
         &self.info

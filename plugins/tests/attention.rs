@@ -204,9 +204,9 @@ fn parts_make_the_same_graph() {
     let attention = Attention::new(4, 8).kv_heads(2);
     let by_builder = attention.build().unwrap_or_else(|error| panic!("{error}"));
     let builder = rhumb_ir::GraphBuilder::new("attention");
-    let parts = Attention::new(4, 8).kv_heads(2).parts(&builder).unwrap_or_else(|error| panic!("{error}"));
-    let score = (parts.query.dot(parts.key, parts.d) * (1.0 / 8f64.sqrt())).label("score");
-    parts.output(score, None);
+    let (parts, [query, key, value]) = attention.parts(&builder).unwrap_or_else(|error| panic!("{error}"));
+    let score = (query.dot(key, parts.d) * (1.0 / 8f64.sqrt())).label("score");
+    parts.output(score, value, None);
     let by_hand = builder.finish().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(by_hand.to_string(), by_builder.to_string());
 }
@@ -235,7 +235,7 @@ fn what_the_builder_refuses() {
         }),
         ("score", Attention::new(8, 64).score_with(|cx, score| score + cx.k_index().le(3))),
         ("mask", Attention::new(8, 64).mask_with(|cx| cx.k_index() - 1)),
-        ("name", Attention::new(8, 64).score_with(|cx, score| score + cx.builder().input("q", Elem::F32, []))),
+        ("name", Attention::new(8, 64).score_with(|cx, score| score + cx.input("q", Elem::F32, []))),
     ];
     let mut report = String::new();
     for (name, attention) in cases {

@@ -68,14 +68,11 @@ fn slopes_of_ones_own() -> Result<(), TestFailure> {
         .shapes(&shapes)
         .agrees_with(with_slopes(|p, m| 0.25 * m * (p.k_pos - p.q_pos), list))
         .run()?;
-    SchemeTest::with_inputs(&registry, |cx| {
-        let heads = cx.head_axis().expect("the attention has heads");
-        Alibi::new().scale(2.0).slopes_value(cx.builder().input("slopes", Elem::F32, [heads]))
-    })
-    .shapes(&shapes)
-    .input("slopes", |_| Tensor::f32([3], [1.0, -0.5, 0.0]))
-    .agrees_with(with_slopes(|p, m| 2.0 * m * (p.k_pos - p.q_pos), list))
-    .run()
+    SchemeTest::with_inputs(&registry, |cx| Alibi::new().scale(2.0).slopes_value(cx.input("slopes", Elem::F32, [cx.h])))
+        .shapes(&shapes)
+        .input("slopes", |_| Tensor::f32([3], [1.0, -0.5, 0.0]))
+        .agrees_with(with_slopes(|p, m| 2.0 * m * (p.k_pos - p.q_pos), list))
+        .run()
 }
 
 #[test]
@@ -94,7 +91,7 @@ fn dynamic_slopes() -> Result<(), TestFailure> {
         .shift_invariant()
         .run()?;
     SchemeTest::with_inputs(&registry, |cx| {
-        DynamicAlibi::new(8).length(cx.builder().input("n", Elem::I32, [])).alibi(Alibi::new().symmetric())
+        DynamicAlibi::new(8).length(cx.input("n", Elem::I32, [])).alibi(Alibi::new().symmetric())
     })
     .input("n", |_| Tensor::i32([], [32]))
     .agrees_with(&fixed)

@@ -34,7 +34,7 @@ fn prefix_lm() -> Result<(), TestFailure> {
             .agrees_with(|p| p.masked(p.k_index < i64::from(prefix) || p.k_index <= p.q_index))
             .run()?;
     }
-    SchemeTest::with_inputs(&registry, |cx| PrefixLm::new(cx.builder().input("prefix", Elem::I32, [batch(cx)])))
+    SchemeTest::with_inputs(&registry, |cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b])))
         .input("prefix", |_| Tensor::i32([1], [3]))
         .agrees_with(|p| p.masked(p.k_index < 3 || p.k_index <= p.q_index))
         .run()
@@ -44,7 +44,7 @@ fn prefix_lm() -> Result<(), TestFailure> {
 fn key_lengths() -> Result<(), TestFailure> {
     let registry = Registry::standard();
     SchemeTest::new(&registry, || KeyLengths::new(4)).agrees_with(|p| p.masked(p.k_index < 4)).run()?;
-    SchemeTest::with_inputs(&registry, |cx| KeyLengths::new(cx.builder().input("lengths", Elem::I32, [batch(cx)])))
+    SchemeTest::with_inputs(&registry, |cx| KeyLengths::new(cx.input("lengths", Elem::I32, [cx.b])))
         .input("lengths", |_| Tensor::i32([1], [2]))
         .agrees_with(|p| p.masked(p.k_index < 2))
         .run()
@@ -60,20 +60,18 @@ fn documents() -> Result<(), TestFailure> {
     let queries =
         move |shape: &Shape| Tensor::i32([shape.queries], (0..shape.queries as i64).map(|q| id(first(shape) + q)));
     SchemeTest::with_inputs(&registry, |cx| {
-        let queries = cx.builder().input("q_documents", Elem::I32, [cx.query_axis()]);
-        Documents::new(queries, cx.builder().input("k_documents", Elem::I32, [cx.key_axis()]))
+        let queries = cx.input("q_documents", Elem::I32, [cx.query_axis()]);
+        Documents::new(queries, cx.input("k_documents", Elem::I32, [cx.key_axis()]))
     })
     .input("q_documents", queries)
     .input("k_documents", keys)
     .agrees_with(|p| p.masked(id(p.q_index) == id(p.k_index)))
     .run()?;
     // A query before the first key takes the id of the first key.
-    SchemeTest::with_inputs(&registry, |cx| {
-        Documents::of_keys(cx.builder().input("documents", Elem::I32, [cx.key_axis()]))
-    })
-    .input("documents", keys)
-    .agrees_with(|p| p.masked(id(p.q_index.max(0)) == id(p.k_index)))
-    .run()
+    SchemeTest::with_inputs(&registry, |cx| Documents::of_keys(cx.input("documents", Elem::I32, [cx.key_axis()])))
+        .input("documents", keys)
+        .agrees_with(|p| p.masked(id(p.q_index.max(0)) == id(p.k_index)))
+        .run()
 }
 
 #[test]
@@ -99,8 +97,4 @@ fn dilated() -> Result<(), TestFailure> {
             .run()?;
     }
     Ok(())
-}
-
-fn batch(cx: &rhumb_plugins::Cx<'_>) -> rhumb_ir::Axis {
-    cx.builder().axis_named("b").expect("the attention has a batch")
 }

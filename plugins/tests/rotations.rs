@@ -83,7 +83,7 @@ fn rope_positions() -> Result<(), TestFailure> {
             p.rotated((0..n).map(|j| (j, j + n, (p.q_pos + 1000.0) * theta(p, j), 0.0)))
         })
         .run()?;
-    SchemeTest::with_inputs(&registry, |cx| Rope::new().query_only().offset(cx.builder().input("past", Elem::I32, [])))
+    SchemeTest::with_inputs(&registry, |cx| Rope::new().query_only().offset(cx.input("past", Elem::I32, [])))
         .input("past", |_| Tensor::i32([], [-7]))
         .agrees_with(|p| {
             let n = p.q.len() / 2;
@@ -94,8 +94,8 @@ fn rope_positions() -> Result<(), TestFailure> {
     let clock = |i: usize| (i * i) as f64 / 64.0 - 3.0;
     let times = |n: usize| Tensor::f32([n], (0..n).map(clock).collect::<Vec<_>>());
     SchemeTest::with_inputs(&registry, |cx| {
-        let queries = cx.builder().input("q_time", Elem::F32, [cx.query_axis()]);
-        Rope::new().positions(queries, cx.builder().input("k_time", Elem::F32, [cx.key_axis()]))
+        let queries = cx.input("q_time", Elem::F32, [cx.query_axis()]);
+        Rope::new().positions(queries, cx.input("k_time", Elem::F32, [cx.key_axis()]))
     })
     .input("q_time", move |shape| times(shape.queries))
     .input("k_time", move |shape| times(shape.keys))
@@ -223,8 +223,7 @@ fn rope2d_of_values() -> Result<(), TestFailure> {
     let registry = Registry::standard();
     // A grid that each call tells.
     SchemeTest::with_inputs(&registry, |cx| {
-        let builder = cx.builder();
-        Rope2d::grid(builder.input("rows", Elem::I32, []), builder.input("columns", Elem::I32, [])).repeat(2)
+        Rope2d::grid(cx.input("rows", Elem::I32, []), cx.input("columns", Elem::I32, [])).repeat(2)
     })
     .shapes(&IMAGES)
     .input("rows", |_| Tensor::i32([], [2]))
@@ -239,9 +238,9 @@ fn rope2d_of_values() -> Result<(), TestFailure> {
     let column = move |n: usize, axis: usize| (0..n as i64).map(move |t| place(t)[axis]);
     let reals = move |n: usize, axis: usize| Tensor::f32([n], column(n, axis).collect::<Vec<_>>());
     SchemeTest::with_inputs(&registry, |cx| {
-        let (builder, q, k) = (cx.builder(), cx.query_axis(), cx.key_axis());
-        let (q_y, q_x) = (builder.input("q_y", Elem::F32, [q]), builder.input("q_x", Elem::I32, [q]));
-        Rope2d::at(q_y, q_x, builder.input("k_y", Elem::F32, [k]), builder.input("k_x", Elem::F32, [k]))
+        let (q, k) = (cx.q, cx.k);
+        let (q_y, q_x) = (cx.input("q_y", Elem::F32, [q]), cx.input("q_x", Elem::I32, [q]));
+        Rope2d::at(q_y, q_x, cx.input("k_y", Elem::F32, [k]), cx.input("k_x", Elem::F32, [k]))
     })
     .input("q_y", move |shape| reals(shape.queries, 0))
     .input("q_x", move |shape| Tensor::i32([shape.queries], column(shape.queries, 1).map(|x| x as i32)))
@@ -268,9 +267,8 @@ fn rope2d_of_learned_frequencies() -> Result<(), TestFailure> {
         Tensor::f32([shape.heads as usize, pairs], data)
     };
     SchemeTest::with_inputs(&registry, |cx| {
-        let heads = cx.head_axis().expect("the attention has heads");
         let pairs = cx.builder().axis_of("pairs", cx.head_dim().expect("the head has a size") / 2);
-        let input = |name| cx.builder().input(name, Elem::F32, [heads, pairs]);
+        let input = |name| cx.input(name, Elem::F32, [cx.h, pairs]);
         Rope2d::grid(3, 4).interleaved().learned(input("fy"), input("fx")).scale(0.5)
     })
     .shapes(&IMAGES)

@@ -5,7 +5,7 @@ mod parts;
 
 use std::fmt;
 
-use rhumb_ir::{Axis, Elem, Expr, GraphBuilder, Hook, Site, Verified};
+use rhumb_ir::{Axis, AxisInfo, Elem, Expr, Extent, GraphBuilder, Hook, Site, Verified};
 
 pub use error::BuildError;
 pub use parts::AttentionParts;
@@ -62,6 +62,18 @@ pub enum Batch {
     Each,
 }
 
+/// The axes by their names.
+#[derive(Clone, Copy)]
+struct Axes {
+    b: Axis,
+    h: Axis,
+    g: Axis,
+    q: Axis,
+    k: Axis,
+    d: Axis,
+    e: Axis,
+}
+
 #[derive(Clone, Copy)]
 enum Source {
     Number(i32),
@@ -74,9 +86,9 @@ enum Sink {
     Input,
 }
 
-type SchemeFn = Box<dyn for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme>>;
-type ScoreFn = Box<dyn for<'g> Fn(&Cx<'g>, Expr<'g>) -> Expr<'g>>;
-type MaskFn = Box<dyn for<'g> Fn(&Cx<'g>) -> Expr<'g>>;
+type SchemeFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Box<dyn PositionScheme>>;
+type ScoreFn = Box<dyn for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g>>;
+type MaskFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Expr<'g>>;
 
 enum Step {
     Scheme(Box<dyn PositionScheme>),
@@ -220,9 +232,20 @@ impl Attention {
         self
     }
 
-    /// Adds a scheme that takes values of the graph, such as an input made by the context's builder.
+    /// Adds a scheme that takes values of the graph, such as inputs:
+    ///
+    /// ```
+    /// use rhumb_ir::Elem;
+    /// use rhumb_plugins::{Attention, PrefixLm};
+    ///
+    /// // A prefix of each sequence, bound at each call.
+    /// let graph = Attention::new(8, 64)
+    ///     .scheme_with(|cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b])))
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
     #[must_use]
-    pub fn scheme_with<S>(mut self, make: impl for<'g> Fn(&Cx<'g>) -> S + 'static) -> Attention
+    pub fn scheme_with<S>(mut self, make: impl for<'g> Fn(&AttentionParts<'g>) -> S + 'static) -> Attention
     where
         S: PositionScheme + 'static,
     {
@@ -231,15 +254,40 @@ impl Attention {
     }
 
     /// Transforms the score by an expression of one's own.
+    ///
+    /// ```
+    /// use rhumb_plugins::{Attention, Causal};
+    ///
+    /// // A penalty that grows with the logarithm of the distance.
+    /// let graph = Attention::new(8, 64)
+    ///     .score_with(|cx, score| score - 0.5 * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
+    ///     .scheme(Causal)
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
     #[must_use]
-    pub fn score_with(mut self, score: impl for<'g> Fn(&Cx<'g>, Expr<'g>) -> Expr<'g> + 'static) -> Attention {
+    pub fn score_with(
+        mut self,
+        score: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
+    ) -> Attention {
         self.steps.push(Step::Score(Box::new(score)));
         self
     }
 
     /// Adds a mask by a predicate of one's own: a `bool` expression, true where the query attends to the key.
+    ///
+    /// ```
+    /// use rhumb_plugins::{Attention, Causal};
+    ///
+    /// // The first four keys, and of the others every third.
+    /// let graph = Attention::new(8, 64)
+    ///     .mask_with(|cx| cx.k_index().lt(4) | (cx.k_index() % 3).eq(0))
+    ///     .scheme(Causal)
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
     #[must_use]
-    pub fn mask_with(mut self, mask: impl for<'g> Fn(&Cx<'g>) -> Expr<'g> + 'static) -> Attention {
+    pub fn mask_with(mut self, mask: impl for<'g> Fn(&AttentionParts<'g>) -> Expr<'g> + 'static) -> Attention {
         self.steps.push(Step::Mask(Box::new(mask)));
         self
     }
@@ -250,32 +298,85 @@ impl Attention {
     /// [`BuildError`] for sizes or numbers out of range, schemes that do not fit, and expressions that are not well formed.
     pub fn build(&self) -> Result<Verified, BuildError> {
         let builder = GraphBuilder::new("attention");
-        let parts = self.parts(&builder)?;
-        self.fill(&parts)?;
+        let (parts, inputs) = self.parts(&builder)?;
+        self.fill(&parts, inputs)?;
         Ok(builder.finish()?)
     }
 
-    /// The axes, the inputs `q`, `k` and `v` and the site of this attention in a graph of one's own; schemes, masks and options of the
-    /// score are left to the caller.
+    /// The axes and the site of this attention in a graph of one's own, and its inputs `q`, `k` and `v`; schemes, masks and options of
+    /// the score are left to the caller.
+    ///
+    /// ```
+    /// use rhumb_ir::{GraphBuilder, Hook};
+    /// use rhumb_plugins::{Attention, Causal, Rope};
+    ///
+    /// let builder = GraphBuilder::new("squared");
+    /// let (parts, [query, key, value]) = Attention::new(8, 64).kv_heads(2).parts(&builder)?;
+    /// let rope = Rope::new();
+    /// let score = parts.apply(&rope, Hook::Query, query).dot(parts.apply(&rope, Hook::Key, key), parts.d);
+    /// let score = score * score * 0.125;
+    /// let score = parts.mask(&Causal).map_or(score, |mask| score.mask(mask));
+    /// parts.output(score, value, None);
+    /// let graph = builder.finish()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`BuildError`] for sizes or numbers out of range.
-    pub fn parts<'g>(&self, builder: &'g GraphBuilder) -> Result<AttentionParts<'g>, BuildError> {
+    pub fn parts<'g>(&self, builder: &'g GraphBuilder) -> Result<(AttentionParts<'g>, [Expr<'g>; 3]), BuildError> {
         self.check()?;
-        let (b, h, g) = self.head_axes(builder);
-        let (q, k) = (builder.axis("q"), builder.axis("k"));
-        let (d, e) = (builder.axis_of("d", self.head_dim), builder.axis_of("e", self.value_dim));
+        let axes @ Axes { b, h, g, q, k, d, e } = self.axes(builder, Extent::Dynamic);
         let query = builder.input("q", Elem::F32, [b, h, q, d]);
         let key = builder.input("k", Elem::F32, [b, g, k, d]);
         let value = builder.input("v", Elem::F32, [b, g, k, e]);
+        Ok((self.place(builder, axes, self.q_positions, self.q_offset), [query, key, value]))
+    }
 
+    /// The graph that transforms keys before they are cached: input `k`, `f32[b, g, k, d]`, and `k_pos` if positions are given; output
+    /// `k_out`, `f32[b, g, k, d]`, the key after the key hooks of all schemes. Attention over such a cache leaves the key alone, as
+    /// [`Rope::query_only`](crate::Rope::query_only) does.
+    ///
+    /// # Errors
+    /// As [`build`](Attention::build).
+    pub fn key_graph(&self) -> Result<Verified, BuildError> {
+        self.check()?;
+        let builder = GraphBuilder::new("keys");
+        // Nothing tells the number of queries, and nothing depends on it.
+        let axes @ Axes { b, g, k, d, .. } = self.axes(&builder, Extent::Static(1));
+        let mut key = builder.input("k", Elem::F32, [b, g, k, d]);
+        let parts = self.place(&builder, axes, None, Some(Source::Number(0)));
+        let made = self.made(&parts);
+        for scheme in self.schemes(&made).flatten() {
+            checked(scheme, &parts)?;
+            key = parts.apply(scheme, Hook::Key, key);
+        }
+        builder.output("k_out", key, [b, g, k, d]);
+        Ok(builder.finish()?)
+    }
+
+    fn axes(&self, builder: &GraphBuilder, queries: Extent) -> Axes {
+        let (b, h) = (builder.axis("b"), builder.axis_of("h", self.heads));
+        let g = if self.kv_heads == self.heads { h } else { builder.groups("g", self.kv_heads, h) };
+        let q = builder.declare(AxisInfo { name: "q".to_owned(), extent: queries, groups: None });
+        let (k, d) = (builder.axis("k"), builder.axis_of("d", self.head_dim));
+        Axes { b, h, g, q, k, d, e: builder.axis_of("e", self.value_dim) }
+    }
+
+    /// The site: where positions, indices and the length come from.
+    fn place<'g>(
+        &self,
+        builder: &'g GraphBuilder,
+        Axes { b, h, g, q, k, d, e }: Axes,
+        q_positions: Option<(Elem, Batch)>,
+        q_offset: Option<Source>,
+    ) -> AttentionParts<'g> {
         let positions = |name, axis, given: Option<(Elem, Batch)>| {
             given.map(|(elem, batch)| builder.input(name, elem, batch.dims(b, &[axis])))
         };
-        let q_pos = positions("q_pos", q, self.q_positions);
+        let q_pos = positions("q_pos", q, q_positions);
         let k_pos = positions("k_pos", k, self.k_positions);
         let keys = builder.size(k).label("keys");
-        let offset = match self.q_offset {
+        let offset = match q_offset {
             None => keys - builder.size(q),
             Some(source) => source.expr(builder, "q_offset"),
         };
@@ -294,57 +395,12 @@ impl Attention {
             length: length.value(),
         };
         let site_id = builder.site(site);
-        let cx = Cx::new(builder, site);
-        Ok(AttentionParts { b, h, g, q, k, d, e, query, key, value, cx, site: site_id })
-    }
-
-    /// The graph that transforms keys before they are cached: input `k`, `f32[b, g, k, d]`, and `k_pos` if positions are given; output
-    /// `k_out`, `f32[b, g, k, d]`, the key after the key hooks of all schemes. Attention over such a cache leaves the key alone, as
-    /// [`Rope::query_only`](crate::Rope::query_only) does.
-    ///
-    /// # Errors
-    /// As [`build`](Attention::build).
-    pub fn key_graph(&self) -> Result<Verified, BuildError> {
-        self.check()?;
-        let builder = GraphBuilder::new("keys");
-        let (b, h, g) = self.head_axes(&builder);
-        // Nothing tells the number of queries, and nothing depends on it.
-        let (q, k, d) = (builder.axis_of("q", 1), builder.axis("k"), builder.axis_of("d", self.head_dim));
-        let mut key = builder.input("k", Elem::F32, [b, g, k, d]);
-        let k_pos = self.k_positions.map(|(elem, batch)| builder.input("k_pos", elem, batch.dims(b, &[k])));
-        let (q_index, k_index) = (builder.iota(q).label("q_index"), builder.iota(k).label("k_index"));
-        let length = self.length.map_or_else(|| builder.size(k), |source| source.expr(&builder, "length"));
-        let site = Site {
-            query: q,
-            key: k,
-            head: Some(h),
-            dim: d,
-            q_pos: q_index.value(),
-            k_pos: k_pos.unwrap_or(k_index).value(),
-            q_index: q_index.value(),
-            k_index: k_index.value(),
-            length: length.value(),
-        };
-        let site_id = builder.site(site);
-        let cx = Cx::new(&builder, site);
-        let made = self.made(&cx);
-        for scheme in self.schemes(&made).flatten().filter(|scheme| scheme.hooks().contains(&Hook::Key)) {
-            checked(scheme, &cx)?;
-            key = builder.scheme(scheme.name(), Hook::Key, key, site_id, scheme.attributes());
-        }
-        builder.output("k_out", key, [b, g, k, d]);
-        Ok(builder.finish()?)
-    }
-
-    /// The axes of the batch, of query heads, and of key/value heads.
-    fn head_axes(&self, builder: &GraphBuilder) -> (Axis, Axis, Axis) {
-        let (b, h) = (builder.axis("b"), builder.axis_of("h", self.heads));
-        (b, h, if self.kv_heads == self.heads { h } else { builder.groups("g", self.kv_heads, h) })
+        AttentionParts { b, h, g, q, k, d, e, site_id, cx: Cx::new(builder, site) }
     }
 
     /// Schemes that are made for one graph, each in the place of its step.
-    fn made(&self, cx: &Cx<'_>) -> Vec<Option<Box<dyn PositionScheme>>> {
-        let make = |step: &Step| if let Step::SchemeWith(make) = step { Some(make(cx)) } else { None };
+    fn made(&self, parts: &AttentionParts<'_>) -> Vec<Option<Box<dyn PositionScheme>>> {
+        let make = |step: &Step| if let Step::SchemeWith(make) = step { Some(make(parts)) } else { None };
         self.steps.iter().map(make).collect()
     }
 
@@ -388,16 +444,19 @@ impl Attention {
         Ok(())
     }
 
-    fn fill(&self, parts: &AttentionParts<'_>) -> Result<(), BuildError> {
+    fn fill<'g>(
+        &self,
+        parts: &AttentionParts<'g>,
+        [mut query, mut key, value]: [Expr<'g>; 3],
+    ) -> Result<(), BuildError> {
         let AttentionParts { b, h, q, k, .. } = *parts;
-        let builder = parts.cx.builder();
+        let builder = parts.builder();
 
-        let made = self.made(&parts.cx);
+        let made = self.made(parts);
         let schemes: Vec<Option<&dyn PositionScheme>> = self.schemes(&made).collect();
         for scheme in schemes.iter().flatten() {
-            checked(*scheme, &parts.cx)?;
+            checked(*scheme, parts)?;
         }
-        let (mut query, mut key) = (parts.query, parts.key);
         for scheme in schemes.iter().flatten() {
             query = parts.apply(*scheme, Hook::Query, query);
             key = parts.apply(*scheme, Hook::Key, key);
@@ -409,7 +468,7 @@ impl Attention {
         for (step, scheme) in self.steps.iter().zip(&schemes) {
             score = match (step, scheme) {
                 (_, Some(scheme)) => parts.apply(*scheme, Hook::Score, score),
-                (Step::Score(write), None) => write(&parts.cx, score),
+                (Step::Score(write), None) => write(parts, score),
                 _ => score,
             };
         }
@@ -424,7 +483,7 @@ impl Attention {
         });
         let masks = self.steps.iter().zip(&schemes).filter_map(|(step, scheme)| match (step, scheme) {
             (_, Some(scheme)) => parts.mask(*scheme),
-            (Step::Mask(write), None) => Some(write(&parts.cx)),
+            (Step::Mask(write), None) => Some(write(parts)),
             _ => None,
         });
         let lengths = lengths.as_ref().and_then(|lengths| parts.mask(lengths));
@@ -438,7 +497,7 @@ impl Attention {
             Sink::Number(sink) => builder.scalar(sink),
             Sink::Input => builder.input("sinks", Elem::F32, [h]),
         });
-        parts.output(score, sink);
+        parts.output(score, value, sink);
         if self.lse {
             parts.output_lse(score, sink);
         }

@@ -24,12 +24,12 @@ use rhumb_ir::{Attr, Bindings, Elem, Graph, GraphBuilder, Hook, Tensor, Verified
 pub use failure::{Finding, TestFailure};
 pub use point::Point;
 
-use crate::attention::{Attention, Batch};
+use crate::attention::{Attention, AttentionParts, Batch};
 use crate::attrs::AttrKind;
 use crate::error::SchemeError;
 use crate::lower::lower;
 use crate::registry::{Registry, RegistryError};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::PositionScheme;
 
 /// Sizes of an attention that a scheme is tried at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ const SHAPES: &[Shape] = &[
 /// Shifts that scores are compared at.
 const SHIFTS: [i32; 4] = [1, 37, 4096, -12];
 
-type Make<'a> = Box<dyn for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme> + 'a>;
+type Make<'a> = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Box<dyn PositionScheme> + 'a>;
 type Reference<'a> = Box<dyn Fn(&Point<'_>) -> f64 + 'a>;
 type Bind<'a> = Box<dyn Fn(&Shape) -> Tensor + 'a>;
 
@@ -88,7 +88,10 @@ impl<'a> SchemeTest<'a> {
     }
 
     /// Checks of a scheme that takes values of the graph: inputs that `make` adds and [`input`](SchemeTest::input) binds.
-    pub fn with_inputs<S>(registry: &'a Registry, make: impl for<'g> Fn(&Cx<'g>) -> S + 'a) -> SchemeTest<'a>
+    pub fn with_inputs<S>(
+        registry: &'a Registry,
+        make: impl for<'g> Fn(&AttentionParts<'g>) -> S + 'a,
+    ) -> SchemeTest<'a>
     where
         S: PositionScheme + 'static,
     {
@@ -162,11 +165,11 @@ impl<'a> SchemeTest<'a> {
             .kv_heads(shape.kv_heads)
             .q_positions(Elem::I32, Batch::Shared)
             .k_positions(Elem::I32, Batch::Shared);
-        let parts = attention.parts(&builder).map_err(Finding::Build)?;
-        let scheme = (self.make)(&parts.cx);
-        scheme.check(&parts.cx).map_err(Finding::Check)?;
-        let query = parts.apply(&*scheme, Hook::Query, parts.query);
-        let key = parts.apply(&*scheme, Hook::Key, parts.key);
+        let (parts, [query, key, _]) = attention.parts(&builder).map_err(Finding::Build)?;
+        let scheme = (self.make)(&parts);
+        scheme.check(&parts).map_err(Finding::Check)?;
+        let query = parts.apply(&*scheme, Hook::Query, query);
+        let key = parts.apply(&*scheme, Hook::Key, key);
         let score = query.dot(key, parts.d) * scale(shape);
         let score = parts.apply(&*scheme, Hook::Score, score);
         let score = parts.mask(&*scheme).map_or(score, |mask| score.mask(mask));
