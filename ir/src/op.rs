@@ -316,8 +316,8 @@ pub enum Op {
         /// The axis that is summed over; in both factors.
         axis: Axis,
     },
-    /// `base^x` normalised to sum to 1 along `axis`. With a sink, `base^sink` joins the sum. Where all is `-inf`, or the axis is
-    /// empty, and there is no sink, the result is 0.
+    /// `base^x` normalised to sum to 1 along `axis`. With a sink, `base^sink` joins the sum. Where all scores, and the sink, are `-inf`,
+    /// the result is 0. A score that is NaN or `inf` makes NaN of all that shares its sum.
     Softmax {
         /// The scores.
         x: Value,
@@ -329,6 +329,7 @@ pub enum Op {
         base: Base,
     },
     /// `log_base(sum(base^x))` along `axis`, the sink taking part in the sum; `-inf` where the sum is empty or all `-inf`.
+    /// NaN where a score is NaN or `inf`.
     LogSumExp {
         /// The scores.
         x: Value,

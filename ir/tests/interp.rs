@@ -291,12 +291,14 @@ fn softmax_and_logsumexp() {
     near(&two("softmax", "", &[1000.0, 1000.0]), &[0.5, 0.5]);
     near(&two("softmax", "", &[-INF, -INF]), &[0.0, 0.0]);
     near(&two("softmax", "", &[-INF, NAN]), &[NAN, NAN]);
+    near(&two("softmax", "", &[0.0, INF]), &[NAN, NAN]);
     near(&two("softmax", "", &[]), &[]);
     near(&two("logsumexp", "", &[0.0, LN_2]), &[3f64.ln()]);
     near(&two("logsumexp", " base 2", &[1000.0, 1000.0]), &[1001.0]);
     near(&two("logsumexp", "", &[-INF, -INF]), &[-INF]);
     near(&two("logsumexp", "", &[]), &[-INF]);
     near(&two("logsumexp", "", &[NAN, 1.0]), &[NAN]);
+    near(&two("logsumexp", "", &[INF, 1.0]), &[NAN]);
 }
 
 #[test]
