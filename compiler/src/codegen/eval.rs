@@ -25,8 +25,8 @@ pub(crate) struct Eval<'a, 'f> {
     /// The axis of lanes, and the address of the word that holds the first lane's index clamped to the axis.
     lanes: Option<(Axis, Ssa)>,
     memo: BTreeMap<Value, Ssa>,
-    /// The table being computed, which is not there to be read yet.
-    target: Option<TensorId>,
+    /// Tables that are not made yet where this code runs.
+    unmade: Vec<TensorId>,
 }
 
 /// What was known at a point, to come back to.
@@ -38,15 +38,21 @@ pub(crate) struct Saved {
 impl<'a, 'f> Eval<'a, 'f> {
     pub(crate) fn new(cx: FunctionContext<'a>, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
         let env = vec![None; cx.plan.graph.axes().len()];
-        Eval { plan: cx.plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), target: None }
+        Eval { plan: cx.plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), unmade: Vec::new() }
     }
 
     pub(crate) fn fb(&mut self) -> &mut FunctionBuilder<'f> {
         self.v.fb
     }
 
-    pub(crate) fn compute_target(&mut self, target: TensorId) {
-        self.target = Some(target);
+    /// Tells that the code runs as the map step of this index: its table and those of later steps can't be read.
+    pub(crate) fn run_as_step(&mut self, index: usize) {
+        self.unmade = self.plan.maps[index..].iter().map(|step| step.target).collect();
+    }
+
+    /// The table of a value, if it has one that can be read here.
+    pub(crate) fn table(&self, source: &Source) -> Option<TensorId> {
+        self.plan.tables.get(source).copied().filter(|table| !self.unmade.contains(table))
     }
 
     pub(crate) fn set_lanes(&mut self, axis: Axis, clamped: Ssa) {
@@ -242,9 +248,7 @@ impl<'a, 'f> Eval<'a, 'f> {
     fn emit_new(&mut self, value: Value) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
         let graph = &plan.graph;
-        if let Some(&table) = plan.tables.get(&Source::Value(value))
-            && self.target != Some(table)
-        {
+        if let Some(table) = self.table(&Source::Value(value)) {
             return self.load(table);
         }
         match graph.op(value) {
@@ -282,7 +286,7 @@ impl<'a, 'f> Eval<'a, 'f> {
                 if *binary == Binary::Add && elem == Elem::F32 && !self.memo.contains_key(a) {
                     // A product that only this sum uses joins it.
                     if let Op::Binary(Binary::Mul, x, y) = *graph.op(*a)
-                        && !plan.tables.contains_key(&Source::Value(*a))
+                        && self.table(&Source::Value(*a)).is_none()
                         && self.v.is_vector()
                     {
                         let (x, y, b) = (self.emit(x)?, self.emit(y)?, self.emit(*b)?);
@@ -462,7 +466,7 @@ impl<'a, 'f> Eval<'a, 'f> {
     /// A gather with an index per lane, from a table in memory.
     fn gather_lanes(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
-        let (Some(&tensor), Some((lane_axis, clamped))) = (plan.tables.get(&Source::Value(table)), self.lanes) else {
+        let (Some(tensor), Some((lane_axis, clamped))) = (self.table(&Source::Value(table)), self.lanes) else {
             return Err(self.unsupported(table, "gathered from without a table"));
         };
         let spec = &plan.tensors[tensor];

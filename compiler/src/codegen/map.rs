@@ -28,9 +28,9 @@ impl Block {
 }
 
 /// Emits the body of a map step.
-pub(crate) fn map_step(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<(), CodegenError> {
+pub(crate) fn map_step(eval: &mut Eval<'_, '_>, index: usize, step: &MapStep) -> Result<(), CodegenError> {
     let plan = eval.plan;
-    eval.compute_target(step.target);
+    eval.run_as_step(index);
     let dims = plan.tensors[step.target].dims.clone();
     let outer: Vec<Axis> = dims.iter().copied().filter(|axis| Some(*axis) != step.inner).collect();
     let scratch = eval.scratch;
@@ -162,7 +162,7 @@ fn blocks(eval: &Eval<'_, '_>, root: Value, axis: Axis) -> Vec<Block> {
         if std::mem::replace(&mut seen[value.index()], true) {
             continue;
         }
-        if value != root && plan.tables.contains_key(&Source::Value(value)) {
+        if value != root && eval.table(&Source::Value(value)).is_some() {
             continue;
         }
         match *plan.graph.op(value) {
@@ -262,8 +262,8 @@ fn one_pair<'a, 'f>(
 
 fn angle_part(eval: &mut Eval<'_, '_>, block: &Block, cos: bool) -> Result<Ssa, CodegenError> {
     let source = if cos { Source::Cos(block.angle) } else { Source::Sin(block.angle) };
-    match eval.plan.tables.get(&source) {
-        Some(&table) => eval.load(table),
+    match eval.table(&source) {
+        Some(table) => eval.load(table),
         None => {
             let op = eval.plan.graph.line(block.rotate);
             Err(CodegenError::Unsupported { op, reason: "its angles have no table" })

@@ -139,8 +139,9 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
     for (index, step) in plan.maps.iter().enumerate() {
         let role = Role::Map(index);
         let shape = Shape { lanes: 1, double: step.double, fma: target.has_fma() };
-        let function =
-            function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| map::map_step(eval, step))?;
+        let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| {
+            map::map_step(eval, index, step)
+        })?;
         functions.push((role, function));
     }
     if let Some(attention) = &plan.attention {

@@ -31,6 +31,11 @@ pub(crate) struct Mode {
     pub(crate) guarded: bool,
 }
 
+/// Adding this in double precision and subtracting it again rounds to a multiple of 2^-10: the grid of key terms.
+const GRID_ROUNDER_F64: f64 = 6_597_069_766_656.0;
+/// The same in single precision, for numbers below 2^12 in magnitude.
+const GRID_ROUNDER_F32: f64 = 12_288.0;
+
 /// Words of the range: first query, number of queries, first key, end of keys.
 const FIRST_QUERY: i32 = 0;
 const QUERIES: i32 = 8;
@@ -137,22 +142,6 @@ fn begin_query(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Res
             &mut |eval| eval.emit(content.query),
         )?;
     }
-    if let Some(term) = attention.query_term {
-        set_shape(eval, 1, true);
-        let saved = eval.save();
-        let x = eval.load(term)?;
-        let x = if attention.key_term.is_some() {
-            let (scratch, shift) = (eval.scratch, layout.shift as i32);
-            let shift = eval.fb().ins().load(types::F64, access(), scratch, shift);
-            eval.fb().ins().fadd(x, shift)
-        } else {
-            x
-        };
-        let x = eval.fb().ins().fdemote(types::F32, x);
-        let address = slot(eval, layout.query_terms, lane, 4);
-        eval.fb().ins().store(access(), x, address, 0);
-        eval.restore(saved);
-    }
     Ok(())
 }
 
@@ -237,7 +226,8 @@ pub(crate) fn keys(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode) -
     result
 }
 
-/// Shifts the key terms of the tile and rounds them.
+/// Shifts the key terms of the tile and splits them into a multiple of the grid and the rest, which is small: differences of multiples
+/// are exact, so that a score keeps its digits however far its key term lies from those of other queries of the tile.
 fn key_terms(eval: &mut Eval<'_, '_>, attention: &Attention, first: Ssa, count: Ssa) -> Result<(), CodegenError> {
     let Some(term) = attention.key_term else { return Ok(()) };
     let shape = eval.v.shape;
@@ -257,9 +247,19 @@ fn key_terms(eval: &mut Eval<'_, '_>, attention: &Attention, first: Ssa, count: 
         eval.set(attention.key, index);
         result = eval.load(term).map(|x| {
             let x = eval.fb().ins().fsub(x, shift);
-            let x = eval.fb().ins().fdemote(types::F32, x);
-            let address = slot(eval, layout.key_terms, row, 4);
-            eval.fb().ins().store(access(), x, address, 0);
+            let rounder = eval.fb().ins().f64const(GRID_ROUNDER_F64);
+            let rounded = eval.fb().ins().fadd(x, rounder);
+            let coarse = eval.fb().ins().fsub(rounded, rounder);
+            let rest = eval.fb().ins().fsub(x, coarse);
+            // Infinite terms have no rest.
+            let ordered = eval.fb().ins().fcmp(FloatCC::Ordered, rest, rest);
+            let zero = eval.fb().ins().f64const(0.0);
+            let rest = eval.fb().ins().select(ordered, rest, zero);
+            let address = slot(eval, 0, row, 4);
+            for (x, offset) in [(coarse, layout.key_terms), (rest, layout.key_rests)] {
+                let x = eval.fb().ins().fdemote(types::F32, x);
+                eval.fb().ins().store(access(), x, address, offset as i32);
+            }
         });
         eval.restore(saved);
         Vec::new()
@@ -370,9 +370,13 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
             if let Some(content) = &attention.content {
                 eval.seed(content.dot, accumulators[r * tile.columns + c]);
             }
-            let score = score(eval, attention, mode, place, r, column)?;
+            let score = score(eval, attention, mode, place.row, r)?;
             let row = layout.scores as i32 + 4 * (r * tile.queries()) as i32 + column;
             eval.fb().ins().store(access(), score, scores, row);
+            let score = match key_part(eval, attention, layout.key_terms, place.row, r) {
+                Some(coarse) => eval.v.fadd(score, coarse),
+                None => score,
+            };
             most = Some(match most {
                 Some(most) => eval.v.pseudo_max(score, most),
                 None => score,
@@ -389,31 +393,22 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
     Ok(())
 }
 
-fn score(
-    eval: &mut Eval<'_, '_>,
-    attention: &Attention,
-    mode: Mode,
-    place: Place,
-    r: usize,
-    column: i32,
-) -> Result<Ssa, CodegenError> {
-    let layout = eval.plan.scratch;
+/// The splatted key term of a key of the tile, or the rest of it.
+fn key_part(eval: &mut Eval<'_, '_>, attention: &Attention, part: usize, row: Ssa, r: usize) -> Option<Ssa> {
+    attention.key_term?;
     let ty = eval.v.float_type();
-    let mut score = if attention.terms.is_empty() { None } else { Some(eval.sum(&attention.terms)?) };
-    if attention.key_term.is_some() {
-        let row = slot(eval, layout.key_terms, place.row, 4);
-        let term = eval.fb().ins().load(types::F32, access(), row, 4 * r as i32);
-        let term = eval.v.splat(term, ty);
-        score = Some(add(eval, score, term));
+    let address = slot(eval, part, row, 4);
+    let term = eval.fb().ins().load(types::F32, access(), address, 4 * r as i32);
+    Some(eval.v.splat(term, ty))
+}
+
+/// A vector of scores, without the coarse part of the key term.
+fn score(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, row: Ssa, r: usize) -> Result<Ssa, CodegenError> {
+    let layout = eval.plan.scratch;
+    let mut score = eval.sum(&attention.terms)?;
+    if let Some(rest) = key_part(eval, attention, layout.key_rests, row, r) {
+        score = eval.v.fadd(score, rest);
     }
-    if attention.query_term.is_some() {
-        let term = eval.fb().ins().load(ty, access(), place.state, layout.query_terms as i32 + column);
-        score = Some(add(eval, score, term));
-    }
-    let mut score = match score {
-        Some(score) => score,
-        None => eval.v.float(0.0),
-    };
     if mode.masked {
         for mask in &attention.masks {
             let seen = eval.emit(mask.value)?;
@@ -428,13 +423,6 @@ fn score(
     Ok(score)
 }
 
-fn add(eval: &mut Eval<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
-    match sum {
-        Some(sum) => eval.v.fadd(sum, x),
-        None => x,
-    }
-}
-
 /// Scores to weights, lane-wise; the running maximum, sum and rescaling factor move on.
 fn weights(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, count: Ssa, state: Ssa) {
     let (layout, tile) = (eval.plan.scratch, attention.tile);
@@ -442,7 +430,14 @@ fn weights(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, count: Ss
     for c in 0..tile.columns as i32 {
         let column = width * c;
         let old = eval.fb().ins().load(ty, access(), state, layout.maxima as i32 + column);
-        let new = eval.fb().ins().load(ty, access(), state, layout.tile_maxima as i32 + column);
+        let mut new = eval.fb().ins().load(ty, access(), state, layout.tile_maxima as i32 + column);
+        if attention.key_term.is_some() {
+            // Any number near the maximum serves; one of the grid makes its difference to a key term exact.
+            let rounder = eval.v.float(GRID_ROUNDER_F32);
+            let rounded = eval.v.fadd(new, rounder);
+            let rounder = eval.v.float(GRID_ROUNDER_F32);
+            new = eval.v.fsub(rounded, rounder);
+        }
         eval.fb().ins().store(access(), new, state, layout.maxima as i32 + column);
         // A query that has seen no key yet has maximum -inf: measured from 0 its weights are 0, not NaN.
         let low = eval.v.float(f64::NEG_INFINITY);
@@ -458,14 +453,20 @@ fn weights(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, count: Ss
     let rows = eval.fb().ins().iadd_imm_s(state, layout.scores as i64);
     let mut carried = vec![rows];
     carried.extend(zeros);
-    let sums = counted_loop(eval, count, &carried, |eval, _, carried| {
+    let sums = counted_loop(eval, count, &carried, |eval, key, carried| {
         let row = carried[0];
         let mut next = vec![eval.fb().ins().iadd_imm_s(row, 4 * tile.queries() as i64)];
         for c in 0..tile.columns {
             let column = width * c as i32;
             let score = eval.fb().ins().load(ty, access(), row, column);
             let base = eval.fb().ins().load(ty, access(), state, layout.tile_maxima as i32 + column);
-            let difference = eval.v.fsub(score, base);
+            let difference = match key_part(eval, attention, layout.key_terms, key, 0) {
+                Some(coarse) => {
+                    let exact = eval.v.fsub(coarse, base);
+                    eval.v.fadd(score, exact)
+                }
+                None => eval.v.fsub(score, base),
+            };
             let weight = eval.v.exp2_nonpositive(difference);
             next.push(eval.v.fadd(carried[1 + c], weight));
             let stored = if mode.guarded {
@@ -682,6 +683,13 @@ pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), 
     Ok(())
 }
 
+fn add(eval: &mut Eval<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
+    match sum {
+        Some(sum) => eval.v.fadd(sum, x),
+        None => x,
+    }
+}
+
 /// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
 fn normalise(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Result<(), CodegenError> {
     let layout = eval.plan.scratch;
@@ -690,21 +698,24 @@ fn normalise(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Resul
     let mut most = eval.fb().ins().fpromote(types::F64, most);
     let sum = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
     let mut sum = eval.fb().ins().fpromote(types::F64, sum);
-    let shift = if attention.key_term.is_some() {
-        let scratch = eval.scratch;
-        Some(eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32))
-    } else {
-        None
+    // Terms of the query alone change no weight; with the shift of the key terms they make the true score.
+    let mut shift = match attention.query_term {
+        Some(term) => Some(eval.load(term)?),
+        None => None,
     };
+    if attention.key_term.is_some() {
+        let scratch = eval.scratch;
+        let keys = eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32);
+        shift = Some(add(eval, shift, keys));
+    }
     let zero = eval.v.float(0.0);
     let one = eval.v.float(1.0);
     let mut numerator = one;
     if let Some(sink) = attention.sink {
         let sink = eval.load(sink)?;
-        // The query terms carry the shift back, the sink does not.
         let sink = match shift {
-            Some(shift) if attention.query_term.is_none() => eval.v.fsub(sink, shift),
-            _ => sink,
+            Some(shift) => eval.v.fsub(sink, shift),
+            None => sink,
         };
         let top = eval.v.pseudo_max(sink, most);
         let low = eval.v.float(f64::NEG_INFINITY);
@@ -726,9 +737,7 @@ fn normalise(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Resul
     let Some(log_sum) = &attention.log_sum else { return Ok(()) };
     let log = eval.v.log2(sum);
     let mut value = eval.v.fadd(most, log);
-    if let Some(shift) = shift
-        && attention.query_term.is_none()
-    {
+    if let Some(shift) = shift {
         value = eval.v.fadd(value, shift);
     }
     let low = eval.v.float(f64::NEG_INFINITY);

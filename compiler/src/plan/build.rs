@@ -706,8 +706,8 @@ fn scratch_layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
         layout.tile_maxima = take(queries);
         layout.rescale = take(queries);
         layout.sums = take(queries);
-        layout.query_terms = take(queries);
         layout.key_terms = take(4 * (tile.keys + tile.key_rows));
+        layout.key_rests = take(4 * (tile.keys + tile.key_rows));
         layout.lanes = take(8 * tile.queries());
     }
     layout.constants = take(0);

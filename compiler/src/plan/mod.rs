@@ -234,7 +234,8 @@ pub struct Attention {
     pub terms: Vec<Term>,
     /// Sum of the terms that vary over keys alone, in double precision: added after a shift per query tile.
     pub key_term: Option<TensorId>,
-    /// Sum of the terms that vary over queries alone, in double precision.
+    /// Sum of the terms that vary over queries alone, in double precision: part of the log-sum-exp and of the comparison with a sink,
+    /// of no weight.
     pub query_term: Option<TensorId>,
     /// What must hold for a query to see a key: evaluated by interval for each tile, and per element in partial tiles.
     pub masks: Vec<Term>,
@@ -273,10 +274,10 @@ pub struct ScratchLayout {
     pub rescale: usize,
     /// Running sum of each query.
     pub sums: usize,
-    /// Shifted query terms of each query.
-    pub query_terms: usize,
-    /// Shifted key terms of each key of the tile.
+    /// Shifted key terms of each key of the tile, rounded to a grid.
     pub key_terms: usize,
+    /// What the rounding took of them.
+    pub key_rests: usize,
     /// Index of each query, clamped to the last: one word each.
     pub lanes: usize,
     /// Constants of vector code.

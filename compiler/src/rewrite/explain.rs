@@ -14,7 +14,7 @@ use super::{FloatClass, RewriteError, RewriteOptions, add_graph, rules, saturate
 const MOST_OPS: usize = 1024;
 
 /// Longest printed side of a step, in characters.
-const WIDTH: usize = 160;
+const WIDTH: usize = 480;
 
 /// The proofs of all outputs. Prints as a numbered list of steps for each.
 #[derive(Clone, Debug, PartialEq, Eq)]

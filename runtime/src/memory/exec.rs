@@ -301,3 +301,121 @@ fn write_words(scratch: &mut Workspace, start: usize, words: &[u64]) {
         slots.copy_from_slice(words);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_compiler::{Options, Target, compile};
+    use rhumb_ir::{Bindings, Tensor, Verified, interpret};
+    use rhumb_plugins::{Alibi, Causal, Registry, Rope};
+
+    use super::*;
+    use crate::interface::{Bindings as Views, Interface};
+    use crate::view::{TensorView, TensorViewMut};
+
+    fn random(n: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut uniform = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        (0..n).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
+    }
+
+    /// Greatest difference between a compiled call and the reference, over all outputs.
+    fn difference(graph: &Verified, sizes: &[(&str, usize)]) -> f64 {
+        let target = Target::host().expect("a target");
+        let registry = Registry::standard();
+        let compiled = compile(graph, &registry, &target, &Options::default(), &mut |_, _| ()).expect("compiles");
+        if std::env::var("SHOW").is_ok() {
+            println!("{}\n{}", compiled.fused, compiled.plan);
+        }
+        let program = Program::load(compiled.plan.clone(), &compiled.code).expect("loads");
+        let interface = Interface::of(&compiled.lowered).expect("an interface");
+        let length = |axis: rhumb_ir::Axis| match graph.axis(axis).extent {
+            Extent::Static(n) => n as usize,
+            Extent::Dynamic => sizes.iter().find(|(name, _)| *name == graph.axis(axis).name).expect("a size").1,
+        };
+        let shape = |dims: &[rhumb_ir::Axis]| dims.iter().map(|axis| length(*axis)).collect::<Vec<_>>();
+        let inputs: Vec<(String, Vec<usize>, Vec<f32>)> = interface
+            .inputs()
+            .iter()
+            .zip(1..)
+            .map(|(port, seed)| {
+                let shape = shape(&port.dims);
+                (port.name.clone(), shape.clone(), random(shape.iter().product(), seed))
+            })
+            .collect();
+        let mut outputs: Vec<(String, Vec<usize>, Vec<f32>)> = interface
+            .outputs()
+            .iter()
+            .map(|port| {
+                let shape = shape(&port.dims);
+                (port.name.clone(), shape.clone(), vec![f32::NAN; shape.iter().product()])
+            })
+            .collect();
+        let mut views = Views::default();
+        for (name, shape, data) in &inputs {
+            views.input(name, TensorView::from_slice(data, shape).expect("a view"));
+        }
+        for (name, shape, data) in &mut outputs {
+            views.output(name, TensorViewMut::from_slice(data, shape).expect("a view"));
+        }
+        let threads = Threads::new(1).expect("threads");
+        program.run(interface.bind(views).expect("fits"), &threads).expect("runs");
+        let bindings: Bindings = inputs
+            .iter()
+            .map(|(name, shape, data)| {
+                (name.clone(), Tensor::f32(shape.clone(), data.iter().map(|x| f64::from(*x)).collect::<Vec<_>>()))
+            })
+            .collect();
+        let expected = interpret(&compiled.lowered, &bindings).expect("interprets");
+        let mut worst = 0.0f64;
+        for (name, _, data) in &outputs {
+            for (x, y) in data.iter().zip(&expected[name.as_str()].data) {
+                let off = (f64::from(*x) - y).abs();
+                worst =
+                    if f64::from(*x) == *y { worst } else { worst.max(if off.is_nan() { f64::INFINITY } else { off }) };
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn kernels_agree_with_the_reference() {
+        for (q, k) in [(1, 1), (15, 17), (17, 15), (130, 130), (1, 130), (48, 64), (0, 5), (5, 0)] {
+            let sizes = [("b", 2), ("q", q), ("k", k)];
+            let plain = rhumb_plugins::Attention::new(4, 32).build().expect("a graph");
+            let off = difference(&plain, &sizes);
+            assert!(off < 2e-6, "plain {q} x {k}: {off}");
+            let alibi = rhumb_plugins::Attention::new(6, 32)
+                .kv_heads(2)
+                .scheme(Alibi::new())
+                .scheme(Causal)
+                .build()
+                .expect("a graph");
+            if std::env::var("SHOW").is_ok() {
+                let a = |a: rhumb_plugins::Attention| difference(&a.build().expect("g"), &sizes);
+                println!(
+                    "DBG {q}x{k} gqa {} causal {} alibi {} alibi-causal {}",
+                    a(rhumb_plugins::Attention::new(6, 32).kv_heads(2)),
+                    a(rhumb_plugins::Attention::new(6, 32).scheme(Causal)),
+                    a(rhumb_plugins::Attention::new(6, 32).scheme(Alibi::new())),
+                    a(rhumb_plugins::Attention::new(6, 32).scheme(Alibi::new()).scheme(Causal))
+                );
+            }
+            let off = difference(&alibi, &sizes);
+            assert!(off < 2e-6, "alibi {q} x {k}: {off}");
+            let rope = rhumb_plugins::Attention::new(4, 24)
+                .kv_heads(1)
+                .scheme(Rope::new())
+                .scheme(Causal)
+                .lse()
+                .build()
+                .expect("a graph");
+            let off = difference(&rope, &sizes);
+            assert!(off < 4e-6, "rope {q} x {k}: {off}");
+        }
+    }
+}

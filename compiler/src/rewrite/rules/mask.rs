@@ -3,7 +3,9 @@
 
 use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
 use crate::rewrite::Theory::Mask;
-use crate::rewrite::conditions::{after, both_query_side, finite, hoists, no_wrap_minuend, no_wrap_subtrahend, one, whole, zero};
+use crate::rewrite::conditions::{
+    after, both_query_side, finite, hoists, no_wrap_minuend, no_wrap_subtrahend, one, whole, zero,
+};
 use crate::rewrite::rule::{Rule, rule};
 
 /// Four ways to bring `a - b` compared with `c` into the form query-only against key-only: the sum that arises is the query's.

@@ -37,7 +37,12 @@ pub(super) enum Values {
 }
 
 /// Random tensors for all inputs; `lengths` gives the length of each axis.
-pub(super) fn bindings(graph: &Graph, random: &mut Random, values: Values, lengths: &dyn Fn(Axis) -> usize) -> Bindings {
+pub(super) fn bindings(
+    graph: &Graph,
+    random: &mut Random,
+    values: Values,
+    lengths: &dyn Fn(Axis) -> usize,
+) -> Bindings {
     let mut bindings = Bindings::new();
     for (name, value) in graph.inputs() {
         let Op::Input { dims, elem, .. } = graph.op(value) else { continue };
