@@ -2,6 +2,7 @@
 
 use crate::error::CallError;
 use crate::interface::{Bindings, Interface};
+use crate::kernel::Kernel;
 use crate::reference::Reference;
 use crate::view::{TensorView, TensorViewMut};
 
@@ -17,6 +18,7 @@ pub struct Call<'k, 'a> {
 /// What runs a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Runner<'k> {
+    Kernel(&'k Kernel),
     Reference(&'k Reference),
 }
 
@@ -45,6 +47,7 @@ impl<'k, 'a> Call<'k, 'a> {
     pub fn run(self) -> Result<(), CallError> {
         let bound = self.interface.bind(self.bindings)?;
         match self.runner {
+            Runner::Kernel(kernel) => kernel.run(bound),
             Runner::Reference(reference) => reference.run(bound),
         }
     }

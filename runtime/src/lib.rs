@@ -4,8 +4,10 @@
 mod cache;
 mod call;
 mod classify;
+mod engine;
 mod error;
 mod interface;
+mod kernel;
 mod layout;
 mod memory;
 mod overlap;
@@ -15,9 +17,11 @@ mod view;
 
 pub use cache::CacheStats;
 pub use call::Call;
+pub use engine::{Engine, EngineBuilder, EngineError};
 pub use error::{CallError, Direction, Grouping, InterfaceError, ViewError};
 pub use interface::{Interface, Port};
+pub use kernel::{Kernel, KernelError};
 pub use layout::MAX_RANK;
-pub use memory::{CodeError, Element, OutOfMemory, OutputElement};
+pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
 pub use reference::Reference;
 pub use view::{TensorView, TensorViewMut};

@@ -1,0 +1,174 @@
+//! Engines: where graphs are compiled, kept and run.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use rhumb_compiler::rewrite::RewriteOptions;
+use rhumb_compiler::{CompileError, Options, Target, TargetError, compile};
+use rhumb_ir::Verified;
+use rhumb_plugins::{Registry, lower};
+
+use crate::cache::{Cache, CacheStats};
+use crate::kernel::{Kernel, KernelError};
+use crate::reference::Reference;
+use crate::threads::Threads;
+
+/// The most kernels an engine keeps unless it is told otherwise.
+const CACHE_CAPACITY: usize = 256;
+
+/// Compiles graphs for this machine, keeps the kernels, and owns the threads that run them.
+///
+/// An engine is made once and shared: all its methods take `&self`.
+#[derive(Debug)]
+pub struct Engine {
+    target: Target,
+    registry: Registry,
+    rewrite: RewriteOptions,
+    threads: Arc<Threads>,
+    cache: Cache<Kernel>,
+}
+
+/// Choices of an [`Engine`]: all have defaults.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct EngineBuilder {
+    threads: Option<usize>,
+    lanes: Option<usize>,
+    registry: Registry,
+    rewrite: RewriteOptions,
+    cache_capacity: usize,
+}
+
+/// An engine that can't be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// This machine, or the lane count asked of it.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No threads.
+    #[error("an engine needs a thread; ask for 1 or more, 1 being the caller's own")]
+    NoThreads,
+    /// The system refused to start threads.
+    #[error("{threads} threads could not be started: {source}; ask for fewer")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// The system's reason.
+        source: rayon::ThreadPoolBuildError,
+    },
+}
+
+impl EngineBuilder {
+    /// Threads that share a call's work; 1 is the caller's own. Unless set, one per processor. Results do not depend on it.
+    pub fn threads(self, threads: usize) -> EngineBuilder {
+        EngineBuilder { threads: Some(threads), ..self }
+    }
+
+    /// Lanes of `f32` in the vectors of the code. Unless set, the target's own choice.
+    pub fn lanes(self, lanes: usize) -> EngineBuilder {
+        EngineBuilder { lanes: Some(lanes), ..self }
+    }
+
+    /// The position schemes that graphs may name. Unless set, [`Registry::standard`].
+    pub fn registry(self, registry: Registry) -> EngineBuilder {
+        EngineBuilder { registry, ..self }
+    }
+
+    /// What rewriting may do.
+    pub fn rewrite(self, rewrite: RewriteOptions) -> EngineBuilder {
+        EngineBuilder { rewrite, ..self }
+    }
+
+    /// The most kernels to keep, 256 unless set; with 0 none, and each [`Engine::compile`] compiles.
+    pub fn cache_capacity(self, kernels: usize) -> EngineBuilder {
+        EngineBuilder { cache_capacity: kernels, ..self }
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// [`EngineError`] if this machine can't run kernels of that lane count, or threads can't be had.
+    pub fn build(self) -> Result<Engine, EngineError> {
+        let EngineBuilder { threads, lanes, registry, rewrite, cache_capacity } = self;
+        let mut target = Target::host()?;
+        if let Some(lanes) = lanes {
+            target = target.with_lanes(lanes)?;
+        }
+        let count = threads.unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
+        if count == 0 {
+            return Err(EngineError::NoThreads);
+        }
+        let threads = Threads::new(count).map_err(|source| EngineError::Threads { threads: count, source })?;
+        Ok(Engine { target, registry, rewrite, threads: Arc::new(threads), cache: Cache::new(cache_capacity) })
+    }
+}
+
+impl Engine {
+    /// An engine for this machine: its widest vectors, all its processors, the standard schemes.
+    ///
+    /// # Errors
+    /// [`EngineError`] if this machine can't run kernels.
+    pub fn host() -> Result<Engine, EngineError> {
+        Engine::builder().build()
+    }
+
+    /// Choices to build an engine from.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            threads: None,
+            lanes: None,
+            registry: Registry::standard(),
+            rewrite: RewriteOptions::default(),
+            cache_capacity: CACHE_CAPACITY,
+        }
+    }
+
+    /// Compiles a graph, or gives the kernel that was compiled from the same graph before.
+    ///
+    /// # Errors
+    /// [`KernelError`] of the stage that refused the graph.
+    pub fn compile(&self, graph: &Verified) -> Result<Arc<Kernel>, KernelError> {
+        // The text says all there is to a graph; target and options are the engine's own and never change.
+        self.cache.get_or_make(&graph.to_string(), || {
+            let options = Options { rewrite: self.rewrite, disassemble: false };
+            let compiled = compile(graph, &self.registry, &self.target, &options, &mut |_, _| ())?;
+            Kernel::load(graph, compiled, self.threads.clone())
+        })
+    }
+
+    /// The reference of a graph: the same calls, interpreted in double precision.
+    ///
+    /// # Errors
+    /// [`KernelError`] if the graph can't be lowered or no tensors could ever fit it.
+    pub fn reference(&self, graph: &Verified) -> Result<Reference, KernelError> {
+        let lowered = lower(graph, &self.registry).map_err(CompileError::Lower)?;
+        Ok(Reference::of(lowered)?)
+    }
+
+    /// What kernels are compiled for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The schemes that graphs may name.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Threads that share a call's work.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
+    /// How the kernel cache has been used.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
+    }
+
+    /// Forgets the kernels that were kept; those in use live on with their users.
+    pub fn clear_cache(&self) {
+        self.cache.clear();
+    }
+}

@@ -1,0 +1,104 @@
+//! Kernels: compiled graphs.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhumb_compiler::plan::Plan;
+use rhumb_compiler::{CompileError, Compiled, Timing};
+use rhumb_ir::Verified;
+
+use crate::call::{Call, Runner};
+use crate::error::{CallError, InterfaceError};
+use crate::interface::{Bound, Interface};
+use crate::memory::{LoadError, Program};
+use crate::threads::Threads;
+
+/// A compiled graph, ready to run on tensors of any length of its dynamic axes.
+///
+/// It owns its machine code, which is freed with it, and may be shared and called by many threads at once. Working memory is kept
+/// between calls, so that a call like one before allocates nothing.
+pub struct Kernel {
+    name: String,
+    interface: Interface,
+    program: Program,
+    threads: Arc<Threads>,
+    timings: Vec<Timing>,
+}
+
+// Engines hand kernels to all threads.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Kernel>();
+    shared::<crate::Engine>();
+};
+
+/// Why a graph has no kernel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// A stage of the compiler refused the graph.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// No tensors could ever fit the graph.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The machine code could not be put in memory.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl Kernel {
+    /// Puts what was compiled from `graph` in executable memory.
+    pub(crate) fn load(graph: &Verified, compiled: Compiled, threads: Arc<Threads>) -> Result<Kernel, KernelError> {
+        // The user's graph tells the tensors. Later stages keep them, in order, and its axes; more axes may follow.
+        let interface = Interface::of(graph)?;
+        let Compiled { lowered: _, fused: _, plan, clif: _, code, timings } = compiled;
+        Ok(Kernel { name: graph.name.clone(), interface, program: Program::load(plan, &code)?, threads, timings })
+    }
+
+    /// What it reads and writes.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Starts a call.
+    pub fn call<'a>(&self) -> Call<'_, 'a> {
+        Call::new(&self.interface, Runner::Kernel(self))
+    }
+
+    /// The plan that its code follows: loops, tiles, tables. Prints.
+    pub fn plan(&self) -> &Plan {
+        self.program.plan()
+    }
+
+    /// How long each stage of its compilation took.
+    pub fn timings(&self) -> &[Timing] {
+        &self.timings
+    }
+
+    /// How long its compilation took.
+    pub fn compile_time(&self) -> Duration {
+        self.timings.iter().map(|timing| timing.time).sum()
+    }
+
+    /// Bytes of executable memory.
+    pub fn code_bytes(&self) -> usize {
+        self.program.code_bytes()
+    }
+
+    /// Frees the working memory that calls left behind. The next call allocates its own again.
+    pub fn trim(&self) {
+        self.program.trim();
+    }
+
+    pub(crate) fn run(&self, bound: Bound<'_>) -> Result<(), CallError> {
+        self.program.run(bound, &self.threads)
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernel(`{}`, {} bytes of code)", self.name, self.code_bytes())
+    }
+}
