@@ -225,7 +225,7 @@ fn schemes_must_have_been_lowered() {
     let graph = Attention::new(4, 8).scheme(Rope::new()).build().expect("the attention is well formed");
     let error = fuse(&graph, &RewriteOptions::default()).expect_err("it has scheme ops");
     assert!(matches!(error, RewriteError::NotLowered { .. }));
-    assert_snapshot!(error, @"");
+    assert_snapshot!(error, @"`rope.query` stands at value 9 of the graph; lower its schemes before rewriting");
 }
 
 #[test]
