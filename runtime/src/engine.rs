@@ -134,7 +134,7 @@ impl Engine {
         self.cache.get_or_make(&graph.to_string(), || {
             let options = Options { rewrite: self.rewrite, disassemble: false };
             let compiled = compile(graph, &self.registry, &self.target, &options, &mut |_, _| ())?;
-            Kernel::load(graph, compiled, self.threads.clone())
+            Kernel::load(compiled, self.threads.clone())
         })
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rhumb_compiler::plan::Plan;
 use rhumb_compiler::{CompileError, Compiled, Timing};
-use rhumb_ir::Verified;
 
 use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
@@ -38,7 +37,7 @@ const _: () = {
 #[non_exhaustive]
 pub enum KernelError {
     /// A stage of the compiler refused the graph.
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = lowering_hint(.0))]
     Compile(#[from] CompileError),
     /// No tensors could ever fit the graph.
     #[error(transparent)]
@@ -49,12 +48,13 @@ pub enum KernelError {
 }
 
 impl Kernel {
-    /// Puts what was compiled from `graph` in executable memory.
-    pub(crate) fn load(graph: &Verified, compiled: Compiled, threads: Arc<Threads>) -> Result<Kernel, KernelError> {
-        // The user's graph tells the tensors. Later stages keep them, in order, and its axes; more axes may follow.
-        let interface = Interface::of(graph)?;
-        let Compiled { lowered: _, fused: _, plan, clif: _, code, timings } = compiled;
-        Ok(Kernel { name: graph.name.clone(), interface, program: Program::load(plan, &code)?, threads, timings })
+    /// Puts what was compiled in executable memory.
+    pub(crate) fn load(compiled: Compiled, threads: Arc<Threads>) -> Result<Kernel, KernelError> {
+        let Compiled { lowered, fused: _, plan, clif: _, code, timings } = compiled;
+        // Lowering keeps the user's tensors and axes, in order, and rewriting all of lowering's: a call tells the axes of the plan.
+        let interface = Interface::of(&lowered)?;
+        let name = lowered.name.clone();
+        Ok(Kernel { name, interface, program: Program::load(plan, &code)?, threads, timings })
     }
 
     /// What it reads and writes.
@@ -100,5 +100,13 @@ impl Kernel {
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Kernel(`{}`, {} bytes of code)", self.name, self.code_bytes())
+    }
+}
+
+/// What would mend a scheme that can't be lowered; the other stages say it themselves.
+fn lowering_hint(error: &CompileError) -> String {
+    match error {
+        CompileError::Lower(error) => format!("\n  hint: {}", error.hint()),
+        _ => String::new(),
     }
 }

@@ -7,7 +7,7 @@ pub const MAX_RANK: usize = 8;
 
 /// A shape and strides in elements, kept inline so that views are plain values.
 ///
-/// The number of elements times 8 bytes fits `isize`, and so does every sum of offsets: the constructor proves it.
+/// The product of all sizes that are not 0, times 8 bytes, fits `isize`, and so does every sum of offsets: the constructor proves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     rank: u8,
@@ -21,13 +21,12 @@ pub(crate) type Reach = Option<(isize, isize)>;
 impl Layout {
     /// The row-major layout of a shape.
     pub(crate) fn contiguous(shape: &[usize]) -> Result<Layout, ViewError> {
-        element_count(shape)?;
+        check_count(shape)?;
         let mut strides = [0; MAX_RANK];
         let mut step = 1isize;
         for (dim, &size) in shape.iter().enumerate().rev() {
             strides[dim] = step;
-            // Saturates where the shape is empty alone, and then no stride is ever taken.
-            step = step.saturating_mul(isize::try_from(size.max(1)).unwrap_or(isize::MAX));
+            step *= size.max(1) as isize;
         }
         Layout::new(shape, &strides[..shape.len()])
     }
@@ -36,7 +35,7 @@ impl Layout {
         if shape.len() != strides.len() {
             return Err(ViewError::StrideCount { shape: shape.to_vec(), strides: strides.to_vec() });
         }
-        element_count(shape)?;
+        check_count(shape)?;
         let mut layout = Layout { rank: shape.len() as u8, shape: [0; MAX_RANK], strides: [0; MAX_RANK] };
         layout.shape[..shape.len()].copy_from_slice(shape);
         layout.strides[..strides.len()].copy_from_slice(strides);
@@ -61,7 +60,7 @@ impl Layout {
 
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
-        if self.shape().contains(&0) { 0 } else { self.shape().iter().product() }
+        self.shape().iter().product()
     }
 
     pub(crate) fn is_contiguous(&self) -> bool {
@@ -193,14 +192,14 @@ impl Layout {
     }
 }
 
-fn element_count(shape: &[usize]) -> Result<usize, ViewError> {
+/// Checks that a shape's elements can be counted, where lengths of 0 count as 1: so products of any of the lengths fit.
+fn check_count(shape: &[usize]) -> Result<(), ViewError> {
     if shape.len() > MAX_RANK {
         return Err(ViewError::TooManyDims { rank: shape.len() });
     }
-    if shape.contains(&0) {
-        return Ok(0);
+    let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)));
+    match count {
+        Some(count) if count <= isize::MAX as usize / 8 => Ok(()),
+        _ => Err(ViewError::Count { shape: shape.to_vec() }),
     }
-    let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
-    let fits = count.filter(|count| *count <= isize::MAX as usize / 8);
-    fits.ok_or_else(|| ViewError::Count { shape: shape.to_vec() })
 }

@@ -1,4 +1,35 @@
 //! The runtime of rhumb: tensor views, engines, kernels and the memory their code lives in.
+//!
+//! ```
+//! use rhumb_plugins::{Attention, Causal, Rope};
+//! use rhumb_runtime::{Engine, TensorView, TensorViewMut};
+//!
+//! // 8 query heads on 2 key/value heads.
+//! let graph = Attention::new(8, 32).kv_heads(2).scheme(Rope::new()).scheme(Causal).build()?;
+//! let engine = Engine::host()?;
+//! let kernel = engine.compile(&graph)?;
+//!
+//! let (tokens, past) = (10, 50);
+//! let q = vec![0.1f32; 8 * tokens * 32];
+//! let (k, v) = (vec![0.2f32; 2 * past * 32], vec![0.3f32; 2 * past * 32]);
+//! let mut out = vec![0.0f32; 8 * tokens * 32];
+//! kernel
+//!     .call()
+//!     .input("q", TensorView::from_slice(&q, &[1, 8, tokens, 32])?)
+//!     .input("k", TensorView::from_slice(&k, &[1, 2, past, 32])?)
+//!     .input("v", TensorView::from_slice(&v, &[1, 2, past, 32])?)
+//!     .output("out", TensorViewMut::from_slice(&mut out, &[1, 8, tokens, 32])?)
+//!     .run()?;
+//! assert!(out.iter().all(|x| (x - 0.3).abs() < 1e-6));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Invariants:
+//! - Every call is checked by one validator, [`Interface`]'s, before any compiled code runs; the interpreted [`Reference`] goes through
+//!   the same. A refused call has written nothing.
+//! - Compiled code sees only addresses, strides and lengths that views have proved.
+//! - Which thread computes what never changes a result.
+//! - `unsafe` is in the module `memory` alone, and no memory is writable and executable at once.
 #![cfg_attr(test, allow(missing_docs, reason = "tests"))]
 
 mod cache;

@@ -104,8 +104,8 @@ impl<'a, 'p> Frame<'a, 'p> {
         let mut bytes = 0usize;
         for tensor in &plan.tensors {
             let slot = if tensor.origin == Origin::Table {
-                let lengths = tensor.dims.iter().map(|axis| bound.lengths[axis.index()]);
-                let len = lengths.fold(Some(1usize), |len, n| len?.checked_mul(n));
+                let mut lengths = tensor.dims.iter().map(|axis| bound.lengths[axis.index()]);
+                let len = lengths.try_fold(1usize, usize::checked_mul);
                 let len = len.ok_or(OutOfMemory { bytes: usize::MAX })?;
                 let start = bytes;
                 bytes = end_of(start, len.saturating_add(pad), tensor.storage)?;

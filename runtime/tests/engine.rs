@@ -1,0 +1,245 @@
+//! Engines, kernels and calls as users have them.
+
+use std::sync::Arc;
+
+use insta::assert_snapshot;
+use rhumb_ir::Verified;
+use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope};
+use rhumb_runtime::{CallError, Engine, EngineError, Kernel, Reference, TensorView, TensorViewMut};
+
+const HEADS: usize = 4;
+const DIM: usize = 16;
+
+fn llama() -> Verified {
+    Attention::new(HEADS as u32, DIM as u32)
+        .kv_heads(2)
+        .scheme(Rope::new())
+        .scheme(Causal)
+        .lse()
+        .build()
+        .expect("a graph")
+}
+
+/// Numbers between -1 and 1, the same on every machine.
+fn random(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(next).collect()
+}
+
+/// Tensors of a call of [`llama`], all `[batch, tokens, heads, dim]`.
+#[derive(Clone, PartialEq, Debug)]
+struct Tensors {
+    tokens: (usize, usize),
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    out: Vec<f32>,
+    lse: Vec<f32>,
+}
+
+const BHSD: [usize; 4] = [0, 2, 1, 3];
+
+impl Tensors {
+    fn new(queries: usize, keys: usize) -> Tensors {
+        let len = |tokens, heads| 2 * tokens * heads * DIM;
+        Tensors {
+            tokens: (queries, keys),
+            q: random(len(queries, HEADS), 1),
+            k: random(len(keys, 2), 2),
+            v: random(len(keys, 2), 3),
+            out: vec![f32::NAN; len(queries, HEADS)],
+            lse: vec![f32::NAN; 2 * HEADS * queries],
+        }
+    }
+
+    fn run(&mut self, kernel: &Kernel) -> Result<(), CallError> {
+        self.bind(kernel.call())
+    }
+
+    fn bind<'a>(&'a mut self, call: rhumb_runtime::Call<'_, 'a>) -> Result<(), CallError> {
+        let (queries, keys) = self.tokens;
+        let view = |data: &'a [f32], tokens, heads| {
+            TensorView::from_slice(data, &[2, tokens, heads, DIM]).and_then(|view| view.permute(&BHSD)).expect("a view")
+        };
+        let out = TensorViewMut::from_slice(&mut self.out, &[2, queries, HEADS, DIM]).expect("a view");
+        call.input("q", view(&self.q, queries, HEADS))
+            .input("k", view(&self.k, keys, 2))
+            .input("v", view(&self.v, keys, 2))
+            .output("out", out.permute(&BHSD).expect("an order"))
+            .output("lse", TensorViewMut::from_slice(&mut self.lse, &[2, HEADS, queries]).expect("a view"))
+            .run()
+    }
+
+    /// What [`Tensors::run`] should have made.
+    fn expected(&self, reference: &Reference) -> Tensors {
+        let mut tensors = self.clone();
+        tensors.bind(reference.call()).expect("runs");
+        tensors
+    }
+
+    fn difference(&self, other: &Tensors) -> f32 {
+        let pairs = self.out.iter().chain(&self.lse).zip(other.out.iter().chain(&other.lse));
+        pairs
+            .map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() })
+            .fold(0.0, |most, x| if x > most || x.is_nan() { x } else { most })
+    }
+}
+
+fn engine(threads: usize) -> Engine {
+    Engine::builder().threads(threads).build().expect("an engine")
+}
+
+#[test]
+fn one_kernel_serves_every_length() {
+    let engine = engine(1);
+    let kernel = engine.compile(&llama()).expect("a kernel");
+    let reference = engine.reference(&llama()).expect("a reference");
+    for (queries, keys) in [(1, 1), (7, 7), (65, 65), (3, 40), (0, 4), (5, 0), (100, 33)] {
+        let mut tensors = Tensors::new(queries, keys);
+        tensors.run(&kernel).expect("runs");
+        let off = tensors.difference(&tensors.expected(&reference));
+        assert!(off < 2e-6, "{queries} x {keys}: {off}");
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_threads() {
+    let mut tensors = Tensors::new(150, 170);
+    let results = [1, 2, 3, 8].map(|threads| {
+        let kernel = engine(threads).compile(&llama()).expect("a kernel");
+        tensors.run(&kernel).expect("runs");
+        tensors.clone()
+    });
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "bit for bit");
+}
+
+#[test]
+fn many_threads_call_one_kernel() {
+    for threads in [1, 2] {
+        // The kernel outlives its engine.
+        let kernel = engine(threads).compile(&llama()).expect("a kernel");
+        let expected: Vec<Tensors> = (1..40)
+            .step_by(7)
+            .map(|tokens| {
+                let mut tensors = Tensors::new(tokens, 2 * tokens);
+                tensors.run(&kernel).expect("runs");
+                tensors
+            })
+            .collect();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let (kernel, expected) = (&kernel, &expected);
+                scope.spawn(move || {
+                    for expected in expected.iter().cycle().take(30) {
+                        let mut tensors = Tensors::new(expected.tokens.0, expected.tokens.1);
+                        tensors.run(kernel).expect("runs");
+                        assert_eq!(tensors, *expected);
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn warm_calls_allocate_nothing() {
+    let kernel = engine(1).compile(&llama()).expect("a kernel");
+    let mut tensors = Tensors::new(70, 90);
+    tensors.run(&kernel).expect("runs");
+    let counts =
+        |tensors: &mut Tensors| allocation_counter::measure(|| tensors.run(&kernel).expect("runs")).count_total;
+    assert_eq!(counts(&mut tensors), 0);
+    assert_eq!(counts(&mut Tensors { out: tensors.out.clone(), ..tensors.clone() }), 0);
+    // Shorter calls find the same memory.
+    let mut short = Tensors::new(3, 4);
+    assert_eq!(counts(&mut short), 0);
+    kernel.trim();
+    assert!(counts(&mut short) > 0);
+    assert_eq!(counts(&mut short), 0);
+}
+
+#[test]
+fn kernels_are_kept_by_the_text_of_their_graph() {
+    let engine = Engine::builder().threads(1).cache_capacity(2).build().expect("an engine");
+    let first = engine.compile(&llama()).expect("a kernel");
+    assert!(Arc::ptr_eq(&first, &engine.compile(&llama()).expect("a kernel")));
+    let alibi = Attention::new(4, 16).scheme(Alibi::new()).build().expect("a graph");
+    let other = engine.compile(&alibi).expect("a kernel");
+    assert!(!Arc::ptr_eq(&first, &other));
+    let stats = engine.cache_stats();
+    assert_eq!((stats.hits, stats.misses, stats.evictions, stats.entries), (1, 2, 0, 2));
+    assert!(stats.compile_time >= first.compile_time() + other.compile_time());
+    engine.compile(&Attention::new(4, 16).build().expect("a graph")).expect("a kernel");
+    assert_eq!((engine.cache_stats().evictions, engine.cache_stats().entries), (1, 2));
+    engine.clear_cache();
+    assert_eq!(engine.cache_stats().entries, 0);
+    // What made room still works.
+    Tensors::new(3, 3).run(&first).expect("runs");
+}
+
+#[test]
+fn a_kernel_tells_what_it_is() {
+    let kernel = engine(1).compile(&llama()).expect("a kernel");
+    assert_snapshot!(kernel.interface(), @r#"
+    input "q": f32[b, h = 4, q, d = 16]
+    input "k": f32[b, g = 2, k, d = 16]
+    input "v": f32[b, g = 2, k, e = 16]
+    output "out": f32[b, h = 4, q, e = 16]
+    output "lse": f32[b, h = 4, q]
+    "#);
+    assert!(kernel.plan().attention.is_some());
+    assert!(kernel.code_bytes() > 0);
+    assert!(!kernel.timings().is_empty());
+}
+
+#[test]
+fn refused_graphs_and_calls_leave_the_engine_as_it_was() {
+    let engine = engine(2);
+    let kernel = engine.compile(&llama()).expect("a kernel");
+    let (mut good, mut bad) = (Tensors::new(9, 9), Tensors::new(9, 9));
+    good.run(&kernel).expect("runs");
+
+    let plain = Registry::empty();
+    let bare = Engine::builder().threads(1).registry(plain).build().expect("an engine");
+    let unknown = bare.compile(&llama()).expect_err("refused").to_string();
+    let missing = kernel.call().run().expect_err("refused").to_string();
+    bad.tokens.1 = 8;
+    bad.k.truncate(2 * 8 * 2 * DIM);
+    let short = TensorView::from_slice(&bad.k, &[2, 8, 2, DIM]).expect("a view");
+    let value = TensorView::from_slice(&bad.v, &[2, 9, 2, DIM]).expect("a view");
+    let q = TensorView::from_slice(&bad.q, &[2, 9, HEADS, DIM]).expect("a view");
+    let mut out = [0.0f32; 2 * 9 * HEADS * DIM];
+    let mut lse = [0.0f32; 2 * 9 * HEADS];
+    let clash = kernel
+        .call()
+        .input("q", q.permute(&BHSD).expect("an order"))
+        .input("k", short.permute(&BHSD).expect("an order"))
+        .input("v", value.permute(&BHSD).expect("an order"))
+        .output("out", TensorViewMut::from_slice(&mut out, &[2, HEADS, 9, DIM]).expect("a view"))
+        .output("lse", TensorViewMut::from_slice(&mut lse, &[2, HEADS, 9]).expect("a view"))
+        .run()
+        .expect_err("refused")
+        .to_string();
+    assert!(out.iter().chain(&lse).all(|x| *x == 0.0), "nothing was written");
+    let shown = [unknown, missing, clash].join("\n");
+    assert_snapshot!(shown);
+
+    assert_eq!(bare.cache_stats().entries, 0);
+    bare.compile(&Attention::new(4, 16).build().expect("a graph")).expect("a kernel");
+    let mut again = Tensors::new(9, 9);
+    again.run(&kernel).expect("runs");
+    assert_eq!(again, good);
+}
+
+#[test]
+fn refused_engines_say_why() {
+    assert!(matches!(Engine::builder().threads(0).build(), Err(EngineError::NoThreads)));
+    let lanes = Engine::builder().lanes(3).build().expect_err("refused");
+    assert!(matches!(lanes, EngineError::Target(_)));
+    let none = Engine::builder().threads(0).build().expect_err("refused");
+    assert_snapshot!(none, @"an engine needs a thread; ask for 1 or more, 1 being the caller's own");
+}
