@@ -16,7 +16,8 @@ use crate::threads::Threads;
 /// A compiled graph, ready to run on tensors of any length of its dynamic axes.
 ///
 /// It owns its machine code, which is freed with it, and may be shared and called by many threads at once. Working memory is kept
-/// between calls, so that a call like one before allocates nothing.
+/// between calls, so that a call like one before allocates nothing (but for the thread pool's queue, which grows by a block every few
+/// dozen calls of an engine of several threads).
 pub struct Kernel {
     name: String,
     interface: Interface,
