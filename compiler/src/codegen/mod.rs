@@ -11,9 +11,6 @@ mod pool;
 mod tile;
 mod vocab;
 
-#[cfg(test)]
-mod math_tests;
-
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFuncName, types};
 use cranelift_codegen::{Context, ir::Value as Ssa};

@@ -119,10 +119,13 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
         Node::Leaf(_) | Node::Const(_) | Node::Axis(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => Cost::ZERO,
         Node::Iota(_) | Node::Size(_) => Cost::of(1, 1),
         Node::Unary(op, _) => Cost::of(result(), unary_unit(*op)),
-        // The unit on top prefers the canonical order of operands among equals.
         Node::Binary(op, [a, b]) => {
+            // A product that a sum takes in becomes one instruction with it; a product of a sum, or of what a mask left of one, does not.
+            let is_sum = |node: &Node| matches!(node, Node::Binary(Binary::Add, _) | Node::Select(_));
+            let unfused = *op == Binary::Mul && [a, b].into_iter().any(|id| egraph[*id].nodes.iter().any(is_sum));
+            // The unit on top prefers the canonical order of operands among equals.
             let disorder = u64::from(facts.rank(axes(*a)) < facts.rank(axes(*b)));
-            Cost::of(result(), binary_unit(*op)).plus(Cost::of(1, disorder))
+            Cost::of(result(), binary_unit(*op) + u64::from(unfused)).plus(Cost::of(1, disorder))
         }
         Node::Compare(..) | Node::Select(_) => Cost::of(result(), 2),
         Node::Cast(..) => Cost::of(result(), 3),

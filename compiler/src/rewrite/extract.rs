@@ -33,14 +33,15 @@ impl Extraction {
         let roots: Vec<usize> = roots.iter().map(|id| usize::from(egraph.find(*id))).collect();
         let forms = forms(egraph);
         let mut chosen = cheapest_alone(&forms);
-        let mut total = cost_together(&forms, &chosen, &roots)?;
+        let mut walk = Walk { marks: vec![(0, false); forms.len()], round: 0 };
+        let mut total = walk.cost(&forms, &chosen, &roots)?;
         for _ in 0..ROUNDS {
             let before = total;
-            for class in reachable(&forms, &chosen, &roots) {
+            for class in walk.reachable(&forms, &chosen, &roots) {
                 for other in 0..forms[class].len() {
                     let kept = chosen[class];
                     chosen[class] = Some(other);
-                    match cost_together(&forms, &chosen, &roots) {
+                    match walk.cost(&forms, &chosen, &roots) {
                         Some(cost) if cost < total => total = cost,
                         _ => chosen[class] = kept,
                     }
@@ -118,57 +119,61 @@ fn cheapest_alone(forms: &[Vec<Form>]) -> Vec<Option<usize>> {
     forms.iter().zip(&ranks).map(|(forms, best)| pick(forms, *best)).collect()
 }
 
-/// Classes that `roots` need under a choice, operands before users.
-fn reachable(forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize]) -> Vec<usize> {
-    let mut order = Vec::new();
-    visit(forms, chosen, roots, &mut |class| order.push(class));
-    order
+/// Walks over what a choice needs. Marks are kept from walk to walk, so that each costs only what it visits.
+struct Walk {
+    /// For each class: the last walk that met it, and whether that walk was through with it.
+    marks: Vec<(u32, bool)>,
+    round: u32,
 }
 
-/// Cost of all that `roots` need under a choice, each class once. `None` if the choice is incomplete or cyclic.
-fn cost_together(forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize]) -> Option<Cost> {
-    let mut total = Cost::ZERO;
-    let complete = visit(forms, chosen, roots, &mut |class| {
-        if let Some(form) = chosen[class].and_then(|choice| forms[class].get(choice)) {
-            total = total.plus(form.own);
-        }
-    });
-    complete.then_some(total)
-}
+impl Walk {
+    /// Classes that `roots` need under a choice, operands before users.
+    fn reachable(&mut self, forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize]) -> Vec<usize> {
+        let mut order = Vec::new();
+        self.visit(forms, chosen, roots, &mut |class, _| order.push(class));
+        order
+    }
 
-/// Calls `each` on every class that `roots` need, operands first. Tells whether there was a form for each, and no cycle.
-fn visit(forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize], each: &mut impl FnMut(usize)) -> bool {
-    const OPEN: u8 = 1;
-    const DONE: u8 = 2;
-    let mut state = vec![0u8; forms.len()];
-    for root in roots {
-        // The classes on the way from the root, each with the number of children already entered.
-        let mut path = vec![(*root, 0usize)];
-        while let Some((class, entered)) = path.pop() {
-            if entered == 0 {
-                match state[class] {
-                    DONE => continue,
-                    OPEN => return false,
-                    _ => state[class] = OPEN,
-                }
-            }
-            let Some(form) = chosen[class].and_then(|choice| forms[class].get(choice)) else { return false };
-            match form.node.children().get(entered) {
-                Some(child) => {
-                    let child = usize::from(*child);
-                    path.push((class, entered + 1));
-                    match state[child] {
-                        DONE => {}
-                        OPEN => return false,
-                        _ => path.push((child, 0)),
+    /// Cost of all that `roots` need under a choice, each class once. `None` if the choice is incomplete or cyclic.
+    fn cost(&mut self, forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize]) -> Option<Cost> {
+        let mut total = Cost::ZERO;
+        let complete = self.visit(forms, chosen, roots, &mut |_, form| total = total.plus(form.own));
+        complete.then_some(total)
+    }
+
+    /// Calls `each` on every class that `roots` need, operands first. Tells whether there was a form for each, and no cycle.
+    fn visit(
+        &mut self,
+        forms: &[Vec<Form>],
+        chosen: &[Option<usize>],
+        roots: &[usize],
+        each: &mut impl FnMut(usize, &Form),
+    ) -> bool {
+        self.round += 1;
+        for root in roots {
+            // The classes on the way from the root, each with the number of children already entered.
+            let mut path = vec![(*root, 0usize)];
+            while let Some((class, entered)) = path.pop() {
+                if entered == 0 {
+                    match self.marks[class] {
+                        (round, true) if round == self.round => continue,
+                        (round, false) if round == self.round => return false,
+                        _ => self.marks[class] = (self.round, false),
                     }
                 }
-                None => {
-                    state[class] = DONE;
-                    each(class);
+                let Some(form) = chosen[class].and_then(|choice| forms[class].get(choice)) else { return false };
+                match form.node.children().get(entered) {
+                    Some(child) => {
+                        path.push((class, entered + 1));
+                        path.push((usize::from(*child), 0));
+                    }
+                    None => {
+                        self.marks[class] = (self.round, true);
+                        each(class, form);
+                    }
                 }
             }
         }
+        true
     }
-    true
 }

