@@ -262,7 +262,10 @@ impl Vocab<'_, '_> {
         let quotient = self.fb.ins().fdiv(two, denominator);
         let one = self.float(1.0);
         let far = self.fsub(one, quotient);
-        let far = self.fb.ins().fcopysign(far, x);
+        let sign = self.bits(if self.shape.double { i64::MIN } else { i64::from(i32::MIN) });
+        let bits = self.to_bits(x);
+        let sign = self.fb.ins().band(bits, sign);
+        let far = self.flip_sign(far, sign);
         let (near, limit) = if self.shape.double {
             // x - x^3/3 + 2x^5/15 - 17x^7/315 + 62x^9/2835: exact to 1e-16 below 0.02.
             let z = self.fmul(x, x);
