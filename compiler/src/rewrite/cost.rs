@@ -121,7 +121,7 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
         Node::Unary(op, _) => Cost::of(result(), unary_unit(*op)),
         Node::Binary(op, [a, b]) => {
             // A product that a sum takes in becomes one instruction with it; a product of a sum, or of what a mask left of one, does not.
-            let is_sum = |node: &Node| matches!(node, Node::Binary(Binary::Add, _) | Node::Select(_));
+            let is_sum = |node: &Node| matches!(node, Node::Binary(Binary::Add | Binary::Sub, _) | Node::Select(_));
             let unfused = *op == Binary::Mul && [a, b].into_iter().any(|id| egraph[*id].nodes.iter().any(is_sum));
             // The unit on top prefers the canonical order of operands among equals.
             let disorder = u64::from(facts.rank(axes(*a)) < facts.rank(axes(*b)));
@@ -142,9 +142,10 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
     }
 }
 
+/// Cost of the power in a softmax or log-sum-exp. Kernels compute powers of 2; base `e` is so dear that no other saving outweighs it.
 fn exp_unit(egraph: &EGraph, base: Id) -> u64 {
     match egraph[base].data.kind {
         Some(Kind::Base(Base::Two)) => unary_unit(Unary::Exp2),
-        _ => unary_unit(Unary::Exp) + 4,
+        _ => 4 * unary_unit(Unary::Exp),
     }
 }

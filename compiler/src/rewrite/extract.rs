@@ -28,29 +28,28 @@ struct Form {
 const ROUNDS: usize = 8;
 
 impl Extraction {
-    /// Chooses forms for all that `roots` need. `None` if some root has no finite form.
-    pub(crate) fn new(egraph: &EGraph, roots: &[Id]) -> Option<Extraction> {
+    /// Chooses forms for all that `roots` need; `written` are the forms of the user's graph. `None` if some root has no finite form.
+    ///
+    /// The second step starts once from the cheapest forms alone and once from the forms as written: the better end is taken.
+    pub(crate) fn new(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Option<Extraction> {
         let roots: Vec<usize> = roots.iter().map(|id| usize::from(egraph.find(*id))).collect();
         let forms = forms(egraph);
-        let mut chosen = cheapest_alone(&forms);
         let mut walk = Walk { marks: vec![(0, false); forms.len()], round: 0 };
-        let mut total = walk.cost(&forms, &chosen, &roots)?;
-        for _ in 0..ROUNDS {
-            let before = total;
-            for class in walk.reachable(&forms, &chosen, &roots) {
-                for other in 0..forms[class].len() {
-                    let kept = chosen[class];
-                    chosen[class] = Some(other);
-                    match walk.cost(&forms, &chosen, &roots) {
-                        Some(cost) if cost < total => total = cost,
-                        _ => chosen[class] = kept,
-                    }
-                }
-            }
-            if total == before {
-                break;
+        let alone = cheapest_alone(&forms);
+        let mut as_written = alone.clone();
+        for (class, node) in written {
+            let node = node.clone().map_children(|id| egraph.find(id));
+            let class = usize::from(egraph.find(*class));
+            if let Some(form) = forms[class].iter().position(|form| form.node == node) {
+                as_written[class] = Some(form);
             }
         }
+        let ends = [alone, as_written].into_iter().filter_map(|mut chosen| {
+            let total = walk.improve(&forms, &mut chosen, &roots)?;
+            Some((total, chosen))
+        });
+        // Of equals the first is taken.
+        let (total, chosen) = ends.min_by_key(|(total, _)| *total)?;
         let chosen = forms
             .into_iter()
             .zip(chosen)
@@ -127,6 +126,27 @@ struct Walk {
 }
 
 impl Walk {
+    /// Swaps forms, one at a time, as long as all that `roots` need gets cheaper; gives the cost in the end.
+    fn improve(&mut self, forms: &[Vec<Form>], chosen: &mut [Option<usize>], roots: &[usize]) -> Option<Cost> {
+        let mut total = self.cost(forms, chosen, roots)?;
+        for _ in 0..ROUNDS {
+            let before = total;
+            for class in self.reachable(forms, chosen, roots) {
+                for other in 0..forms[class].len() {
+                    let kept = chosen[class].replace(other);
+                    match self.cost(forms, chosen, roots) {
+                        Some(cost) if cost < total => total = cost,
+                        _ => chosen[class] = kept,
+                    }
+                }
+            }
+            if total == before {
+                break;
+            }
+        }
+        Some(total)
+    }
+
     /// Classes that `roots` need under a choice, operands before users.
     fn reachable(&mut self, forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize]) -> Vec<usize> {
         let mut order = Vec::new();

@@ -287,4 +287,14 @@ impl Analysis<Node> for Facts {
         a.interval = interval;
         did
     }
+
+    /// Drops all other forms of a class that has a constant form.
+    ///
+    /// Else sums would be taken apart along the forms of their constants, `x + 1 = x + (2 + -1) = (x + 2) + -1`, and never come to rest.
+    fn modify(egraph: &mut EGraph, id: Id) {
+        let nodes = &mut egraph[id].nodes;
+        if nodes.len() > 1 && nodes.iter().any(|node| matches!(node, Node::Const(_))) {
+            nodes.retain(|node| matches!(node, Node::Const(_)));
+        }
+    }
 }

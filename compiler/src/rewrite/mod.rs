@@ -28,7 +28,7 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
-use egg::{Id, RecExpr, Runner, SimpleScheduler};
+use egg::{BackoffScheduler, Id, RecExpr, Runner};
 use rhumb_ir::{Op, Verified, VerifyError};
 use thiserror::Error;
 
@@ -39,6 +39,9 @@ pub use rule::{FloatClass, Rule, Theory, rules};
 use extract::Extraction;
 use facts::{EGraph, Facts};
 use language::Node;
+
+/// Matches of one rule in one round beyond which the rule pauses.
+const MATCH_LIMIT: usize = 1_000;
 
 /// What rewriting may do, and how far it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,9 +55,9 @@ pub struct RewriteOptions {
 }
 
 impl Default for RewriteOptions {
-    /// All rules, 32 rounds, 10,000 nodes: the usual attention graphs come to rest well within.
+    /// All rules, 32 rounds, 4,000 nodes: the usual attention graphs come to rest well within.
     fn default() -> RewriteOptions {
-        RewriteOptions { float_class: FloatClass::FiniteOnly, iteration_limit: 32, node_limit: 10_000 }
+        RewriteOptions { float_class: FloatClass::FiniteOnly, iteration_limit: 32, node_limit: 4_000 }
     }
 }
 
@@ -193,7 +196,8 @@ struct Saturated {
 
 fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Result<Saturated, RewriteError> {
     let mut runner = Runner::new(Facts::new(lowered))
-        .with_scheduler(SimpleScheduler)
+        // A rule that matches everywhere pauses for some rounds: no round takes long, even on graphs that never come to rest.
+        .with_scheduler(BackoffScheduler::default().with_initial_match_limit(MATCH_LIMIT).with_ban_length(2))
         .with_iter_limit(options.iteration_limit)
         .with_node_limit(options.node_limit)
         .with_time_limit(Duration::MAX);
@@ -202,13 +206,16 @@ fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Re
     }
     let roots = add_graph(&mut runner.egraph, lowered)?;
     runner.egraph.rebuild();
-    let original = cost(&runner.egraph, &roots)?;
+    // As yet every class has the one form that the user wrote.
+    let written: Vec<(Id, Node)> =
+        runner.egraph.classes().flat_map(|class| class.nodes.iter().map(|node| (class.id, node.clone()))).collect();
+    let original = extraction(&runner.egraph, &roots, &written)?.total;
 
     let mut runner = runner.run(rule::rewrites(options.float_class));
     if let Some(what) = runner.egraph.analysis.conflict.take() {
         return Err(RewriteError::Contradiction { what });
     }
-    let extraction = extraction(&runner.egraph, &roots)?;
+    let extraction = extraction(&runner.egraph, &roots, &written)?;
     let terms = roots
         .iter()
         .map(|root| rebuild::term(&runner.egraph, &extraction, *root))
@@ -254,12 +261,8 @@ fn add_graph(egraph: &mut EGraph, graph: &Verified) -> Result<Vec<Id>, RewriteEr
     Ok(graph.outputs().iter().map(|output| ids[output.value.index()]).collect())
 }
 
-fn extraction(egraph: &EGraph, roots: &[Id]) -> Result<Extraction, RewriteError> {
-    Extraction::new(egraph, roots).ok_or_else(no_form)
-}
-
-fn cost(egraph: &EGraph, roots: &[Id]) -> Result<Cost, RewriteError> {
-    extraction(egraph, roots).map(|extraction| extraction.total)
+fn extraction(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Result<Extraction, RewriteError> {
+    Extraction::new(egraph, roots, written).ok_or_else(no_form)
 }
 
 fn no_form() -> RewriteError {
