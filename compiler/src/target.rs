@@ -52,7 +52,9 @@ pub enum TargetError {
 
 fn flags() -> Result<settings::Flags, settings::SetError> {
     let mut flags = settings::builder();
-    flags.set("opt_level", "speed")?;
+    // Code is emitted in the order it is meant to run in: loads beside their uses, so that they fold. The mid-end would gather loads
+    // at the head of a block, out of registers, and carry constants across loops: measured 1.3 times slower.
+    flags.set("opt_level", "none")?;
     flags.set("is_pic", "false")?;
     flags.set("enable_probestack", "false")?;
     flags.set("unwind_info", "false")?;

@@ -152,32 +152,22 @@ struct Product {
     vectors: Ssa,
     vector_step: i64,
     columns: usize,
-    /// Turns, where they are known, decide how far the loop is unrolled.
     turns: Ssa,
-    known_turns: Option<u32>,
     guarded: bool,
 }
 
 impl Product {
     /// Adds the products to the accumulators, row-major.
     fn emit(&self, eval: &mut Eval<'_, '_>, accumulators: &[Ssa]) -> Vec<Ssa> {
-        let unroll = match self.known_turns {
-            Some(n) if n % 2 == 0 => 2,
-            _ => 1,
-        };
         let zero = eval.fb().ins().iconst(types::I64, 0);
         let mut carried = vec![self.vectors, zero];
         carried.extend(accumulators);
         let start = eval.fb().ins().iconst(types::I64, 0);
-        let done = range_loop(eval, start, self.turns, unroll, &carried, |eval, _, carried| {
-            let (mut vectors, mut offset) = (carried[0], carried[1]);
+        let done = range_loop(eval, start, self.turns, 1, &carried, |eval, _, carried| {
             let mut sums = carried[2..].to_vec();
-            for _ in 0..unroll {
-                self.turn(eval, vectors, offset, &mut sums);
-                vectors = eval.fb().ins().iadd_imm_s(vectors, self.vector_step);
-                offset = eval.fb().ins().iadd(offset, self.row_step);
-            }
-            let mut next = vec![vectors, offset];
+            self.turn(eval, carried[0], carried[1], &mut sums);
+            let vectors = eval.fb().ins().iadd_imm_s(carried[0], self.vector_step);
+            let mut next = vec![vectors, eval.fb().ins().iadd(carried[1], self.row_step)];
             next.extend(sums);
             next
         });
@@ -343,7 +333,6 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
             vector_step: 4 * tile.queries() as i64,
             columns: tile.columns,
             turns,
-            known_turns: Some(content.length),
             guarded: false,
         };
         let zeros: Vec<Ssa> = (0..tile.key_rows * tile.columns).map(|_| eval.v.float(0.0)).collect();
@@ -560,7 +549,6 @@ impl Values {
             vector_step: 4 * tile.queries() as i64,
             columns: tile.columns,
             turns: self.count,
-            known_turns: None,
             guarded: mode.guarded,
         };
         let sums = product.emit(eval, &accumulators);
