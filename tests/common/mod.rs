@@ -1,0 +1,63 @@
+//! What the tests of the crate share: random numbers, tensors in any layout, calls bound from maps.
+#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
+
+mod random;
+mod spec;
+mod tensor;
+
+pub(crate) use random::Rng;
+pub(crate) use spec::{Lengths, Spec, inputs, outputs, scattered};
+pub(crate) use tensor::{Layout, Tensor};
+
+use std::collections::BTreeMap;
+
+use rhumb::prelude::*;
+use rhumb::runtime::{Call, CallError};
+
+/// Tensors by the name they are bound to.
+pub(crate) type Tensors = BTreeMap<String, Tensor>;
+
+/// Binds everything and runs.
+pub(crate) fn run<'a>(mut call: Call<'_, 'a>, inputs: &'a Tensors, outputs: &'a mut Tensors) -> Result<(), CallError> {
+    for (name, tensor) in inputs {
+        call = call.input(name, tensor.view());
+    }
+    for (name, tensor) in outputs {
+        call = call.output(name, tensor.view_mut());
+    }
+    call.run()
+}
+
+/// An engine of some lanes and threads.
+pub(crate) fn engine(lanes: usize, threads: usize) -> Engine {
+    Engine::builder().lanes(lanes).threads(threads).build().expect("an engine")
+}
+
+/// Every lane count that this machine runs.
+pub(crate) fn lane_counts() -> &'static [usize] {
+    Target::host().expect("this machine runs kernels").lane_counts()
+}
+
+/// The largest difference between two lists, relative to `scale(b)`; equal infinities and two NaNs do not differ.
+pub(crate) fn difference(a: &[f32], b: &[f32], scale: impl Fn(f64) -> f64) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let off = |(a, b): (&f32, &f32)| {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        if a == b || (a.is_nan() && b.is_nan()) {
+            return 0.0;
+        }
+        let off = (a - b).abs() / scale(b);
+        if off.is_nan() { f64::INFINITY } else { off }
+    };
+    a.iter().zip(b).map(off).fold(0.0, f64::max)
+}
+
+/// Absolute differences.
+pub(crate) fn absolute(_: f64) -> f64 {
+    1.0
+}
+
+/// Differences relative to values above 1.
+pub(crate) fn relative(value: f64) -> f64 {
+    if value.is_finite() { value.abs().max(1.0) } else { 1.0 }
+}

@@ -1,0 +1,246 @@
+//! Tensors that own their memory, in any layout.
+
+use rhumb::prelude::*;
+
+use super::Rng;
+
+/// The memory of a tensor.
+#[derive(Clone, Debug)]
+pub(crate) enum Data {
+    F32(Vec<f32>),
+    I32(Vec<i32>),
+}
+
+/// What memory between the elements of an input holds: reading it ruins the result.
+const GAP: f32 = f32::NAN;
+const INT_GAP: i32 = i32::MIN;
+/// What memory holds before an output is written, a NaN that no computation makes.
+const UNWRITTEN: u32 = 0x7fc0_beef;
+
+/// A tensor and how it lies in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    data: Data,
+    offset: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+/// Layouts of one shape.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Layout {
+    /// Row-major.
+    Rows,
+    /// Dimensions in this order in memory, outermost first: `[0, 2, 1, 3]` holds `[b, h, q, d]` as BSHD.
+    Order(Vec<usize>),
+    /// Gaps after each step of every dimension.
+    Padded,
+    /// A window of a larger tensor.
+    Window,
+    /// The last dimension but one backwards.
+    Backwards,
+    /// The outermost dimension repeats one element: inputs alone.
+    Repeated,
+}
+
+impl Layout {
+    pub(crate) fn random(rng: &mut Rng, rank: usize, output: bool) -> Layout {
+        match rng.below(if output { 7 } else { 8 }) {
+            0 | 1 => Layout::Rows,
+            2 | 3 if rank == 4 => Layout::Order(vec![0, 2, 1, 3]),
+            2 | 3 => {
+                let mut order: Vec<usize> = (0..rank).collect();
+                order.reverse();
+                Layout::Order(order)
+            }
+            4 => Layout::Padded,
+            5 => Layout::Window,
+            6 => Layout::Backwards,
+            _ => Layout::Repeated,
+        }
+    }
+
+    /// Length of the memory, offset and strides.
+    fn place(&self, shape: &[usize]) -> (usize, usize, Vec<isize>) {
+        let rank = shape.len();
+        let order: Vec<usize> = match self {
+            Layout::Order(order) => order.clone(),
+            _ => (0..rank).collect(),
+        };
+        let around = |dim: usize| match self {
+            Layout::Padded => shape[dim] + [1, 3, 2, 5][dim % 4],
+            Layout::Window => shape[dim] + 4,
+            _ => shape[dim].max(1),
+        };
+        let mut strides = vec![0; rank];
+        let mut len = 1;
+        for &dim in order.iter().rev() {
+            strides[dim] = len as isize;
+            len *= around(dim);
+        }
+        let mut offset = 0;
+        match self {
+            // From the second element of each dimension.
+            Layout::Window => offset = strides.iter().map(|stride| *stride as usize).sum(),
+            Layout::Backwards if rank >= 2 && shape.iter().all(|size| *size > 0) => {
+                offset = strides[rank - 2] as usize * (shape[rank - 2] - 1);
+                strides[rank - 2] = -strides[rank - 2];
+            }
+            Layout::Repeated if rank > 0 => strides[0] = 0,
+            _ => {}
+        }
+        (len, offset, strides)
+    }
+}
+
+impl Tensor {
+    /// A row-major tensor.
+    pub(crate) fn f32(shape: impl Into<Vec<usize>>, data: impl Into<Vec<f32>>) -> Tensor {
+        Tensor::rows(shape.into(), Data::F32(data.into()))
+    }
+
+    /// A row-major tensor.
+    pub(crate) fn i32(shape: impl Into<Vec<usize>>, data: impl Into<Vec<i32>>) -> Tensor {
+        Tensor::rows(shape.into(), Data::I32(data.into()))
+    }
+
+    pub(crate) fn normal(rng: &mut Rng, shape: impl Into<Vec<usize>>) -> Tensor {
+        let shape = shape.into();
+        let data = rng.normals(shape.iter().product());
+        Tensor::f32(shape, data)
+    }
+
+    fn rows(shape: Vec<usize>, data: Data) -> Tensor {
+        let (_, offset, strides) = Layout::Rows.place(&shape);
+        Tensor { data, offset, shape, strides }
+    }
+
+    /// A tensor for a kernel to write, in a layout.
+    pub(crate) fn unwritten(shape: &[usize], layout: &Layout) -> Tensor {
+        let (len, offset, strides) = layout.place(shape);
+        Tensor { data: Data::F32(vec![f32::from_bits(UNWRITTEN); len]), offset, shape: shape.to_vec(), strides }
+    }
+
+    /// The same elements in another layout; a repeated dimension repeats its first element.
+    pub(crate) fn stored(&self, layout: &Layout) -> Tensor {
+        let (len, offset, strides) = layout.place(&self.shape);
+        let data = match &self.data {
+            Data::F32(_) => Data::F32(vec![GAP; len]),
+            Data::I32(_) => Data::I32(vec![INT_GAP; len]),
+        };
+        let mut stored = Tensor { data, offset, shape: self.shape.clone(), strides };
+        // Backwards, so that the first of coinciding elements stays.
+        let places: Vec<(usize, usize)> = self.places().into_iter().zip(stored.places()).collect();
+        for (from, to) in places.into_iter().rev() {
+            match (&self.data, &mut stored.data) {
+                (Data::F32(from_data), Data::F32(to_data)) => to_data[to] = from_data[from],
+                (Data::I32(from_data), Data::I32(to_data)) => to_data[to] = from_data[from],
+                _ => unreachable!("the same elements"),
+            }
+        }
+        stored
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub(crate) fn elem(&self) -> Elem {
+        match self.data {
+            Data::F32(_) => Elem::F32,
+            Data::I32(_) => Elem::I32,
+        }
+    }
+
+    pub(crate) fn view(&self) -> TensorView<'_> {
+        let Tensor { data, offset, shape, strides } = self;
+        match data {
+            Data::F32(data) => TensorView::with_offset(data, *offset, shape, strides),
+            Data::I32(data) => TensorView::with_offset(data, *offset, shape, strides),
+        }
+        .expect("a view")
+    }
+
+    pub(crate) fn view_mut(&mut self) -> TensorViewMut<'_> {
+        let Tensor { data, offset, shape, strides } = self;
+        match data {
+            Data::F32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
+            Data::I32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
+        }
+        .expect("a view")
+    }
+
+    /// Where each element is in memory, in row-major order of the shape.
+    fn places(&self) -> Vec<usize> {
+        let mut places = vec![self.offset as isize];
+        for (size, stride) in self.shape.iter().zip(&self.strides) {
+            let steps =
+                |place: &isize| (0..*size as isize).map(move |index| place + index * stride).collect::<Vec<_>>();
+            places = places.iter().flat_map(steps).collect();
+        }
+        places.into_iter().map(|place| place as usize).collect()
+    }
+
+    /// All elements, in row-major order of the shape.
+    pub(crate) fn values(&self) -> Vec<f32> {
+        let Data::F32(data) = &self.data else { panic!("a tensor of f32") };
+        self.places().into_iter().map(|place| data[place]).collect()
+    }
+
+    /// All elements as bits.
+    pub(crate) fn bits(&self) -> Vec<u32> {
+        self.values().into_iter().map(f32::to_bits).collect()
+    }
+
+    /// Elements as numbers, in row-major order of the shape.
+    pub(crate) fn numbers(&self) -> Vec<f64> {
+        self.places()
+            .into_iter()
+            .map(|place| match &self.data {
+                Data::F32(data) => f64::from(data[place]),
+                Data::I32(data) => f64::from(data[place]),
+            })
+            .collect()
+    }
+
+    /// Changes elements by their place in row-major order of the shape.
+    pub(crate) fn change(&mut self, mut change: impl FnMut(usize, &mut f32)) {
+        let places = self.places();
+        let Data::F32(data) = &mut self.data else { panic!("a tensor of f32") };
+        for (index, place) in places.into_iter().enumerate() {
+            change(index, &mut data[place]);
+        }
+    }
+
+    /// Whether memory outside of the tensor is as it was, and all of the tensor was written.
+    pub(crate) fn written_inside_alone(&self) -> bool {
+        let Data::F32(data) = &self.data else { panic!("a tensor of f32") };
+        let mut inside = vec![false; data.len()];
+        for place in self.places() {
+            inside[place] = true;
+        }
+        data.iter().zip(inside).all(|(x, inside)| (x.to_bits() == UNWRITTEN) != inside)
+    }
+
+    /// The last dimension's element `index` of each row: `[.., n]` becomes `[..]`, flattened.
+    pub(crate) fn column(&self, index: usize) -> Tensor {
+        let width = *self.shape.last().expect("a dimension");
+        let places: Vec<usize> = self.places().into_iter().skip(index).step_by(width).collect();
+        let shape = vec![places.len()];
+        match &self.data {
+            Data::F32(data) => Tensor::f32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
+            Data::I32(data) => Tensor::i32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The tensor at one index of the first dimension.
+    pub(crate) fn first_index(&self, index: usize) -> Tensor {
+        let row: usize = self.shape[1..].iter().product();
+        let places = self.places()[index * row..(index + 1) * row].to_vec();
+        let shape = self.shape[1..].to_vec();
+        match &self.data {
+            Data::F32(data) => Tensor::f32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
+            Data::I32(data) => Tensor::i32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
+        }
+    }
+}
