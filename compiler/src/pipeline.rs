@@ -7,7 +7,7 @@ use rhumb_plugins::{LowerError, Registry, lower};
 use thiserror::Error;
 
 use crate::codegen::{self, Clif, CodegenError, MachineCode};
-use crate::plan::{self, Plan, PlanError};
+use crate::plan::{self, Plan, PlanError, Vectors};
 use crate::rewrite::{Fused, RewriteError, RewriteOptions, fuse};
 use crate::target::Target;
 
@@ -140,7 +140,8 @@ pub fn compile(
     observer(Stage::Lowered, &|| lowered.to_string());
     let fused = timed(&mut timings, Stage::Fused, || fuse(&lowered, &options.rewrite))?;
     observer(Stage::Fused, &|| fused.to_string());
-    let plan = timed(&mut timings, Stage::Plan, || plan::plan(fused.graph(), target.lanes()))?;
+    let vectors = Vectors { lanes: target.lanes(), registers: target.vector_registers() };
+    let plan = timed(&mut timings, Stage::Plan, || plan::plan(fused.graph(), vectors))?;
     observer(Stage::Plan, &|| plan.to_string());
     let clif = timed(&mut timings, Stage::Clif, || codegen::emit(&plan, target))?;
     observer(Stage::Clif, &|| clif.to_string());

@@ -18,6 +18,7 @@ pub struct Target {
     lanes: usize,
     fma: bool,
     host: bool,
+    wide: Option<clif_wide::Features>,
 }
 
 /// Why there is no such target.
@@ -77,10 +78,18 @@ impl Target {
         if target.isa.triple().architecture == Architecture::X86_64 && !target.has("has_sse41") {
             return Err(host("it has no SSE4.1".to_owned()));
         }
-        Ok(target)
+        Ok(target.widest(clif_wide::Features::detect()))
     }
 
-    /// A target by its triple, with a fixed set of features: AVX2 and FMA on x86-64.
+    /// The same target with what is known of its wide vectors, and as many lanes as they have.
+    fn widest(mut self, wide: Option<clif_wide::Features>) -> Target {
+        self.wide = wide;
+        self.lanes = self.lane_counts().last().copied().unwrap_or(4);
+        self
+    }
+
+    /// A target by its triple, with a fixed set of features: AVX-512 on x86-64, vectors of 4 lanes unless [`Target::with_lanes`] asks
+    /// for more. Code of up to 8 lanes runs where there is AVX2 and FMA.
     ///
     /// # Errors
     /// [`TargetError::Unknown`] if there is no backend for it.
@@ -96,11 +105,13 @@ impl Target {
         }
         let flags = flags().map_err(|error| unknown(error.to_string()))?;
         let isa = builder.finish(flags).map_err(|error| unknown(error.to_string()))?;
-        Ok(Target::from_isa(isa, false))
+        let mut target = Target::from_isa(isa, false);
+        target.wide = x86.then(clif_wide::Features::cross_avx512);
+        Ok(target)
     }
 
     fn from_isa(isa: OwnedTargetIsa, host: bool) -> Target {
-        let mut target = Target { isa, lanes: 4, fma: true, host };
+        let mut target = Target { isa, lanes: 4, fma: true, host, wide: None };
         if target.isa.triple().architecture == Architecture::X86_64 {
             target.fma = target.has("has_fma");
         }
@@ -121,12 +132,31 @@ impl Target {
             return Err(TargetError::Lanes { lanes, triple: self.triple(), known: known.join(", ") });
         }
         self.lanes = lanes;
+        // A foreign target's code of 8 lanes is for any machine with AVX2.
+        if lanes <= 8 && !self.host {
+            self.wide = self.wide.map(clif_wide::Features::without_avx512);
+        }
         Ok(self)
     }
 
-    /// The lane counts that code can be generated for.
+    /// The lane counts that code can be generated for: 4 everywhere, 8 with AVX2 and FMA, 16 with AVX-512.
     pub fn lane_counts(&self) -> &'static [usize] {
-        &[4]
+        match self.wide {
+            None => &[4],
+            Some(features) if features.avx512() => &[4, 8, 16],
+            Some(_) => &[4, 8],
+        }
+    }
+
+    /// Vector registers of the code: what register tiles are sized for.
+    pub fn vector_registers(&self) -> usize {
+        let many = self.wide_features().is_some_and(clif_wide::Features::avx512);
+        if many || self.isa.triple().architecture != Architecture::X86_64 { 32 } else { 16 }
+    }
+
+    /// The features of wide code, if that is what the target's code is: Cranelift's own backends stop at 128 bits.
+    pub(crate) fn wide_features(&self) -> Option<clif_wide::Features> {
+        self.wide.filter(|_| self.lanes > 4)
     }
 
     /// Lanes of `f32` in a vector.
@@ -157,7 +187,13 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} lanes{}", self.triple(), self.lanes, if self.fma { ", fma" } else { "" })
+        let generator = match self.wide_features() {
+            None => "cranelift",
+            Some(features) if features.avx512() => "clif-wide, avx512",
+            Some(_) => "clif-wide, avx2",
+        };
+        let fma = if self.fma { ", fma" } else { "" };
+        write!(f, "{}, {} lanes{fma} ({generator})", self.triple(), self.lanes)
     }
 }
 

@@ -212,6 +212,12 @@ pub fn assemble(clif: &Clif, target: &Target, disassemble: bool) -> Result<Machi
     let mut context = Context::new();
     for (role, function) in &clif.functions {
         let refused = |reason: String| CodegenError::Backend { function: role.name(), triple: target.triple(), reason };
+        if let Some(features) = target.wide_features() {
+            let code = clif_wide::compile(function, features).map_err(|error| refused(error.to_string()))?;
+            let assembly = if disassemble { code.disassemble() } else { String::new() };
+            functions.push(MachineFunction { role: *role, bytes: code.bytes().to_vec(), assembly });
+            continue;
+        }
         context.clear();
         context.func = function.clone();
         context.set_disasm(disassemble);

@@ -211,7 +211,7 @@ impl<'a, 'f> Vocab<'a, 'f> {
             let x = scalar(self.fb, lane, &lanes);
             whole = Some(match whole {
                 _ if !self.is_vector() => x,
-                None => self.fb.ins().scalar_to_vector(result, x),
+                None => self.fb.ins().splat(result, x),
                 Some(whole) => self.fb.ins().insertlane(whole, x, lane as u8),
             });
         }

@@ -6,15 +6,15 @@ use rhumb_ir::{Axis, AxisSet, Base, Elem, Op, Scalar, Unary, Value, Verified};
 
 use super::{
     Attention, Content, LogSum, MapStep, Origin, Plan, PlanError, ScratchLayout, Source, Storage, Tensor, TensorId,
-    Term, TileShape, Weighted,
+    Term, TileShape, Vectors, Weighted,
 };
 
-/// Plans a fused graph for vectors of `lanes` floats.
+/// Plans a fused graph for a machine's vectors.
 ///
 /// # Errors
 /// [`PlanError`] names the op that has no place in the kernels.
-pub fn plan(graph: &Verified, lanes: usize) -> Result<Plan, PlanError> {
-    Planner::new(graph).run(lanes)
+pub fn plan(graph: &Verified, vectors: Vectors) -> Result<Plan, PlanError> {
+    Planner::new(graph).run(vectors)
 }
 
 struct Planner<'a> {
@@ -61,7 +61,7 @@ impl<'a> Planner<'a> {
         planner
     }
 
-    fn run(mut self, lanes: usize) -> Result<Plan, PlanError> {
+    fn run(mut self, vectors: Vectors) -> Result<Plan, PlanError> {
         let mut softmax: Option<(Value, TensorId)> = None;
         let mut log_sum: Option<(Value, Value, TensorId)> = None;
         let mut plain = Vec::new();
@@ -81,8 +81,11 @@ impl<'a> Planner<'a> {
                 plain.push((output.value, target));
             }
         }
-        let attention =
-            if softmax.is_some() || log_sum.is_some() { Some(self.attention(softmax, log_sum, lanes)?) } else { None };
+        let attention = if softmax.is_some() || log_sum.is_some() {
+            Some(self.attention(softmax, log_sum, vectors)?)
+        } else {
+            None
+        };
         for (value, target) in plain {
             self.prepare(value, true)?;
             let double = self.find(value, |op| matches!(op, Op::Rotate { .. })).is_none();
@@ -156,7 +159,7 @@ impl<'a> Planner<'a> {
         &mut self,
         average: Option<(Value, TensorId)>,
         log_sum: Option<(Value, Value, TensorId)>,
-        lanes: usize,
+        vectors: Vectors,
     ) -> Result<Attention, PlanError> {
         let graph = self.graph;
         // The score, from whichever output there is; both must normalise the same one.
@@ -288,7 +291,7 @@ impl<'a> Planner<'a> {
             sink,
             weighted,
             log_sum,
-            tile: tile_shape(lanes),
+            tile: tile_shape(vectors),
         })
     }
 
@@ -681,9 +684,13 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Register and cache tiles for a lane count.
-fn tile_shape(lanes: usize) -> TileShape {
-    TileShape { lanes, key_rows: 4, columns: 3, value_rows: 4, blocks: 4, keys: 64 }
+/// Register and cache tiles: accumulators fill the registers but for a few, and a query tile has about 48 queries.
+fn tile_shape(vectors: Vectors) -> TileShape {
+    let Vectors { lanes, registers } = vectors;
+    // Cranelift's backends copy on every multiply-add: more accumulators than this are spilled.
+    let rows = if registers >= 32 && lanes > 4 { 8 } else { 4 };
+    let columns = 3;
+    TileShape { lanes, key_rows: rows, columns, value_rows: rows, blocks: (48 / (columns * lanes)).max(1), keys: 64 }
 }
 
 fn scratch_layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {

@@ -190,6 +190,15 @@ pub struct Term {
     pub negative: bool,
 }
 
+/// What the planner knows of a machine's vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vectors {
+    /// Lanes of `f32`.
+    pub lanes: usize,
+    /// Number of registers.
+    pub registers: usize,
+}
+
 /// Sizes of the tile kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileShape {

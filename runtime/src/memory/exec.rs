@@ -324,13 +324,10 @@ mod tests {
     }
 
     /// Greatest difference between a compiled call and the reference, over all outputs.
-    fn difference(graph: &Verified, sizes: &[(&str, usize)]) -> f64 {
-        let target = Target::host().expect("a target");
+    fn difference(graph: &Verified, lanes: usize, sizes: &[(&str, usize)]) -> f64 {
+        let target = Target::host().expect("a target").with_lanes(lanes).expect("lanes");
         let registry = Registry::standard();
         let compiled = compile(graph, &registry, &target, &Options::default(), &mut |_, _| ()).expect("compiles");
-        if std::env::var("SHOW").is_ok() {
-            println!("{}\n{}", compiled.fused, compiled.plan);
-        }
         let program = Program::load(compiled.plan.clone(), &compiled.code).expect("loads");
         let interface = Interface::of(&compiled.lowered).expect("an interface");
         let length = |axis: rhumb_ir::Axis| match graph.axis(axis).extent {
@@ -384,38 +381,19 @@ mod tests {
 
     #[test]
     fn kernels_agree_with_the_reference() {
+        let lane_counts = Target::host().expect("a target").lane_counts();
         for (q, k) in [(1, 1), (15, 17), (17, 15), (130, 130), (1, 130), (48, 64), (0, 5), (5, 0)] {
             let sizes = [("b", 2), ("q", q), ("k", k)];
-            let plain = rhumb_plugins::Attention::new(4, 32).build().expect("a graph");
-            let off = difference(&plain, &sizes);
-            assert!(off < 2e-6, "plain {q} x {k}: {off}");
-            let alibi = rhumb_plugins::Attention::new(6, 32)
-                .kv_heads(2)
-                .scheme(Alibi::new())
-                .scheme(Causal)
-                .build()
-                .expect("a graph");
-            if std::env::var("SHOW").is_ok() {
-                let a = |a: rhumb_plugins::Attention| difference(&a.build().expect("g"), &sizes);
-                println!(
-                    "DBG {q}x{k} gqa {} causal {} alibi {} alibi-causal {}",
-                    a(rhumb_plugins::Attention::new(6, 32).kv_heads(2)),
-                    a(rhumb_plugins::Attention::new(6, 32).scheme(Causal)),
-                    a(rhumb_plugins::Attention::new(6, 32).scheme(Alibi::new())),
-                    a(rhumb_plugins::Attention::new(6, 32).scheme(Alibi::new()).scheme(Causal))
-                );
+            let plain = rhumb_plugins::Attention::new(4, 32);
+            let alibi = rhumb_plugins::Attention::new(6, 32).kv_heads(2).scheme(Alibi::new()).scheme(Causal);
+            let rope = rhumb_plugins::Attention::new(4, 24).kv_heads(1).scheme(Rope::new()).scheme(Causal).lse();
+            for (name, attention) in [("plain", plain), ("alibi", alibi), ("rope", rope)] {
+                let graph = attention.build().expect("a graph");
+                for &lanes in lane_counts {
+                    let off = difference(&graph, lanes, &sizes);
+                    assert!(off < 2e-6, "{name}, {lanes} lanes, {q} x {k}: {off}");
+                }
             }
-            let off = difference(&alibi, &sizes);
-            assert!(off < 2e-6, "alibi {q} x {k}: {off}");
-            let rope = rhumb_plugins::Attention::new(4, 24)
-                .kv_heads(1)
-                .scheme(Rope::new())
-                .scheme(Causal)
-                .lse()
-                .build()
-                .expect("a graph");
-            let off = difference(&rope, &sizes);
-            assert!(off < 4e-6, "rope {q} x {k}: {off}");
         }
     }
 }

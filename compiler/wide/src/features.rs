@@ -1,0 +1,56 @@
+//! Instruction set levels.
+
+/// Which instruction set to compile for.
+///
+/// A value of this type that came from [`Features::detect`] is proof that this machine can run the code. The lowest level there is
+/// needs AVX2, FMA, BMI1 and BMI2; the highest adds AVX-512 F, VL, DQ and BW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    avx512: bool,
+}
+
+impl Features {
+    /// What this machine has, or `None` where it lacks the lowest level (or is not an x86-64).
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            let base = has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2");
+            let avx512 = has!("avx512f") && has!("avx512vl") && has!("avx512dq") && has!("avx512bw");
+            base.then_some(Self { avx512 })
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        None
+    }
+
+    /// The same machine, its AVX-512 left unused.
+    #[must_use]
+    pub fn without_avx512(self) -> Self {
+        Self { avx512: false }
+    }
+
+    /// AVX2 and FMA, whatever this machine is: for code that is looked at or run elsewhere.
+    #[must_use]
+    pub fn cross_avx2() -> Self {
+        Self { avx512: false }
+    }
+
+    /// AVX-512 F, VL, DQ and BW, whatever this machine is: for code that is looked at or run elsewhere.
+    #[must_use]
+    pub fn cross_avx512() -> Self {
+        Self { avx512: true }
+    }
+
+    /// Whether AVX-512 may be used, which also doubles the vector registers to 32.
+    #[must_use]
+    pub fn avx512(self) -> bool {
+        self.avx512
+    }
+
+    /// Bits of the widest vector: 256 or 512.
+    #[must_use]
+    pub fn max_vector_bits(self) -> u32 {
+        if self.avx512 { 512 } else { 256 }
+    }
+}
