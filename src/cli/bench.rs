@@ -1,0 +1,111 @@
+//! `rhumb bench`.
+
+use std::time::{Duration, Instant};
+
+use rhumb::prelude::*;
+use serde_json::json;
+
+use super::dims::{Dims, Lengths};
+use super::graph::GraphArgs;
+use super::tensors::Tensors;
+use super::work::work;
+use super::{CliError, EngineArgs, print, progress};
+
+/// Times a graph on random tensors.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+GFLOP/s are effective: two operations for each multiply and add of the graph's matrix products (4 q k d per head in \
+all), of which those of the scores count only as far as masks let them through (about half under a causal mask). \
+GB/s count each input and output once.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    graph: GraphArgs,
+    /// Lengths of the axes that the graph leaves open, as in b=1,q=2048,k=2048
+    #[arg(long, value_name = "AXIS=N,...")]
+    dims: Dims,
+    /// Seed of the inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How long to time
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    seconds: f64,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give a number from 0 to 3600".to_owned()),
+    }
+}
+
+/// Calls timed at least.
+const LEAST: usize = 3;
+/// Calls timed at most.
+const MOST: usize = 100_000;
+
+pub(super) fn run(args: &Args) -> Result<(), CliError> {
+    let graph = args.graph.load(&Registry::standard())?;
+    let engine = args.engine.build()?;
+    let bar = progress("compiling");
+    let start = Instant::now();
+    let kernel = engine.compile(&graph)?;
+    let compile = start.elapsed();
+    let interface = kernel.interface();
+    let lengths = Lengths::new(interface, &args.dims)?;
+    let mut tensors = Tensors::random(interface, &lengths, args.seed)?;
+
+    bar.set_message("timing");
+    // The first call makes the working memory.
+    tensors.call(kernel.call())?;
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < LEAST || (start.elapsed().as_secs_f64() < args.seconds && times.len() < MOST) {
+        let call = Instant::now();
+        tensors.call(kernel.call())?;
+        times.push(call.elapsed());
+        bar.tick();
+    }
+    bar.set_message("counting operations");
+    let work = work(&graph, engine.registry(), &tensors, &lengths)?;
+    bar.finish_and_clear();
+
+    times.sort_unstable();
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let (min, max) = (milliseconds(times[0]), milliseconds(times[times.len() - 1]));
+    let middle = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2;
+    let per_second = |count: f64| count / middle.as_secs_f64().max(1e-9) / 1e9;
+    let (gflops, gbytes) = (per_second(work.operations), per_second(tensors.bytes() as f64));
+    let (median, compile) = (milliseconds(middle), milliseconds(compile));
+    let (lanes, threads) = (engine.target().lanes(), engine.threads());
+    if args.json {
+        let report = json!({
+            "median_ms": median,
+            "min_ms": min,
+            "max_ms": max,
+            "gflops": gflops,
+            "gbytes_per_s": gbytes,
+            "lanes": lanes,
+            "threads": threads,
+            "compile_ms": compile,
+        });
+        return print(&format!("{report}\n"));
+    }
+    print(&format!(
+        "\
+median   {median:.3} ms of {} calls, from {min:.3} to {max:.3}
+rate     {gflops:.1} GFLOP/s effective, {:.1} % of query-key pairs visible
+memory   {gbytes:.2} GB/s of inputs and outputs
+compile  {compile:.1} ms
+run on   {}, {threads} thread{}
+",
+        times.len(),
+        100.0 * work.visible,
+        engine.target(),
+        if threads == 1 { "" } else { "s" },
+    ))
+}

@@ -1,0 +1,57 @@
+//! `rhumb emit`.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use rhumb::compiler::rewrite::RewriteOptions;
+use rhumb::compiler::{Options, compile};
+use rhumb::prelude::*;
+
+use super::graph::GraphArgs;
+use super::{CliError, print};
+
+/// Prints a graph at a stage of compilation.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    graph: GraphArgs,
+    /// The stage
+    #[arg(long, value_parser = stages())]
+    stage: Stage,
+    /// Compile for this target, with a fixed set of features, in place of this machine
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// Lanes of f32 in the vectors of the code [default: the most there are]
+    #[arg(long, value_name = "N")]
+    lanes: Option<usize>,
+}
+
+fn stages() -> impl TypedValueParser<Value = Stage> {
+    let values = Stage::ALL.map(|stage| PossibleValue::new(stage.name()).help(stage.description()));
+    // The parser lets no other names through.
+    PossibleValuesParser::new(values)
+        .map(|name| Stage::ALL.into_iter().find(|stage| stage.name() == name).unwrap_or(Stage::Graph))
+}
+
+pub(super) fn run(args: &Args) -> Result<(), CliError> {
+    let registry = Registry::standard();
+    let graph = args.graph.load(&registry)?;
+    let mut target = match &args.target {
+        Some(triple) => Target::named(triple)?,
+        None => Target::host()?,
+    };
+    if let Some(lanes) = args.lanes {
+        target = target.with_lanes(lanes)?;
+    }
+    let options = Options { rewrite: RewriteOptions::default(), disassemble: args.stage == Stage::Assembly };
+    let mut text = None;
+    let compiled = compile(&graph, &registry, &target, &options, &mut |stage, shown| {
+        if stage == args.stage {
+            text = Some(shown());
+        }
+    });
+    match (text, compiled) {
+        // A later stage may refuse the graph: this one is there to be looked at.
+        (Some(text), _) => print(&text),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(_)) => Ok(()),
+    }
+}

@@ -1,0 +1,192 @@
+//! What can go wrong, and how it is told: `error:`, where, `hint:`.
+
+use std::io;
+use std::path::PathBuf;
+
+use rhumb::compiler::rewrite::RewriteError;
+use rhumb::compiler::{CompileError, TargetError};
+use rhumb::ir::ParseError;
+use rhumb::plugins::{BuildError, RegistryError};
+use rhumb::runtime::{CallError, EngineError, InterfaceError, KernelError, ViewError};
+use safetensors::SafeTensorError;
+use thiserror::Error;
+
+/// Why a command was not done.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    /// Standard output can't be written.
+    #[error("can't write to standard output: {source}")]
+    Output { source: io::Error },
+    /// A file can't be read.
+    #[error("can't read {what} `{}`: {source}", path.display())]
+    Read { what: &'static str, path: PathBuf, source: io::Error },
+    /// A file can't be written.
+    #[error("can't write `{}`: {source}", path.display())]
+    Write { path: PathBuf, source: SafeTensorError },
+    /// A text that is no graph.
+    #[error("{}", located(.source, .file))]
+    Parse { file: String, source: ParseError },
+    /// A scheme specification that can't be read.
+    #[error("{}", located(.source, "--scheme"))]
+    SchemeSyntax { source: ParseError },
+    /// A scheme specification with a value of a graph.
+    #[error("attribute `{attribute}` of scheme `{scheme}` can't be a value of the graph here")]
+    SchemeValue { scheme: String, attribute: String },
+    /// A scheme that there is not.
+    #[error("{source}\n  in --scheme '{spec}'")]
+    Scheme { spec: String, source: RegistryError },
+    /// The usual graph can't be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// There is no such target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// There is no such engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A stage refused the graph.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The graph has no kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// No tensors fit the graph.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The tensors do not fit the graph.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The tensors can't be viewed.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// The share of pairs that the mask lets through can't be counted.
+    #[error("can't count the pairs that masks let through: {reason}")]
+    Count { reason: String },
+    /// A file that is no safetensors file, or lies.
+    #[error("`{}` is no sound safetensors file: {source}", path.display())]
+    Format { path: PathBuf, source: SafeTensorError },
+    /// An input that the file does not have.
+    #[error("`{}` has no tensor `{name}`, which the graph reads as {expected}", path.display())]
+    NoTensor { path: PathBuf, name: String, expected: String, suggestion: Option<String>, known: Vec<String> },
+    /// A tensor of an element type that the graph does not read.
+    #[error("tensor `{name}` of `{}` holds {found}, but the graph reads {expected}", path.display())]
+    TensorType { path: PathBuf, name: String, found: String, wanted: &'static str, expected: String },
+    /// A length given for an axis that the graph does not have.
+    #[error("--dims names axis `{axis}`, which the graph does not have")]
+    UnknownAxis { axis: String, suggestion: Option<String>, known: Vec<String> },
+    /// A length that disagrees with the graph.
+    #[error("--dims says that axis `{axis}` is {given} long, but the graph fixes it at {fixed}")]
+    FixedAxis { axis: String, given: usize, fixed: usize },
+    /// A length that disagrees with a tensor.
+    #[error("--dims says that axis `{axis}` is {given} long, but input `{input}` has {found} there")]
+    ClashingAxis { axis: String, given: usize, input: String, found: usize },
+    /// A length that nothing tells.
+    #[error("nothing tells how long axis `{axis}` is")]
+    UntoldAxis { axis: String, example: String },
+    /// A tensor that memory does not hold.
+    #[error("{what} `{name}` of shape {shape:?} is larger than memory can hold")]
+    TooLarge { what: &'static str, name: String, shape: Vec<usize> },
+}
+
+impl CliError {
+    /// The whole message, as it goes to standard error.
+    pub(crate) fn report(&self) -> String {
+        let message = match self {
+            // The parser's own report starts with `error:` and ends with its hint.
+            CliError::Parse { .. } | CliError::SchemeSyntax { .. } => self.to_string(),
+            _ => format!("error: {self}"),
+        };
+        match self.hint() {
+            Some(hint) => format!("{message}\n  hint: {hint}"),
+            None => message,
+        }
+    }
+
+    /// 1 where the input is wrong, 2 where the command line is.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            CliError::SchemeSyntax { .. }
+            | CliError::SchemeValue { .. }
+            | CliError::Scheme { .. }
+            | CliError::Build(_)
+            | CliError::Target(_)
+            | CliError::Engine(_)
+            | CliError::UnknownAxis { .. }
+            | CliError::FixedAxis { .. }
+            | CliError::UntoldAxis { .. } => 2,
+            _ => 1,
+        }
+    }
+
+    /// What would mend it, where the message does not say so itself.
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            CliError::Output { .. } => "see that the disk has room and the file can be written".to_owned(),
+            CliError::Read { what, source, .. } => match source.kind() {
+                io::ErrorKind::NotFound if *what == "graph" => {
+                    "give a graph's text file, `-` for standard input, or --heads and --head-dim".to_owned()
+                }
+                io::ErrorKind::InvalidData => "give a text file in UTF-8".to_owned(),
+                io::ErrorKind::NotFound => "check the path".to_owned(),
+                _ => "give a file that can be read".to_owned(),
+            },
+            CliError::Write { .. } => "give a path in a folder that exists and can be written".to_owned(),
+            CliError::SchemeValue { attribute, .. } => {
+                format!(
+                    "give `{attribute}` a literal, or write the graph as a file: `rhumb emit ... --stage ir` starts one"
+                )
+            }
+            CliError::Scheme { source: RegistryError::Unknown { suggestion: Some(name), .. }, .. } => {
+                format!("did you mean `{name}`? `rhumb schemes` lists all")
+            }
+            CliError::Scheme { source: RegistryError::Unknown { .. }, .. } => "`rhumb schemes` lists all".to_owned(),
+            CliError::Scheme { source, .. } => source.hint(),
+            CliError::Build(source) => source.hint(),
+            CliError::Compile(CompileError::Lower(source)) => source.hint(),
+            CliError::Compile(CompileError::Rewrite(RewriteError::NoProof { .. })) => return None,
+            CliError::Format { source, .. } => format_hint(source).to_owned(),
+            CliError::NoTensor { suggestion: Some(name), .. } => {
+                format!("did you mean `{name}`? rename it to what the graph reads")
+            }
+            CliError::NoTensor { known, .. } if known.is_empty() => "the file has no tensors at all".to_owned(),
+            CliError::NoTensor { known, .. } => format!("the file has {}", list(known)),
+            CliError::TensorType { wanted, .. } => format!("convert it to {wanted}"),
+            CliError::UnknownAxis { suggestion: Some(name), .. } => format!("did you mean `{name}`?"),
+            CliError::UnknownAxis { known, .. } => format!("its axes are {}", list(known)),
+            CliError::FixedAxis { axis, .. } => format!("leave `{axis}` out, or change the graph"),
+            CliError::ClashingAxis { axis, .. } => format!("leave `{axis}` out, or give other inputs"),
+            CliError::UntoldAxis { example, .. } => format!("add --dims {example}"),
+            CliError::TooLarge { .. } => "give smaller lengths".to_owned(),
+            CliError::Count { .. } => "give smaller lengths".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+/// A parser's report that says which file it is about.
+fn located(error: &ParseError, file: &str) -> String {
+    let ParseError { line, column, .. } = error;
+    error.to_string().replacen(&format!("--> line {line}, column {column}"), &format!("--> {file}:{line}:{column}"), 1)
+}
+
+fn format_hint(error: &SafeTensorError) -> &'static str {
+    match error {
+        SafeTensorError::HeaderTooSmall
+        | SafeTensorError::InvalidHeaderLength
+        | SafeTensorError::MetadataIncompleteBuffer => "the file may be cut short: copy or write it again",
+        SafeTensorError::InvalidOffset(_)
+        | SafeTensorError::TensorInvalidInfo
+        | SafeTensorError::ValidationOverflow
+        | SafeTensorError::MisalignedSlice => {
+            "its header contradicts itself: write it again with the safetensors library"
+        }
+        _ => "give a file that the safetensors library wrote",
+    }
+}
+
+fn list(names: &[String]) -> String {
+    const MOST: usize = 12;
+    let shown: Vec<String> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}

@@ -1,0 +1,28 @@
+//! `rhumb explain`.
+
+use rhumb::compiler::CompileError;
+use rhumb::compiler::rewrite::{RewriteOptions, explain, fuse};
+use rhumb::plugins::lower;
+use rhumb::prelude::*;
+
+use super::graph::GraphArgs;
+use super::{CliError, print, progress};
+
+/// Prints the proof that rewriting kept the meaning of a graph.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    graph: GraphArgs,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), CliError> {
+    let registry = Registry::standard();
+    let graph = args.graph.load(&registry)?;
+    let options = RewriteOptions::default();
+    let lowered = lower(&graph, &registry).map_err(CompileError::Lower)?;
+    let bar = progress("proving");
+    let fused = fuse(&lowered, &options).map_err(CompileError::Rewrite)?;
+    let proof = explain(&lowered, &options).map_err(CompileError::Rewrite)?;
+    bar.finish_and_clear();
+    print(&format!("{proof}\n{}", fused.statistics()))
+}

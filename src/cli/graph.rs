@@ -1,0 +1,158 @@
+//! The graph that a command works on: a file, standard input, or options that build the usual attention.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rhumb::ir::{Attr, Attrs, Op, ParseError};
+use rhumb::prelude::*;
+
+use super::CliError;
+
+/// Which graph.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Graph")]
+pub(super) struct GraphArgs {
+    /// A graph in the text form; `-` is standard input. In its place, the options below build the usual attention
+    #[arg(value_name = "GRAPH", required_unless_present = "heads")]
+    graph: Option<PathBuf>,
+    /// Query heads
+    #[arg(long, value_name = "N", conflicts_with = "graph", requires = "head_dim")]
+    heads: Option<u32>,
+    /// Elements of a head
+    #[arg(long, value_name = "N", conflicts_with = "graph", requires = "heads")]
+    head_dim: Option<u32>,
+    /// Key/value heads, where they are fewer than query heads
+    #[arg(long, value_name = "N", requires = "heads")]
+    kv_heads: Option<u32>,
+    /// Elements of a head of the value, where they are not as many as the key's
+    #[arg(long, value_name = "N", requires = "heads")]
+    value_dim: Option<u32>,
+    /// Factor on the scores, in place of 1/sqrt(head dim)
+    #[arg(long, value_name = "X", requires = "heads", allow_negative_numbers = true)]
+    scale: Option<f64>,
+    /// Caps scores: X tanh(score / X)
+    #[arg(long, value_name = "X", requires = "heads")]
+    softcap: Option<f64>,
+    /// Reads attention sinks, a score per head, from the input `sinks`
+    #[arg(long, requires = "heads")]
+    sinks: bool,
+    /// Also gives `lse`, the log-sum-exp of each row
+    #[arg(long, requires = "heads")]
+    lse: bool,
+    /// A query sees no key after itself
+    #[arg(long, requires = "heads")]
+    causal: bool,
+    /// A query sees the last N keys alone, its own included
+    #[arg(long, value_name = "N", requires = "heads", allow_negative_numbers = true)]
+    window: Option<i64>,
+    /// A position scheme or mask, as in 'rope {base = 500000.0}'; may be given again
+    #[arg(long, value_name = "SPEC", requires = "heads")]
+    scheme: Vec<String>,
+}
+
+impl GraphArgs {
+    /// The graph.
+    pub(super) fn load(&self, registry: &Registry) -> Result<Verified, CliError> {
+        match (&self.graph, self.heads, self.head_dim) {
+            (None, Some(heads), Some(head_dim)) => self.build(heads, head_dim, registry),
+            // The command line has one or the other.
+            (path, _, _) => read(path.as_deref().unwrap_or(Path::new("-"))),
+        }
+    }
+
+    fn build(&self, heads: u32, head_dim: u32, registry: &Registry) -> Result<Verified, CliError> {
+        let mut attention = Attention::new(heads, head_dim);
+        if let Some(kv_heads) = self.kv_heads {
+            attention = attention.kv_heads(kv_heads);
+        }
+        if let Some(value_dim) = self.value_dim {
+            attention = attention.value_dim(value_dim);
+        }
+        if let Some(scale) = self.scale {
+            attention = attention.scale(scale);
+        }
+        if let Some(softcap) = self.softcap {
+            attention = attention.softcap(softcap);
+        }
+        if self.sinks {
+            attention = attention.sinks();
+        }
+        if self.lse {
+            attention = attention.lse();
+        }
+        for spec in &self.scheme {
+            attention = attention.scheme(scheme(spec, registry)?);
+        }
+        if let Some(window) = self.window {
+            attention = attention.scheme(SlidingWindow::new(window));
+        }
+        // A causal window hides later keys itself.
+        if self.causal && self.window.is_none() {
+            attention = attention.scheme(Causal);
+        }
+        Ok(attention.build()?)
+    }
+}
+
+fn read(path: &Path) -> Result<Verified, CliError> {
+    let unreadable = |source| CliError::Read { what: "graph", path: path.to_owned(), source };
+    let (text, file) = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+        (text, "standard input".to_owned())
+    } else {
+        (fs::read_to_string(path).map_err(unreadable)?, path.display().to_string())
+    };
+    Graph::parse(&text).map_err(|source| CliError::Parse { file, source })
+}
+
+/// The scheme of a specification: a name, and its attributes as the text form has them.
+fn scheme(spec: &str, registry: &Registry) -> Result<Box<dyn PositionScheme>, CliError> {
+    let (name, attrs) = parse_spec(spec)?;
+    if let Some((attribute, _)) = attrs.iter().find(|(_, attr)| matches!(attr, Attr::Value(_))) {
+        return Err(CliError::SchemeValue { scheme: name, attribute: attribute.clone() });
+    }
+    registry.make(&name, &attrs).map_err(|source| CliError::Scheme { spec: spec.to_owned(), source })
+}
+
+/// Reads a specification with the parser of graphs, as an op of a graph around it.
+fn parse_spec(spec: &str) -> Result<(String, Attrs), CliError> {
+    const BEFORE: &str = "graph spec
+axis q = ?
+axis k = ?
+axis d = 2
+%p = iota q
+%r = iota k
+%n = size k
+site @0 { query = q, key = k, dim = d, q_pos = %p, k_pos = %r, q_index = %p, k_index = %r, length = %n }
+";
+    const OP: &str = "%mask = scheme ";
+    const HOOK: &str = ".mask @0 ";
+    // One line, so that what the parser says about columns can be said about the specification.
+    let spec = spec.replace(['\n', '\r'], " ");
+    let name_end = spec.find('{').unwrap_or(spec.len());
+    let (name, attrs) = (spec[..name_end].trim_end(), &spec[name_end..]);
+    let text = format!("{BEFORE}{OP}{name}{HOOK}{attrs}\noutput \"mask\" = %mask : bool[q, k]\n");
+    let graph = Graph::parse(&text).map_err(|source| {
+        let column = source.column.saturating_sub(OP.len());
+        let column = if column > name.chars().count() {
+            (column + name_end).saturating_sub(name.len() + HOOK.len())
+        } else {
+            column
+        };
+        CliError::SchemeSyntax {
+            source: ParseError {
+                line: 1,
+                column: column.clamp(1, spec.chars().count().max(1)),
+                source_line: spec.clone(),
+                ..source
+            },
+        }
+    })?;
+    let found = graph.nodes().iter().find_map(|node| match &node.op {
+        Op::Scheme { scheme, attrs, .. } => Some((scheme.clone(), attrs.clone())),
+        _ => None,
+    });
+    Ok(found.unwrap_or_default())
+}

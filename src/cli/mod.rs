@@ -1,0 +1,93 @@
+//! Subcommands, one file each, and what they share.
+
+mod bench;
+mod dims;
+mod emit;
+mod error;
+mod explain;
+mod graph;
+mod random;
+mod run;
+mod schemes;
+mod tensor;
+mod tensors;
+mod work;
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use indicatif::ProgressBar;
+use rhumb::prelude::*;
+
+pub(crate) use error::CliError;
+
+/// Compiles attention operators for CPUs: any position scheme, fused and JIT-compiled.
+#[derive(Debug, Parser)]
+#[command(name = "rhumb", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the position schemes and masks, their formulas and attributes
+    Schemes(schemes::Args),
+    /// Prints a graph at a stage of compilation
+    Emit(emit::Args),
+    /// Prints the proof that rewriting kept the meaning of a graph
+    Explain(explain::Args),
+    /// Runs a graph on tensors of a file, or on random ones
+    Run(run::Args),
+    /// Times a graph on random tensors
+    Bench(bench::Args),
+}
+
+/// How kernels are run.
+#[derive(Debug, clap::Args)]
+struct EngineArgs {
+    /// Threads that share the work [default: one per processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Lanes of f32 in the vectors of the code [default: the most there are]
+    #[arg(long, value_name = "N")]
+    lanes: Option<usize>,
+}
+
+impl EngineArgs {
+    fn build(&self) -> Result<Engine, CliError> {
+        let mut builder = Engine::builder();
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        if let Some(lanes) = self.lanes {
+            builder = builder.lanes(lanes);
+        }
+        Ok(builder.build()?)
+    }
+}
+
+/// Does what the command line asks for.
+pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
+    match cli.command {
+        Command::Schemes(args) => schemes::run(&args),
+        Command::Emit(args) => emit::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| CliError::Output { source })
+}
+
+/// A sign of life on standard error, if that is a terminal.
+fn progress(message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(message);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}

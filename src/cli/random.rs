@@ -1,0 +1,63 @@
+//! Seeded random tensors: the same on every machine and in every version.
+
+use std::f64::consts::TAU;
+
+use rhumb::prelude::*;
+
+use super::CliError;
+use super::tensor::{Data, OwnedTensor};
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Clone, Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    /// The numbers of a seed for the tensor of a name: other tensors do not change them.
+    pub(super) fn new(seed: u64, name: &str) -> Random {
+        // FNV-1a.
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        Random(seed ^ hash)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// Above 0 and at most 1.
+    fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    /// From the normal distribution (Box and Muller).
+    fn normal(&mut self) -> f32 {
+        ((-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos()) as f32
+    }
+
+    /// From 0 up to `most`.
+    fn up_to(&mut self, most: usize) -> i32 {
+        let most = most.min(i32::MAX as usize) as u64;
+        (self.next() % (most + 1)) as i32
+    }
+
+    /// A tensor: `f32` normal, `i32` from 0 up to `most`, `bool` either.
+    pub(super) fn tensor(
+        &mut self,
+        name: &str,
+        elem: Elem,
+        shape: Vec<usize>,
+        most: usize,
+    ) -> Result<OwnedTensor, CliError> {
+        let mut tensor = OwnedTensor::zeros("input", name, elem, shape)?;
+        match &mut tensor.data {
+            Data::F32(data) => data.fill_with(|| self.normal()),
+            Data::I32(data) => data.fill_with(|| self.up_to(most)),
+            Data::Bool(data) => data.fill_with(|| (self.next() >> 63) as u8),
+        }
+        Ok(tensor)
+    }
+}

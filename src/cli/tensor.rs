@@ -1,0 +1,144 @@
+//! Tensors that the command owns.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use rhumb::prelude::*;
+use rhumb::runtime::ViewError;
+use safetensors::{Dtype, View};
+
+use super::CliError;
+
+/// A contiguous tensor.
+#[derive(Clone, Debug)]
+pub(super) struct OwnedTensor {
+    pub(super) shape: Vec<usize>,
+    pub(super) data: Data,
+}
+
+/// The elements of a tensor, by type.
+#[derive(Clone, Debug)]
+pub(super) enum Data {
+    F32(Vec<f32>),
+    I32(Vec<i32>),
+    /// 0 or 1.
+    Bool(Vec<u8>),
+}
+
+impl OwnedTensor {
+    /// A tensor of zeros, if memory holds it.
+    pub(super) fn zeros(
+        what: &'static str,
+        name: &str,
+        elem: Elem,
+        shape: Vec<usize>,
+    ) -> Result<OwnedTensor, CliError> {
+        let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+        let data = count.and_then(|count| match elem {
+            Elem::F32 => zeros(count).map(Data::F32),
+            Elem::I32 => zeros(count).map(Data::I32),
+            Elem::Bool => zeros(count).map(Data::Bool),
+        });
+        match data {
+            Some(data) => Ok(OwnedTensor { shape, data }),
+            None => Err(CliError::TooLarge { what, name: name.to_owned(), shape }),
+        }
+    }
+
+    /// To read.
+    pub(super) fn view(&self) -> Result<TensorView<'_>, ViewError> {
+        match &self.data {
+            Data::F32(data) => TensorView::from_slice(data, &self.shape),
+            Data::I32(data) => TensorView::from_slice(data, &self.shape),
+            Data::Bool(data) => TensorView::from_slice(data, &self.shape),
+        }
+    }
+
+    /// To write.
+    pub(super) fn view_mut(&mut self) -> Result<TensorViewMut<'_>, ViewError> {
+        match &mut self.data {
+            Data::F32(data) => TensorViewMut::from_slice(data, &self.shape),
+            Data::I32(data) => TensorViewMut::from_slice(data, &self.shape),
+            Data::Bool(data) => TensorViewMut::from_slice(data, &self.shape),
+        }
+    }
+
+    /// Bytes of its elements.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.data {
+            Data::F32(data) => size_of_val(data.as_slice()),
+            Data::I32(data) => size_of_val(data.as_slice()),
+            Data::Bool(data) => data.len(),
+        }
+    }
+
+    /// The elements as numbers.
+    pub(super) fn numbers(&self) -> Vec<f64> {
+        match &self.data {
+            Data::F32(data) => data.iter().map(|x| f64::from(*x)).collect(),
+            Data::I32(data) => data.iter().map(|x| f64::from(*x)).collect(),
+            Data::Bool(data) => data.iter().map(|x| f64::from(*x)).collect(),
+        }
+    }
+
+    /// What it holds, in a few lines.
+    pub(super) fn summary(&self, name: &str) -> String {
+        const FIRST: usize = 6;
+        let numbers = self.numbers();
+        let elem = match &self.data {
+            Data::F32(_) => Elem::F32,
+            Data::I32(_) => Elem::I32,
+            Data::Bool(_) => Elem::Bool,
+        };
+        let mut text = format!("{name}: {elem}{:?}\n", self.shape);
+        let finite: Vec<f64> = numbers.iter().copied().filter(|x| x.is_finite()).collect();
+        if !finite.is_empty() {
+            let (min, max) = finite.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(*x), b.max(*x)));
+            let mean = finite.iter().sum::<f64>() / finite.len() as f64;
+            let _ = writeln!(text, "  min {min:.6}  max {max:.6}  mean {mean:.6}");
+        }
+        let (infinite, nan) =
+            (numbers.iter().filter(|x| x.is_infinite()).count(), numbers.iter().filter(|x| x.is_nan()).count());
+        if infinite + nan > 0 {
+            let _ = writeln!(text, "  {infinite} infinite, {nan} NaN, left out of these");
+        }
+        let first: Vec<String> = numbers.iter().take(FIRST).map(|x| format!("{x:.6}")).collect();
+        let more = if numbers.len() > FIRST { " ..." } else { "" };
+        let _ = writeln!(text, "  {}{more}", if first.is_empty() { "no elements".to_owned() } else { first.join(" ") });
+        text
+    }
+}
+
+impl View for &OwnedTensor {
+    fn dtype(&self) -> Dtype {
+        match &self.data {
+            Data::F32(_) => Dtype::F32,
+            Data::I32(_) => Dtype::I32,
+            Data::Bool(_) => Dtype::BOOL,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match &self.data {
+            Data::F32(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Data::I32(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Data::Bool(data) => data.as_slice().into(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes()
+    }
+}
+
+/// Zeros, if memory holds them.
+fn zeros<T: Clone + Default>(count: usize) -> Option<Vec<T>> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(count).ok()?;
+    data.resize(count, T::default());
+    Some(data)
+}

@@ -1,0 +1,125 @@
+//! The tensors of a call: from a safetensors file or random, and where outputs go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use rhumb::ir::closest;
+use rhumb::prelude::*;
+use rhumb::runtime::{Call, CallError, Interface, Port};
+use safetensors::{Dtype, SafeTensors};
+
+use super::CliError;
+use super::dims::Lengths;
+use super::random::Random;
+use super::tensor::{Data, OwnedTensor};
+
+/// Every tensor of a call, by name.
+#[derive(Debug)]
+pub(super) struct Tensors {
+    ports: Vec<Port>,
+    pub(super) inputs: BTreeMap<String, OwnedTensor>,
+    pub(super) outputs: BTreeMap<String, OwnedTensor>,
+}
+
+impl Tensors {
+    /// Inputs from a file; outputs as long as the inputs and `lengths` tell.
+    pub(super) fn from_file(interface: &Interface, path: &Path, mut lengths: Lengths) -> Result<Tensors, CliError> {
+        let inputs = read(interface, path)?;
+        for port in interface.inputs() {
+            if let Some(tensor) = inputs.get(&port.name) {
+                lengths.learn(interface, &port.name, &port.dims, &tensor.shape)?;
+            }
+        }
+        Ok(Tensors { ports: interface.inputs().to_vec(), inputs, outputs: outputs(interface, &lengths)? })
+    }
+
+    /// Random inputs of these lengths.
+    pub(super) fn random(interface: &Interface, lengths: &Lengths, seed: u64) -> Result<Tensors, CliError> {
+        let most = lengths.longest_dynamic(interface);
+        let mut inputs = BTreeMap::new();
+        for Port { name, elem, dims } in interface.inputs() {
+            let shape = lengths.shape(interface, dims)?;
+            inputs.insert(name.clone(), Random::new(seed, name).tensor(name, *elem, shape, most)?);
+        }
+        Ok(Tensors { ports: interface.inputs().to_vec(), inputs, outputs: outputs(interface, lengths)? })
+    }
+
+    /// What the inputs are.
+    pub(super) fn input_ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// Bytes that a call reads and writes at least.
+    pub(super) fn bytes(&self) -> usize {
+        self.inputs.values().chain(self.outputs.values()).map(OwnedTensor::bytes).sum()
+    }
+
+    /// Binds all tensors to a call and runs it.
+    pub(super) fn call<'a>(&'a mut self, mut call: Call<'_, 'a>) -> Result<(), CliError> {
+        for (name, tensor) in &self.inputs {
+            call = call.input(name, tensor.view()?);
+        }
+        for (name, tensor) in &mut self.outputs {
+            call = call.output(name, tensor.view_mut()?);
+        }
+        Ok(call.run().map_err(|error: CallError| error)?)
+    }
+}
+
+fn outputs(interface: &Interface, lengths: &Lengths) -> Result<BTreeMap<String, OwnedTensor>, CliError> {
+    let output = |port: &Port| {
+        let shape = lengths.shape(interface, &port.dims)?;
+        Ok((port.name.clone(), OwnedTensor::zeros("output", &port.name, port.elem, shape)?))
+    };
+    interface.outputs().iter().map(output).collect()
+}
+
+/// The inputs of a graph from a safetensors file; other tensors of the file are left alone.
+fn read(interface: &Interface, path: &Path) -> Result<BTreeMap<String, OwnedTensor>, CliError> {
+    let bytes = fs::read(path).map_err(|source| CliError::Read { what: "tensors", path: path.to_owned(), source })?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|source| CliError::Format { path: path.to_owned(), source })?;
+    let mut inputs = BTreeMap::new();
+    for port @ Port { name, elem, dims: _ } in interface.inputs() {
+        let Ok(tensor) = file.tensor(name) else {
+            let mut known: Vec<String> = file.names().into_iter().map(str::to_owned).collect();
+            known.sort_unstable();
+            return Err(CliError::NoTensor {
+                path: path.to_owned(),
+                name: name.clone(),
+                expected: interface.signature(port),
+                suggestion: closest(name, known.iter().map(String::as_str)).map(str::to_owned),
+                known,
+            });
+        };
+        let words = || tensor.data().chunks_exact(4).filter_map(|chunk| <[u8; 4]>::try_from(chunk).ok());
+        let data = match (elem, tensor.dtype()) {
+            (Elem::F32, Dtype::F32) => Data::F32(words().map(f32::from_le_bytes).collect()),
+            (Elem::I32, Dtype::I32) => Data::I32(words().map(i32::from_le_bytes).collect()),
+            (Elem::Bool, Dtype::BOOL | Dtype::U8) => {
+                Data::Bool(tensor.data().iter().map(|x| u8::from(*x != 0)).collect())
+            }
+            (_, found) => {
+                return Err(CliError::TensorType {
+                    path: path.to_owned(),
+                    name: name.clone(),
+                    found: found.to_string(),
+                    wanted: match elem {
+                        Elem::F32 => "F32",
+                        Elem::I32 => "I32",
+                        Elem::Bool => "BOOL",
+                    },
+                    expected: interface.signature(port),
+                });
+            }
+        };
+        inputs.insert(name.clone(), OwnedTensor { shape: tensor.shape().to_vec(), data });
+    }
+    Ok(inputs)
+}
+
+/// Writes tensors to a safetensors file.
+pub(super) fn write(tensors: &BTreeMap<String, OwnedTensor>, path: &Path) -> Result<(), CliError> {
+    safetensors::serialize_to_file(tensors, None, path)
+        .map_err(|source| CliError::Write { path: path.to_owned(), source })
+}
