@@ -1,0 +1,106 @@
+//! What the examples share: seeded tensors, one way to run a call, and printing.
+
+#![allow(dead_code, reason = "each example uses a part")]
+
+use std::error::Error;
+
+use rhumb::prelude::*;
+use rhumb::runtime::{Call, Reference};
+
+/// Unit-normal numbers, the same for the same seed.
+pub(crate) fn normal(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    // SplitMix64, then Box-Muller.
+    let mut uniform = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    };
+    let mut one = || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+    (0..count).map(|_| one() as f32).collect()
+}
+
+/// What runs calls: a kernel, or the reference that it is held against.
+pub(crate) trait Run {
+    fn call<'a>(&self) -> Call<'_, 'a>;
+}
+
+impl Run for Kernel {
+    fn call<'a>(&self) -> Call<'_, 'a> {
+        Kernel::call(self)
+    }
+}
+
+impl Run for Reference {
+    fn call<'a>(&self) -> Call<'_, 'a> {
+        Reference::call(self)
+    }
+}
+
+/// Seeded queries, keys and values of one sequence.
+pub(crate) struct Tensors {
+    /// `[1, heads, queries, dim]`
+    pub(crate) q_shape: [usize; 4],
+    /// `[1, kv_heads, keys, dim]`
+    pub(crate) k_shape: [usize; 4],
+    pub(crate) q: Vec<f32>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v: Vec<f32>,
+}
+
+impl Tensors {
+    /// As many queries as keys.
+    pub(crate) fn random(heads: u32, kv_heads: u32, tokens: usize, dim: u32) -> Tensors {
+        let (q_shape, k_shape) =
+            ([1, heads as usize, tokens, dim as usize], [1, kv_heads as usize, tokens, dim as usize]);
+        let count = |shape: [usize; 4]| shape.iter().product();
+        Tensors {
+            q_shape,
+            k_shape,
+            q: normal(count(q_shape), 1),
+            k: normal(count(k_shape), 2),
+            v: normal(count(k_shape), 3),
+        }
+    }
+
+    /// Gives `out`, row-major `[1, heads, queries, dim]`.
+    pub(crate) fn run(&self, on: &impl Run) -> Result<Vec<f32>, Box<dyn Error>> {
+        let mut out = vec![0.0; self.q.len()];
+        self.run_into(on, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`run`](Tensors::run), into `out`.
+    pub(crate) fn run_into(&self, on: &impl Run, out: &mut [f32]) -> Result<(), Box<dyn Error>> {
+        on.call()
+            .input("q", TensorView::from_slice(&self.q, &self.q_shape)?)
+            .input("k", TensorView::from_slice(&self.k, &self.k_shape)?)
+            .input("v", TensorView::from_slice(&self.v, &self.k_shape)?)
+            .output("out", TensorViewMut::from_slice(out, &self.q_shape)?)
+            .run()?;
+        Ok(())
+    }
+}
+
+/// The largest difference of two tensors; an error if it is above `most`.
+pub(crate) fn max_error(found: &[f32], expected: &[f32], most: f32) -> Result<f32, Box<dyn Error>> {
+    let error = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // A NaN compares with nothing, so it is looked for by itself.
+    if found.len() == expected.len() && error <= most && found.iter().all(|x| x.is_finite()) {
+        Ok(error)
+    } else {
+        Err(format!("the kernel is {error:e} away from the reference; at most {most:e} was expected").into())
+    }
+}
+
+/// Prints a text indented, without blank lines, each line cut to the width of a terminal.
+pub(crate) fn print_text(text: &str) {
+    const WIDTH: usize = 108;
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line.char_indices().nth(WIDTH) {
+            Some((end, _)) => println!("    {}...", &line[..end]),
+            None => println!("    {line}"),
+        }
+    }
+}
