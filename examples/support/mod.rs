@@ -94,10 +94,32 @@ pub(crate) fn max_error(found: &[f32], expected: &[f32], most: f32) -> Result<f3
     }
 }
 
-/// Prints a text indented, without blank lines, each line cut to the width of a terminal.
-pub(crate) fn print_text(text: &str) {
+/// Prints a graph: without its axes and inputs where `ops_only`, tables and lines cut short.
+pub(crate) fn print_graph(text: &str, ops_only: bool) {
     const WIDTH: usize = 108;
-    for line in text.lines().filter(|line| !line.is_empty()) {
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    while let Some(line) = lines.next() {
+        let declares =
+            ["graph ", "axis ", "site "].iter().any(|word| line.starts_with(word)) || line.contains(" = input ");
+        if ops_only && declares {
+            continue;
+        }
+        let mut line = line.to_owned();
+        // A long table has its numbers on lines of their own.
+        if line.ends_with("table [") {
+            let mut numbers: Vec<&str> = Vec::new();
+            for row in lines.by_ref() {
+                if let Some(end) = row.strip_prefix(']') {
+                    line = format!(
+                        "{line}{}, ... {} numbers]{end}",
+                        numbers[..numbers.len().min(3)].join(", "),
+                        numbers.len()
+                    );
+                    break;
+                }
+                numbers.extend(row.split(',').map(str::trim).filter(|number| !number.is_empty()));
+            }
+        }
         match line.char_indices().nth(WIDTH) {
             Some((end, _)) => println!("    {}...", &line[..end]),
             None => println!("    {line}"),

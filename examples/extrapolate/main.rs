@@ -1,0 +1,130 @@
+//! How far do position schemes carry a language model past the length it was trained on?
+//!
+//! Two small byte-level transformers, one trained with RoPE and one with ALiBi on 256 tokens, read held-out text in windows of 256 to 4096
+//! tokens. All attention is rhumb's, straight on the projections; the schemes that rescale positions or slopes run the same weights.
+//! Prints the loss of each scheme at each length, and fails if one is not the reference's (`examples/data/README.md`).
+//!
+//! `cargo run --release --example extrapolate`, or with `-- --quick` for a sixteenth of the text.
+
+mod model;
+mod schemes;
+
+use std::error::Error;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use model::Model;
+use rhumb::prelude::*;
+use schemes::{SCHEMES, Scheme};
+use textplots::{Chart, LabelBuilder, LabelFormat, Plot, Shape};
+
+const CONTEXTS: [usize; 5] = [256, 512, 1024, 2048, 4096];
+/// Bytes that are predicted at each context.
+const BYTES: usize = 131_072;
+/// How far a loss may be from the reference's.
+const TOLERANCE: f64 = 0.002;
+/// Tokens of one forward pass, whatever the context.
+const BATCH: usize = 4096;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let quick = match std::env::args().nth(1).as_deref() {
+        None => false,
+        Some("--quick") => true,
+        Some(other) => return Err(format!("`{other}` is no option; there is `--quick`").into()),
+    };
+    let bytes = if quick { BYTES / 16 } else { BYTES };
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
+    let text = std::fs::read(format!("{data}/validation.txt"))?;
+    let text = text.get(..=bytes).ok_or("validation.txt is cut short")?;
+    let models =
+        [Model::load(&format!("{data}/rope.safetensors"))?, Model::load(&format!("{data}/alibi.safetensors"))?];
+    let engine = Engine::host()?;
+    println!("{bytes} bytes, contexts {CONTEXTS:?}, {}, {} threads\n", engine.target(), engine.threads());
+
+    let progress = ProgressBar::new((SCHEMES.len() * CONTEXTS.len() * bytes) as u64);
+    progress.set_style(ProgressStyle::with_template("{msg:36} {wide_bar} {percent:>3} %  {eta:>5} left")?);
+    let start = Instant::now();
+    let mut losses = [[0.0; CONTEXTS.len()]; SCHEMES.len()];
+    for (scheme, row) in SCHEMES.iter().zip(&mut losses) {
+        for (&context, loss) in CONTEXTS.iter().zip(row) {
+            progress.set_message(format!("{}, {context} tokens", scheme.name));
+            // Schemes that do not depend on the context give the same graph, and the engine the kernel it has.
+            let kernel = engine.compile(&(scheme.attention)(context).build()?)?;
+            let model = &models[usize::from(scheme.alibi)];
+            let mut sum = 0.0;
+            for first in (0..bytes).step_by(BATCH) {
+                sum += model.loss(&kernel, &text[first..=first + BATCH], context)?;
+                progress.inc(BATCH as u64);
+            }
+            *loss = sum / bytes as f64;
+        }
+    }
+    progress.finish_and_clear();
+
+    table("Loss, nats per byte", |scheme, column| format!("{:.4}", losses[scheme][column]));
+    charts(&losses);
+    let stats = engine.cache_stats();
+    let compiled = stats.compile_time.as_secs_f64() * 1e3;
+    println!("{:.0} s, {} kernels compiled in {compiled:.0} ms", start.elapsed().as_secs_f64(), stats.misses);
+    if quick {
+        println!("--quick reads a part of the text: these figures are not comparable with the reference.");
+        return Ok(());
+    }
+
+    let deviation = |scheme: usize, column: usize| losses[scheme][column] - SCHEMES[scheme].reference[column];
+    table("\nDeviation from the reference", |scheme, column| format!("{:+.4}", deviation(scheme, column)));
+    for (s, scheme) in SCHEMES.iter().enumerate() {
+        for (c, context) in CONTEXTS.iter().enumerate() {
+            // A NaN is off, too.
+            let off = deviation(s, c).abs();
+            if off.is_nan() || off > TOLERANCE {
+                return Err(format!(
+                    "{} at {context} tokens is {off:.4} off; at most {TOLERANCE} was expected",
+                    scheme.name
+                )
+                .into());
+            }
+        }
+    }
+    println!("All within {TOLERANCE}.");
+    Ok(())
+}
+
+/// Prints a row for each scheme and a column for each context.
+fn table(title: &str, cell: impl Fn(usize, usize) -> String) {
+    let head: String = CONTEXTS.iter().map(|context| format!("{context:>9}")).collect();
+    println!("{title:44}{head}");
+    for (s, Scheme { name, .. }) in SCHEMES.iter().enumerate() {
+        let cells: String = (0..CONTEXTS.len()).map(|column| format!("{:>9}", cell(s, column))).collect();
+        println!("  {name:42}{cells}");
+    }
+}
+
+/// Prints a small chart for each scheme, three abreast, all to one scale.
+fn charts(losses: &[[f64; CONTEXTS.len()]]) {
+    const DOTS: (u32, u32) = (56, 40);
+    let (low, high) = (1.0, 4.5);
+    println!();
+    for (row, schemes) in SCHEMES.chunks(3).enumerate() {
+        let drawn = schemes.iter().zip(&losses[3 * row..]).map(|(scheme, losses)| {
+            let points: Vec<(f32, f32)> =
+                CONTEXTS.iter().zip(losses).map(|(context, loss)| ((*context as f32).log2(), *loss as f32)).collect();
+            let shape = Shape::Lines(&points);
+            let mut chart = Chart::new_with_y_range(DOTS.0, DOTS.1, 8.0, 12.0, low, high);
+            let chart =
+                chart.lineplot(&shape).x_label_format(LabelFormat::Custom(Box::new(|x| format!("{:.0}", x.exp2()))));
+            chart.borders();
+            chart.figures();
+            let lines = chart.to_string();
+            let title = format!(" {}", scheme.short);
+            std::iter::once(title).chain(lines.lines().map(str::to_owned)).collect::<Vec<_>>()
+        });
+        let drawn: Vec<Vec<String>> = drawn.collect();
+        for line in 0..drawn.iter().map(Vec::len).max().unwrap_or(0) {
+            let cells = drawn.iter().map(|chart| chart.get(line).map_or("", String::as_str));
+            let text: String = cells.map(|cell| format!("{cell:36}")).collect();
+            println!("{}", text.trim_end());
+        }
+    }
+    println!();
+}
