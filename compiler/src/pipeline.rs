@@ -76,18 +76,12 @@ pub enum CompileError {
 }
 
 /// What a compilation uses besides the graph.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which rewriting rules are allowed, and the limits.
     pub rewrite: RewriteOptions,
     /// Whether the disassembly is kept with the machine code.
     pub disassemble: bool,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { rewrite: RewriteOptions::default(), disassemble: false }
-    }
 }
 
 /// The time a stage took.

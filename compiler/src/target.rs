@@ -14,7 +14,11 @@ use thiserror::Error;
 /// same on every machine.
 #[derive(Clone)]
 pub struct Target {
+    /// Compiles functions as they are written. Tile kernels are emitted in the order they are meant to run in, loads beside their uses;
+    /// the mid-end would gather loads at the head of a block, out of registers, and carry constants across loops.
     isa: Arc<dyn TargetIsa>,
+    /// Compiles functions after Cranelift's mid-end: for plain loops, whose addresses it moves out.
+    optimising: Arc<dyn TargetIsa>,
     lanes: usize,
     fma: bool,
     host: bool,
@@ -51,11 +55,9 @@ pub enum TargetError {
     },
 }
 
-fn flags() -> Result<settings::Flags, settings::SetError> {
+fn flags(level: &str) -> Result<settings::Flags, settings::SetError> {
     let mut flags = settings::builder();
-    // Code is emitted in the order it is meant to run in: loads beside their uses, so that they fold. The mid-end would gather loads
-    // at the head of a block, out of registers, and carry constants across loops: measured 1.3 times slower.
-    flags.set("opt_level", "none")?;
+    flags.set("opt_level", level)?;
     flags.set("is_pic", "false")?;
     flags.set("enable_probestack", "false")?;
     flags.set("unwind_info", "false")?;
@@ -72,9 +74,11 @@ impl Target {
     pub fn host() -> Result<Target, TargetError> {
         let host = |reason: String| TargetError::Host { reason };
         let builder = cranelift_native::builder().map_err(|reason| host(reason.to_owned()))?;
-        let flags = flags().map_err(|error| host(error.to_string()))?;
-        let isa = builder.finish(flags).map_err(|error| host(error.to_string()))?;
-        let target = Target::from_isa(isa, true);
+        let finish = |level| {
+            let flags = flags(level).map_err(|error| host(error.to_string()))?;
+            builder.finish(flags).map_err(|error| host(error.to_string()))
+        };
+        let target = Target::from_isas(finish("none")?, finish("speed")?, true);
         if target.isa.triple().architecture == Architecture::X86_64 && !target.has("has_sse41") {
             return Err(host("it has no SSE4.1".to_owned()));
         }
@@ -103,15 +107,17 @@ impl Target {
                 builder.enable(feature).map_err(|error| unknown(error.to_string()))?;
             }
         }
-        let flags = flags().map_err(|error| unknown(error.to_string()))?;
-        let isa = builder.finish(flags).map_err(|error| unknown(error.to_string()))?;
-        let mut target = Target::from_isa(isa, false);
+        let finish = |level| {
+            let flags = flags(level).map_err(|error| unknown(error.to_string()))?;
+            builder.finish(flags).map_err(|error| unknown(error.to_string()))
+        };
+        let mut target = Target::from_isas(finish("none")?, finish("speed")?, false);
         target.wide = x86.then(clif_wide::Features::cross_avx512);
         Ok(target)
     }
 
-    fn from_isa(isa: OwnedTargetIsa, host: bool) -> Target {
-        let mut target = Target { isa, lanes: 4, fma: true, host, wide: None };
+    fn from_isas(isa: OwnedTargetIsa, optimising: OwnedTargetIsa, host: bool) -> Target {
+        let mut target = Target { isa, optimising, lanes: 4, fma: true, host, wide: None };
         if target.isa.triple().architecture == Architecture::X86_64 {
             target.fma = target.has("has_fma");
         }
@@ -177,6 +183,11 @@ impl Target {
     /// The target triple.
     pub fn triple(&self) -> String {
         self.isa.triple().to_string()
+    }
+
+    /// The Cranelift target that runs the mid-end.
+    pub(crate) fn optimising_isa(&self) -> &dyn TargetIsa {
+        &*self.optimising
     }
 
     /// The Cranelift target behind it.

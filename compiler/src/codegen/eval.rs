@@ -8,7 +8,7 @@ use cranelift_frontend::FunctionBuilder;
 use rhumb_ir::{Axis, Binary, Compare, Elem, Extent, Op, Scalar, Unary, Value};
 
 use super::loops::counted_loop;
-use super::vocab::{Vocab, access};
+use super::vocab::{Vocab, access, frame_access};
 use super::{CodegenError, FunctionContext};
 use crate::plan::{Plan, Source, Storage, TensorId};
 
@@ -47,7 +47,8 @@ impl<'a, 'f> Eval<'a, 'f> {
 
     /// Tells that the code runs as the map step of this index: its table and those of later steps can't be read.
     pub(crate) fn run_as_step(&mut self, index: usize) {
-        self.unmade = self.plan.maps[index..].iter().map(|step| step.target).collect();
+        self.unmade =
+            self.plan.maps[index..].iter().flat_map(|step| [Some(step.target), step.sines]).flatten().collect();
     }
 
     /// The table of a value, if it has one that can be read here.
@@ -89,7 +90,7 @@ impl<'a, 'f> Eval<'a, 'f> {
     /// A word of the frame.
     pub(crate) fn word(&mut self, word: usize) -> Ssa {
         let frame = self.frame;
-        self.fb().ins().load(types::I64, access(), frame, (8 * word) as i32)
+        self.fb().ins().load(types::I64, frame_access(), frame, (8 * word) as i32)
     }
 
     /// The length of an axis, as `i64`.
@@ -160,7 +161,7 @@ impl<'a, 'f> Eval<'a, 'f> {
         }
         let address = self.address(tensor, &[])?;
         let scalar = load_scalar(self.v.fb, spec.storage, address);
-        Ok(self.from_storage(spec.storage, scalar))
+        Ok(self.in_shape(spec.storage, scalar))
     }
 
     /// Loads one element per lane: at `base`, plus the clamped index of the lane times `stride`, plus an own offset.
@@ -188,7 +189,7 @@ impl<'a, 'f> Eval<'a, 'f> {
     }
 
     /// A loaded scalar in the shape of this expression.
-    fn from_storage(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
+    fn in_shape(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
         let (vector, double) = (self.v.is_vector(), self.v.shape.double);
         match storage {
             Storage::F32 if vector => {

@@ -8,7 +8,7 @@ use super::CodegenError;
 use super::eval::Eval;
 use super::loops::{counted_loop, range_loop};
 use super::vocab::access;
-use crate::plan::{MapStep, Source, Storage};
+use crate::plan::{MapStep, Source, Storage, TensorId};
 
 /// A rotation computed in place: its block of the axis, and its pairs.
 struct Block {
@@ -85,22 +85,26 @@ fn compute(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<Ssa, CodegenError>
     match &step.source {
         Source::Value(value) => eval.emit(*value),
         Source::Sum(terms) => eval.sum(terms),
-        Source::Cos(angle) => {
+        Source::Cos(angle) | Source::Sin(angle) => {
             let angle = eval.emit(*angle)?;
-            Ok(eval.v.sin_cos(angle).1)
-        }
-        Source::Sin(angle) => {
-            let angle = eval.emit(*angle)?;
-            Ok(eval.v.sin_cos(angle).0)
+            let (sin, cos) = eval.v.sin_cos(angle);
+            if let Some(sines) = step.sines {
+                store_to(eval, sines, sin)?;
+            }
+            Ok(cos)
         }
     }
 }
 
 /// Stores the element of a step's target at the current point.
 fn store(eval: &mut Eval<'_, '_>, step: &MapStep, x: Ssa) -> Result<(), CodegenError> {
-    let address = eval.address(step.target, &[])?;
+    store_to(eval, step.target, x)
+}
+
+fn store_to(eval: &mut Eval<'_, '_>, target: TensorId, x: Ssa) -> Result<(), CodegenError> {
+    let address = eval.address(target, &[])?;
     let double = eval.v.shape.double;
-    let storage = eval.plan.tensors[step.target].storage;
+    let storage = eval.plan.tensors[target].storage;
     let fb = eval.fb();
     let x = match storage {
         Storage::F32 if double => fb.ins().fdemote(types::F32, x),

@@ -75,6 +75,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether the function is plain loops, whose addresses Cranelift's mid-end moves out.
+    fn is_plain_loop(self) -> bool {
+        matches!(self, Role::Map(_) | Role::Begin | Role::End)
+    }
+
     /// The function's name.
     pub fn name(self) -> String {
         match self {
@@ -212,18 +217,21 @@ pub fn assemble(clif: &Clif, target: &Target, disassemble: bool) -> Result<Machi
     let mut context = Context::new();
     for (role, function) in &clif.functions {
         let refused = |reason: String| CodegenError::Backend { function: role.name(), triple: target.triple(), reason };
+        context.clear();
+        context.func = function.clone();
+        let isa = if role.is_plain_loop() { target.optimising_isa() } else { target.isa() };
         if let Some(features) = target.wide_features() {
-            let code = clif_wide::compile(function, features).map_err(|error| refused(error.to_string()))?;
+            if role.is_plain_loop() {
+                context.optimize(isa, &mut ControlPlane::default()).map_err(|error| refused(error.to_string()))?;
+            }
+            let code = clif_wide::compile(&context.func, features).map_err(|error| refused(error.to_string()))?;
             let assembly = if disassemble { code.disassemble() } else { String::new() };
             functions.push(MachineFunction { role: *role, bytes: code.bytes().to_vec(), assembly });
             continue;
         }
-        context.clear();
-        context.func = function.clone();
         context.set_disasm(disassemble);
-        let compiled = context
-            .compile(target.isa(), &mut ControlPlane::default())
-            .map_err(|error| refused(error.inner.to_string()))?;
+        let compiled =
+            context.compile(isa, &mut ControlPlane::default()).map_err(|error| refused(error.inner.to_string()))?;
         if !compiled.buffer.relocs().is_empty() {
             return Err(refused("the target needs library calls for this kernel".to_owned()));
         }

@@ -12,14 +12,23 @@
 //! Keys and values are read in their own layout, one scalar broadcast at a time; all else is lane-wise. No vector lives across a hot
 //! loop but its accumulators: running maxima and sums stay in the scratch memory, constants are loaded where they are used.
 
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+mod average;
+mod end;
+mod product;
+mod scan;
+
+use self::average::{average, weights};
+pub(crate) use self::end::end;
+use self::product::Product;
+pub(crate) use self::scan::scan;
 use super::CodegenError;
 use super::eval::Eval;
 use super::loops::{counted_loop, range_loop};
 use super::map::{least, rows};
-use super::vocab::{Shape, access};
+use super::vocab::{Shape, access, lane_order};
 use crate::plan::{Attention, TensorId};
 
 /// Which kind of key tile is emitted.
@@ -145,59 +154,6 @@ fn begin_query(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Res
     Ok(())
 }
 
-/// A register tile of products: `rows` pointers to scalars that step together, times `columns` vectors.
-struct Product {
-    rows: Vec<Ssa>,
-    row_step: Ssa,
-    vectors: Ssa,
-    vector_step: i64,
-    columns: usize,
-    turns: Ssa,
-    guarded: bool,
-}
-
-impl Product {
-    /// Adds the products to the accumulators, row-major.
-    fn emit(&self, eval: &mut Eval<'_, '_>, accumulators: &[Ssa]) -> Vec<Ssa> {
-        let zero = eval.fb().ins().iconst(types::I64, 0);
-        let mut carried = vec![self.vectors, zero];
-        carried.extend(accumulators);
-        let start = eval.fb().ins().iconst(types::I64, 0);
-        let done = range_loop(eval, start, self.turns, 1, &carried, |eval, _, carried| {
-            let mut sums = carried[2..].to_vec();
-            self.turn(eval, carried[0], carried[1], &mut sums);
-            let vectors = eval.fb().ins().iadd_imm_s(carried[0], self.vector_step);
-            let mut next = vec![vectors, eval.fb().ins().iadd(carried[1], self.row_step)];
-            next.extend(sums);
-            next
-        });
-        done[2..].to_vec()
-    }
-
-    fn turn(&self, eval: &mut Eval<'_, '_>, vectors: Ssa, offset: Ssa, sums: &mut [Ssa]) {
-        let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
-        let columns: Vec<Ssa> =
-            (0..self.columns).map(|c| eval.fb().ins().load(ty, access(), vectors, width * c as i32)).collect();
-        for (r, &row) in self.rows.iter().enumerate() {
-            let address = eval.fb().ins().iadd(row, offset);
-            let scalar = eval.fb().ins().load(types::F32, access(), address, 0);
-            let splat = eval.v.splat(scalar, ty);
-            for (c, &column) in columns.iter().enumerate() {
-                let sum = &mut sums[r * self.columns + c];
-                let added = eval.v.fma(splat, column, *sum);
-                *sum = if self.guarded {
-                    // A weight below 0 marks a query that does not see the key.
-                    let zero = eval.v.float(0.0);
-                    let hidden = eval.v.fcmp(FloatCC::LessThan, column, zero);
-                    eval.v.select_float(hidden, *sum, added)
-                } else {
-                    added
-                };
-            }
-        }
-    }
-}
-
 /// Adds a key tile to a query tile.
 pub(crate) fn keys(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode) -> Result<(), CodegenError> {
     enter(eval, attention);
@@ -220,42 +176,56 @@ pub(crate) fn keys(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode) -
 /// are exact, so that a score keeps its digits however far its key term lies from those of other queries of the tile.
 fn key_terms(eval: &mut Eval<'_, '_>, attention: &Attention, first: Ssa, count: Ssa) -> Result<(), CodegenError> {
     let Some(term) = attention.key_term else { return Ok(()) };
-    let shape = eval.v.shape;
-    set_shape(eval, 1, true);
-    let rows = attention.tile.key_rows as i64;
-    let rounded = eval.fb().ins().iadd_imm_s(count, rows - 1);
-    let turns = eval.fb().ins().udiv_imm_u(rounded, rows);
-    let turns = eval.fb().ins().imul_imm_s(turns, rows);
-    let last = eval.fb().ins().iadd_imm_s(count, -1);
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
+    let pair = types::F64X2;
+    // The row of the table is contiguous and padded: two keys at a time, the last pair may pass its end.
+    let row = eval.address(term, &[attention.key])?;
+    let skipped = eval.fb().ins().imul_imm_s(first, 8);
+    let row = eval.fb().ins().iadd(row, skipped);
     let shift = eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32);
-    let mut result = Ok(());
-    counted_loop(eval, turns, &[], |eval, row, _| {
-        let saved = eval.save();
-        let index = least(eval, row, last);
-        let index = eval.fb().ins().iadd(first, index);
-        eval.set(attention.key, index);
-        result = eval.load(term).map(|x| {
-            let x = eval.fb().ins().fsub(x, shift);
-            let rounder = eval.fb().ins().f64const(GRID_ROUNDER_F64);
-            let rounded = eval.fb().ins().fadd(x, rounder);
-            let coarse = eval.fb().ins().fsub(rounded, rounder);
-            let rest = eval.fb().ins().fsub(x, coarse);
-            // Infinite terms have no rest.
-            let ordered = eval.fb().ins().fcmp(FloatCC::Ordered, rest, rest);
-            let zero = eval.fb().ins().f64const(0.0);
-            let rest = eval.fb().ins().select(ordered, rest, zero);
-            let address = slot(eval, 0, row, 4);
-            for (x, offset) in [(coarse, layout.key_terms), (rest, layout.key_rests)] {
-                let x = eval.fb().ins().fdemote(types::F32, x);
-                eval.fb().ins().store(access(), x, address, offset as i32);
-            }
-        });
-        eval.restore(saved);
+    let shift = eval.fb().ins().splat(pair, shift);
+    let splat = |eval: &mut Eval<'_, '_>, x: f64| {
+        let x = eval.fb().ins().f64const(x);
+        eval.fb().ins().splat(pair, x)
+    };
+    let (rounder, zero) = (splat(eval, GRID_ROUNDER_F64), splat(eval, 0.0));
+    let start = eval.fb().ins().iconst(types::I64, 0);
+    range_loop(eval, start, count, 2, &[], |eval, key, _| {
+        let offset = eval.fb().ins().imul_imm_s(key, 8);
+        let address = eval.fb().ins().iadd(row, offset);
+        let x = eval.fb().ins().load(pair, access(), address, 0);
+        let x = eval.fb().ins().fsub(x, shift);
+        let rounded = eval.fb().ins().fadd(x, rounder);
+        let coarse = eval.fb().ins().fsub(rounded, rounder);
+        let rest = eval.fb().ins().fsub(x, coarse);
+        // Infinite terms have no rest.
+        let ordered = eval.fb().ins().fcmp(FloatCC::Ordered, rest, rest);
+        let ordered = eval.fb().ins().bitcast(pair, lane_order(), ordered);
+        let rest = eval.fb().ins().bitselect(ordered, rest, zero);
+        let address = slot(eval, 0, key, 4);
+        for (x, offset) in [(coarse, layout.key_terms), (rest, layout.key_rests)] {
+            // Two numbers and two zeros, which the next pair overwrites.
+            let x = eval.fb().ins().fvdemote(x);
+            eval.fb().ins().store(access(), x, address, offset as i32);
+        }
         Vec::new()
     });
-    eval.v.shape = shape;
-    result
+    // Rows of a register tile past the last key repeat it.
+    let rows = attention.tile.key_rows as i64;
+    let rounded = eval.fb().ins().iadd_imm_s(count, rows - 1);
+    let tiles = eval.fb().ins().udiv_imm_u(rounded, rows);
+    let rounded = eval.fb().ins().imul_imm_s(tiles, rows);
+    let last = eval.fb().ins().iadd_imm_s(count, -1);
+    let last = slot(eval, 0, last, 4);
+    range_loop(eval, count, rounded, 1, &[], |eval, key, _| {
+        let address = slot(eval, 0, key, 4);
+        for offset in [layout.key_terms as i32, layout.key_rests as i32] {
+            let x = eval.fb().ins().load(types::F32, access(), last, offset);
+            eval.fb().ins().store(access(), x, address, offset);
+        }
+        Vec::new()
+    });
+    Ok(())
 }
 
 fn key_block(
@@ -412,154 +382,6 @@ fn score(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, row: Ssa, r
     Ok(score)
 }
 
-/// Scores to weights, lane-wise; the running maximum, sum and rescaling factor move on.
-fn weights(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, count: Ssa, state: Ssa) {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
-    let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
-    for c in 0..tile.columns as i32 {
-        let column = width * c;
-        let old = eval.fb().ins().load(ty, access(), state, layout.maxima as i32 + column);
-        let mut new = eval.fb().ins().load(ty, access(), state, layout.tile_maxima as i32 + column);
-        if attention.key_term.is_some() {
-            // Any number near the maximum serves; one of the grid makes its difference to a key term exact.
-            let rounder = eval.v.float(GRID_ROUNDER_F32);
-            let rounded = eval.v.fadd(new, rounder);
-            let rounder = eval.v.float(GRID_ROUNDER_F32);
-            new = eval.v.fsub(rounded, rounder);
-        }
-        eval.fb().ins().store(access(), new, state, layout.maxima as i32 + column);
-        // A query that has seen no key yet has maximum -inf: measured from 0 its weights are 0, not NaN.
-        let low = eval.v.float(f64::NEG_INFINITY);
-        let unseen = eval.v.fcmp(FloatCC::Equal, new, low);
-        let zero = eval.v.float(0.0);
-        let base = eval.v.select_float(unseen, zero, new);
-        eval.fb().ins().store(access(), base, state, layout.tile_maxima as i32 + column);
-        let difference = eval.v.fsub(old, base);
-        let rescale = eval.v.exp2_nonpositive(difference);
-        eval.fb().ins().store(access(), rescale, state, layout.rescale as i32 + column);
-    }
-    let zeros: Vec<Ssa> = (0..tile.columns).map(|_| eval.v.float(0.0)).collect();
-    let rows = eval.fb().ins().iadd_imm_s(state, layout.scores as i64);
-    let mut carried = vec![rows];
-    carried.extend(zeros);
-    let sums = counted_loop(eval, count, &carried, |eval, key, carried| {
-        let row = carried[0];
-        let mut next = vec![eval.fb().ins().iadd_imm_s(row, 4 * tile.queries() as i64)];
-        for c in 0..tile.columns {
-            let column = width * c as i32;
-            let score = eval.fb().ins().load(ty, access(), row, column);
-            let base = eval.fb().ins().load(ty, access(), state, layout.tile_maxima as i32 + column);
-            let difference = match key_part(eval, attention, layout.key_terms, key, 0) {
-                Some(coarse) => {
-                    let exact = eval.v.fsub(coarse, base);
-                    eval.v.fadd(score, exact)
-                }
-                None => eval.v.fsub(score, base),
-            };
-            let weight = eval.v.exp2_nonpositive(difference);
-            next.push(eval.v.fadd(carried[1 + c], weight));
-            let stored = if mode.guarded {
-                let low = eval.v.float(f64::NEG_INFINITY);
-                let hidden = eval.v.fcmp(FloatCC::Equal, score, low);
-                let mark = eval.v.float(-1.0);
-                eval.v.select_float(hidden, mark, weight)
-            } else {
-                weight
-            };
-            eval.fb().ins().store(access(), stored, row, column);
-        }
-        next
-    });
-    for c in 0..tile.columns {
-        let column = width * c as i32;
-        let old = eval.fb().ins().load(ty, access(), state, layout.sums as i32 + column);
-        let rescale = eval.fb().ins().load(ty, access(), state, layout.rescale as i32 + column);
-        let new = eval.v.fma(old, rescale, sums[1 + c]);
-        eval.fb().ins().store(access(), new, state, layout.sums as i32 + column);
-    }
-}
-
-/// Adds the weighted values to the accumulators.
-fn average(
-    eval: &mut Eval<'_, '_>,
-    attention: &Attention,
-    mode: Mode,
-    first: Ssa,
-    count: Ssa,
-    state: Ssa,
-) -> Result<(), CodegenError> {
-    let Some(weighted) = &attention.weighted else { return Ok(()) };
-    let tile = attention.tile;
-    let (base, key_stride) = row_base(eval, weighted.value, attention.key, weighted.dim)?;
-    let skipped = eval.fb().ins().imul(first, key_stride);
-    let base = eval.fb().ins().iadd(base, skipped);
-    let stride = dim_stride(eval, weighted.value, weighted.dim);
-    let whole = i64::from(weighted.length) / tile.value_rows as i64;
-    let rest = weighted.length as usize % tile.value_rows;
-    let whole_end = eval.fb().ins().iconst(types::I64, whole * tile.value_rows as i64);
-    let start = eval.fb().ins().iconst(types::I64, 0);
-    let values = Values { base, key_stride, stride, count, state };
-    range_loop(eval, start, whole_end, tile.value_rows as i64, &[], |eval, element, _| {
-        values.rows(eval, attention, mode, element, tile.value_rows);
-        Vec::new()
-    });
-    if rest > 0 {
-        values.rows(eval, attention, mode, whole_end, rest);
-    }
-    Ok(())
-}
-
-/// The values of a key tile.
-struct Values {
-    base: Ssa,
-    key_stride: Ssa,
-    stride: Ssa,
-    count: Ssa,
-    state: Ssa,
-}
-
-impl Values {
-    /// A register tile of the average: `n` elements of the value head from `element`.
-    fn rows(&self, eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, element: Ssa, n: usize) {
-        let (layout, tile) = (eval.plan.scratch, attention.tile);
-        let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
-        let mut rows = Vec::with_capacity(n);
-        for r in 0..n as i64 {
-            let index = eval.fb().ins().iadd_imm_s(element, r);
-            let offset = eval.fb().ins().imul(index, self.stride);
-            rows.push(eval.fb().ins().iadd(self.base, offset));
-        }
-        let place = eval.fb().ins().imul_imm_s(element, 4 * tile.queries() as i64);
-        let place = eval.fb().ins().iadd(self.state, place);
-        let offset =
-            |r: usize, c: usize| layout.accumulators as i32 + 4 * (r * tile.queries()) as i32 + width * c as i32;
-        let mut accumulators = Vec::with_capacity(n * tile.columns);
-        for r in 0..n {
-            for c in 0..tile.columns {
-                let old = eval.fb().ins().load(ty, access(), place, offset(r, c));
-                let rescale = eval.fb().ins().load(ty, access(), self.state, layout.rescale as i32 + width * c as i32);
-                accumulators.push(eval.v.fmul(old, rescale));
-            }
-        }
-        let vectors = eval.fb().ins().iadd_imm_s(self.state, layout.scores as i64);
-        let product = Product {
-            rows,
-            row_step: self.key_stride,
-            vectors,
-            vector_step: 4 * tile.queries() as i64,
-            columns: tile.columns,
-            turns: self.count,
-            guarded: mode.guarded,
-        };
-        let sums = product.emit(eval, &accumulators);
-        for r in 0..n {
-            for c in 0..tile.columns {
-                eval.fb().ins().store(access(), sums[r * tile.columns + c], place, offset(r, c));
-            }
-        }
-    }
-}
-
 /// The address of key 0, element 0 of a tensor at the outer point, and the stride from key to key.
 fn row_base(
     eval: &mut Eval<'_, '_>,
@@ -576,164 +398,4 @@ fn dim_stride(eval: &mut Eval<'_, '_>, tensor: TensorId, axis: rhumb_ir::Axis) -
         Some(dim) => eval.stride(tensor, dim),
         None => eval.fb().ins().iconst(types::I64, 0),
     }
-}
-
-/// Tells whether the values of a key tile are all finite.
-pub(crate) fn scan(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let Some(weighted) = &attention.weighted else { return Ok(()) };
-    enter(eval, attention);
-    let first = range_word(eval, FIRST_KEY);
-    let end = range_word(eval, END_KEY);
-    let (base, key_stride) = row_base(eval, weighted.value, attention.key, weighted.dim)?;
-    let stride = dim_stride(eval, weighted.value, weighted.dim);
-    let lanes = eval.v.shape.lanes;
-    let ty = eval.v.float_type();
-    let length = i64::from(weighted.length);
-    let contiguous = eval.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
-    // Without contiguous rows every element is read by itself.
-    let (whole, none) =
-        (eval.fb().ins().iconst(types::I64, length - length % lanes as i64), eval.fb().ins().iconst(types::I64, 0));
-    let vectors = eval.fb().ins().select(contiguous, whole, none);
-    let length = eval.fb().ins().iconst(types::I64, length);
-    let zeros = [eval.v.float(0.0), eval.fb().ins().f32const(0.0)];
-    let sums = range_loop(eval, first, end, 1, &zeros, |eval, key, sums| {
-        let offset = eval.fb().ins().imul(key, key_stride);
-        let row = eval.fb().ins().iadd(base, offset);
-        let start = eval.fb().ins().iconst(types::I64, 0);
-        let wide = range_loop(eval, start, vectors, lanes as i64, &[sums[0]], |eval, element, sums| {
-            let offset = eval.fb().ins().imul_imm_s(element, 4);
-            let address = eval.fb().ins().iadd(row, offset);
-            let x = eval.fb().ins().load(ty, access(), address, 0);
-            let zero = eval.v.float(0.0);
-            vec![eval.v.fma(x, zero, sums[0])]
-        });
-        let narrow = range_loop(eval, vectors, length, 1, &[sums[1]], |eval, element, sums| {
-            let offset = eval.fb().ins().imul(element, stride);
-            let address = eval.fb().ins().iadd(row, offset);
-            let x = eval.fb().ins().load(types::F32, access(), address, 0);
-            let zero = eval.fb().ins().f32const(0.0);
-            let product = eval.fb().ins().fmul(x, zero);
-            vec![eval.fb().ins().fadd(sums[0], product)]
-        });
-        vec![wide[0], narrow[0]]
-    });
-    // Zero times anything finite is zero; the sum is NaN otherwise.
-    let mut sum = sums[1];
-    for lane in 0..lanes {
-        let x = eval.fb().ins().extractlane(sums[0], lane as u8);
-        sum = eval.fb().ins().fadd(sum, x);
-    }
-    let bad = eval.fb().ins().fcmp(FloatCC::Unordered, sum, sum);
-    let bad = eval.fb().ins().uextend(types::I64, bad);
-    let (scratch, range) = (eval.scratch, eval.plan.scratch.range as i32);
-    eval.fb().ins().store(access(), bad, scratch, range + FIRST_KEY);
-    Ok(())
-}
-
-/// Normalises and stores a query tile.
-pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
-    enter(eval, attention);
-    let queries = range_word(eval, QUERIES);
-    let first = range_word(eval, FIRST_QUERY);
-    let mut result = Ok(());
-    counted_loop(eval, queries, &[], |eval, lane, _| {
-        let saved = eval.save();
-        let index = eval.fb().ins().iadd(first, lane);
-        eval.set(attention.query, index);
-        result = normalise(eval, attention, lane);
-        eval.restore(saved);
-        Vec::new()
-    });
-    result?;
-    let Some(weighted) = &attention.weighted else { return Ok(()) };
-    let base = eval.address(weighted.output, &[attention.query, weighted.dim])?;
-    let query_stride = dim_stride(eval, weighted.output, attention.query);
-    let stride = dim_stride(eval, weighted.output, weighted.dim);
-    let length = eval.fb().ins().iconst(types::I64, i64::from(weighted.length));
-    counted_loop(eval, queries, &[], |eval, lane, _| {
-        let index = eval.fb().ins().iadd(first, lane);
-        let offset = eval.fb().ins().imul(index, query_stride);
-        let out = eval.fb().ins().iadd(base, offset);
-        let column = slot(eval, 0, lane, 4);
-        let factor = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
-        let accumulators = eval.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
-        let zero = eval.fb().ins().iconst(types::I64, 0);
-        range_loop(eval, zero, length, 1, &[accumulators, out], |eval, _, carried| {
-            let x = eval.fb().ins().load(types::F32, access(), carried[0], 0);
-            let x = eval.fb().ins().fmul(x, factor);
-            eval.fb().ins().store(access(), x, carried[1], 0);
-            let next = eval.fb().ins().iadd_imm_s(carried[0], 4 * tile.queries() as i64);
-            vec![next, eval.fb().ins().iadd(carried[1], stride)]
-        });
-        Vec::new()
-    });
-    Ok(())
-}
-
-fn add(eval: &mut Eval<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
-    match sum {
-        Some(sum) => eval.v.fadd(sum, x),
-        None => x,
-    }
-}
-
-/// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
-fn normalise(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Result<(), CodegenError> {
-    let layout = eval.plan.scratch;
-    let column = slot(eval, 0, lane, 4);
-    let most = eval.fb().ins().load(types::F32, access(), column, layout.maxima as i32);
-    let mut most = eval.fb().ins().fpromote(types::F64, most);
-    let sum = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
-    let mut sum = eval.fb().ins().fpromote(types::F64, sum);
-    // Terms of the query alone change no weight; with the shift of the key terms they make the true score.
-    let mut shift = match attention.query_term {
-        Some(term) => Some(eval.load(term)?),
-        None => None,
-    };
-    if attention.key_term.is_some() {
-        let scratch = eval.scratch;
-        let keys = eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32);
-        shift = Some(add(eval, shift, keys));
-    }
-    let zero = eval.v.float(0.0);
-    let one = eval.v.float(1.0);
-    let mut numerator = one;
-    if let Some(sink) = attention.sink {
-        let sink = eval.load(sink)?;
-        let sink = match shift {
-            Some(shift) => eval.v.fsub(sink, shift),
-            None => sink,
-        };
-        let top = eval.v.pseudo_max(sink, most);
-        let low = eval.v.float(f64::NEG_INFINITY);
-        let empty = eval.v.fcmp(FloatCC::Equal, top, low);
-        let top = eval.v.select_float(empty, zero, top);
-        let difference = eval.v.fsub(most, top);
-        numerator = eval.v.exp2(difference);
-        let difference = eval.v.fsub(sink, top);
-        let weight = eval.v.exp2(difference);
-        let scaled = eval.v.fmul(sum, numerator);
-        sum = eval.v.fadd(scaled, weight);
-        most = top;
-    }
-    let none = eval.v.fcmp(FloatCC::Equal, sum, zero);
-    let quotient = eval.fb().ins().fdiv(numerator, sum);
-    let factor = eval.v.select_float(none, zero, quotient);
-    let factor = eval.fb().ins().fdemote(types::F32, factor);
-    eval.fb().ins().store(access(), factor, column, layout.sums as i32);
-    let Some(log_sum) = &attention.log_sum else { return Ok(()) };
-    let log = eval.v.log2(sum);
-    let mut value = eval.v.fadd(most, log);
-    if let Some(shift) = shift {
-        value = eval.v.fadd(value, shift);
-    }
-    let low = eval.v.float(f64::NEG_INFINITY);
-    let value = eval.v.select_float(none, low, value);
-    eval.seed(log_sum.leaf, value);
-    let value = eval.emit(log_sum.value)?;
-    let value = eval.fb().ins().fdemote(types::F32, value);
-    let address = eval.address(log_sum.output, &[])?;
-    eval.fb().ins().store(access(), value, address, 0);
-    Ok(())
 }

@@ -34,6 +34,11 @@ pub(crate) fn access() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
 }
 
+/// Flags of a read from the frame, which no function writes: it can be moved and shared.
+pub(crate) fn frame_access() -> MemFlagsData {
+    access().with_readonly().with_can_move()
+}
+
 impl<'a, 'f> Vocab<'a, 'f> {
     pub(crate) fn new(fb: &'a mut FunctionBuilder<'f>, shape: Shape, pool: &'a mut ConstantPool, base: Value) -> Self {
         Vocab { fb, shape, pool, base }
@@ -151,12 +156,12 @@ impl<'a, 'f> Vocab<'a, 'f> {
         self.select_float(less, a, b)
     }
 
-    pub(crate) fn to_bits(&mut self, x: Value) -> Value {
+    pub(crate) fn bits_of(&mut self, x: Value) -> Value {
         let ty = self.bits_type();
         self.fb.ins().bitcast(ty, lane_order(), x)
     }
 
-    pub(crate) fn from_bits(&mut self, x: Value) -> Value {
+    pub(crate) fn float_of(&mut self, x: Value) -> Value {
         let ty = self.float_type();
         self.fb.ins().bitcast(ty, lane_order(), x)
     }
@@ -220,6 +225,6 @@ impl<'a, 'f> Vocab<'a, 'f> {
 }
 
 /// Bit casts between lane types name the order of the lanes.
-fn lane_order() -> MemFlagsData {
+pub(crate) fn lane_order() -> MemFlagsData {
     MemFlagsData::new().with_endianness(Endianness::Little)
 }

@@ -8,7 +8,10 @@
 //! dimensions, in bytes. The scratch memory belongs to one thread; [`ScratchLayout`] tells its parts.
 
 mod build;
+mod layout;
 mod print;
+mod score;
+mod tables;
 
 use std::collections::BTreeMap;
 
@@ -122,7 +125,7 @@ pub enum Source {
     Sum(Vec<Term>),
     /// The cosine of the value: an angle of a rotation.
     Cos(Value),
-    /// The sine of the value.
+    /// The sine of the value; made by the step of its cosine.
     Sin(Value),
 }
 
@@ -131,6 +134,8 @@ pub enum Source {
 pub struct MapStep {
     /// What is written: a table or an output.
     pub target: TensorId,
+    /// Of a table of cosines: the table of sines that is made along with it.
+    pub sines: Option<TensorId>,
     /// What is computed.
     pub source: Source,
     /// The innermost axis of the loop nest: that of a rotation, or the last dimension; none for a scalar. The other dimensions, in

@@ -57,11 +57,11 @@ impl fmt::Display for Plan {
             let source = match &step.source {
                 Source::Value(value) => names[value.index()].clone(),
                 Source::Sum(terms) => self.terms(terms, &names),
-                Source::Cos(angle) => format!("cos {}", names[angle.index()]),
-                Source::Sin(angle) => format!("sin {}", names[angle.index()]),
+                Source::Cos(angle) | Source::Sin(angle) => format!("cos and sin of {}", names[angle.index()]),
             };
             let precision = if step.double { "f64" } else { "f32" };
-            writeln!(f, "  map{index} {} = {source} in {precision}: {}", self.tensor(step.target), step.reason)?;
+            let sines = step.sines.map_or(String::new(), |sines| format!(" and {}", self.tensor(sines)));
+            writeln!(f, "  map{index} {}{sines} = {source} in {precision}: {}", self.tensor(step.target), step.reason)?;
         }
         let Some(attention) = &self.attention else { return Ok(()) };
         let outer = self.axes(&attention.outer);

@@ -1,0 +1,119 @@
+//! The end of a query tile: normalisation, in double precision for what every query has once.
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+
+use super::{FIRST_QUERY, QUERIES, dim_stride, enter, range_word, slot};
+use crate::codegen::CodegenError;
+use crate::codegen::eval::Eval;
+use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::vocab::access;
+use crate::plan::Attention;
+
+/// Normalises and stores a query tile.
+pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
+    let (layout, tile) = (eval.plan.scratch, attention.tile);
+    enter(eval, attention);
+    let queries = range_word(eval, QUERIES);
+    let first = range_word(eval, FIRST_QUERY);
+    let mut result = Ok(());
+    counted_loop(eval, queries, &[], |eval, lane, _| {
+        let saved = eval.save();
+        let index = eval.fb().ins().iadd(first, lane);
+        eval.set(attention.query, index);
+        result = normalise(eval, attention, lane);
+        eval.restore(saved);
+        Vec::new()
+    });
+    result?;
+    let Some(weighted) = &attention.weighted else { return Ok(()) };
+    let base = eval.address(weighted.output, &[attention.query, weighted.dim])?;
+    let query_stride = dim_stride(eval, weighted.output, attention.query);
+    let stride = dim_stride(eval, weighted.output, weighted.dim);
+    let length = eval.fb().ins().iconst(types::I64, i64::from(weighted.length));
+    counted_loop(eval, queries, &[], |eval, lane, _| {
+        let index = eval.fb().ins().iadd(first, lane);
+        let offset = eval.fb().ins().imul(index, query_stride);
+        let out = eval.fb().ins().iadd(base, offset);
+        let column = slot(eval, 0, lane, 4);
+        let factor = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
+        let accumulators = eval.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
+        let zero = eval.fb().ins().iconst(types::I64, 0);
+        range_loop(eval, zero, length, 1, &[accumulators, out], |eval, _, carried| {
+            let x = eval.fb().ins().load(types::F32, access(), carried[0], 0);
+            let x = eval.fb().ins().fmul(x, factor);
+            eval.fb().ins().store(access(), x, carried[1], 0);
+            let next = eval.fb().ins().iadd_imm_s(carried[0], 4 * tile.queries() as i64);
+            vec![next, eval.fb().ins().iadd(carried[1], stride)]
+        });
+        Vec::new()
+    });
+    Ok(())
+}
+
+fn add(eval: &mut Eval<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
+    match sum {
+        Some(sum) => eval.v.fadd(sum, x),
+        None => x,
+    }
+}
+
+/// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
+fn normalise(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Result<(), CodegenError> {
+    let layout = eval.plan.scratch;
+    let column = slot(eval, 0, lane, 4);
+    let most = eval.fb().ins().load(types::F32, access(), column, layout.maxima as i32);
+    let mut most = eval.fb().ins().fpromote(types::F64, most);
+    let sum = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
+    let mut sum = eval.fb().ins().fpromote(types::F64, sum);
+    // Terms of the query alone change no weight; with the shift of the key terms they make the true score.
+    let mut shift = match attention.query_term {
+        Some(term) => Some(eval.load(term)?),
+        None => None,
+    };
+    if attention.key_term.is_some() {
+        let scratch = eval.scratch;
+        let keys = eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32);
+        shift = Some(add(eval, shift, keys));
+    }
+    let zero = eval.v.float(0.0);
+    let one = eval.v.float(1.0);
+    let mut numerator = one;
+    if let Some(sink) = attention.sink {
+        let sink = eval.load(sink)?;
+        let sink = match shift {
+            Some(shift) => eval.v.fsub(sink, shift),
+            None => sink,
+        };
+        let top = eval.v.pseudo_max(sink, most);
+        let low = eval.v.float(f64::NEG_INFINITY);
+        let empty = eval.v.fcmp(FloatCC::Equal, top, low);
+        let top = eval.v.select_float(empty, zero, top);
+        let difference = eval.v.fsub(most, top);
+        numerator = eval.v.exp2(difference);
+        let difference = eval.v.fsub(sink, top);
+        let weight = eval.v.exp2(difference);
+        let scaled = eval.v.fmul(sum, numerator);
+        sum = eval.v.fadd(scaled, weight);
+        most = top;
+    }
+    let none = eval.v.fcmp(FloatCC::Equal, sum, zero);
+    let quotient = eval.fb().ins().fdiv(numerator, sum);
+    let factor = eval.v.select_float(none, zero, quotient);
+    let factor = eval.fb().ins().fdemote(types::F32, factor);
+    eval.fb().ins().store(access(), factor, column, layout.sums as i32);
+    let Some(log_sum) = &attention.log_sum else { return Ok(()) };
+    let log = eval.v.log2(sum);
+    let mut value = eval.v.fadd(most, log);
+    if let Some(shift) = shift {
+        value = eval.v.fadd(value, shift);
+    }
+    let low = eval.v.float(f64::NEG_INFINITY);
+    let value = eval.v.select_float(none, low, value);
+    eval.seed(log_sum.leaf, value);
+    let value = eval.emit(log_sum.value)?;
+    let value = eval.fb().ins().fdemote(types::F32, value);
+    let address = eval.address(log_sum.output, &[])?;
+    eval.fb().ins().store(access(), value, address, 0);
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The scan of a key tile for values that are NaN or infinite.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, types};
+
+use super::{END_KEY, FIRST_KEY, dim_stride, enter, range_word, row_base};
+use crate::codegen::CodegenError;
+use crate::codegen::eval::Eval;
+use crate::codegen::loops::range_loop;
+use crate::codegen::vocab::access;
+use crate::plan::Attention;
+
+/// Tells whether the values of a key tile are all finite.
+pub(crate) fn scan(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
+    let Some(weighted) = &attention.weighted else { return Ok(()) };
+    enter(eval, attention);
+    let first = range_word(eval, FIRST_KEY);
+    let end = range_word(eval, END_KEY);
+    let (base, key_stride) = row_base(eval, weighted.value, attention.key, weighted.dim)?;
+    let stride = dim_stride(eval, weighted.value, weighted.dim);
+    let lanes = eval.v.shape.lanes;
+    let ty = eval.v.float_type();
+    let length = i64::from(weighted.length);
+    let contiguous = eval.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+    // Without contiguous rows every element is read by itself.
+    let (whole, none) =
+        (eval.fb().ins().iconst(types::I64, length - length % lanes as i64), eval.fb().ins().iconst(types::I64, 0));
+    let vectors = eval.fb().ins().select(contiguous, whole, none);
+    let length = eval.fb().ins().iconst(types::I64, length);
+    let zeros = [eval.v.float(0.0), eval.fb().ins().f32const(0.0)];
+    let sums = range_loop(eval, first, end, 1, &zeros, |eval, key, sums| {
+        let offset = eval.fb().ins().imul(key, key_stride);
+        let row = eval.fb().ins().iadd(base, offset);
+        let start = eval.fb().ins().iconst(types::I64, 0);
+        let wide = range_loop(eval, start, vectors, lanes as i64, &[sums[0]], |eval, element, sums| {
+            let offset = eval.fb().ins().imul_imm_s(element, 4);
+            let address = eval.fb().ins().iadd(row, offset);
+            let x = eval.fb().ins().load(ty, access(), address, 0);
+            let zero = eval.v.float(0.0);
+            vec![eval.v.fma(x, zero, sums[0])]
+        });
+        let narrow = range_loop(eval, vectors, length, 1, &[sums[1]], |eval, element, sums| {
+            let offset = eval.fb().ins().imul(element, stride);
+            let address = eval.fb().ins().iadd(row, offset);
+            let x = eval.fb().ins().load(types::F32, access(), address, 0);
+            let zero = eval.fb().ins().f32const(0.0);
+            let product = eval.fb().ins().fmul(x, zero);
+            vec![eval.fb().ins().fadd(sums[0], product)]
+        });
+        vec![wide[0], narrow[0]]
+    });
+    // Zero times anything finite is zero; the sum is NaN otherwise.
+    let mut sum = sums[1];
+    for lane in 0..lanes {
+        let x = eval.fb().ins().extractlane(sums[0], lane as u8);
+        sum = eval.fb().ins().fadd(sum, x);
+    }
+    let bad = eval.fb().ins().fcmp(FloatCC::Unordered, sum, sum);
+    let bad = eval.fb().ins().uextend(types::I64, bad);
+    let (scratch, range) = (eval.scratch, eval.plan.scratch.range as i32);
+    eval.fb().ins().store(access(), bad, scratch, range + FIRST_KEY);
+    Ok(())
+}
