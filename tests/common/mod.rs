@@ -38,26 +38,26 @@ pub(crate) fn lane_counts() -> &'static [usize] {
     Target::host().expect("this machine runs kernels").lane_counts()
 }
 
-/// The largest difference between two lists, relative to `scale(b)`; equal infinities and two NaNs do not differ.
-pub(crate) fn difference(a: &[f32], b: &[f32], scale: impl Fn(f64) -> f64) -> f64 {
+/// The largest difference between two lists, each relative to the `scale` of its index and of `b`; equal infinities and two NaNs do not differ.
+pub(crate) fn difference(a: &[f32], b: &[f32], scale: impl Fn(usize, f64) -> f64) -> f64 {
     assert_eq!(a.len(), b.len());
-    let off = |(a, b): (&f32, &f32)| {
+    let off = |(index, (a, b)): (usize, (&f32, &f32))| {
         let (a, b) = (f64::from(*a), f64::from(*b));
         if a == b || (a.is_nan() && b.is_nan()) {
             return 0.0;
         }
-        let off = (a - b).abs() / scale(b);
+        let off = (a - b).abs() / scale(index, b);
         if off.is_nan() { f64::INFINITY } else { off }
     };
-    a.iter().zip(b).map(off).fold(0.0, f64::max)
+    a.iter().zip(b).enumerate().map(off).fold(0.0, f64::max)
 }
 
 /// Absolute differences.
-pub(crate) fn absolute(_: f64) -> f64 {
+pub(crate) fn absolute(_: usize, _: f64) -> f64 {
     1.0
 }
 
 /// Differences relative to values above 1.
-pub(crate) fn relative(value: f64) -> f64 {
+pub(crate) fn relative(_: usize, value: f64) -> f64 {
     if value.is_finite() { value.abs().max(1.0) } else { 1.0 }
 }

@@ -10,6 +10,8 @@ use super::{Layout, Rng, Tensor, Tensors};
 /// A random attention, with a word for each choice.
 pub(crate) struct Spec {
     pub(crate) graph: Verified,
+    /// The same with the output `lse` at any rate.
+    pub(crate) with_lse: Verified,
     pub(crate) what: String,
     pub(crate) heads: usize,
     pub(crate) head_dim: usize,
@@ -147,7 +149,8 @@ impl Spec {
         options(rng, &mut draft);
         let what = draft.words.join(", ");
         let graph = draft.attention.build().unwrap_or_else(|error| panic!("{what}: {error}"));
-        Spec { graph, what, heads: heads as usize, head_dim: head_dim as usize }
+        let with_lse = draft.attention.lse().build().unwrap_or_else(|error| panic!("{what}: {error}"));
+        Spec { graph, with_lse, what, heads: heads as usize, head_dim: head_dim as usize }
     }
 }
 
