@@ -12,21 +12,21 @@ use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 use iced_x86::{Code, Decoder, DecoderOptions};
 
 /// Cranelift for this machine.
-pub fn host_isa() -> OwnedTargetIsa {
+pub(crate) fn host_isa() -> OwnedTargetIsa {
     let mut flags = settings::builder();
     flags.set("opt_level", "speed").unwrap();
     flags.set("enable_verifier", "true").unwrap();
     cranelift_native::builder().unwrap().finish(settings::Flags::new(flags)).unwrap()
 }
 
-pub fn parse(text: &str) -> Function {
+pub(crate) fn parse(text: &str) -> Function {
     let mut functions = cranelift_reader::parse_functions(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(functions.len(), 1);
     functions.remove(0)
 }
 
 /// What Cranelift's optimiser makes of a function.
-pub fn optimised(func: &Function) -> Function {
+pub(crate) fn optimised(func: &Function) -> Function {
     let mut context = Context::for_function(func.clone());
     context.optimize(&*host_isa(), &mut ControlPlane::default()).unwrap_or_else(|e| panic!("{e}\n{func}"));
     context.func
@@ -34,12 +34,12 @@ pub fn optimised(func: &Function) -> Function {
 
 /// As [`optimised`], or `None` where Cranelift's optimiser panics: some of its rules (`isub x, x`, `bxor x, x`, a comparison of a value with
 /// itself) make integer constants, and those rules end at 128 bits.
-pub fn try_optimised(func: &Function) -> Option<Function> {
+pub(crate) fn try_optimised(func: &Function) -> Option<Function> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| optimised(func))).ok()
 }
 
 /// Compiles, and reads back every byte that was emitted.
-pub fn wide(func: &Function, features: Features) -> MachineCode {
+pub(crate) fn wide(func: &Function, features: Features) -> MachineCode {
     let code = compile(func, features).unwrap_or_else(|e| panic!("{e}\n{func}"));
     let mut decoder = Decoder::new(64, &code.bytes()[..code.code_len()], DecoderOptions::NONE);
     while decoder.can_decode() {
@@ -51,7 +51,7 @@ pub fn wide(func: &Function, features: Features) -> MachineCode {
 }
 
 /// A function in executable memory.
-pub struct Kernel {
+pub(crate) struct Kernel {
     module: Option<JITModule>,
     address: *const u8,
 }
@@ -65,11 +65,11 @@ impl Kernel {
         Self { module: Some(module), address }
     }
 
-    pub fn wide(func: &Function, features: Features) -> Self {
+    pub(crate) fn wide(func: &Function, features: Features) -> Self {
         Self::from_code(func, &wide(func, features))
     }
 
-    pub fn from_code(func: &Function, code: &MachineCode) -> Self {
+    pub(crate) fn from_code(func: &Function, code: &MachineCode) -> Self {
         Self::new(|module| {
             let id = module.declare_function("f", Linkage::Export, &func.signature).unwrap();
             module.define_function_bytes(id, MachineCode::ALIGNMENT, code.bytes(), &[]).unwrap();
@@ -77,7 +77,7 @@ impl Kernel {
         })
     }
 
-    pub fn cranelift(func: &Function) -> Self {
+    pub(crate) fn cranelift(func: &Function) -> Self {
         Self::new(|module| {
             let id = module.declare_function("f", Linkage::Export, &func.signature).unwrap();
             let mut context = Context::for_function(func.clone());
@@ -86,12 +86,12 @@ impl Kernel {
         })
     }
 
-    pub fn address(&self) -> *const u8 {
+    pub(crate) fn address(&self) -> *const u8 {
         self.address
     }
 
     /// Calls a function that takes this many integers or pointers and gives one or nothing back.
-    pub fn call(&self, args: &[i64]) -> i64 {
+    pub(crate) fn call(&self, args: &[i64]) -> i64 {
         let mut padded = [0; 8];
         padded[..args.len()].copy_from_slice(args);
         let [a, b, c, d, e, f, g, h] = padded;
@@ -104,7 +104,7 @@ impl Kernel {
         }
     }
 
-    pub fn call_windows(&self, args: [i64; 6]) -> i64 {
+    pub(crate) fn call_windows(&self, args: [i64; 6]) -> i64 {
         let [a, b, c, d, e, f] = args;
         // SAFETY: as above, for functions of the Windows convention.
         unsafe {
@@ -113,7 +113,7 @@ impl Kernel {
         }
     }
 
-    pub fn call_floats(&self, ints: [i64; 2], floats: [f64; 10], float: f32) -> f64 {
+    pub(crate) fn call_floats(&self, ints: [i64; 2], floats: [f64; 10], float: f32) -> f64 {
         let [a, b, c, d, e, f, g, h, i, j] = floats;
         // SAFETY: the tests call this with a function of exactly this signature.
         unsafe {
@@ -134,7 +134,7 @@ impl Drop for Kernel {
 }
 
 /// Feature levels of this machine, the lowest first. Empty on a machine that cannot run any.
-pub fn levels() -> Vec<Features> {
+pub(crate) fn levels() -> Vec<Features> {
     let Some(features) = Features::detect() else { return Vec::new() };
     let mut levels = vec![features.without_avx512()];
     if features.avx512() {
@@ -143,27 +143,27 @@ pub fn levels() -> Vec<Features> {
     levels
 }
 
-pub fn pointer<T>(slice: &mut [T]) -> i64 {
+pub(crate) fn pointer<T>(slice: &mut [T]) -> i64 {
     assert!(types::I64.bytes() as usize == size_of::<usize>());
     slice.as_mut_ptr() as i64
 }
 
 /// A small generator with a printed seed.
-pub struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
     /// From `CLIF_WIDE_SEED` where it is set, so that a failure can be run again.
-    pub fn new(default: u64) -> Self {
+    pub(crate) fn new(default: u64) -> Self {
         let seed = std::env::var("CLIF_WIDE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(default);
         println!("seed {seed}: run again with CLIF_WIDE_SEED={seed}");
         Self(seed)
     }
 
-    pub fn from_seed(seed: u64) -> Self {
+    pub(crate) fn from_seed(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -171,11 +171,11 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }

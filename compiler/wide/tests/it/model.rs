@@ -3,7 +3,7 @@
 use crate::jit::Rng;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub(crate) enum Lane {
     I8,
     I16,
     I32,
@@ -13,7 +13,7 @@ pub enum Lane {
 }
 
 impl Lane {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::I8 => "i8",
             Self::I16 => "i16",
@@ -24,7 +24,7 @@ impl Lane {
         }
     }
 
-    pub fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::I8 => 1,
             Self::I16 => 2,
@@ -33,7 +33,7 @@ impl Lane {
         }
     }
 
-    pub fn as_int(self) -> Self {
+    pub(crate) fn as_int(self) -> Self {
         match self {
             Self::F32 => Self::I32,
             Self::F64 => Self::I64,
@@ -41,30 +41,30 @@ impl Lane {
         }
     }
 
-    pub fn as_float(self) -> Self {
+    pub(crate) fn as_float(self) -> Self {
         match self {
             Self::I64 | Self::F64 => Self::F64,
             _ => Self::F32,
         }
     }
 
-    pub fn mask(self) -> u64 {
+    pub(crate) fn mask(self) -> u64 {
         u64::MAX >> (64 - 8 * self.bytes())
     }
 
-    pub fn sign_extend(self, bits: u64) -> i64 {
+    pub(crate) fn sign_extend(self, bits: u64) -> i64 {
         let shift = 64 - 8 * self.bytes();
         ((bits << shift) as i64) >> shift
     }
 
-    pub fn read(self, buffer: &[u8], index: usize) -> u64 {
+    pub(crate) fn read(self, buffer: &[u8], index: usize) -> u64 {
         let mut bytes = [0; 8];
         bytes[..self.bytes()].copy_from_slice(&buffer[index * self.bytes()..][..self.bytes()]);
         u64::from_le_bytes(bytes)
     }
 
     /// Equal bits, or two NaNs.
-    pub fn same(self, a: u64, b: u64) -> bool {
+    pub(crate) fn same(self, a: u64, b: u64) -> bool {
         a == b
             || match self {
                 Self::F32 => f32::from_bits(a as u32).is_nan() && f32::from_bits(b as u32).is_nan(),
@@ -74,7 +74,7 @@ impl Lane {
     }
 
     /// An edge value, or a number of ordinary size, or any bits at all.
-    pub fn value(self, rng: &mut Rng) -> u64 {
+    pub(crate) fn value(self, rng: &mut Rng) -> u64 {
         const F32: [f32; 24] = [
             0.0,
             -0.0,
@@ -122,14 +122,14 @@ impl Lane {
 
 /// One operation on one type: `{0}`, `{1}`, `{2}` stand for the operands, `{I}`, `{F}`, `{out}` for vector types, `{i}`, `{f}` for their
 /// lanes, and `$0` for the result; other `$` are steps on the way.
-pub struct Case {
-    pub name: &'static str,
-    pub text: &'static str,
-    pub inputs: &'static [Lane],
-    pub output: Lane,
-    pub scalar: bool,
-    pub vector: bool,
-    pub model: fn([u64; 3]) -> u64,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
+    pub(crate) inputs: &'static [Lane],
+    pub(crate) output: Lane,
+    pub(crate) scalar: bool,
+    pub(crate) vector: bool,
+    pub(crate) model: fn([u64; 3]) -> u64,
 }
 
 use Lane::{F32, F64, I8, I16, I32, I64};
@@ -485,7 +485,7 @@ const MIXED: &[Case] = &[
 ];
 
 /// All cases of all types.
-pub fn cases() -> impl Iterator<Item = &'static Case> {
+pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
     [
         float_cases!(F32, I32, f32, s, u32, i32),
         float_cases!(F64, I64, f64, d, u64, i64),

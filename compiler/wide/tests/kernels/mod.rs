@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// `out[r][c] += sum over t of b[t][r] * a[t][c]`, all `rows x cols` vectors of accumulators in registers. Parameters: out, a, b, steps.
-pub fn microkernel(rows: usize, cols: usize, lanes: usize) -> String {
+pub(crate) fn microkernel(rows: usize, cols: usize, lanes: usize) -> String {
     let ty = format!("f32x{lanes}");
     let bytes = 4 * lanes;
     let mut s = String::from(
@@ -42,7 +42,7 @@ pub fn microkernel(rows: usize, cols: usize, lanes: usize) -> String {
 
 /// `out[i] = exp2(x[i])` over blocks of vectors: the integer part goes into the exponent, the rest through a polynomial. Parameters: out,
 /// x, vectors.
-pub fn exp2(lanes: usize) -> String {
+pub(crate) fn exp2(lanes: usize) -> String {
     let (f, i) = (format!("f32x{lanes}"), format!("i32x{lanes}"));
     let coefficients = [
         "0x1.43d338p-13",
