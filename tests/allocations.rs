@@ -1,0 +1,52 @@
+//! A call like one before allocates nothing.
+
+mod common;
+
+use std::hint::black_box;
+
+use common::{engine, lane_counts};
+use rhumb::prelude::*;
+
+const HEADS: usize = 4;
+const DIM: usize = 32;
+
+#[test]
+fn warm_calls_allocate_nothing() {
+    let graph = Attention::new(HEADS as u32, DIM as u32)
+        .kv_heads(2)
+        .scheme(Rope::new())
+        .scheme(Alibi::new())
+        .scheme(SlidingWindow::new(50))
+        .lse()
+        .build()
+        .expect("a graph");
+    for &lanes in lane_counts() {
+        let kernel = engine(lanes, 1).compile(&graph).expect("a kernel");
+        let (queries, keys) = (70, 90);
+        let q = vec![0.5f32; HEADS * queries * DIM];
+        let (k, v) = (vec![0.25f32; 2 * keys * DIM], vec![1.0f32; 2 * keys * DIM]);
+        let (mut out, mut lse) = (vec![0.0f32; q.len()], vec![0.0f32; HEADS * queries]);
+        let mut call = || {
+            // Keys and values as they lie in a cache: tokens first.
+            let cached = |data| TensorView::from_slice(data, &[1, keys, 2, DIM])?.permute(&[0, 2, 1, 3]);
+            kernel
+                .call()
+                .input("q", TensorView::from_slice(&q, &[1, HEADS, queries, DIM])?)
+                .input("k", cached(&k[..])?)
+                .input("v", cached(&v[..])?)
+                .output("out", TensorViewMut::from_slice(&mut out, &[1, HEADS, queries, DIM])?)
+                .output("lse", TensorViewMut::from_slice(&mut lse, &[1, HEADS, queries])?)
+                .run()?;
+            Ok::<(), Box<dyn std::error::Error>>(())
+        };
+        // The first call makes the working memory.
+        call().expect("runs");
+        let counts = allocation_counter::measure(|| {
+            for _ in 0..3 {
+                black_box(call()).expect("runs");
+            }
+        });
+        assert_eq!((counts.count_total, counts.bytes_total), (0, 0), "{lanes} lanes");
+        assert!(out.iter().all(|x| (x - 1.0).abs() < 1e-6));
+    }
+}

@@ -1,0 +1,60 @@
+//! A scheme of this file is compiled like a built-in one: to the same functions, byte for byte.
+
+use rhumb::compiler::{Compiled, Options, compile};
+use rhumb::ir::{Expr, Hook, Verified};
+use rhumb::plugins::{Entry, lower};
+use rhumb::prelude::*;
+
+/// ALiBi once more, under another name.
+#[derive(Debug)]
+struct Slanted;
+
+impl PositionScheme for Slanted {
+    fn name(&self) -> &str {
+        "slanted"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Score]
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let slopes = (1..=8).map(|head| (-f64::from(head)).exp2());
+        Ok(score + cx.per_head(slopes.collect::<Vec<_>>())? * (cx.k_pos() - cx.q_pos()))
+    }
+}
+
+const INFO: SchemeInfo =
+    SchemeInfo { name: "slanted", summary: "ALiBi for 8 heads", formula: "score - m_h (p_q - p_k)", attributes: &[] };
+
+fn registry() -> Registry {
+    Registry::standard().with(Entry::new(INFO, |_| Ok(Slanted))).expect("a new name")
+}
+
+fn attention(scheme: impl PositionScheme + 'static) -> Verified {
+    Attention::new(8, 16).scheme(scheme).scheme(Causal).lse().build().expect("a graph")
+}
+
+fn compiled(graph: &Verified, target: &Target) -> Compiled {
+    compile(graph, &registry(), target, &Options::default(), &mut |_, _| ()).expect("compiles")
+}
+
+#[test]
+fn a_scheme_of_ones_own_costs_what_a_built_in_one_does() {
+    let (own, built_in) = (attention(Slanted), attention(Alibi::new()));
+    assert_ne!(own, built_in, "the graphs name different schemes");
+    assert_eq!(lower(&own, &registry()).expect("lowers"), lower(&built_in, &registry()).expect("lowers"));
+    for triple in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"] {
+        let target = Target::named(triple).expect("a target");
+        for &lanes in target.lane_counts() {
+            let target = target.clone().with_lanes(lanes).expect("lanes");
+            let (own, built_in) = (compiled(&own, &target), compiled(&built_in, &target));
+            assert_eq!(own.plan.to_string(), built_in.plan.to_string(), "{target}");
+            assert_eq!(own.clif.to_string(), built_in.clif.to_string(), "{target}");
+            let bytes = |compiled: &Compiled| -> Vec<Vec<u8>> {
+                compiled.code.functions.iter().map(|function| function.bytes.clone()).collect()
+            };
+            assert!(bytes(&own) == bytes(&built_in), "{target}: the machine code differs");
+        }
+    }
+}
