@@ -7,7 +7,7 @@ use std::error::Error;
 use rhumb::compiler::rewrite::{RewriteOptions, fuse};
 use rhumb::plugins::lower;
 use rhumb::prelude::*;
-use support::{Run, Tensors, max_error, print_graph};
+use support::{Run, Tensors, max_error, over_pairs, print_graph};
 
 const HEADS: u32 = 8;
 const DIM: u32 = 64;
@@ -49,7 +49,7 @@ fn by_operators(engine: &Engine) -> Result<(), Box<dyn Error>> {
     // keeps its product, and takes a term per key. `lse` does see it, and gets it back once per row.
     println!("\nof these over every head, query and key:");
     let text = fused.to_string();
-    let pairs: Vec<&str> = text.lines().filter(|line| line.ends_with("[b, h, q, k]")).collect();
+    let pairs = over_pairs(&text);
     print_graph(&pairs.join("\n"), true);
     if pairs.iter().any(|op| op.contains(" = mul ")) {
         return Err("a product of slope and distance is left".into());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rhumb::compiler::rewrite::{RewriteOptions, fuse};
 use rhumb::plugins::lower;
 use rhumb::prelude::*;
-use support::{Tensors, max_error, print_graph};
+use support::{Tensors, max_error, over_pairs, print_graph};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::host()?;
@@ -35,8 +35,13 @@ fn tour(engine: &Engine, title: &str, graph: &Verified, kv_heads: u32) -> Result
     // Schemes become primitive ops; then rewriting takes out of the space of (query, key) pairs whatever need not be there.
     let lowered = lower(graph, engine.registry())?;
     let fused = fuse(&lowered, &RewriteOptions::default())?;
-    println!("\nlowered to {} primitive ops and fused to {}:", lowered.nodes().len(), fused.graph().nodes().len());
-    print_graph(&fused.to_string(), true);
+    let (before, after) = (lowered.to_string(), fused.to_string());
+    println!(
+        "\nlowered, {} ops over every head, query and key; fused, {}:",
+        over_pairs(&before).len(),
+        over_pairs(&after).len()
+    );
+    print_graph(&after, true);
 
     // An engine does those steps by itself, and keeps the kernel.
     let kernel = engine.compile(graph)?;

@@ -87,12 +87,12 @@ impl Model {
         let targets: Vec<&[u8]> = text[1..].chunks(ROWS).collect();
         let blocks = stream.axis_chunks_iter(Axis(0), ROWS).into_par_iter().zip(targets);
         // Summed in order, so that the figures are the same on any number of threads.
-        let losses: Vec<f64> = blocks.map(|(rows, targets)| self.nats(rows, targets)).collect();
+        let losses: Vec<f64> = blocks.map(|(rows, targets)| self.nats(&rows, targets)).collect();
         Ok(losses.iter().sum())
     }
 
     /// Nats to predict a target from each row.
-    fn nats(&self, rows: ArrayView2<'_, f32>, targets: &[u8]) -> f64 {
+    fn nats(&self, rows: &ArrayView2<'_, f32>, targets: &[u8]) -> f64 {
         let logits = normalised(rows, &self.norm).dot(&self.embeddings.t());
         let nats = |(row, target): (ndarray::ArrayView1<'_, f32>, &u8)| {
             let top = f64::from(row.fold(f32::NEG_INFINITY, |a, b| a.max(*b)));
@@ -108,7 +108,7 @@ impl Layer {
     fn project(&self, stream: &Array2<f32>, [q, k, v]: &mut [Array2<f32>; 3]) {
         let blocks = stream.axis_chunks_iter(Axis(0), ROWS).into_par_iter();
         blocks.zip(chunks(q)).zip(chunks(k)).zip(chunks(v)).for_each(|(((rows, mut q), mut k), mut v)| {
-            let x = normalised(rows, &self.attention_norm);
+            let x = normalised(&rows, &self.attention_norm);
             q.assign(&x.dot(&self.wq.t()));
             k.assign(&x.dot(&self.wk.t()));
             v.assign(&x.dot(&self.wv.t()));
@@ -120,7 +120,7 @@ impl Layer {
         let mixed = mixed.axis_chunks_iter(Axis(0), ROWS).into_par_iter();
         chunks(stream).zip(mixed).for_each(|(mut rows, mixed)| {
             rows += &mixed.dot(&self.wo.t());
-            let x = normalised(rows.view(), &self.ffn_norm);
+            let x = normalised(&rows.view(), &self.ffn_norm);
             let mut hidden = x.dot(&self.w1.t());
             Zip::from(&mut hidden).and(&x.dot(&self.w3.t())).for_each(|gate, up| *gate *= up / (1.0 + (-*gate).exp()));
             rows += &hidden.dot(&self.w2.t());
@@ -155,7 +155,7 @@ fn chunks(matrix: &mut Array2<f32>) -> impl IndexedParallelIterator<Item = Array
 }
 
 /// RMSNorm of each row: `x / sqrt(mean(x²) + eps) * weight`.
-fn normalised(rows: ArrayView2<'_, f32>, weight: &[f32]) -> Array2<f32> {
+fn normalised(rows: &ArrayView2<'_, f32>, weight: &[f32]) -> Array2<f32> {
     let mut rows = rows.to_owned();
     for mut row in rows.rows_mut() {
         let scale = 1.0 / (row.dot(&row) / DIM as f32 + EPS).sqrt();

@@ -126,3 +126,8 @@ pub(crate) fn print_graph(text: &str, ops_only: bool) {
         }
     }
 }
+
+/// The ops of a graph's text that run over every head, query and key.
+pub(crate) fn over_pairs(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.ends_with("h, q, k]")).collect()
+}
