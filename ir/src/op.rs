@@ -307,7 +307,8 @@ pub enum Op {
         start: u32,
     },
     /// Sum over `axis` of `a * b`. A factor of 0 leaves its term out even where the other factor is infinite or NaN: a key that a row
-    /// does not see adds nothing to the row, whatever its value holds.
+    /// does not see adds nothing to the row, whatever its value holds. Kernels promise this of the weights of a softmax that a mask or a
+    /// score of `-inf` makes 0; in other dots a 0 beside an infinity or NaN may give NaN.
     Dot {
         /// First factor.
         a: Value,
