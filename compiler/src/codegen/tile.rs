@@ -29,7 +29,7 @@ use super::eval::Eval;
 use super::loops::{counted_loop, range_loop};
 use super::map::{least, rows};
 use super::vocab::{Shape, access, lane_order};
-use crate::plan::{Attention, TensorId};
+use crate::plan::{Attention, Content, TensorId};
 
 /// Which kind of key tile is emitted.
 #[derive(Clone, Copy)]
@@ -44,6 +44,9 @@ pub(crate) struct Mode {
 const GRID_ROUNDER_F64: f64 = 6_597_069_766_656.0;
 /// The same in single precision, for numbers below 2^12 in magnitude.
 const GRID_ROUNDER_F32: f64 = 12_288.0;
+
+/// The most products that one chain of additions sums up.
+const LONGEST_SUM: u32 = 128;
 
 /// Words of the range: first query, number of queries, first key, end of keys.
 const FIRST_QUERY: i32 = 0;
@@ -285,35 +288,16 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
         let row = least(eval, row, last);
         indices.push(eval.fb().ins().iadd(place.first, row));
     }
-    let mut accumulators = Vec::new();
-    if let Some(content) = &attention.content {
-        let (base, stride) = row_base(eval, content.key, attention.key, content.dim)?;
-        let mut rows = Vec::with_capacity(tile.key_rows);
-        for &index in &indices {
-            let offset = eval.fb().ins().imul(index, stride);
-            rows.push(eval.fb().ins().iadd(base, offset));
-        }
-        let row_step = dim_stride(eval, content.key, content.dim);
-        let vectors = eval.fb().ins().iadd_imm_s(place.state, layout.queries as i64);
-        let turns = eval.fb().ins().iconst(types::I64, i64::from(content.length));
-        let product = Product {
-            rows,
-            row_step,
-            vectors,
-            vector_step: 4 * tile.queries() as i64,
-            columns: tile.columns,
-            turns,
-            guarded: false,
-        };
-        let zeros: Vec<Ssa> = (0..tile.key_rows * tile.columns).map(|_| eval.v.float(0.0)).collect();
-        accumulators = product.emit(eval, &zeros);
-    }
+    let scores_row = eval.fb().ins().imul_imm_s(place.row, 4 * tile.queries() as i64);
+    let scores = eval.fb().ins().iadd(place.state, scores_row);
+    let accumulators = match &attention.content {
+        Some(content) => products(eval, attention, content, place, &indices, scores)?,
+        None => Vec::new(),
+    };
     let first_query = range_word(eval, FIRST_QUERY);
     let block_query = eval.fb().ins().imul_imm_s(place.block, tile.block_queries() as i64);
     let first_query = eval.fb().ins().iadd(first_query, block_query);
     let clamped = slot(eval, layout.lanes, block_query, 8);
-    let scores_row = eval.fb().ins().imul_imm_s(place.row, 4 * tile.queries() as i64);
-    let scores = eval.fb().ins().iadd(place.state, scores_row);
     for c in 0..tile.columns {
         let lane = (c * lanes) as i64;
         let query = eval.fb().ins().iadd_imm_s(first_query, lane);
@@ -350,6 +334,52 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
         eval.restore(saved);
     }
     Ok(())
+}
+
+/// Products of queries and keys over the head dimension. A long one is summed in parts: rounding errors grow with the length of a sum.
+fn products(
+    eval: &mut Eval<'_, '_>,
+    attention: &Attention,
+    content: &Content,
+    place: Place,
+    indices: &[Ssa],
+    scores: Ssa,
+) -> Result<Vec<Ssa>, CodegenError> {
+    let (layout, tile) = (eval.plan.scratch, attention.tile);
+    let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
+    let (base, stride) = row_base(eval, content.key, attention.key, content.dim)?;
+    let row_step = dim_stride(eval, content.key, content.dim);
+    let parts = content.length.div_ceil(LONGEST_SUM).max(1);
+    let place_of = |r: usize, c: usize| layout.scores as i32 + 4 * (r * tile.queries()) as i32 + width * c as i32;
+    let mut sums: Vec<Ssa> = Vec::new();
+    for part in 0..parts {
+        let (from, to) = (part * content.length / parts, (part + 1) * content.length / parts);
+        let skipped = eval.fb().ins().imul_imm_s(row_step, i64::from(from));
+        let base = eval.fb().ins().iadd(base, skipped);
+        let mut rows = Vec::with_capacity(tile.key_rows);
+        for &index in indices {
+            let offset = eval.fb().ins().imul(index, stride);
+            rows.push(eval.fb().ins().iadd(base, offset));
+        }
+        let vector_step = 4 * tile.queries() as i64;
+        let start = layout.queries as i64 + i64::from(from) * vector_step;
+        let vectors = eval.fb().ins().iadd_imm_s(place.state, start);
+        let turns = eval.fb().ins().iconst(types::I64, i64::from(to - from));
+        let product = Product { rows, row_step, vectors, vector_step, columns: tile.columns, turns, guarded: false };
+        let zeros: Vec<Ssa> = (0..tile.key_rows * tile.columns).map(|_| eval.v.float(0.0)).collect();
+        sums = product.emit(eval, &zeros);
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let offset = place_of(index / tile.columns, index % tile.columns);
+            if part > 0 {
+                let before = eval.fb().ins().load(ty, access(), scores, offset);
+                *sum = eval.v.fadd(before, *sum);
+            }
+            if part + 1 < parts {
+                eval.fb().ins().store(access(), *sum, scores, offset);
+            }
+        }
+    }
+    Ok(sums)
 }
 
 /// The splatted key term of a key of the tile, or the rest of it.
