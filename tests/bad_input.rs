@@ -220,7 +220,7 @@ fn views_that_cannot_be() {
 fn call<'a>(
     kernel: &Kernel,
     tensors: &'a (Vec<f32>, Vec<f32>),
-    out: &'a mut Vec<f32>,
+    out: &'a mut [f32],
     wrong: &str,
     with: impl FnOnce(rhumb::runtime::Call<'_, 'a>) -> Result<(), CallError>,
 ) -> Result<(), CallError> {

@@ -36,7 +36,7 @@ impl Lengths {
             lengths.keys = lengths.queries;
         }
         let work = |l: Lengths| l.batch * spec.heads * l.queries * l.keys * (spec.head_dim + 16);
-        while work(lengths) > 1_500_000 {
+        while work(lengths) > 1_000_000 {
             match rng.below(3) {
                 0 => lengths.batch = 1,
                 1 => lengths.queries = lengths.queries * 2 / 3,
@@ -130,8 +130,8 @@ impl Draft {
 
 impl Spec {
     pub(crate) fn random(rng: &mut Rng) -> Spec {
-        let heads = rng.pick(&[1, 2, 3, 4, 6, 8]);
-        let kv_heads = rng.pick(&(1..=heads).filter(|n| heads % n == 0).collect::<Vec<u32>>());
+        let heads = rng.pick(&[1u32, 2, 3, 4, 6, 8]);
+        let kv_heads = rng.pick(&(1..=heads).filter(|n| heads.is_multiple_of(*n)).collect::<Vec<u32>>());
         let odd_dim = rng.between(8, 160) as u32;
         let head_dim = rng.pick(&[8, 16, 20, 32, 40, 64, 80, 128, 160, odd_dim]);
         let odd_dim = rng.between(1, 160) as u32;
@@ -280,7 +280,7 @@ fn mask(rng: &mut Rng, draft: &mut Draft) {
             draft.with(&format!("window {window} {symmetric}"), |a| a.scheme(mask));
         }
         5 if !has(draft, "prefix") => {
-            draft.with("prefix", |a| a.scheme_with(|cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b]))))
+            draft.with("prefix", |a| a.scheme_with(|cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b]))));
         }
         5 => draft.with("prefix 9", |a| a.scheme(PrefixLm::new(9))),
         6 => draft.with("key lengths", Attention::key_lengths),
