@@ -7,7 +7,7 @@ mod common;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::Rng;
+use common::{Layout, Lengths, Rng, inputs, outputs, run};
 use rhumb::ir::{Attr, Attrs, Graph};
 use rhumb::plugins::BuildError;
 use rhumb::prelude::*;
@@ -425,7 +425,14 @@ fn random_graphs_never_panic() {
     for seed in 0..300 {
         let text = random_graph(&mut Rng::new(seed));
         assert!(!panics(&engine, &text), "RHUMB_SEED={seed} panics:\n{text}");
-        compiled += usize::from(Graph::parse(&text).is_ok_and(|graph| engine.compile(&graph).is_ok()));
+        if let Some(kernel) = Graph::parse(&text).ok().and_then(|graph| engine.compile(&graph).ok()) {
+            compiled += 1;
+            // Whatever the values, such as division by 0 or of the lowest integer, it runs to the end.
+            let lengths = Lengths { batch: 1 + seed as usize % 2, queries: seed as usize % 7, keys: 5 };
+            let inputs = inputs(&mut Rng::new(seed), kernel.interface(), lengths);
+            run(kernel.call(), &inputs, &mut outputs(kernel.interface(), lengths, |_| Layout::Rows))
+                .unwrap_or_else(|error| panic!("RHUMB_SEED={seed}: {error}\n{text}"));
+        }
     }
     println!("of 300 random graphs {compiled} compile");
 }
@@ -434,10 +441,10 @@ fn random_graphs_never_panic() {
 fn random_graph(rng: &mut Rng) -> String {
     let head = "graph random\naxis b = ?\naxis h = 4\naxis g = 2 groups h\naxis q = ?\naxis k = ?\naxis d = 8\naxis p = 4\n\
                 %q = input \"q\" : f32[b, h, q, d]\n%k = input \"k\" : f32[b, g, k, d]\n%v = input \"v\" : f32[b, g, k, d]\n\
-                %i = iota q\n%j = iota k\n%n = size k\n%t = table [1, 2, 3, 4] : f32[p]\n%m = input \"m\" : bool[q, k]\n\
+                %i = iota q\n%j = iota k\n%n = size k\n%t = table [1, 2, 3, 4] : f32[p]\n%z = input \"z\" : i32[k]\n%m = eq %i, %z\n\
                 %s = dot %q, %k over d\n";
     let (mut text, mut output) = (head.to_owned(), String::new());
-    let mut names: Vec<String> = ["q", "k", "v", "i", "j", "n", "t", "m", "s", "s"].map(str::to_owned).to_vec();
+    let mut names: Vec<String> = ["q", "k", "v", "i", "j", "n", "t", "m", "z", "s", "s"].map(str::to_owned).to_vec();
     for index in 0..3 + rng.below(8) {
         for _ in 0..20 {
             let (mut name, mut axis) = (|| rng.pick(&names), ["b", "h", "g", "q", "k", "d", "p"]);
@@ -464,7 +471,10 @@ fn random_graph(rng: &mut Rng) -> String {
                 let dims: Vec<&str> = ty.axes.iter().map(|axis| graph.axis(axis).name.as_str()).collect();
                 let dims = if dims.is_empty() { String::new() } else { format!("[{}]", dims.join(", ")) };
                 text += &line;
-                output = format!("output \"o\" = %r{index} : {}{dims}\n", ty.elem);
+                let made = if ty.elem == Elem::F32 { format!("r{index}") } else { "made".to_owned() };
+                let cast =
+                    if ty.elem == Elem::F32 { String::new() } else { format!("%made = cast %r{index} to f32\n") };
+                output = format!("{cast}output \"o\" = %{made} : f32{dims}\n");
                 names.push(format!("r{index}"));
                 break;
             }

@@ -74,7 +74,8 @@ pub(crate) fn inputs(rng: &mut Rng, interface: &Interface, lengths: Lengths) -> 
             "q_documents" | "k_documents" => (0, 2),
             "q_offset" => (-3, keys + 3),
             "length" => (1, 300),
-            "rope_offset" => (0, 5000),
+            // Integers of any size, 0 and the lowest among them.
+            "z" => (-1, 1),
             name => {
                 assert_eq!(port.elem, Elem::F32, "`{name}`");
                 let data: Vec<f32> = match name {
@@ -87,6 +88,9 @@ pub(crate) fn inputs(rng: &mut Rng, interface: &Interface, lengths: Lengths) -> 
         let mut numbers: Vec<i32> = (0..count).map(|_| rng.between(low, high) as i32).collect();
         if rng.one_in(2) {
             numbers.sort_unstable();
+        }
+        if port.name == "z" {
+            numbers.iter_mut().for_each(|x| *x = [i32::MIN, 0, i32::MAX][(*x + 1) as usize]);
         }
         let tensor = match port.elem {
             Elem::F32 => Tensor::f32(shape, numbers.iter().map(|x| *x as f32 / 4.0).collect::<Vec<_>>()),
