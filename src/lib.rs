@@ -1,17 +1,120 @@
-//! rhumb compiles attention operators for CPUs.
+//! rhumb compiles attention operators for CPUs: any position scheme, fused and JIT-compiled.
+//!
+//! An attention is described as a graph over named axes. Position schemes and masks (RoPE, ALiBi, sliding windows, or one's own) are
+//! plugins that state mathematics and nothing else. The compiler lowers them, fuses them into the score computation by equality
+//! saturation, plans tiles and generates SIMD code for the machine it runs on. Kernels run on borrowed tensors of any layout, and one
+//! kernel serves every length.
+//!
+//! # Example
+//!
+//! Attention as in Llama 3, from its description to numbers that are held against the reference interpreter:
+//!
+//! ```
+//! use rhumb::prelude::*;
+//!
+//! // Describe: 8 query heads on 2 key/value heads of 32 elements, rotary positions, causal.
+//! let graph = Attention::new(8, 32).kv_heads(2).scheme(Rope::new().base(500_000.0)).scheme(Causal).build()?;
+//!
+//! // Compile: for this machine, on all its threads. Compiling the same graph again gives the same kernel.
+//! let engine = Engine::host()?;
+//! let kernel = engine.compile(&graph)?;
+//!
+//! // Run: 10 queries at the end of 50 keys. Tensors are bound by name; the keys and values here are [batch, token, head, element],
+//! // seen as [batch, head, token, element] without a copy.
+//! let wave = |count: usize| -> Vec<f32> { (0..count).map(|i| (i as f32 * 0.37).sin()).collect() };
+//! let (q, k, v) = (wave(8 * 10 * 32), wave(50 * 2 * 32), wave(50 * 2 * 32));
+//! let call = |call: Call<'_, '_>| -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+//!     let mut out = vec![0.0; 8 * 10 * 32];
+//!     call.input("q", TensorView::from_slice(&q, &[1, 8, 10, 32])?)
+//!         .input("k", TensorView::from_slice(&k, &[1, 50, 2, 32])?.permute(&[0, 2, 1, 3])?)
+//!         .input("v", TensorView::from_slice(&v, &[1, 50, 2, 32])?.permute(&[0, 2, 1, 3])?)
+//!         .output("out", TensorViewMut::from_slice(&mut out, &[1, 8, 10, 32])?)
+//!         .run()?;
+//!     Ok(out)
+//! };
+//! let found = call(kernel.call())?;
+//!
+//! // Check: the reference takes the same call, and interprets the graph in double precision.
+//! let expected = call(engine.reference(&graph)?.call())?;
+//! assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 2e-6));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what | start with |
+//! |---|---|---|
+//! | [`prelude`] | what most programs need | `use rhumb::prelude::*` |
+//! | [`plugins`] | the usual attention, position schemes, masks, the registry | [`Attention`](plugins::Attention), [`PositionScheme`](plugins::PositionScheme), [`schemes`](plugins::schemes) |
+//! | [`ir`] | graphs over named axes: operators, text form, verifier, reference interpreter | [`GraphBuilder`](ir::GraphBuilder), [`Graph::parse`](ir::Graph::parse), [`Op`](ir::Op) |
+//! | [`compiler`] | rewriting, planning, code generation; every stage prints | [`compile`](compiler::compile), [`explain`](compiler::rewrite::explain), [`Target`](compiler::Target) |
+//! | [`runtime`] | engines, kernels, calls, views | [`Engine`](runtime::Engine), [`TensorView`](runtime::TensorView) |
+//! | [`testing`] | a test kit for schemes of one's own | [`SchemeTest`](testing::SchemeTest) |
+//!
+//! # A scheme of one's own
+//!
+//! A scheme implements [`PositionScheme`](plugins::PositionScheme) at the hooks it needs. The compiler knows operations and no scheme
+//! names, so it is fused and tiled like a built-in one:
+//!
+//! ```
+//! use rhumb::prelude::*;
+//!
+//! /// score - ln(1 + distance)
+//! struct LogDistance;
+//!
+//! impl PositionScheme for LogDistance {
+//!     fn name(&self) -> &str { "log_distance" }
+//!     fn hooks(&self) -> &[Hook] { &[Hook::Score] }
+//!     fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+//!         Ok(score - (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
+//!     }
+//! }
+//!
+//! const INFO: SchemeInfo = SchemeInfo {
+//!     name: "log_distance",
+//!     summary: "a penalty that grows with the logarithm of the distance",
+//!     formula: "score - ln(1 + |p_q - p_k|)",
+//!     attributes: &[],
+//! };
+//!
+//! let registry = Registry::standard().with(Entry::new(INFO, |_| Ok(LogDistance)))?;
+//! let engine = Engine::builder().registry(registry).build()?;
+//! let kernel = engine.compile(&Attention::new(8, 32).scheme(LogDistance).scheme(Causal).build()?)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Errors
+//!
+//! Every step has an error type of its own that says what was found, where, and what would mend it, in fields and in its text:
+//! [`BuildError`](plugins::BuildError) of the usual attention, [`VerifyError`](ir::VerifyError) of graphs of one's own,
+//! [`ParseError`](ir::ParseError) of the text form, [`EngineError`](runtime::EngineError) of a machine or lane count without code,
+//! [`KernelError`](runtime::KernelError) of the stage of compilation that refused a graph, [`ViewError`](runtime::ViewError) of views
+//! that would leave their slice, [`CallError`](runtime::CallError) of tensors that do not fit. After an error every object is as good as
+//! before, and no output has been written.
 
 pub use rhumb_compiler as compiler;
 pub use rhumb_ir as ir;
 pub use rhumb_plugins as plugins;
+pub use rhumb_plugins::testing;
 pub use rhumb_runtime as runtime;
 
 /// What most programs need.
 pub mod prelude {
     pub use rhumb_compiler::{Stage, Target};
-    pub use rhumb_ir::{Axis, Elem, Expr, Graph, GraphBuilder, Hook, Pairing, Verified};
-    pub use rhumb_plugins::{
-        Alibi, Attention, AttrKind, Batch, Causal, Chunked, Cx, Dilated, Documents, DynamicAlibi, Entry, KeyLengths,
-        PositionScheme, PrefixLm, Registry, Rope, Rope2d, SchemeError, SchemeInfo, SlidingWindow,
+    pub use rhumb_ir::{
+        Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Pairing, ParseError, Verified, VerifyError,
     };
-    pub use rhumb_runtime::{Engine, Kernel, TensorView, TensorViewMut};
+    pub use rhumb_plugins::{
+        Alibi, AlibiForm, Attention, AttrInfo, AttrKind, AttrReader, Batch, BuildError, Causal, Chunked, Cx, Dilated,
+        Documents, DynamicAlibi, Entry, KeyLengths, PositionScheme, PrefixLm, Registry, Rope, Rope2d, SchemeError,
+        SchemeInfo, SlidingWindow,
+    };
+    pub use rhumb_runtime::{
+        Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,
+    };
 }
+
+/// The programs of the README, compiled and run with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -83,15 +83,16 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let (median, compile) = (milliseconds(middle), milliseconds(compile));
     let (lanes, threads) = (engine.target().lanes(), engine.threads());
     if args.json {
+        let rounded = |x: f64| (x * 1e6).round() / 1e6;
         let report = json!({
-            "median_ms": median,
-            "min_ms": min,
-            "max_ms": max,
-            "gflops": gflops,
-            "gbytes_per_s": gbytes,
+            "median_ms": rounded(median),
+            "min_ms": rounded(min),
+            "max_ms": rounded(max),
+            "gflops": rounded(gflops),
+            "gbytes_per_s": rounded(gbytes),
             "lanes": lanes,
             "threads": threads,
-            "compile_ms": compile,
+            "compile_ms": rounded(compile),
         });
         return print(&format!("{report}\n"));
     }

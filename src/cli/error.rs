@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use rhumb::compiler::rewrite::RewriteError;
 use rhumb::compiler::{CompileError, TargetError};
-use rhumb::ir::ParseError;
+use rhumb::ir::{ParseError, ParseFault};
 use rhumb::plugins::{BuildError, RegistryError};
 use rhumb::runtime::{CallError, EngineError, InterfaceError, KernelError, ViewError};
 use safetensors::SafeTensorError;
 use thiserror::Error;
+
+/// What stands in front of a scheme specification in an error.
+const SCHEME_MARGIN: usize = "  in --scheme '".len();
 
 /// Why a command was not done.
 #[derive(Debug, Error)]
@@ -27,11 +30,11 @@ pub(crate) enum CliError {
     #[error("{}", located(.source, .file))]
     Parse { file: String, source: ParseError },
     /// A scheme specification that can't be read.
-    #[error("{}", located(.source, "--scheme"))]
-    SchemeSyntax { source: ParseError },
+    #[error("{fault}\n  in --scheme '{spec}'\n{:1$}^", "", SCHEME_MARGIN + column)]
+    SchemeSyntax { spec: String, column: usize, fault: Box<ParseFault> },
     /// A scheme specification with a value of a graph.
-    #[error("attribute `{attribute}` of scheme `{scheme}` can't be a value of the graph here")]
-    SchemeValue { scheme: String, attribute: String },
+    #[error("a scheme on the command line can't take values of a graph, such as `{value}`\n  in --scheme '{spec}'")]
+    SchemeValue { spec: String, value: String },
     /// A scheme that there is not.
     #[error("{source}\n  in --scheme '{spec}'")]
     Scheme { spec: String, source: RegistryError },
@@ -93,7 +96,7 @@ impl CliError {
     pub(crate) fn report(&self) -> String {
         let message = match self {
             // The parser's own report starts with `error:` and ends with its hint.
-            CliError::Parse { .. } | CliError::SchemeSyntax { .. } => self.to_string(),
+            CliError::Parse { .. } => self.to_string(),
             _ => format!("error: {self}"),
         };
         match self.hint() {
@@ -131,10 +134,11 @@ impl CliError {
                 _ => "give a file that can be read".to_owned(),
             },
             CliError::Write { .. } => "give a path in a folder that exists and can be written".to_owned(),
-            CliError::SchemeValue { attribute, .. } => {
-                format!(
-                    "give `{attribute}` a literal, or write the graph as a file: `rhumb emit ... --stage ir` starts one"
-                )
+            CliError::SchemeSyntax { .. } => {
+                "write a name, and attributes if it takes any, as in 'rope {base = 500000.0}'".to_owned()
+            }
+            CliError::SchemeValue { .. } => {
+                "give a literal, or write the graph as a file: `rhumb emit ... --stage ir` starts one".to_owned()
             }
             CliError::Scheme { source: RegistryError::Unknown { suggestion: Some(name), .. }, .. } => {
                 format!("did you mean `{name}`? `rhumb schemes` lists all")

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rhumb::ir::{Attr, Attrs, Op, ParseError};
+use rhumb::ir::{Op, ParseError, ParseFault};
 use rhumb::prelude::*;
 
 use super::CliError;
@@ -110,8 +110,8 @@ fn read(path: &Path) -> Result<Verified, CliError> {
 /// The scheme of a specification: a name, and its attributes as the text form has them.
 fn scheme(spec: &str, registry: &Registry) -> Result<Box<dyn PositionScheme>, CliError> {
     let (name, attrs) = parse_spec(spec)?;
-    if let Some((attribute, _)) = attrs.iter().find(|(_, attr)| matches!(attr, Attr::Value(_))) {
-        return Err(CliError::SchemeValue { scheme: name, attribute: attribute.clone() });
+    if attrs.values().any(|attr| matches!(attr, Attr::Value(_))) {
+        return Err(CliError::SchemeValue { spec: spec.to_owned(), value: "%0".to_owned() });
     }
     registry.make(&name, &attrs).map_err(|source| CliError::Scheme { spec: spec.to_owned(), source })
 }
@@ -122,10 +122,10 @@ fn parse_spec(spec: &str) -> Result<(String, Attrs), CliError> {
 axis q = ?
 axis k = ?
 axis d = 2
-%p = iota q
-%r = iota k
-%n = size k
-site @0 { query = q, key = k, dim = d, q_pos = %p, k_pos = %r, q_index = %p, k_index = %r, length = %n }
+%0 = iota q
+%1 = iota k
+%2 = size k
+site @0 { query = q, key = k, dim = d, q_pos = %0, k_pos = %1, q_index = %0, k_index = %1, length = %2 }
 ";
     const OP: &str = "%mask = scheme ";
     const HOOK: &str = ".mask @0 ";
@@ -135,20 +135,18 @@ site @0 { query = q, key = k, dim = d, q_pos = %p, k_pos = %r, q_index = %p, k_i
     let (name, attrs) = (spec[..name_end].trim_end(), &spec[name_end..]);
     let text = format!("{BEFORE}{OP}{name}{HOOK}{attrs}\noutput \"mask\" = %mask : bool[q, k]\n");
     let graph = Graph::parse(&text).map_err(|source| {
-        let column = source.column.saturating_sub(OP.len());
-        let column = if column > name.chars().count() {
-            (column + name_end).saturating_sub(name.len() + HOOK.len())
-        } else {
-            column
-        };
-        CliError::SchemeSyntax {
-            source: ParseError {
-                line: 1,
-                column: column.clamp(1, spec.chars().count().max(1)),
-                source_line: spec.clone(),
-                ..source
-            },
+        let ParseError { line, column, fault, .. } = source;
+        if let ParseFault::Unknown { what: "value", name, .. } = *fault {
+            return CliError::SchemeValue { spec: spec.clone(), value: name };
         }
+        let end = spec.chars().count();
+        let column = match column.saturating_sub(OP.len() + 1) {
+            // An end that is missing is missed on the next line.
+            _ if line > BEFORE.lines().count() + 1 => end,
+            at if at < name.chars().count() => at,
+            at => (at + spec[..name_end].chars().count()).saturating_sub(name.chars().count() + HOOK.len()),
+        };
+        CliError::SchemeSyntax { spec: spec.clone(), column: column.min(end), fault }
     })?;
     let found = graph.nodes().iter().find_map(|node| match &node.op {
         Op::Scheme { scheme, attrs, .. } => Some((scheme.clone(), attrs.clone())),
