@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let bytes = if quick { BYTES / 16 } else { BYTES };
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
-    let text = std::fs::read(format!("{data}/validation.txt")).map_err(|error| format!("{data}/validation.txt: {error}"))?;
+    let text =
+        std::fs::read(format!("{data}/validation.txt")).map_err(|error| format!("{data}/validation.txt: {error}"))?;
     let text = text.get(..=bytes).ok_or("validation.txt is cut short")?;
     let models =
         [Model::load(&format!("{data}/rope.safetensors"))?, Model::load(&format!("{data}/alibi.safetensors"))?];
