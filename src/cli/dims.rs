@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use rhumb::ir::{AxisInfo, Extent, closest};
+use rhumb::ir::{AxisInfo, AxisSet, Extent, closest};
 use rhumb::prelude::*;
-use rhumb::runtime::Interface;
+use rhumb::runtime::{Interface, Port};
 
 use super::CliError;
 
@@ -32,7 +32,11 @@ impl FromStr for Dims {
 
 /// The length of every axis of a graph that is known so far.
 #[derive(Clone, Debug)]
-pub(super) struct Lengths(Vec<Option<usize>>);
+pub(super) struct Lengths {
+    known: Vec<Option<usize>>,
+    /// The axes that `--dims` names.
+    given: AxisSet,
+}
 
 impl Lengths {
     /// What the graph and `--dims` tell.
@@ -42,8 +46,9 @@ impl Lengths {
             Extent::Static(length) => Some(length as usize),
             Extent::Dynamic => None,
         };
-        let mut lengths: Vec<Option<usize>> = axes.iter().map(fixed).collect();
-        for (name, &given) in &dims.0 {
+        let mut known: Vec<Option<usize>> = axes.iter().map(fixed).collect();
+        let mut given = AxisSet::EMPTY;
+        for (name, &length) in &dims.0 {
             let Some(axis) = axes.iter().position(|axis| axis.name == *name) else {
                 let known = || axes.iter().filter(|axis| fixed(axis).is_none()).map(|axis| axis.name.as_str());
                 return Err(CliError::UnknownAxis {
@@ -52,31 +57,28 @@ impl Lengths {
                     known: known().map(str::to_owned).collect(),
                 });
             };
-            match lengths[axis] {
-                Some(fixed) if fixed != given => {
-                    return Err(CliError::FixedAxis { axis: name.clone(), given, fixed });
+            match known[axis] {
+                Some(fixed) if fixed != length => {
+                    return Err(CliError::FixedAxis { axis: name.clone(), given: length, fixed });
                 }
-                _ => lengths[axis] = Some(given),
+                _ => known[axis] = Some(length),
             }
+            given = Axis::from_index(axis).map_or(given, |axis| given.with(axis));
         }
-        Ok(Lengths(lengths))
+        Ok(Lengths { known, given })
     }
 
-    /// Learns from the shape of an input. Where that does not fit the graph, the call will say so, but `--dims` must agree with it.
-    pub(super) fn learn(
-        &mut self,
-        interface: &Interface,
-        input: &str,
-        dims: &[Axis],
-        shape: &[usize],
-    ) -> Result<(), CliError> {
-        for (axis, &found) in dims.iter().zip(shape) {
-            let AxisInfo { name, extent, groups: _ } = &interface.axes()[axis.index()];
-            match self.0[axis.index()] {
-                None => self.0[axis.index()] = Some(found),
-                Some(given) if given != found && *extent == Extent::Dynamic => {
-                    let (axis, input) = (name.clone(), input.to_owned());
-                    return Err(CliError::ClashingAxis { axis, given, input, found });
+    /// Learns from the shape of an input. Inputs that do not fit the graph or one another are left for the call to refuse.
+    pub(super) fn learn(&mut self, interface: &Interface, port: &Port, shape: &[usize]) -> Result<(), CliError> {
+        if shape.len() != port.dims.len() {
+            return Ok(());
+        }
+        for (axis, &found) in port.dims.iter().zip(shape) {
+            match &mut self.known[axis.index()] {
+                known @ None => *known = Some(found),
+                Some(given) if *given != found && self.given.contains(*axis) => {
+                    let axis = interface.axes()[axis.index()].name.clone();
+                    return Err(CliError::ClashingAxis { axis, given: *given, input: port.name.clone(), found });
                 }
                 Some(_) => {}
             }
@@ -88,9 +90,9 @@ impl Lengths {
     pub(super) fn shape(&self, interface: &Interface, dims: &[Axis]) -> Result<Vec<usize>, CliError> {
         dims.iter()
             .map(|axis| {
-                self.0[axis.index()].ok_or_else(|| {
+                self.known[axis.index()].ok_or_else(|| {
                     let name = |index: usize| interface.axes()[index].name.as_str();
-                    let missing = (0..self.0.len()).filter(|index| self.0[*index].is_none());
+                    let missing = (0..self.known.len()).filter(|index| self.known[*index].is_none());
                     let example: Vec<String> = missing.map(|index| format!("{}=64", name(index))).collect();
                     CliError::UntoldAxis { axis: name(axis.index()).to_owned(), example: example.join(",") }
                 })
@@ -100,12 +102,12 @@ impl Lengths {
 
     /// The length of an axis; 0 for one that no tensor has.
     pub(super) fn of(&self, axis: Axis) -> usize {
-        self.0.get(axis.index()).copied().flatten().unwrap_or(0)
+        self.known.get(axis.index()).copied().flatten().unwrap_or(0)
     }
 
     /// The longest axis whose length the graph does not fix; 0 if there is none.
     pub(super) fn longest_dynamic(&self, interface: &Interface) -> usize {
-        let axes = interface.axes().iter().zip(&self.0).filter(|(axis, _)| axis.extent == Extent::Dynamic);
+        let axes = interface.axes().iter().zip(&self.known).filter(|(axis, _)| axis.extent == Extent::Dynamic);
         axes.filter_map(|(_, length)| *length).max().unwrap_or(0)
     }
 }

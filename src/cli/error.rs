@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rhumb::compiler::rewrite::RewriteError;
 use rhumb::compiler::{CompileError, TargetError};
-use rhumb::ir::{ParseError, ParseFault};
+use rhumb::ir::ParseError;
 use rhumb::plugins::{BuildError, RegistryError};
 use rhumb::runtime::{CallError, EngineError, InterfaceError, KernelError, ViewError};
 use safetensors::SafeTensorError;
@@ -25,13 +25,13 @@ pub(crate) enum CliError {
     Read { what: &'static str, path: PathBuf, source: io::Error },
     /// A file can't be written.
     #[error("can't write `{}`: {source}", path.display())]
-    Write { path: PathBuf, source: SafeTensorError },
+    Write { path: PathBuf, source: io::Error },
     /// A text that is no graph.
     #[error("{}", located(.source, .file))]
     Parse { file: String, source: ParseError },
     /// A scheme specification that can't be read.
-    #[error("{fault}\n  in --scheme '{spec}'\n{:1$}^", "", SCHEME_MARGIN + column)]
-    SchemeSyntax { spec: String, column: usize, fault: Box<ParseFault> },
+    #[error("{what}\n  in --scheme '{spec}'\n{:1$}^", "", SCHEME_MARGIN + column)]
+    SchemeSyntax { spec: String, column: usize, what: String },
     /// A scheme specification with a value of a graph.
     #[error("a scheme on the command line can't take values of a graph, such as `{value}`\n  in --scheme '{spec}'")]
     SchemeValue { spec: String, value: String },
@@ -57,7 +57,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Interface(#[from] InterfaceError),
     /// The tensors do not fit the graph.
-    #[error(transparent)]
+    #[error("{}", call_fault(.0))]
     Call(#[from] CallError),
     /// The tensors can't be viewed.
     #[error(transparent)]
@@ -66,7 +66,7 @@ pub(crate) enum CliError {
     #[error("can't count the pairs that masks let through: {reason}")]
     Count { reason: String },
     /// A file that is no safetensors file, or lies.
-    #[error("`{}` is no sound safetensors file: {source}", path.display())]
+    #[error("`{}` is no sound safetensors file: {}", path.display(), format_fault(.source))]
     Format { path: PathBuf, source: SafeTensorError },
     /// An input that the file does not have.
     #[error("`{}` has no tensor `{name}`, which the graph reads as {expected}", path.display())]
@@ -148,6 +148,12 @@ impl CliError {
             CliError::Build(source) => source.hint(),
             CliError::Compile(CompileError::Lower(source)) => source.hint(),
             CliError::Compile(CompileError::Rewrite(RewriteError::NoProof { .. })) => return None,
+            CliError::Call(CallError::Extent { order: Some(order), .. }) => {
+                format!("store it with its dimensions in the order {order:?}, the first being 0")
+            }
+            CliError::Call(CallError::Extent { .. }) => {
+                "give a tensor of that length, or a graph for this one".to_owned()
+            }
             CliError::Format { source, .. } => format_hint(source).to_owned(),
             CliError::NoTensor { suggestion: Some(name), .. } => {
                 format!("did you mean `{name}`? rename it to what the graph reads")
@@ -173,11 +179,39 @@ fn located(error: &ParseError, file: &str) -> String {
     error.to_string().replacen(&format!("--> line {line}, column {column}"), &format!("--> {file}:{line}:{column}"), 1)
 }
 
+/// What is wrong with a call, where its own words speak to a programmer.
+fn call_fault(error: &CallError) -> String {
+    match error {
+        CallError::Extent { direction, name, expected, shape, axis, dim, wanted, .. } => format!(
+            "{direction} `{name}` has shape {shape:?}, but axis `{axis}` (dimension {dim} of {expected}) is {wanted} long"
+        ),
+        other => other.to_string(),
+    }
+}
+
+/// What is wrong with a safetensors file.
+fn format_fault(error: &SafeTensorError) -> String {
+    match error {
+        SafeTensorError::HeaderTooSmall => "it ends before its header begins".to_owned(),
+        SafeTensorError::InvalidHeaderLength => "its header is said to be longer than the file".to_owned(),
+        SafeTensorError::HeaderTooLarge => "its header is said to be longer than headers can be".to_owned(),
+        SafeTensorError::InvalidHeader(_) => "its header is not UTF-8".to_owned(),
+        SafeTensorError::InvalidHeaderDeserialization(source) | SafeTensorError::JsonError(source) => {
+            format!("its header can't be read: {source}")
+        }
+        SafeTensorError::MetadataIncompleteBuffer => "its last tensor does not end where the file does".to_owned(),
+        SafeTensorError::InvalidOffset(name) => format!("tensor `{name}` does not begin where the one before it ends"),
+        SafeTensorError::TensorInvalidInfo => "a tensor has more or fewer bytes than its shape and type".to_owned(),
+        SafeTensorError::ValidationOverflow => "the shape of a tensor has more elements than can be counted".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn format_hint(error: &SafeTensorError) -> &'static str {
     match error {
         SafeTensorError::HeaderTooSmall
         | SafeTensorError::InvalidHeaderLength
-        | SafeTensorError::MetadataIncompleteBuffer => "the file may be cut short: copy or write it again",
+        | SafeTensorError::MetadataIncompleteBuffer => "it may be cut short: copy or write it again",
         SafeTensorError::InvalidOffset(_)
         | SafeTensorError::TensorInvalidInfo
         | SafeTensorError::ValidationOverflow

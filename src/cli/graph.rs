@@ -23,31 +23,31 @@ pub(super) struct GraphArgs {
     #[arg(long, value_name = "N", conflicts_with = "graph", requires = "heads")]
     head_dim: Option<u32>,
     /// Key/value heads, where they are fewer than query heads
-    #[arg(long, value_name = "N", requires = "heads")]
+    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "graph")]
     kv_heads: Option<u32>,
     /// Elements of a head of the value, where they are not as many as the key's
-    #[arg(long, value_name = "N", requires = "heads")]
+    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "graph")]
     value_dim: Option<u32>,
     /// Factor on the scores, in place of 1/sqrt(head dim)
-    #[arg(long, value_name = "X", requires = "heads", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
     scale: Option<f64>,
     /// Caps scores: X tanh(score / X)
-    #[arg(long, value_name = "X", requires = "heads")]
+    #[arg(long, value_name = "X", requires = "heads", conflicts_with = "graph")]
     softcap: Option<f64>,
     /// Reads attention sinks, a score per head, from the input `sinks`
-    #[arg(long, requires = "heads")]
+    #[arg(long, requires = "heads", conflicts_with = "graph")]
     sinks: bool,
     /// Also gives `lse`, the log-sum-exp of each row
-    #[arg(long, requires = "heads")]
+    #[arg(long, requires = "heads", conflicts_with = "graph")]
     lse: bool,
     /// A query sees no key after itself
-    #[arg(long, requires = "heads")]
+    #[arg(long, requires = "heads", conflicts_with = "graph")]
     causal: bool,
     /// A query sees the last N keys alone, its own included
-    #[arg(long, value_name = "N", requires = "heads", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
     window: Option<i64>,
     /// A position scheme or mask, as in 'rope {base = 500000.0}'; may be given again
-    #[arg(long, value_name = "SPEC", requires = "heads")]
+    #[arg(long, value_name = "SPEC", requires = "heads", conflicts_with = "graph")]
     scheme: Vec<String>,
 }
 
@@ -127,26 +127,22 @@ axis d = 2
 %2 = size k
 site @0 { query = q, key = k, dim = d, q_pos = %0, k_pos = %1, q_index = %0, k_index = %1, length = %2 }
 ";
-    const OP: &str = "%mask = scheme ";
-    const HOOK: &str = ".mask @0 ";
-    // One line, so that what the parser says about columns can be said about the specification.
+    // One line, so that a column of the text is a column of the specification.
     let spec = spec.replace(['\n', '\r'], " ");
-    let name_end = spec.find('{').unwrap_or(spec.len());
-    let (name, attrs) = (spec[..name_end].trim_end(), &spec[name_end..]);
-    let text = format!("{BEFORE}{OP}{name}{HOOK}{attrs}\noutput \"mask\" = %mask : bool[q, k]\n");
-    let graph = Graph::parse(&text).map_err(|source| {
-        let ParseError { line, column, fault, .. } = source;
-        if let ParseFault::Unknown { what: "value", name, .. } = *fault {
-            return CliError::SchemeValue { spec: spec.clone(), value: name };
-        }
-        let end = spec.chars().count();
-        let column = match column.saturating_sub(OP.len() + 1) {
-            // An end that is missing is missed on the next line.
-            _ if line > BEFORE.lines().count() + 1 => end,
-            at if at < name.chars().count() => at,
-            at => (at + spec[..name_end].chars().count()).saturating_sub(name.chars().count() + HOOK.len()),
-        };
-        CliError::SchemeSyntax { spec: spec.clone(), column: column.min(end), fault }
+    let wrong = |column, what| CliError::SchemeSyntax { spec: spec.clone(), column, what };
+    let (name, attrs) = spec.split_at(spec.find('{').unwrap_or(spec.len()));
+    let (before_attrs, name) = (name.chars().count(), name.trim());
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        let what = if name.is_empty() { "there is no scheme".to_owned() } else { format!("`{name}` names no scheme") };
+        return Err(wrong(0, what));
+    }
+    let op = format!("%mask = scheme {name}.mask @0 ");
+    let text = format!("{BEFORE}{op}{attrs}\noutput \"mask\" = %mask : bool[q, k]\n");
+    let graph = Graph::parse(&text).map_err(|ParseError { line, column, fault, .. }| match *fault {
+        ParseFault::Unknown { what: "value", name, .. } => CliError::SchemeValue { spec: spec.clone(), value: name },
+        // What is missing at the end of a line is missed on the next.
+        _ if line > BEFORE.lines().count() + 1 => wrong(spec.chars().count(), "the attributes lack a `}`".to_owned()),
+        fault => wrong((column + before_attrs).saturating_sub(op.len() + 1), fault.to_string()),
     })?;
     let found = graph.nodes().iter().find_map(|node| match &node.op {
         Op::Scheme { scheme, attrs, .. } => Some((scheme.clone(), attrs.clone())),

@@ -1,12 +1,12 @@
 //! The tensors of a call: from a safetensors file or random, and where outputs go.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use rhumb::ir::closest;
 use rhumb::prelude::*;
-use rhumb::runtime::{Call, CallError, Interface, Port};
+use rhumb::runtime::{Interface, Port};
 use safetensors::{Dtype, SafeTensors};
 
 use super::CliError;
@@ -28,7 +28,7 @@ impl Tensors {
         let inputs = read(interface, path)?;
         for port in interface.inputs() {
             if let Some(tensor) = inputs.get(&port.name) {
-                lengths.learn(interface, &port.name, &port.dims, &tensor.shape)?;
+                lengths.learn(interface, port, &tensor.shape)?;
             }
         }
         Ok(Tensors { ports: interface.inputs().to_vec(), inputs, outputs: outputs(interface, &lengths)? })
@@ -63,7 +63,7 @@ impl Tensors {
         for (name, tensor) in &mut self.outputs {
             call = call.output(name, tensor.view_mut()?);
         }
-        Ok(call.run().map_err(|error: CallError| error)?)
+        Ok(call.run()?)
     }
 }
 
@@ -120,6 +120,6 @@ fn read(interface: &Interface, path: &Path) -> Result<BTreeMap<String, OwnedTens
 
 /// Writes tensors to a safetensors file.
 pub(super) fn write(tensors: &BTreeMap<String, OwnedTensor>, path: &Path) -> Result<(), CliError> {
-    safetensors::serialize_to_file(tensors, None, path)
-        .map_err(|source| CliError::Write { path: path.to_owned(), source })
+    let bytes = safetensors::serialize(tensors, None).map_err(io::Error::other);
+    bytes.and_then(|bytes| fs::write(path, bytes)).map_err(|source| CliError::Write { path: path.to_owned(), source })
 }

@@ -1,0 +1,52 @@
+//! A scheme of this file beside the built-in one of the same formula: no slower.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Case, DIM, HEADS};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rhumb::prelude::*;
+
+const TOKENS: usize = 1024;
+
+/// ALiBi once more, for eight heads.
+struct Slanted;
+
+impl PositionScheme for Slanted {
+    fn name(&self) -> &str {
+        "slanted"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Score]
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let slopes = (1..=HEADS).map(|head| (-f64::from(head)).exp2());
+        Ok(score + cx.per_head(slopes.collect::<Vec<_>>())? * (cx.k_pos() - cx.q_pos()))
+    }
+}
+
+const INFO: SchemeInfo =
+    SchemeInfo { name: "slanted", summary: "ALiBi for 8 heads", formula: "score - m_h (p_q - p_k)", attributes: &[] };
+
+fn plugin(criterion: &mut Criterion) {
+    let registry = Registry::standard().with(Entry::new(INFO, |_| Ok(Slanted))).expect("a new name");
+    let engine = Engine::builder().threads(1).registry(registry).build().expect("an engine");
+    let mut group = criterion.benchmark_group("plugin");
+    group.sample_size(20).measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Elements(common::operations(TOKENS * (TOKENS + 1) / 2)));
+    let cases = [
+        ("of one's own", Attention::new(HEADS, DIM).scheme(Slanted).scheme(Causal)),
+        ("built in", Attention::new(HEADS, DIM).scheme(Alibi::new()).scheme(Causal)),
+    ];
+    for (name, attention) in cases {
+        let mut case = Case::new(&engine, &attention, TOKENS);
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| bencher.iter(|| case.run()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, plugin);
+criterion_main!(benches);
