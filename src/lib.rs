@@ -19,23 +19,21 @@
 //! let engine = Engine::host()?;
 //! let kernel = engine.compile(&graph)?;
 //!
-//! // Run: 10 queries at the end of 50 keys. Tensors are bound by name; the keys and values here are [batch, token, head, element],
-//! // seen as [batch, head, token, element] without a copy.
+//! // Run: 10 queries at the end of 50 keys. Keys and values are [batch, token, head, element] here, seen as
+//! // [batch, head, token, element] without a copy.
 //! let wave = |count: usize| -> Vec<f32> { (0..count).map(|i| (i as f32 * 0.37).sin()).collect() };
 //! let (q, k, v) = (wave(8 * 10 * 32), wave(50 * 2 * 32), wave(50 * 2 * 32));
-//! let call = |call: Call<'_, '_>| -> Result<Vec<f32>, Box<dyn std::error::Error>> {
-//!     let mut out = vec![0.0; 8 * 10 * 32];
-//!     call.input("q", TensorView::from_slice(&q, &[1, 8, 10, 32])?)
-//!         .input("k", TensorView::from_slice(&k, &[1, 50, 2, 32])?.permute(&[0, 2, 1, 3])?)
-//!         .input("v", TensorView::from_slice(&v, &[1, 50, 2, 32])?.permute(&[0, 2, 1, 3])?)
-//!         .output("out", TensorViewMut::from_slice(&mut out, &[1, 8, 10, 32])?)
-//!         .run()?;
-//!     Ok(out)
-//! };
-//! let found = call(kernel.call())?;
+//! let q = TensorView::from_slice(&q, &[1, 8, 10, 32])?;
+//! let k = TensorView::from_slice(&k, &[1, 50, 2, 32])?.permute(&[0, 2, 1, 3])?;
+//! let v = TensorView::from_slice(&v, &[1, 50, 2, 32])?.permute(&[0, 2, 1, 3])?;
+//! let mut found = vec![0.0f32; 8 * 10 * 32];
+//! let out = TensorViewMut::from_slice(&mut found, &[1, 8, 10, 32])?;
+//! kernel.call().input("q", q).input("k", k).input("v", v).output("out", out).run()?;
 //!
 //! // Check: the reference takes the same call, and interprets the graph in double precision.
-//! let expected = call(engine.reference(&graph)?.call())?;
+//! let mut expected = vec![0.0f32; 8 * 10 * 32];
+//! let out = TensorViewMut::from_slice(&mut expected, &[1, 8, 10, 32])?;
+//! engine.reference(&graph)?.call().input("q", q).input("k", k).input("v", v).output("out", out).run()?;
 //! assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 2e-6));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -37,7 +37,7 @@ pub(crate) enum CliError {
     SchemeValue { spec: String, value: String },
     /// A scheme that there is not.
     #[error("{source}\n  in --scheme '{spec}'")]
-    Scheme { spec: String, source: RegistryError },
+    Scheme { spec: String, source: Box<RegistryError> },
     /// The usual graph can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -140,11 +140,13 @@ impl CliError {
             CliError::SchemeValue { .. } => {
                 "give a literal, or write the graph as a file: `rhumb emit ... --stage ir` starts one".to_owned()
             }
-            CliError::Scheme { source: RegistryError::Unknown { suggestion: Some(name), .. }, .. } => {
-                format!("did you mean `{name}`? `rhumb schemes` lists all")
-            }
-            CliError::Scheme { source: RegistryError::Unknown { .. }, .. } => "`rhumb schemes` lists all".to_owned(),
-            CliError::Scheme { source, .. } => source.hint(),
+            CliError::Scheme { source, .. } => match &**source {
+                RegistryError::Unknown { suggestion: Some(name), .. } => {
+                    format!("did you mean `{name}`? `rhumb schemes` lists all")
+                }
+                RegistryError::Unknown { .. } => "`rhumb schemes` lists all".to_owned(),
+                other => other.hint(),
+            },
             CliError::Build(source) => source.hint(),
             CliError::Compile(CompileError::Lower(source)) => source.hint(),
             CliError::Compile(CompileError::Rewrite(RewriteError::NoProof { .. })) => return None,

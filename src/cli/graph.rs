@@ -113,7 +113,7 @@ fn scheme(spec: &str, registry: &Registry) -> Result<Box<dyn PositionScheme>, Cl
     if attrs.values().any(|attr| matches!(attr, Attr::Value(_))) {
         return Err(CliError::SchemeValue { spec: spec.to_owned(), value: "%0".to_owned() });
     }
-    registry.make(&name, &attrs).map_err(|source| CliError::Scheme { spec: spec.to_owned(), source })
+    registry.make(&name, &attrs).map_err(|source| CliError::Scheme { spec: spec.to_owned(), source: Box::new(source) })
 }
 
 /// Reads a specification with the parser of graphs, as an op of a graph around it.

@@ -110,7 +110,7 @@ fn count(graph: &Verified, conditions: &[Value], tensors: &Tensors, lengths: &Le
         Ok::<_, Infallible>(expr)
     });
     let Ok(builder) = builder;
-    let all = mapped.into_iter().map(|value| builder.expr(value)).reduce(|a, b| a & b).map(|expr| expr.value());
+    let all = mapped.into_iter().map(|value| builder.expr(value)).reduce(|a, b| a & b).map(Expr::value);
     let counted = builder.finish().map_err(|error| failed(&error))?;
     let Some(all) = all else { return Ok(1.0) };
 
