@@ -128,6 +128,12 @@ impl<'a> Planner<'a> {
         None
     }
 
+    /// The length of an axis that must have a fixed one.
+    fn fixed(&self, axis: Axis, reason: &'static str) -> Result<u32, PlanError> {
+        let dynamic = || PlanError::DynamicAxis { axis: self.graph.axis(axis).name.clone(), reason };
+        self.graph.static_extent(axis).ok_or_else(dynamic)
+    }
+
     pub(super) fn is_const(&self, value: Value, x: f64) -> bool {
         matches!(self.graph.op(value), Op::Const(Scalar::F32(c)) if *c == x)
     }
@@ -147,13 +153,19 @@ impl<'a> Planner<'a> {
                 return Ok((b, a, axis));
             }
         }
-        let reason = if value == inner {
-            "the weights of a softmax can't be an output: kernels never hold them; take their `dot` with values, or `logsumexp`"
-        } else {
-            "this op stands between the softmax and the output; an output is the `dot` of the softmax itself with values, over the \
-             axis it normalises"
+        if value == inner {
+            let reason = "the weights of a softmax can't be an output: kernels never hold them; take their `dot` with values, or `logsumexp`";
+            return Err(self.not(value, reason));
+        }
+        // The op in the way is the one that the average takes instead of the softmax, or the output's own.
+        let weights = |value: &Value| self.find(*value, |op| op == self.graph.op(inner)).is_some();
+        let op = match *self.graph.op(value) {
+            Op::Dot { a, b, axis } if axis == key => [a, b].into_iter().find(weights).unwrap_or(value),
+            _ => value,
         };
-        Err(self.not(value, reason))
+        let reason = "this op stands between the softmax and the output; an output is the `dot` of the softmax itself with values, over \
+                      the axis it normalises";
+        Err(self.not(op, reason))
     }
 
     fn attention(
@@ -205,6 +217,9 @@ impl<'a> Planner<'a> {
         let (mut terms, mut masks) = (Vec::new(), Vec::new());
         self.flatten(Term { value: score, negative: false }, &mut terms, &mut masks);
         let dot = self.content_dot(&terms, score_axes, key)?;
+        if let Some(&Op::Dot { axis, .. }) = dot.map(|dot| graph.op(dot)) {
+            self.fixed(axis, "the dot of query and key runs over it")?;
+        }
         let query = self.query_axis(dot, score_axes, key, &dims, score)?;
         let weighted_dim = match values {
             Some((value, _)) => {
@@ -217,6 +232,10 @@ impl<'a> Planner<'a> {
                     })
                     .collect();
                 let Some(&dim) = dims.iter().rev().find(|axis| free.contains(axis)) else {
+                    let own = |axis: &&Axis| !graph.varies(score_axes, **axis) && graph.ty(value).axes.contains(**axis);
+                    if let Some(&dim) = dims.iter().rev().find(own) {
+                        self.fixed(dim, "it is the head dimension of the values")?;
+                    }
                     return Err(self.not(value, "the values need an axis of fixed length that the score does not have"));
                 };
                 Some(dim)
@@ -302,10 +321,7 @@ impl<'a> Planner<'a> {
         };
         let queried = |x: Value| self.graph.varies(self.graph.ty(x).axes, query);
         let (queries, keys) = if queried(a) { (a, b) } else { (b, a) };
-        let Some(length) = self.graph.static_extent(dim) else {
-            let axis = self.graph.axis(dim).name.clone();
-            return Err(PlanError::DynamicAxis { axis, reason: "the dot of query and key runs over it" });
-        };
+        let length = self.fixed(dim, "the dot of query and key runs over it")?;
         self.prepare(queries)?;
         let key = self.rows(keys, "keys")?;
         Ok(Content { dot, dim, length, query: queries, key })
