@@ -1,4 +1,8 @@
 //! Elementary functions as kernels compute them, over their ranges: in the score (single precision, lanes) and in tables (double).
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the path of a method stands for one lifetime, a closure for all"
+)]
 
 use rhumb::prelude::*;
 

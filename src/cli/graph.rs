@@ -9,45 +9,47 @@ use rhumb::prelude::*;
 
 use super::CliError;
 
+/// The heading of the options that build a graph.
+const USUAL: &str = "Usual attention";
+
 /// Which graph.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Graph")]
 pub(super) struct GraphArgs {
     /// A graph in the text form; `-` is standard input. In its place, the options below build the usual attention
     #[arg(value_name = "GRAPH", required_unless_present = "heads")]
     graph: Option<PathBuf>,
     /// Query heads
-    #[arg(long, value_name = "N", conflicts_with = "graph", requires = "head_dim")]
+    #[arg(long, help_heading = USUAL, value_name = "N", conflicts_with = "graph", requires = "head_dim")]
     heads: Option<u32>,
     /// Elements of a head
-    #[arg(long, value_name = "N", conflicts_with = "graph", requires = "heads")]
+    #[arg(long, help_heading = USUAL, value_name = "N", conflicts_with = "graph", requires = "heads")]
     head_dim: Option<u32>,
     /// Key/value heads, where they are fewer than query heads
-    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, value_name = "N", requires = "heads", conflicts_with = "graph")]
     kv_heads: Option<u32>,
     /// Elements of a head of the value, where they are not as many as the key's
-    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, value_name = "N", requires = "heads", conflicts_with = "graph")]
     value_dim: Option<u32>,
     /// Factor on the scores, in place of 1/sqrt(head dim)
-    #[arg(long, value_name = "X", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
+    #[arg(long, help_heading = USUAL, value_name = "X", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
     scale: Option<f64>,
     /// Caps scores: X tanh(score / X)
-    #[arg(long, value_name = "X", requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, value_name = "X", requires = "heads", conflicts_with = "graph")]
     softcap: Option<f64>,
     /// Reads attention sinks, a score per head, from the input `sinks`
-    #[arg(long, requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph")]
     sinks: bool,
     /// Also gives `lse`, the log-sum-exp of each row
-    #[arg(long, requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph")]
     lse: bool,
     /// A query sees no key after itself
-    #[arg(long, requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph")]
     causal: bool,
     /// A query sees the last N keys alone, its own included
-    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
+    #[arg(long, help_heading = USUAL, value_name = "N", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
     window: Option<i64>,
     /// A position scheme or mask, as in 'rope {base = 500000.0}'; may be given again
-    #[arg(long, value_name = "SPEC", requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, value_name = "SPEC", requires = "heads", conflicts_with = "graph")]
     scheme: Vec<String>,
 }
 
