@@ -16,7 +16,7 @@ fn compiled(attention: &Attention, triple: &str) -> Compiled {
     compile(&graph, &Registry::standard(), &target, &options, &mut |_, _| ()).expect("compiles")
 }
 
-/// The graph, lowered, fused and planned.
+/// The graph, lowered, fused, planned, and the first of its functions.
 fn stages(name: &str, attention: &Attention) {
     let [x86, arm] = TRIPLES.map(|triple| compiled(attention, triple));
     assert_eq!(x86.plan.to_string(), arm.plan.to_string(), "plans depend on lanes alone");
@@ -24,6 +24,7 @@ fn stages(name: &str, attention: &Attention) {
     insta::assert_snapshot!(format!("{name}_2_lowered"), x86.lowered);
     insta::assert_snapshot!(format!("{name}_3_fused"), x86.fused);
     insta::assert_snapshot!(format!("{name}_4_plan"), x86.plan);
+    code(name, attention, Role::Map(0));
 }
 
 /// One function as CLIF and as machine code.
@@ -45,9 +46,7 @@ fn small() -> Attention {
 
 #[test]
 fn rope() {
-    let attention = small().scheme(Rope::new());
-    stages("rope", &attention);
-    code("rope", &attention, Role::Map(0));
+    stages("rope", &small().scheme(Rope::new()));
 }
 
 #[test]
