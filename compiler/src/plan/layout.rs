@@ -36,7 +36,6 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
         layout.key_rests = take(4 * (tile.keys + tile.key_rows));
         layout.lanes = take(8 * tile.queries());
     }
-    layout.constants = take(0);
-    layout.bytes = end;
+    layout.constants = end;
     layout
 }

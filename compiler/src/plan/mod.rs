@@ -294,10 +294,8 @@ pub struct ScratchLayout {
     pub key_rests: usize,
     /// Index of each query, clamped to the last: one word each.
     pub lanes: usize,
-    /// Constants of vector code.
+    /// Constants of vector code: the last part, 64 bytes for each.
     pub constants: usize,
-    /// End of the layout without constants.
-    pub bytes: usize,
 }
 
 /// What the planner decided.
