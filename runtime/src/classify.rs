@@ -6,7 +6,13 @@ use rhumb_ir::Axis;
 
 use crate::memory::Frame;
 
-/// A run of key tiles of one class.
+/// Keys that are classified together at the least.
+const UNIT: usize = 16;
+
+/// Shorter runs of keys than this are not worth a tile of their own.
+const SHORT: usize = 64;
+
+/// A run of keys of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// First key.
@@ -40,7 +46,7 @@ pub(crate) struct Classifier {
     leaves: Vec<Leaf>,
     key: Axis,
     query: Axis,
-    tile: usize,
+    key_term: Option<TensorId>,
 }
 
 /// Least and greatest element of each leaf over keys, for every key tile and every power of two of tiles. Made once per call.
@@ -52,6 +58,8 @@ pub(crate) struct Trees {
     levels: Vec<(usize, usize)>,
     per_row: usize,
     tiles: usize,
+    /// Greatest finite key term of each unit of keys, row by row of the table.
+    key_terms: Vec<f64>,
 }
 
 /// Memory of one thread's classifications.
@@ -61,6 +69,24 @@ pub(crate) struct Memory {
     fixed: Vec<Interval>,
     rows: Vec<usize>,
     pub(crate) segments: Vec<Segment>,
+    /// The query tiles of a task.
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// A query tile of a task, and how far it is through the keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// First query.
+    pub(crate) first: usize,
+    /// Number of queries.
+    pub(crate) queries: usize,
+    /// What its key terms are shifted by.
+    pub(crate) shift: f64,
+    /// Its segments: the next, and the end of them.
+    pub(crate) segment: usize,
+    pub(crate) segments_end: usize,
+    /// The next key of the segment; none yet.
+    pub(crate) key: Option<usize>,
 }
 
 impl Classifier {
@@ -83,7 +109,7 @@ impl Classifier {
             leaves.push(Leaf { table, along, tree: trees });
             trees += usize::from(along == Along::Keys);
         }
-        Classifier { program, leaves, key: attention.key, query: attention.query, tile: attention.tile.keys }
+        Classifier { program, leaves, key: attention.key, query: attention.query, key_term: attention.key_term }
     }
 
     /// Fills the trees from the tables of a call.
@@ -92,7 +118,7 @@ impl Classifier {
         trees.nodes.clear();
         trees.starts.clear();
         trees.levels.clear();
-        trees.tiles = keys.div_ceil(self.tile);
+        trees.tiles = keys.div_ceil(UNIT);
         let (mut width, mut first) = (trees.tiles, 0);
         while width > 0 {
             trees.levels.push((first, width));
@@ -103,13 +129,24 @@ impl Classifier {
             width = width.div_ceil(2);
         }
         trees.per_row = first;
+        trees.key_terms.clear();
+        if let Some(term) = self.key_term
+            && keys > 0
+        {
+            for row in frame.f64_table(term).chunks(keys) {
+                trees.key_terms.extend(row.chunks(UNIT).map(|unit| {
+                    let finite = unit.iter().map(|x| if x.is_finite() { *x } else { f64::NEG_INFINITY });
+                    finite.fold(f64::NEG_INFINITY, f64::max)
+                }));
+            }
+        }
         for leaf in self.leaves.iter().filter(|leaf| leaf.along == Along::Keys) {
             trees.starts.push(trees.nodes.len());
             let len = plan.tensors[leaf.table].dims.iter().map(|axis| frame.length(*axis)).product::<usize>();
             for row in 0..len.checked_div(keys).unwrap_or(0) {
                 let base = trees.nodes.len();
                 for tile in 0..trees.tiles {
-                    let (first, end) = (tile * self.tile, ((tile + 1) * self.tile).min(keys));
+                    let (first, end) = (tile * UNIT, ((tile + 1) * UNIT).min(keys));
                     trees.nodes.push(range(plan, frame, leaf.table, row * keys + first, row * keys + end));
                 }
                 for level in 1..trees.levels.len() {
@@ -126,7 +163,18 @@ impl Classifier {
         }
     }
 
-    /// Finds what the queries `first..end` see; `row` gives the row of a table at the outer indices of the task.
+    /// The greatest finite key term of some segments, which begin at units: subtracted from all in double precision, so that those that
+    /// matter keep their digits when they are rounded. `row` is that of the table.
+    pub(crate) fn shift(&self, trees: &Trees, segments: &[Segment], row: usize) -> f64 {
+        let units = |segment: &Segment| {
+            let base = row * trees.tiles;
+            trees.key_terms.get(base + segment.first / UNIT..base + segment.end.div_ceil(UNIT))
+        };
+        let most = segments.iter().filter_map(units).flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+        if most.is_finite() { most } else { 0.0 }
+    }
+
+    /// Appends what the queries `first..end` see; `row` gives the row of a table at the outer indices of the task.
     pub(crate) fn segments(
         &self,
         plan: &Plan,
@@ -136,7 +184,6 @@ impl Classifier {
         memory: &mut Memory,
         row: impl Fn(TensorId) -> usize,
     ) {
-        memory.segments.clear();
         let keys = frame.length(self.key);
         if keys == 0 {
             return;
@@ -158,11 +205,13 @@ impl Classifier {
             });
         }
         let top = trees.levels.len().saturating_sub(1);
-        self.descend(trees, memory, top, 0, keys);
+        let start = memory.segments.len();
+        self.descend(trees, memory, start, top, 0, keys);
+        join_short_runs(&mut memory.segments, start);
     }
 
-    fn descend(&self, trees: &Trees, memory: &mut Memory, level: usize, node: usize, keys: usize) {
-        let Memory { steps, fixed, rows, segments } = memory;
+    fn descend(&self, trees: &Trees, memory: &mut Memory, start: usize, level: usize, node: usize, keys: usize) {
+        let Memory { steps, fixed, rows, segments, .. } = memory;
         let class = self.program.classify(steps, |table| {
             let Some(position) = self.leaves.iter().position(|leaf| leaf.table == table) else { return Interval::ANY };
             let leaf = self.leaves[position];
@@ -177,22 +226,43 @@ impl Classifier {
         match class {
             TileClass::Skip => {}
             TileClass::Partial if level > 0 => {
-                self.descend(trees, memory, level - 1, 2 * node, keys);
+                self.descend(trees, memory, start, level - 1, 2 * node, keys);
                 if 2 * node + 1 < trees.levels[level - 1].1 {
-                    self.descend(trees, memory, level - 1, 2 * node + 1, keys);
+                    self.descend(trees, memory, start, level - 1, 2 * node + 1, keys);
                 }
             }
             class => {
-                let span = self.tile << level;
+                let span = UNIT << level;
                 let (first, end) = (node * span, ((node + 1) * span).min(keys));
                 let partial = class == TileClass::Partial;
-                match segments.last_mut() {
+                match segments[start..].last_mut() {
                     Some(last) if last.end == first && last.partial == partial => last.end = end,
                     _ => segments.push(Segment { first, end, partial }),
                 }
             }
         }
     }
+}
+
+/// Joins short runs that need no mask with the partial runs before and after them: a tile costs more than a mask.
+fn join_short_runs(segments: &mut Vec<Segment>, start: usize) {
+    let mut kept = start;
+    for next in start..segments.len() {
+        let segment = segments[next];
+        // The last two kept, then this one: partial, full, partial.
+        if let Some(&[before, between]) = segments[start..kept].last_chunk()
+            && (before.partial, between.partial, segment.partial) == (true, false, true)
+            && between.end - between.first < SHORT
+            && (before.end, between.end) == (between.first, segment.first)
+        {
+            kept -= 1;
+            segments[kept - 1].end = segment.end;
+            continue;
+        }
+        segments[kept] = segment;
+        kept += 1;
+    }
+    segments.truncate(kept);
 }
 
 /// The interval of some elements of a table.

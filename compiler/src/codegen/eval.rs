@@ -12,6 +12,23 @@ use super::vocab::{Vocab, access, frame_access};
 use super::{CodegenError, FunctionContext};
 use crate::plan::{Plan, Source, Storage, TensorId};
 
+/// What the lanes of a vector stand for.
+#[derive(Clone, Copy)]
+enum Lanes {
+    /// Indices along an axis, each clamped to it: the words at this address hold them.
+    Clamped(Axis, Ssa),
+    /// Successive indices along an axis, all of them elements; what varies along it is contiguous.
+    Successive(Axis),
+}
+
+impl Lanes {
+    fn axis(self) -> Axis {
+        match self {
+            Lanes::Clamped(axis, _) | Lanes::Successive(axis) => axis,
+        }
+    }
+}
+
 /// Emits expressions of a plan's graph.
 pub(crate) struct Eval<'a, 'f> {
     pub(crate) plan: &'a Plan,
@@ -22,8 +39,7 @@ pub(crate) struct Eval<'a, 'f> {
     pub(crate) scratch: Ssa,
     /// The index along each axis that the point fixes, as `i64`; of the axis of lanes, that of the first lane.
     env: Vec<Option<Ssa>>,
-    /// The axis of lanes, and the address of the word that holds the first lane's index clamped to the axis.
-    lanes: Option<(Axis, Ssa)>,
+    lanes: Option<Lanes>,
     memo: BTreeMap<Value, Ssa>,
     /// Tables that are not made yet where this code runs.
     unmade: Vec<TensorId>,
@@ -56,8 +72,29 @@ impl<'a, 'f> Eval<'a, 'f> {
         self.plan.tables.get(source).copied().filter(|table| !self.unmade.contains(table))
     }
 
+    /// Lanes are indices along an axis: the address is that of the word with the first lane's index, clamped to the axis.
     pub(crate) fn set_lanes(&mut self, axis: Axis, clamped: Ssa) {
-        self.lanes = Some((axis, clamped));
+        self.lanes = Some(Lanes::Clamped(axis, clamped));
+    }
+
+    /// Runs `body` with this many lanes, successive indices along an axis: none of them passes its end, and the tensors that vary along
+    /// it are contiguous there.
+    pub(crate) fn in_rows<T>(&mut self, axis: Axis, lanes: usize, body: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = (self.lanes, self.v.shape.lanes);
+        self.lanes = (lanes > 1).then_some(Lanes::Successive(axis));
+        self.v.shape.lanes = lanes;
+        // Values of another shape are of no use here.
+        let memo = std::mem::take(&mut self.memo);
+        let result = body(self);
+        self.memo = memo;
+        (self.lanes, self.v.shape.lanes) = outside;
+        result
+    }
+
+    /// Runs `body` with the lanes of [`Eval::in_rows`] along another axis.
+    pub(crate) fn along<T>(&mut self, axis: Axis, body: impl FnOnce(&mut Self) -> T) -> T {
+        let lanes = self.v.shape.lanes;
+        self.in_rows(axis, lanes, body)
     }
 
     pub(crate) fn set(&mut self, axis: Axis, index: Ssa) {
@@ -145,9 +182,15 @@ impl<'a, 'f> Eval<'a, 'f> {
     pub(crate) fn load(&mut self, tensor: TensorId) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
         let spec = &plan.tensors[tensor];
-        if let Some((lane_axis, clamped)) = self.lanes
+        if let Some(lanes) = self.lanes
+            && let lane_axis = lanes.axis()
             && let Some(dim) = spec.dims.iter().position(|axis| *axis == lane_axis)
         {
+            let Lanes::Clamped(_, clamped) = lanes else {
+                let address = self.address(tensor, &[])?;
+                let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
+                return Ok(self.fb().ins().load(ty, access(), address, 0));
+            };
             let table = !matches!(spec.origin, crate::plan::Origin::Input(_));
             if table && dim + 1 == spec.dims.len() && spec.storage.bytes() == 4 {
                 // Rows of tables are contiguous and padded: the last vector may read past the axis.
@@ -264,7 +307,7 @@ impl<'a, 'f> Eval<'a, 'f> {
             Op::Const(Scalar::I32(x)) => Ok(self.v.int(*x)),
             Op::Const(Scalar::Bool(x)) => Ok(self.v.bool(*x)),
             Op::Iota(axis) => match self.index(*axis) {
-                Some(index) if self.lanes.is_none_or(|(lanes, _)| lanes != *axis) => {
+                Some(index) if self.lanes.is_none_or(|lanes| lanes.axis() != *axis) => {
                     let index = self.fb().ins().ireduce(types::I32, index);
                     let ty = self.v.int_type();
                     Ok(self.v.splat(index, ty))
@@ -323,7 +366,7 @@ impl<'a, 'f> Eval<'a, 'f> {
             }
             Op::Dot { a, b, axis } if !self.v.is_vector() => self.dot(*a, *b, *axis),
             // Outside its rotary block, or in the block of another rotation, a rotation passes its operand.
-            Op::Rotate { x, .. } if !self.v.is_vector() => self.emit(*x),
+            Op::Rotate { x, .. } if !matches!(self.lanes, Some(Lanes::Clamped(..))) => self.emit(*x),
             _ => Err(self.unsupported(value, "this op can't be computed element by element")),
         }
     }
@@ -467,7 +510,8 @@ impl<'a, 'f> Eval<'a, 'f> {
     /// A gather with an index per lane, from a table in memory.
     fn gather_lanes(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
-        let (Some(tensor), Some((lane_axis, clamped))) = (self.table(&Source::Value(table)), self.lanes) else {
+        let (Some(tensor), Some(Lanes::Clamped(lane_axis, clamped))) = (self.table(&Source::Value(table)), self.lanes)
+        else {
             return Err(self.unsupported(table, "gathered from without a table"));
         };
         let spec = &plan.tensors[tensor];

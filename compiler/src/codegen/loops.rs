@@ -55,3 +55,38 @@ pub(crate) fn range_loop<'a, 'f>(
     fb.seal_block(done);
     fb.block_params(done).to_vec()
 }
+
+/// `if cond { then } else { otherwise }`: the values of the side taken.
+pub(crate) fn either<'a, 'f>(
+    eval: &mut Eval<'a, 'f>,
+    cond: Ssa,
+    then: impl FnOnce(&mut Eval<'a, 'f>) -> Vec<Ssa>,
+    otherwise: impl FnOnce(&mut Eval<'a, 'f>) -> Vec<Ssa>,
+) -> Vec<Ssa> {
+    let fb = eval.fb();
+    let (yes, no, merge) = (fb.create_block(), fb.create_block(), fb.create_block());
+    fb.ins().brif(cond, yes, &[], no, &[]);
+    fb.seal_block(yes);
+    fb.seal_block(no);
+    fb.switch_to_block(yes);
+    let saved = eval.save();
+    let taken = then(eval);
+    eval.restore(saved);
+    let fb = eval.fb();
+    let args: Vec<BlockArg> = taken.iter().copied().map(Into::into).collect();
+    fb.ins().jump(merge, &args);
+    for &value in &taken {
+        let ty = fb.func.dfg.value_type(value);
+        fb.append_block_param(merge, ty);
+    }
+    fb.switch_to_block(no);
+    let saved = eval.save();
+    let other = otherwise(eval);
+    eval.restore(saved);
+    let fb = eval.fb();
+    let args: Vec<BlockArg> = other.iter().copied().map(Into::into).collect();
+    fb.ins().jump(merge, &args);
+    fb.seal_block(merge);
+    fb.switch_to_block(merge);
+    fb.block_params(merge).to_vec()
+}

@@ -1,4 +1,4 @@
-//! Map steps: tables, transformed rows and plain outputs, element by element.
+//! Map steps: tables, transformed rows and plain outputs, element by element or by four along contiguous rows.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
@@ -6,9 +6,12 @@ use rhumb_ir::{Axis, Op, Pairing, Value};
 
 use super::CodegenError;
 use super::eval::Eval;
-use super::loops::{counted_loop, range_loop};
+use super::loops::{either, range_loop};
 use super::vocab::access;
-use crate::plan::{MapStep, Source, Storage, TensorId};
+use crate::plan::{MapStep, Origin, Source, Storage, TensorId};
+
+/// Lanes of vectors along rows: as many as any machine has, and as a transposition by shuffles takes.
+pub(crate) const ROW_LANES: usize = 4;
 
 /// A rotation computed in place: its block of the axis, and its pairs.
 struct Block {
@@ -49,16 +52,24 @@ pub(crate) fn map_step(eval: &mut Eval<'_, '_>, index: usize, step: &MapStep) ->
         }
         result = match step.inner {
             None => element(eval, step),
-            Some(inner) => rows(
-                eval,
-                step.root(),
-                inner,
-                &mut |eval, index, x| {
-                    eval.set(inner, index);
-                    store(eval, step, x)
-                },
-                &mut |eval| compute(eval, step),
-            ),
+            Some(inner) => {
+                let wide = (!step.double)
+                    .then(|| step.root())
+                    .flatten()
+                    .and_then(|root| contiguous(eval, root, inner, Some(step.target)));
+                by_rows(eval, inner, wide, |eval| {
+                    rows(
+                        eval,
+                        step.root(),
+                        inner,
+                        &mut |eval, index, x| {
+                            eval.set(inner, index);
+                            store(eval, step, x)
+                        },
+                        &mut |eval| compute(eval, step),
+                    )
+                })
+            }
         };
         eval.restore(saved);
         Vec::new()
@@ -119,7 +130,97 @@ fn store_to(eval: &mut Eval<'_, '_>, target: TensorId, x: Ssa) -> Result<(), Cod
     Ok(())
 }
 
-/// Emits a loop along `axis` that hands every element of the expression rooted at `root` to `sink`, pairs of a rotation together.
+/// Emits code along a row: by vectors where `contiguous` says that the row allows it, by elements where it doesn't.
+pub(crate) fn by_rows(
+    eval: &mut Eval<'_, '_>,
+    axis: Axis,
+    contiguous: Option<Ssa>,
+    mut body: impl FnMut(&mut Eval<'_, '_>) -> Result<(), CodegenError>,
+) -> Result<(), CodegenError> {
+    let Some(contiguous) = contiguous else { return eval.in_rows(axis, 1, body) };
+    let mut results = [Ok(()), Ok(())];
+    let [wide, narrow] = &mut results;
+    let body = std::cell::RefCell::new(&mut body);
+    let side = |eval: &mut Eval<'_, '_>, lanes: usize, result: &mut Result<(), CodegenError>| {
+        *result = eval.in_rows(axis, lanes, |eval| (body.borrow_mut())(eval));
+        Vec::new()
+    };
+    either(eval, contiguous, |eval| side(eval, ROW_LANES, wide), |eval| side(eval, 1, narrow));
+    let [wide, narrow] = results;
+    wide.and(narrow)
+}
+
+/// Whether `root`, and the table or output it is stored to, can be computed by vectors along `axis`: a condition of this call's strides,
+/// or none if never.
+pub(crate) fn contiguous(eval: &mut Eval<'_, '_>, root: Value, axis: Axis, target: Option<TensorId>) -> Option<Ssa> {
+    let plan = eval.plan;
+    let multiple = |n: u32| n.is_multiple_of(ROW_LANES as u32);
+    let fits = multiple(plan.graph.static_extent(axis)?)
+        && blocks(eval, root, axis).iter().all(|block| multiple(block.start) && multiple(block.pairs));
+    let mut tensors: Vec<TensorId> = target.into_iter().collect();
+    if !fits || !row_tensors(eval, root, root, axis, &mut tensors) {
+        return None;
+    }
+    let mut all = eval.fb().ins().iconst(types::I8, 1);
+    for tensor in tensors {
+        let spec = &plan.tensors[tensor];
+        if spec.dims.iter().any(|dim| *dim != axis && plan.graph.axis(*dim).groups == Some(axis)) {
+            return None;
+        }
+        let Some(dim) = spec.dims.iter().position(|dim| *dim == axis) else { continue };
+        if !matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) {
+            return None;
+        }
+        match spec.origin {
+            Origin::Input(_) | Origin::Output(_) => {
+                let stride = eval.stride(tensor, dim);
+                let dense = eval.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+                all = eval.fb().ins().band(all, dense);
+            }
+            Origin::Constant(_) | Origin::Table if dim + 1 < spec.dims.len() => return None,
+            Origin::Constant(_) | Origin::Table => {}
+        }
+    }
+    Some(all)
+}
+
+/// Collects the tensors that an expression reads; false where it has an op that does not go by rows.
+fn row_tensors(eval: &Eval<'_, '_>, root: Value, value: Value, axis: Axis, tensors: &mut Vec<TensorId>) -> bool {
+    let plan = eval.plan;
+    if let Some(table) = eval.table(&Source::Value(value)).filter(|_| value != root) {
+        tensors.push(table);
+        return true;
+    }
+    match plan.graph.op(value) {
+        Op::Input { .. } => match plan.tensors.iter().position(|t| t.origin == Origin::Input(value)) {
+            Some(input) => {
+                tensors.push(input);
+                true
+            }
+            None => false,
+        },
+        Op::Const(_) | Op::Size(_) => true,
+        Op::Iota(of) => *of != axis,
+        Op::Unary(_, x) | Op::Cast(_, x) => row_tensors(eval, root, *x, axis, tensors),
+        Op::Binary(_, a, b) | Op::Compare(_, a, b) => {
+            row_tensors(eval, root, *a, axis, tensors) && row_tensors(eval, root, *b, axis, tensors)
+        }
+        Op::Select { cond, on_true, on_false } => {
+            [cond, on_true, on_false].iter().all(|x| row_tensors(eval, root, **x, axis, tensors))
+        }
+        Op::Rotate { x, angle, dim, pair, .. } => {
+            // The rows of the tables of its angles are made of pairs.
+            let paired = [Source::Cos(*angle), Source::Sin(*angle)]
+                .iter()
+                .all(|source| eval.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(pair)));
+            *dim == axis && paired && row_tensors(eval, root, *x, axis, tensors)
+        }
+        _ => false,
+    }
+}
+
+/// Emits a loop along `axis` that hands the expression rooted at `root` to `sink`, as many elements at a time as the shape has lanes,
+/// pairs of a rotation together.
 pub(crate) fn rows<'a, 'f>(
     eval: &mut Eval<'a, 'f>,
     root: Option<Value>,
@@ -194,7 +295,8 @@ fn plain<'a, 'f>(
 ) -> Result<(), CodegenError> {
     let saved = eval.save();
     let mut result = Ok(());
-    range_loop(eval, start, end, 1, &[], |eval, index, _| {
+    let lanes = eval.v.shape.lanes as i64;
+    range_loop(eval, start, end, lanes, &[], |eval, index, _| {
         eval.set(axis, index);
         eval.forget(axis);
         result = compute(eval).and_then(|x| sink(eval, index, x));
@@ -213,8 +315,9 @@ fn rotated<'a, 'f>(
 ) -> Result<(), CodegenError> {
     let saved = eval.save();
     let mut result = Ok(());
-    let pairs = iconst(eval, block.pairs);
-    counted_loop(eval, pairs, &[], |eval, pair, _| {
+    let (start, pairs) = (iconst(eval, 0), iconst(eval, block.pairs));
+    let lanes = eval.v.shape.lanes as i64;
+    range_loop(eval, start, pairs, lanes, &[], |eval, pair, _| {
         result = one_pair(eval, axis, block, pair, sink, compute);
         Vec::new()
     });
@@ -230,6 +333,7 @@ fn one_pair<'a, 'f>(
     sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
     compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
 ) -> Result<(), CodegenError> {
+    let lanes = eval.v.shape.lanes as i64;
     let (first, second) = match block.pairing {
         Pairing::Half => {
             let first = eval.fb().ins().iadd_imm_s(pair, i64::from(block.start));
@@ -238,22 +342,33 @@ fn one_pair<'a, 'f>(
         Pairing::Interleaved => {
             let twice = eval.fb().ins().ishl_imm_u(pair, 1);
             let first = eval.fb().ins().iadd_imm_s(twice, i64::from(block.start));
-            (first, eval.fb().ins().iadd_imm_s(first, 1))
+            (first, eval.fb().ins().iadd_imm_s(first, lanes))
         }
     };
+    // Vectors of neighbours hold both halves of their pairs.
+    let mixed = block.pairing == Pairing::Interleaved && lanes > 1;
     let at = |eval: &mut Eval<'a, 'f>, index: Ssa| {
         eval.set(axis, index);
         eval.forget(axis);
         eval.emit(block.x)
     };
-    let (a, b) = (at(eval, first)?, at(eval, second)?);
+    let (mut a, mut b) = (at(eval, first)?, at(eval, second)?);
+    if mixed {
+        (a, b) = (eval.v.shuffle(a, b, [0, 2, 4, 6]), eval.v.shuffle(a, b, [1, 3, 5, 7]));
+    }
     eval.forget(axis);
     eval.set(block.pair, pair);
-    let (cos, sin) = (angle_part(eval, block, true)?, angle_part(eval, block, false)?);
+    let (cos, sin) = eval.along(block.pair, |eval| {
+        Ok::<_, CodegenError>((angle_part(eval, block, true)?, angle_part(eval, block, false)?))
+    })?;
     let (a_cos, b_cos) = (eval.v.fmul(a, cos), eval.v.fmul(b, cos));
     let minus_b = eval.fb().ins().fneg(b);
-    let rotated_a = eval.v.fma(minus_b, sin, a_cos);
-    let rotated_b = eval.v.fma(a, sin, b_cos);
+    let mut rotated_a = eval.v.fma(minus_b, sin, a_cos);
+    let mut rotated_b = eval.v.fma(a, sin, b_cos);
+    if mixed {
+        (rotated_a, rotated_b) =
+            (eval.v.shuffle(rotated_a, rotated_b, [0, 4, 1, 5]), eval.v.shuffle(rotated_a, rotated_b, [2, 6, 3, 7]));
+    }
     for (index, x) in [(first, rotated_a), (second, rotated_b)] {
         eval.set(axis, index);
         eval.forget(axis);

@@ -119,8 +119,11 @@ impl Vocab<'_, '_> {
         self.select_float(huge, infinity, result)
     }
 
-    /// `2^x` for `x` that is never above 0 (or NaN): the exponential of softmax.
-    pub(crate) fn exp2_nonpositive(&mut self, x: Value) -> Value {
+    /// `2^x` for `x` of single precision that stays far below 128 (or is NaN): the exponential of softmax. 0 below -126.5.
+    pub(crate) fn exp2_bounded(&mut self, x: Value) -> Value {
+        // From here on down the exponent is that of 0.
+        let least = self.float(-127.25);
+        let x = self.pseudo_max(least, x);
         let magic = self.float(self.rounder() + 127.0);
         let shifted = self.fadd(x, magic);
         let magic = self.float(self.rounder() + 127.0);
@@ -130,11 +133,7 @@ impl Vocab<'_, '_> {
         let bits = self.bits_of(shifted);
         let exponent = self.shl(bits, self.mantissa_bits());
         let power = self.float_of(exponent);
-        let result = self.fmul(polynomial, power);
-        let least = self.float(-126.0);
-        let tiny = self.fcmp(FloatCC::LessThan, x, least);
-        let zero = self.float(0.0);
-        self.select_float(tiny, zero, result)
+        self.fmul(polynomial, power)
     }
 
     /// Logarithm to base `e`, times `unit`; `exponent_unit` is the value of one binary exponent.

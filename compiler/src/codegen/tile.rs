@@ -2,34 +2,39 @@
 //!
 //! ```text
 //! begin   Q^T[d][queries]  <- rows of the query side, rotated and scaled as they are read
-//! keys    for each block of queries (columns x lanes):
-//!           S[keys][queries]  = K Q^T, + bias, masked     register tile: key_rows x columns vectors
-//!           m' = max(m, S);  P = exp2(S - m');  r = exp2(m - m');  l = l r + sum P
-//!           O^T[e][queries]   = O^T r + V^T P             register tile: value_rows x columns vectors
+//! keys    S[keys][queries] = K Q^T, + bias, masked      register tile: key_rows x columns vectors
+//!         r = 1, but where max S passes the limit: r = exp2(m - max S);  m = max S;  limit = m + 8
+//!         P = exp2(S - m);  l = l r + sum P
+//!         O^T[e][queries]  = O^T r + V^T P              register tile: value_rows x columns vectors
 //! end     out = O / l,  lse = m + log2(l)
 //! ```
 //!
 //! Keys and values are read in their own layout, one scalar broadcast at a time; all else is lane-wise. No vector lives across a hot
-//! loop but its accumulators: running maxima and sums stay in the scratch memory, constants are loaded where they are used.
+//! loop but its accumulators: bases and sums stay in the scratch memory, constants are loaded where they are used.
+//!
+//! Scores are measured from a base `m`. It need not be their maximum: weights up to 2^8 cost a float no digits, so the base follows only
+//! when a score passes it by more, and most key tiles change no base.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 mod average;
+mod begin;
 mod end;
 mod product;
 mod scan;
 
 use self::average::{average, weights};
+pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
-use self::product::Product;
+use self::product::{Product, Rows};
 pub(crate) use self::scan::scan;
 use super::CodegenError;
 use super::eval::Eval;
-use super::loops::{counted_loop, range_loop};
-use super::map::{least, rows};
-use super::vocab::{Shape, access, lane_order};
-use crate::plan::{Attention, Content, TensorId};
+use super::loops::range_loop;
+use super::map::least;
+use super::vocab::{access, lane_order};
+use crate::plan::{Attention, Content, TensorId, TileShape};
 
 /// Which kind of key tile is emitted.
 #[derive(Clone, Copy)]
@@ -45,6 +50,9 @@ const GRID_ROUNDER_F64: f64 = 6_597_069_766_656.0;
 /// The same in single precision, for numbers below 2^12 in magnitude.
 const GRID_ROUNDER_F32: f64 = 12_288.0;
 
+/// Keys of a register tile that may pass the last key.
+const LAST_ROWS: i64 = 4;
+
 /// The most products that one chain of additions sums up.
 const LONGEST_SUM: u32 = 128;
 
@@ -53,6 +61,30 @@ const FIRST_QUERY: i32 = 0;
 const QUERIES: i32 = 8;
 const FIRST_KEY: i32 = 16;
 const END_KEY: i32 = 24;
+const STATE: i32 = 32;
+
+/// A tile of queries that code is emitted for.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    attention: &'a Attention,
+    shape: TileShape,
+    /// The address of its state.
+    state: Ssa,
+}
+
+impl<'a> Tile<'a> {
+    fn new(eval: &mut Eval<'_, '_>, attention: &'a Attention, shape: TileShape) -> Tile<'a> {
+        let offset = range_word(eval, STATE);
+        let scratch = eval.scratch;
+        let state = eval.fb().ins().iadd(scratch, offset);
+        Tile { attention, shape, state }
+    }
+
+    /// Bytes of a row of queries: from one key's scores to the next, from one element to the next.
+    fn row_bytes(&self) -> i64 {
+        4 * self.shape.queries() as i64
+    }
+}
 
 fn range_word(eval: &mut Eval<'_, '_>, offset: i32) -> Ssa {
     let (scratch, range) = (eval.scratch, eval.plan.scratch.range as i32);
@@ -68,18 +100,6 @@ fn enter(eval: &mut Eval<'_, '_>, attention: &Attention) {
     }
 }
 
-fn set_shape(eval: &mut Eval<'_, '_>, lanes: usize, double: bool) {
-    eval.v.shape = Shape { lanes, double, fma: eval.v.shape.fma };
-}
-
-/// The number of register tiles of queries that hold a query.
-fn live_blocks(eval: &mut Eval<'_, '_>, attention: &Attention) -> Ssa {
-    let block = attention.tile.block_queries() as i64;
-    let queries = range_word(eval, QUERIES);
-    let rounded = eval.fb().ins().iadd_imm_s(queries, block - 1);
-    eval.fb().ins().udiv_imm_u(rounded, block)
-}
-
 /// `scratch + offset + index * bytes`.
 fn slot(eval: &mut Eval<'_, '_>, offset: usize, index: Ssa, bytes: usize) -> Ssa {
     let scratch = eval.scratch;
@@ -88,101 +108,53 @@ fn slot(eval: &mut Eval<'_, '_>, offset: usize, index: Ssa, bytes: usize) -> Ssa
     eval.fb().ins().iadd_imm_s(base, offset as i64)
 }
 
-/// Loads a query tile and resets its state.
-pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
-    let lanes = eval.v.shape.lanes;
-    enter(eval, attention);
-    let blocks = live_blocks(eval, attention);
-    let live = eval.fb().ins().imul_imm_s(blocks, tile.block_queries() as i64);
-    let first = range_word(eval, FIRST_QUERY);
-    let extent = eval.extent(attention.query);
-    let last = eval.fb().ins().iadd_imm_s(extent, -1);
-    let mut result = Ok(());
-    counted_loop(eval, live, &[], |eval, lane, _| {
-        // Lanes past the last query repeat it; they are never stored.
-        let index = eval.fb().ins().iadd(first, lane);
-        let index = least(eval, index, last);
-        let word = slot(eval, layout.lanes, lane, 8);
-        eval.fb().ins().store(access(), index, word, 0);
-        let saved = eval.save();
-        eval.set(attention.query, index);
-        result = begin_query(eval, attention, lane);
-        eval.restore(saved);
-        Vec::new()
-    });
-    result?;
-    set_shape(eval, lanes, false);
-    let vectors = eval.fb().ins().imul_imm_s(blocks, tile.columns as i64);
-    counted_loop(eval, vectors, &[], |eval, vector, _| {
-        let base = slot(eval, 0, vector, 4 * lanes);
-        let low = eval.v.float(f64::NEG_INFINITY);
-        eval.fb().ins().store(access(), low, base, layout.maxima as i32);
-        let zero = eval.v.float(0.0);
-        eval.fb().ins().store(access(), zero, base, layout.sums as i32);
-        Vec::new()
-    });
-    if let Some(weighted) = &attention.weighted {
-        let vectors = weighted.length as i64 * (tile.queries() / lanes) as i64;
-        let vectors = eval.fb().ins().iconst(types::I64, vectors);
-        counted_loop(eval, vectors, &[], |eval, vector, _| {
-            let base = slot(eval, layout.accumulators, vector, 4 * lanes);
-            let zero = eval.v.float(0.0);
-            eval.fb().ins().store(access(), zero, base, 0);
-            Vec::new()
-        });
-    }
-    Ok(())
-}
-
-/// Loads one query into its lane.
-fn begin_query(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Result<(), CodegenError> {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
-    if let Some(content) = &attention.content {
-        set_shape(eval, 1, false);
-        let column = slot(eval, layout.queries, lane, 4);
-        rows(
-            eval,
-            Some(content.query),
-            content.dim,
-            &mut |eval, index, x| {
-                let row = eval.fb().ins().imul_imm_s(index, 4 * tile.queries() as i64);
-                let address = eval.fb().ins().iadd(column, row);
-                eval.fb().ins().store(access(), x, address, 0);
-                Ok(())
-            },
-            &mut |eval| eval.emit(content.query),
-        )?;
-    }
-    Ok(())
-}
-
 /// Adds a key tile to a query tile.
-pub(crate) fn keys(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode) -> Result<(), CodegenError> {
+pub(crate) fn keys(
+    eval: &mut Eval<'_, '_>,
+    attention: &Attention,
+    shape: TileShape,
+    mode: Mode,
+) -> Result<(), CodegenError> {
     enter(eval, attention);
+    let tile = Tile::new(eval, attention, shape);
     let first = range_word(eval, FIRST_KEY);
     let end = range_word(eval, END_KEY);
     let count = eval.fb().ins().isub(end, first);
-    key_terms(eval, attention, first, count)?;
-    let blocks = live_blocks(eval, attention);
+    key_terms(eval, tile, first, count)?;
+    let (scratch, layout) = (eval.scratch, eval.plan.scratch);
+    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+    for c in 0..shape.columns as i32 {
+        let limit = eval.fb().ins().load(ty, access(), tile.state, layout.limits as i32 + width * c);
+        eval.fb().ins().store(access(), limit, scratch, layout.tile_maxima as i32 + width * c);
+    }
+    let rows = shape.key_rows as i64;
+    let start = eval.fb().ins().iconst(types::I64, 0);
+    let tiles = eval.fb().ins().udiv_imm_u(count, rows);
+    let whole = eval.fb().ins().imul_imm_s(tiles, rows);
     let mut result = Ok(());
-    counted_loop(eval, blocks, &[], |eval, block, _| {
-        let saved = eval.save();
-        result = key_block(eval, attention, mode, first, count, block);
-        eval.restore(saved);
-        Vec::new()
-    });
-    result
+    // Rows of the last register tiles may pass the last key, and their addresses take more registers: few at a time.
+    for (start, end, rows, whole) in [(start, whole, rows, true), (whole, count, LAST_ROWS.min(rows), false)] {
+        range_loop(eval, start, end, rows, &[], |eval, row, _| {
+            let saved = eval.save();
+            let place = Place { first, count, row, rows: rows as usize, whole };
+            result = std::mem::replace(&mut result, Ok(())).and_then(|()| scores(eval, tile, mode, place));
+            eval.restore(saved);
+            Vec::new()
+        });
+    }
+    result?;
+    weights(eval, tile, mode, count);
+    average(eval, tile, mode, first, count)
 }
 
 /// Shifts the key terms of the tile and splits them into a multiple of the grid and the rest, which is small: differences of multiples
 /// are exact, so that a score keeps its digits however far its key term lies from those of other queries of the tile.
-fn key_terms(eval: &mut Eval<'_, '_>, attention: &Attention, first: Ssa, count: Ssa) -> Result<(), CodegenError> {
-    let Some(term) = attention.key_term else { return Ok(()) };
+fn key_terms(eval: &mut Eval<'_, '_>, tile: Tile<'_>, first: Ssa, count: Ssa) -> Result<(), CodegenError> {
+    let Some(term) = tile.attention.key_term else { return Ok(()) };
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
     let pair = types::F64X2;
     // The row of the table is contiguous and padded: two keys at a time, the last pair may pass its end.
-    let row = eval.address(term, &[attention.key])?;
+    let row = eval.address(term, &[tile.attention.key])?;
     let skipped = eval.fb().ins().imul_imm_s(first, 8);
     let row = eval.fb().ins().iadd(row, skipped);
     let shift = eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32);
@@ -214,7 +186,7 @@ fn key_terms(eval: &mut Eval<'_, '_>, attention: &Attention, first: Ssa, count: 
         Vec::new()
     });
     // Rows of a register tile past the last key repeat it.
-    let rows = attention.tile.key_rows as i64;
+    let rows = LAST_ROWS;
     let rounded = eval.fb().ins().iadd_imm_s(count, rows - 1);
     let tiles = eval.fb().ins().udiv_imm_u(rounded, rows);
     let rounded = eval.fb().ins().imul_imm_s(tiles, rows);
@@ -231,77 +203,41 @@ fn key_terms(eval: &mut Eval<'_, '_>, attention: &Attention, first: Ssa, count: 
     Ok(())
 }
 
-fn key_block(
-    eval: &mut Eval<'_, '_>,
-    attention: &Attention,
-    mode: Mode,
-    first: Ssa,
-    count: Ssa,
-    block: Ssa,
-) -> Result<(), CodegenError> {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
-    // Offset of this block's first vector in every row of queries.
-    let column = eval.fb().ins().imul_imm_s(block, 4 * tile.block_queries() as i64);
-    let scratch = eval.scratch;
-    let state = eval.fb().ins().iadd(scratch, column);
-    let width = 4 * eval.v.shape.lanes as i32;
-    let ty = eval.v.float_type();
-    for c in 0..tile.columns as i32 {
-        let old = eval.fb().ins().load(ty, access(), state, layout.maxima as i32 + width * c);
-        eval.fb().ins().store(access(), old, state, layout.tile_maxima as i32 + width * c);
-    }
-    let start = eval.fb().ins().iconst(types::I64, 0);
-    let mut result = Ok(());
-    range_loop(eval, start, count, tile.key_rows as i64, &[], |eval, row, _| {
-        let saved = eval.save();
-        result = scores(eval, attention, mode, Place { first, count, block, state, row });
-        eval.restore(saved);
-        Vec::new()
-    });
-    result?;
-    weights(eval, attention, mode, count, state);
-    average(eval, attention, mode, first, count, state)
-}
-
 /// A register tile of scores in its query tile and key tile.
 #[derive(Clone, Copy)]
 struct Place {
     first: Ssa,
     count: Ssa,
-    block: Ssa,
-    /// The scratch memory, moved to the block's first query.
-    state: Ssa,
     /// First key of the register tile, counted from the first key of the key tile.
     row: Ssa,
+    rows: usize,
+    /// Whether every row is a key of the tile.
+    whole: bool,
 }
 
 /// Scores of one register tile: stored, and joined into the maxima.
-fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Place) -> Result<(), CodegenError> {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
-    let lanes = eval.v.shape.lanes;
-    let width = 4 * lanes as i32;
+fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> Result<(), CodegenError> {
+    let Tile { attention, shape, state } = tile;
+    let (scratch, layout) = (eval.scratch, eval.plan.scratch);
+    let width = 4 * shape.lanes as i32;
     let last = eval.fb().ins().iadd_imm_s(place.count, -1);
     // Rows past the last key repeat it: its scores change no maximum, and no weight is taken of them.
-    let mut indices = Vec::with_capacity(tile.key_rows);
-    for r in 0..tile.key_rows as i64 {
+    let mut indices = Vec::with_capacity(place.rows);
+    for r in 0..place.rows as i64 {
         let row = eval.fb().ins().iadd_imm_s(place.row, r);
-        let row = least(eval, row, last);
+        let row = if place.whole { row } else { least(eval, row, last) };
         indices.push(eval.fb().ins().iadd(place.first, row));
     }
-    let scores_row = eval.fb().ins().imul_imm_s(place.row, 4 * tile.queries() as i64);
-    let scores = eval.fb().ins().iadd(place.state, scores_row);
+    let scores = slot(eval, 0, place.row, tile.row_bytes() as usize);
     let accumulators = match &attention.content {
-        Some(content) => products(eval, attention, content, place, &indices, scores)?,
+        Some(content) => products(eval, tile, content, place, &indices, scores)?,
         None => Vec::new(),
     };
     let first_query = range_word(eval, FIRST_QUERY);
-    let block_query = eval.fb().ins().imul_imm_s(place.block, tile.block_queries() as i64);
-    let first_query = eval.fb().ins().iadd(first_query, block_query);
-    let clamped = slot(eval, layout.lanes, block_query, 8);
-    for c in 0..tile.columns {
-        let lane = (c * lanes) as i64;
+    for c in 0..shape.columns {
+        let lane = (c * shape.lanes) as i64;
         let query = eval.fb().ins().iadd_imm_s(first_query, lane);
-        let clamped = eval.fb().ins().iadd_imm_s(clamped, 8 * lane);
+        let clamped = eval.fb().ins().iadd_imm_s(state, layout.lanes as i64 + 8 * lane);
         let column = width * c as i32;
         let saved = eval.save();
         eval.set(attention.query, query);
@@ -311,10 +247,10 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
             eval.set(attention.key, index);
             eval.forget(attention.key);
             if let Some(content) = &attention.content {
-                eval.seed(content.dot, accumulators[r * tile.columns + c]);
+                eval.seed(content.dot, accumulators[r * shape.columns + c]);
             }
             let score = score(eval, attention, mode, place.row, r)?;
-            let row = layout.scores as i32 + 4 * (r * tile.queries()) as i32 + column;
+            let row = layout.scores as i32 + r as i32 * tile.row_bytes() as i32 + column;
             eval.fb().ins().store(access(), score, scores, row);
             let score = match key_part(eval, attention, layout.key_terms, place.row, r) {
                 Some(coarse) => eval.v.fadd(score, coarse),
@@ -327,9 +263,9 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
         }
         if let Some(most) = most {
             let (ty, offset) = (eval.v.float_type(), layout.tile_maxima as i32 + column);
-            let old = eval.fb().ins().load(ty, access(), place.state, offset);
+            let old = eval.fb().ins().load(ty, access(), scratch, offset);
             let new = eval.v.pseudo_max(most, old);
-            eval.fb().ins().store(access(), new, place.state, offset);
+            eval.fb().ins().store(access(), new, scratch, offset);
         }
         eval.restore(saved);
     }
@@ -339,37 +275,40 @@ fn scores(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, place: Pla
 /// Products of queries and keys over the head dimension. A long one is summed in parts: rounding errors grow with the length of a sum.
 fn products(
     eval: &mut Eval<'_, '_>,
-    attention: &Attention,
+    tile: Tile<'_>,
     content: &Content,
     place: Place,
     indices: &[Ssa],
     scores: Ssa,
 ) -> Result<Vec<Ssa>, CodegenError> {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
-    let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
+    let Tile { attention, shape, state } = tile;
+    let layout = eval.plan.scratch;
+    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
     let (base, stride) = row_base(eval, content.key, attention.key, content.dim)?;
     let row_step = dim_stride(eval, content.key, content.dim);
     let parts = content.length.div_ceil(LONGEST_SUM).max(1);
-    let place_of = |r: usize, c: usize| layout.scores as i32 + 4 * (r * tile.queries()) as i32 + width * c as i32;
+    let vector_step = tile.row_bytes();
+    let place_of = |r: usize, c: usize| layout.scores as i32 + r as i32 * vector_step as i32 + width * c as i32;
     let mut sums: Vec<Ssa> = Vec::new();
     for part in 0..parts {
         let (from, to) = (part * content.length / parts, (part + 1) * content.length / parts);
         let skipped = eval.fb().ins().imul_imm_s(row_step, i64::from(from));
         let base = eval.fb().ins().iadd(base, skipped);
-        let mut rows = Vec::with_capacity(tile.key_rows);
-        for &index in indices {
+        let mut addresses = indices.iter().map(|&index| {
             let offset = eval.fb().ins().imul(index, stride);
-            rows.push(eval.fb().ins().iadd(base, offset));
-        }
-        let vector_step = 4 * tile.queries() as i64;
-        let start = layout.queries as i64 + i64::from(from) * vector_step;
-        let vectors = eval.fb().ins().iadd_imm_s(place.state, start);
+            eval.fb().ins().iadd(base, offset)
+        });
+        let rows = match addresses.next() {
+            Some(first) if place.whole => Rows::Even { first, distance: stride, count: place.rows },
+            first => Rows::Each(first.into_iter().chain(addresses).collect()),
+        };
+        let vectors = eval.fb().ins().iadd_imm_s(state, layout.queries as i64 + i64::from(from) * vector_step);
         let turns = eval.fb().ins().iconst(types::I64, i64::from(to - from));
-        let product = Product { rows, row_step, vectors, vector_step, columns: tile.columns, turns, guarded: false };
-        let zeros: Vec<Ssa> = (0..tile.key_rows * tile.columns).map(|_| eval.v.float(0.0)).collect();
+        let product = Product { rows, row_step, vectors, vector_step, columns: shape.columns, turns, guarded: false };
+        let zeros: Vec<Ssa> = (0..place.rows * shape.columns).map(|_| eval.v.float(0.0)).collect();
         sums = product.emit(eval, &zeros);
         for (index, sum) in sums.iter_mut().enumerate() {
-            let offset = place_of(index / tile.columns, index % tile.columns);
+            let offset = place_of(index / shape.columns, index % shape.columns);
             if part > 0 {
                 let before = eval.fb().ins().load(ty, access(), scores, offset);
                 *sum = eval.v.fadd(before, *sum);

@@ -199,6 +199,30 @@ impl<'a, 'f> Vocab<'a, 'f> {
         if self.is_vector() { self.fb.ins().bnot(x) } else { self.fb.ins().bxor_imm_u(x, 1) }
     }
 
+    /// Four lanes of two vectors of four floats, numbered through both.
+    pub(crate) fn shuffle(&mut self, a: Value, b: Value, lanes: [u8; 4]) -> Value {
+        let bytes: Vec<u8> = lanes.iter().flat_map(|lane| (0..4).map(move |byte| 4 * lane + byte)).collect();
+        let mask = self.fb.func.dfg.immediates.push(bytes.into());
+        let a = self.fb.ins().bitcast(types::I8X16, lane_order(), a);
+        let b = self.fb.ins().bitcast(types::I8X16, lane_order(), b);
+        let shuffled = self.fb.ins().shuffle(a, b, mask);
+        self.fb.ins().bitcast(types::F32X4, lane_order(), shuffled)
+    }
+
+    /// The rows of a matrix of four vectors of four floats become its columns.
+    pub(crate) fn transpose(&mut self, [a, b, c, d]: [Value; 4]) -> [Value; 4] {
+        let (low, high) = ([0, 4, 1, 5], [2, 6, 3, 7]);
+        let (first, second) = ([0, 1, 4, 5], [2, 3, 6, 7]);
+        let (ab_low, ab_high) = (self.shuffle(a, b, low), self.shuffle(a, b, high));
+        let (cd_low, cd_high) = (self.shuffle(c, d, low), self.shuffle(c, d, high));
+        [
+            self.shuffle(ab_low, cd_low, first),
+            self.shuffle(ab_low, cd_low, second),
+            self.shuffle(ab_high, cd_high, first),
+            self.shuffle(ab_high, cd_high, second),
+        ]
+    }
+
     /// Applies a scalar function lane by lane.
     pub(crate) fn by_lane(
         &mut self,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{scratch_layout, tile_shape};
+use super::layout::{scratch_layout, tiling};
 use rhumb_ir::{Axis, Base, Elem, Op, Scalar, Value, Verified};
 
 use super::{
@@ -311,7 +311,7 @@ impl<'a> Planner<'a> {
             sink,
             weighted,
             log_sum,
-            tile: tile_shape(vectors),
+            tiling: tiling(vectors),
         })
     }
 

@@ -1,14 +1,25 @@
 //! Sizes: register and cache tiles, and the scratch memory of a thread.
 
-use super::{Attention, ScratchLayout, TileShape, Vectors};
+use super::{Attention, ScratchLayout, TileShape, Tiling, Vectors};
 
-/// Register and cache tiles: accumulators fill the registers but for a few, and a query tile has about 48 queries.
-pub(super) fn tile_shape(vectors: Vectors) -> TileShape {
+/// Queries that share what is read of the keys and values: their states stay in the second-level cache.
+const TASK_QUERIES: usize = 192;
+
+/// Register and cache tiles: accumulators fill the registers but for a few.
+pub(super) fn tiling(vectors: Vectors) -> Tiling {
     let Vectors { lanes, registers } = vectors;
     // Cranelift's backends copy on every multiply-add: more accumulators than this are spilled.
-    let rows = if registers >= 32 && lanes > 4 { 8 } else { 4 };
-    let columns = 3;
-    TileShape { lanes, key_rows: rows, columns, value_rows: rows, blocks: (48 / (columns * lanes)).max(1), keys: 64 }
+    let many = registers >= 32 && lanes > 4;
+    let shape = |columns: usize| {
+        let rows = match (columns, many) {
+            (1, true) => 16,
+            (1, false) | (_, true) => 8,
+            (_, false) => 4,
+        };
+        TileShape { lanes, columns, key_rows: rows, value_rows: rows }
+    };
+    let shapes = [3, 2, 1].map(shape).to_vec();
+    Tiling { blocks: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
 }
 
 /// Where everything lies in the scratch memory, each part at a cache line of its own.
@@ -20,22 +31,35 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
         start
     };
     let mut layout =
-        ScratchLayout { outer: take(8 * axes.max(1)), range: take(8 * 4), shift: take(8), ..Default::default() };
-    if let Some(attention) = attention {
-        let tile = attention.tile;
-        let queries = 4 * tile.queries();
-        layout.queries = take(queries * attention.content.as_ref().map_or(0, |content| content.length as usize));
-        layout.scores = take(queries * (tile.keys + tile.key_rows));
-        layout.accumulators =
-            take(queries * attention.weighted.as_ref().map_or(0, |weighted| weighted.length as usize));
-        layout.maxima = take(queries);
-        layout.tile_maxima = take(queries);
-        layout.rescale = take(queries);
-        layout.sums = take(queries);
-        layout.key_terms = take(4 * (tile.keys + tile.key_rows));
-        layout.key_rests = take(4 * (tile.keys + tile.key_rows));
-        layout.lanes = take(8 * tile.queries());
-    }
-    layout.constants = end;
+        ScratchLayout { outer: take(8 * axes.max(1)), range: take(8 * 5), shift: take(8), ..Default::default() };
+    let Some(attention) = attention else {
+        layout.constants = end;
+        return layout;
+    };
+    let tiling = &attention.tiling;
+    let queries = 4 * tiling.queries();
+    // Whole register tiles of keys, and two keys of a pair of which one may pass the end.
+    let rows = tiling.shapes.iter().map(|shape| shape.key_rows).max().unwrap_or(1);
+    let keys = tiling.keys + rows;
+    layout.scores = take(queries * keys);
+    layout.tile_maxima = take(queries);
+    layout.rescale = take(queries);
+    layout.key_terms = take(4 * keys);
+    layout.key_rests = take(4 * keys);
+    layout.states = take(0);
+    let mut state = 0usize;
+    let mut keep = |bytes: usize| {
+        let start = state;
+        state = (state + bytes).next_multiple_of(64);
+        start
+    };
+    layout.queries = keep(queries * attention.content.as_ref().map_or(0, |content| content.length as usize));
+    layout.accumulators = keep(queries * attention.weighted.as_ref().map_or(0, |weighted| weighted.length as usize));
+    layout.bases = keep(queries);
+    layout.limits = keep(queries);
+    layout.sums = keep(queries);
+    layout.lanes = keep(8 * tiling.queries());
+    layout.state_bytes = state;
+    layout.constants = layout.states + tiling.blocks * state;
     layout
 }

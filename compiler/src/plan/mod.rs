@@ -204,32 +204,47 @@ pub struct Vectors {
     pub registers: usize,
 }
 
-/// Sizes of the tile kernel.
+/// A register tile of queries, and what is computed for it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileShape {
     /// Lanes of a vector.
     pub lanes: usize,
+    /// Vectors of queries.
+    pub columns: usize,
     /// Keys of a register tile of the score.
     pub key_rows: usize,
-    /// Vectors of queries in a register tile.
-    pub columns: usize,
     /// Elements of the value head of a register tile of the output.
     pub value_rows: usize,
-    /// Register tiles of queries in a query tile.
-    pub blocks: usize,
-    /// Keys in a key tile.
-    pub keys: usize,
 }
 
 impl TileShape {
-    /// Queries of a register tile.
-    pub fn block_queries(&self) -> usize {
+    /// Queries of the tile.
+    pub fn queries(&self) -> usize {
         self.columns * self.lanes
     }
+}
 
-    /// Queries of a query tile.
+/// Sizes of the tile kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    /// The shapes that there is code for, by queries, widest first: queries are cut into the widest, and what is left takes the narrowest
+    /// that holds it.
+    pub shapes: Vec<TileShape>,
+    /// The most keys that are added to a tile of queries at once.
+    pub keys: usize,
+    /// The most query tiles that take turns at the same keys, while these are in the cache.
+    pub blocks: usize,
+}
+
+impl Tiling {
+    /// Queries of the widest shape.
     pub fn queries(&self) -> usize {
-        self.blocks * self.block_queries()
+        self.shapes.iter().map(TileShape::queries).max().unwrap_or(1)
+    }
+
+    /// Index of the shape for this many queries: the narrowest that holds them, or the widest.
+    pub fn shape_for(&self, queries: usize) -> usize {
+        self.shapes.iter().rposition(|shape| shape.queries() >= queries).unwrap_or(0)
     }
 }
 
@@ -262,37 +277,46 @@ pub struct Attention {
     /// The log-sum-exp, if it is asked for.
     pub log_sum: Option<LogSum>,
     /// Tile sizes.
-    pub tile: TileShape,
+    pub tiling: Tiling,
 }
 
 /// Byte offsets into the scratch memory of a thread.
+///
+/// What a query tile keeps from key tile to key tile is its state; the memory holds the states of several, one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScratchLayout {
     /// Index along each outer axis: one word each.
     pub outer: usize,
-    /// First query, number of queries, first key, end of keys: one word each. Map steps: first and end of their outermost loop.
+    /// First query, number of queries, first key, end of keys, offset of the state: one word each. Map steps: first and end of their
+    /// outermost loop.
     pub range: usize,
-    /// What the key terms of this query tile are shifted by: one `f64`.
+    /// What the key terms are shifted by: one `f64`.
     pub shift: usize,
-    /// Queries, transposed: `[dim][queries]`.
-    pub queries: usize,
     /// Scores and weights: `[keys][queries]`.
     pub scores: usize,
-    /// Output accumulators: `[value dim][queries]`.
-    pub accumulators: usize,
-    /// Running maximum of each query.
-    pub maxima: usize,
     /// Maximum of each query with the current key tile.
     pub tile_maxima: usize,
-    /// What the accumulators of each query are multiplied by when the maximum grows.
+    /// What the accumulators of each query are multiplied by when their base grows.
     pub rescale: usize,
-    /// Running sum of each query.
-    pub sums: usize,
     /// Shifted key terms of each key of the tile, rounded to a grid.
     pub key_terms: usize,
     /// What the rounding took of them.
     pub key_rests: usize,
-    /// Index of each query, clamped to the last: one word each.
+    /// The first state.
+    pub states: usize,
+    /// Bytes from one state to the next.
+    pub state_bytes: usize,
+    /// In the state. Queries, transposed: `[dim][queries]`.
+    pub queries: usize,
+    /// In the state. Output accumulators: `[value dim][queries]`.
+    pub accumulators: usize,
+    /// In the state. What scores are measured from: a maximum of each query so far, 0 as long as there is none.
+    pub bases: usize,
+    /// In the state. From here on a score makes for a new base.
+    pub limits: usize,
+    /// In the state. Running sum of each query.
+    pub sums: usize,
+    /// In the state. Index of each query, clamped to the last: one word each.
     pub lanes: usize,
     /// Constants of vector code: the last part, 64 bytes for each.
     pub constants: usize,

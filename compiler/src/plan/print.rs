@@ -99,17 +99,23 @@ impl fmt::Display for Plan {
         if let Some(log_sum) = &attention.log_sum {
             writeln!(f, "    log-sum-exp {} -> {}", names[log_sum.value.index()], self.tensor(log_sum.output))?;
         }
-        let tile = attention.tile;
+        let tiling = &attention.tiling;
+        let lanes = tiling.shapes.first().map_or(1, |shape| shape.lanes);
         writeln!(
             f,
-            "    tile {} queries x {} keys; {} lanes; score registers {} x {}, average registers {} x {}",
-            tile.queries(),
-            tile.keys,
-            tile.lanes,
-            tile.key_rows,
-            tile.columns,
-            tile.value_rows,
-            tile.columns
-        )
+            "    tiles of {} queries x {} keys, {} in turn; {lanes} lanes",
+            tiling.queries(),
+            tiling.keys,
+            tiling.blocks
+        )?;
+        for shape in &tiling.shapes {
+            let (queries, columns) = (shape.queries(), shape.columns);
+            let (keys, values) = (shape.key_rows, shape.value_rows);
+            writeln!(
+                f,
+                "      up to {queries} queries: score registers {keys} x {columns}, average registers {values} x {columns}"
+            )?;
+        }
+        Ok(())
     }
 }

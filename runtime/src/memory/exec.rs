@@ -1,14 +1,21 @@
-//! Runs a compiled plan: tables first, then the attention, one task for each query tile of each outer index.
+//! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
 
 use rhumb_compiler::codegen::{MachineCode, Role};
 use rhumb_compiler::plan::{Attention, Plan, TensorId};
 use rhumb_ir::Extent;
+use smallvec::SmallVec;
 
-use crate::classify::{Classifier, Memory, Trees};
+use crate::classify::{Block, Classifier, Memory, Trees};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{Code, CodeError, Constants, Frame, Function, OutOfMemory, Pool, Workspace};
 use crate::threads::Threads;
+
+/// Key tiles are cut at multiples of this, a multiple of the rows of every register tile.
+const CUT: usize = 16;
+
+/// Tasks for each thread, if there are enough query tiles.
+const TASKS_PER_THREAD: usize = 8;
 
 /// Fewer elements than this of a table are not worth another thread.
 const SHARED_ELEMENTS: usize = 1 << 14;
@@ -54,14 +61,13 @@ pub enum LoadError {
     Memory(#[from] OutOfMemory),
 }
 
-/// The functions of an attention.
+/// The functions of a query tile of one shape.
 #[derive(Clone, Copy)]
 struct Functions<'p> {
     begin: Option<Function<'p>>,
     full: Option<Function<'p>>,
     partial: Option<Function<'p>>,
     guarded: Option<Function<'p>>,
-    scan: Option<Function<'p>>,
     end: Option<Function<'p>>,
 }
 
@@ -112,7 +118,7 @@ impl Program {
     /// Runs a call.
     pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
         let plan = &self.plan;
-        let pad = plan.attention.as_ref().map_or(0, |attention| attention.tile.queries() + 16);
+        let pad = plan.attention.as_ref().map_or(0, |attention| attention.tiling.queries() + 16);
         let frame = Frame::new(plan, &self.constants, bound, &self.tables, pad)?;
         for (index, step) in plan.maps.iter().enumerate() {
             let Some(function) = self.function(Role::Map(index)) else { continue };
@@ -127,8 +133,10 @@ impl Program {
             threads.for_each(parts, &self.scratch, self.scratch_bytes(), |part, scratch| {
                 let range = [(part * turns / parts) as u64, ((part + 1) * turns / parts) as u64];
                 write_words(scratch, plan.scratch.range, &range);
-                // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size. The range is
-                // within the shared loop, and each part writes elements of its own of a table that nothing has borrowed.
+                self.constants_into(scratch);
+                // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and
+                // holds its constants. The range is within the shared loop, and each part writes elements of its own of a table that
+                // nothing has borrowed.
                 unsafe { frame.run(function, scratch) }
             })?;
         }
@@ -146,26 +154,34 @@ impl Program {
         threads: &Threads,
     ) -> Result<(), CallError> {
         let plan = &self.plan;
-        let functions = Functions {
-            begin: self.function(Role::Begin),
-            full: self.function(Role::Full),
-            partial: self.function(Role::Partial),
-            guarded: self.function(Role::Guarded),
-            scan: self.function(Role::Scan),
-            end: self.function(Role::End),
-        };
+        let shapes: SmallVec<[Functions<'_>; 4]> = (0..attention.tiling.shapes.len())
+            .map(|shape| Functions {
+                begin: self.function(Role::Begin(shape)),
+                full: self.function(Role::Full(shape)),
+                partial: self.function(Role::Partial(shape)),
+                guarded: self.function(Role::Guarded(shape)),
+                end: self.function(Role::End(shape)),
+            })
+            .collect();
         let mut trees = self.trees.take();
         classifier.plant(plan, frame, &mut trees);
-        let queries = frame.length(attention.query);
-        let tiles = queries.div_ceil(attention.tile.queries());
+        let blocks = frame.length(attention.query).div_ceil(attention.tiling.queries());
         let outer = attention.outer.iter().map(|axis| frame.length(*axis)).fold(1, usize::saturating_mul);
+        let together = match threads.count() {
+            1 => attention.tiling.blocks,
+            // Enough tasks that threads end together.
+            count => (blocks.saturating_mul(outer) / (TASKS_PER_THREAD * count)).clamp(1, attention.tiling.blocks),
+        };
+        let tiles = blocks.div_ceil(together);
         // Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
         let work = |task: usize, scratch: &mut Workspace| {
             let mut memory = self.memories.take();
             let (outer, tile) = (task % outer, tiles - 1 - task / outer);
-            let task = Task { plan, attention, frame, classifier, trees: &trees, outer, tile };
+            let scan = self.function(Role::Scan);
+            let blocks = (tile * together, ((tile + 1) * together).min(blocks));
+            let task = Task { plan, attention, frame, classifier, trees: &trees, shapes: &shapes, scan, outer, blocks };
             self.constants_into(scratch);
-            task.run(&functions, scratch, &mut memory);
+            task.run(scratch, &mut memory);
             self.memories.give(memory);
         };
         let result = threads.for_each(outer.saturating_mul(tiles), &self.scratch, self.scratch_bytes(), work);
@@ -183,16 +199,22 @@ impl Program {
     }
 }
 
-/// One query tile of one outer index.
+/// A few query tiles of one outer index, which take turns at the keys.
 struct Task<'t, 'a, 'p> {
     plan: &'t Plan,
     attention: &'t Attention,
     frame: &'t Frame<'a, 'p>,
     classifier: &'t Classifier,
     trees: &'t Trees,
+    shapes: &'t [Functions<'t>],
+    scan: Option<Function<'t>>,
     outer: usize,
-    tile: usize,
+    /// The first query tile, and the end of them.
+    blocks: (usize, usize),
 }
+
+/// Values of a key tile that were scanned last, and whether one is NaN or infinite.
+type Scanned = Option<(usize, usize, bool)>;
 
 impl Task<'_, '_, '_> {
     /// The index along each outer axis, in their order.
@@ -233,64 +255,112 @@ impl Task<'_, '_, '_> {
         row
     }
 
-    fn run(&self, functions: &Functions<'_>, scratch: &mut Workspace, memory: &mut Memory) {
+    fn run(&self, scratch: &mut Workspace, memory: &mut Memory) {
         let (plan, attention, layout) = (self.plan, self.attention, self.plan.scratch);
         let queries = self.frame.length(attention.query);
-        let first = self.tile * attention.tile.queries();
-        let end = (first + attention.tile.queries()).min(queries);
         let indices = self.indices();
         write_words(scratch, layout.outer, &indices[..attention.outer.len()]);
-        write_words(scratch, layout.range, &[first as u64, (end - first) as u64]);
-        self.classifier.segments(plan, self.frame, self.trees, (first, end), memory, |table| self.row(table, &indices));
-        let shift = self.shift(memory, &indices);
-        write_words(scratch, layout.shift, &[shift.to_bits()]);
-        self.call(functions.begin, scratch);
-        for segment in &memory.segments {
-            let mut key = segment.first;
-            while key < segment.end {
-                let tile_end = (key + attention.tile.keys).min(segment.end);
-                let keys = [key as u64, tile_end as u64];
-                write_words(scratch, layout.range + 16, &keys);
+        memory.segments.clear();
+        memory.blocks.clear();
+        for block in self.blocks.0..self.blocks.1 {
+            let first = block * attention.tiling.queries();
+            let end = (first + attention.tiling.queries()).min(queries);
+            let segment = memory.segments.len();
+            let row = |table| self.row(table, &indices);
+            self.classifier.segments(plan, self.frame, self.trees, (first, end), memory, row);
+            let segments_end = memory.segments.len();
+            let shift = attention.key_term.map_or(0.0, |term| {
+                self.classifier.shift(self.trees, &memory.segments[segment..], self.row(term, &indices))
+            });
+            memory.blocks.push(Block { first, queries: end - first, shift, segment, segments_end, key: None });
+        }
+        for (position, block) in memory.blocks.iter().enumerate() {
+            let functions = self.functions(block);
+            self.call(functions.and_then(|functions| functions.begin), scratch, position, block, (0, 0));
+        }
+        let mut scanned = None;
+        let mut left = memory.blocks.len();
+        while left > 0 {
+            left = 0;
+            for position in 0..memory.blocks.len() {
+                let block = memory.blocks[position];
+                let Some(&segment) = memory.segments[..block.segments_end].get(block.segment) else { continue };
+                left += 1;
+                let key = block.key.unwrap_or(segment.first);
+                let end = self.tile_end(key, segment.end);
+                let advanced = &mut memory.blocks[position];
+                (advanced.segment, advanced.key) =
+                    if end < segment.end { (block.segment, Some(end)) } else { (block.segment + 1, None) };
                 let hides = segment.partial || attention.hides;
-                let function = if hides && self.has_special_values(functions, scratch) {
-                    functions.guarded
-                } else if segment.partial {
-                    functions.partial
-                } else {
-                    functions.full
+                let guarded = hides && self.has_special_values(scratch, position, &block, (key, end), &mut scanned);
+                let Some(functions) = self.functions(&block) else { continue };
+                let function = match (guarded, segment.partial) {
+                    (true, _) => functions.guarded,
+                    (false, true) => functions.partial,
+                    (false, false) => functions.full,
                 };
-                // The scan leaves its answer where the range was.
-                write_words(scratch, layout.range + 16, &keys);
-                self.call(function, scratch);
-                key = tile_end;
+                self.call(function, scratch, position, &block, (key, end));
             }
         }
-        self.call(functions.end, scratch);
+        for (position, block) in memory.blocks.iter().enumerate() {
+            let functions = self.functions(block);
+            self.call(functions.and_then(|functions| functions.end), scratch, position, block, (0, 0));
+        }
     }
 
-    /// Whether a value of the key tile in the range is NaN or infinite.
-    fn has_special_values(&self, functions: &Functions<'_>, scratch: &mut Workspace) -> bool {
-        let Some(scan) = functions.scan else { return false };
-        self.call(Some(scan), scratch);
-        scratch.slice_mut::<u64>(self.plan.scratch.range + 16, 1).is_some_and(|word| word[0] != 0)
+    fn functions(&self, block: &Block) -> Option<Functions<'_>> {
+        self.shapes.get(self.attention.tiling.shape_for(block.queries)).copied()
     }
 
-    /// The greatest finite key term that the query tile sees: subtracted from all in double precision, so that those that matter keep
-    /// their digits when they are rounded.
-    fn shift(&self, memory: &Memory, indices: &[u64; rhumb_ir::MAX_AXES]) -> f64 {
-        let Some(term) = self.attention.key_term else { return 0.0 };
-        let keys = self.frame.length(self.attention.key);
-        let row = self.row(term, indices) * keys;
-        let table = self.frame.f64_table(term);
-        let seen = memory.segments.iter().filter_map(|segment| table.get(row + segment.first..row + segment.end));
-        let most = seen.flatten().copied().filter(|x| x.is_finite()).fold(f64::NEG_INFINITY, f64::max);
-        if most.is_finite() { most } else { 0.0 }
+    /// The end of the key tile that begins at `key`: what is left of the segment is cut evenly, at whole register tiles.
+    fn tile_end(&self, key: usize, end: usize) -> usize {
+        let most = self.attention.tiling.keys;
+        let left = end - key;
+        let tiles = left.div_ceil(most).max(1);
+        let size = left.div_ceil(tiles).next_multiple_of(CUT).min(most);
+        (key + size).min(end)
     }
 
-    fn call(&self, function: Option<Function<'_>>, scratch: &mut Workspace) {
+    /// Whether a value of the key tile is NaN or infinite.
+    fn has_special_values(
+        &self,
+        scratch: &mut Workspace,
+        position: usize,
+        block: &Block,
+        (first, end): (usize, usize),
+        scanned: &mut Scanned,
+    ) -> bool {
+        let Some(scan) = self.scan else { return false };
+        if let Some((from, to, special)) = *scanned
+            && (from, to) == (first, end)
+        {
+            return special;
+        }
+        self.call(Some(scan), scratch, position, block, (first, end));
+        let answer = scratch.slice_mut::<u64>(self.plan.scratch.range + 16, 1);
+        let special = answer.is_some_and(|word| word[0] != 0);
+        *scanned = Some((first, end, special));
+        special
+    }
+
+    /// Runs a function on the query tile with this position in the task, and a range of keys.
+    fn call(
+        &self,
+        function: Option<Function<'_>>,
+        scratch: &mut Workspace,
+        position: usize,
+        block: &Block,
+        (first, end): (usize, usize),
+    ) {
+        let layout = self.plan.scratch;
+        let state = layout.states + position * layout.state_bytes;
+        let range = [block.first, block.queries, first, end, state].map(|word| word as u64);
+        write_words(scratch, layout.range, &range);
+        write_words(scratch, layout.shift, &[block.shift.to_bits()]);
         if let Some(function) = function {
             // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its
-            // constants. Indices come from the lengths of the axes, and a task writes the output elements of its own queries alone.
+            // constants; a task has at most as many query tiles as there are states. Indices come from the lengths of the axes, the
+            // block's shape has room for its queries, and a task writes the output elements of its own queries alone.
             unsafe { self.frame.run(function, scratch) }
         }
     }

@@ -1,19 +1,20 @@
 //! The end of a query tile: normalisation, in double precision for what every query has once.
 
-use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::{FIRST_QUERY, QUERIES, dim_stride, enter, range_word, slot};
+use super::{FIRST_QUERY, QUERIES, Tile, dim_stride, enter, range_word};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::map::ROW_LANES;
 use crate::codegen::vocab::access;
-use crate::plan::Attention;
+use crate::plan::{Attention, TileShape, Weighted};
 
 /// Normalises and stores a query tile.
-pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let (layout, tile) = (eval.plan.scratch, attention.tile);
+pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention, shape: TileShape) -> Result<(), CodegenError> {
     enter(eval, attention);
+    let tile = Tile::new(eval, attention, shape);
     let queries = range_word(eval, QUERIES);
     let first = range_word(eval, FIRST_QUERY);
     let mut result = Ok(());
@@ -21,29 +22,79 @@ pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), 
         let saved = eval.save();
         let index = eval.fb().ins().iadd(first, lane);
         eval.set(attention.query, index);
-        result = normalise(eval, attention, lane);
+        result = normalise(eval, tile, lane);
         eval.restore(saved);
         Vec::new()
     });
     result?;
-    let Some(weighted) = &attention.weighted else { return Ok(()) };
-    let base = eval.address(weighted.output, &[attention.query, weighted.dim])?;
-    let query_stride = dim_stride(eval, weighted.output, attention.query);
+    match &attention.weighted {
+        Some(weighted) => averages(eval, tile, weighted, first, queries),
+        None => Ok(()),
+    }
+}
+
+/// Stores the averages, transposed: four queries by four elements where rows are contiguous, else one by one.
+fn averages(
+    eval: &mut Eval<'_, '_>,
+    tile: Tile<'_>,
+    weighted: &Weighted,
+    first: Ssa,
+    queries: Ssa,
+) -> Result<(), CodegenError> {
+    let layout = eval.plan.scratch;
+    let base = eval.address(weighted.output, &[tile.attention.query, weighted.dim])?;
+    let query_stride = dim_stride(eval, weighted.output, tile.attention.query);
     let stride = dim_stride(eval, weighted.output, weighted.dim);
+    let skipped = eval.fb().ins().imul(first, query_stride);
+    let base = eval.fb().ins().iadd(base, skipped);
+    let zero = eval.fb().ins().iconst(types::I64, 0);
     let length = eval.fb().ins().iconst(types::I64, i64::from(weighted.length));
-    counted_loop(eval, queries, &[], |eval, lane, _| {
-        let index = eval.fb().ins().iadd(first, lane);
-        let offset = eval.fb().ins().imul(index, query_stride);
-        let out = eval.fb().ins().iadd(base, offset);
-        let column = slot(eval, 0, lane, 4);
+    let column_of = |eval: &mut Eval<'_, '_>, lane: Ssa| {
+        let offset = eval.fb().ins().imul_imm_s(lane, 4);
+        eval.fb().ins().iadd(tile.state, offset)
+    };
+    let out_of = |eval: &mut Eval<'_, '_>, lane: Ssa| {
+        let offset = eval.fb().ins().imul(lane, query_stride);
+        eval.fb().ins().iadd(base, offset)
+    };
+    let step = ROW_LANES as i64;
+    let mut single = zero;
+    if weighted.length.is_multiple_of(ROW_LANES as u32) {
+        let whole = eval.fb().ins().band_imm_s(queries, -step);
+        let dense = eval.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+        single = eval.fb().ins().select(dense, whole, zero);
+        range_loop(eval, zero, single, step, &[], |eval, lane, _| {
+            let column = column_of(eval, lane);
+            let out = out_of(eval, lane);
+            let factor = eval.fb().ins().load(types::F32X4, access(), column, layout.sums as i32);
+            let accumulators = eval.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
+            range_loop(eval, zero, length, step, &[accumulators, out], |eval, _, carried| {
+                let scaled = [0, 1, 2, 3].map(|row| {
+                    let at = (row * tile.row_bytes()) as i32;
+                    let x = eval.fb().ins().load(types::F32X4, access(), carried[0], at);
+                    eval.fb().ins().fmul(x, factor)
+                });
+                let mut out = carried[1];
+                for x in eval.v.transpose(scaled) {
+                    eval.fb().ins().store(access(), x, out, 0);
+                    out = eval.fb().ins().iadd(out, query_stride);
+                }
+                let next = eval.fb().ins().iadd_imm_s(carried[0], step * tile.row_bytes());
+                vec![next, eval.fb().ins().iadd_imm_s(carried[1], 4 * step)]
+            });
+            Vec::new()
+        });
+    }
+    range_loop(eval, single, queries, 1, &[], |eval, lane, _| {
+        let column = column_of(eval, lane);
+        let out = out_of(eval, lane);
         let factor = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
         let accumulators = eval.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
-        let zero = eval.fb().ins().iconst(types::I64, 0);
         range_loop(eval, zero, length, 1, &[accumulators, out], |eval, _, carried| {
             let x = eval.fb().ins().load(types::F32, access(), carried[0], 0);
             let x = eval.fb().ins().fmul(x, factor);
             eval.fb().ins().store(access(), x, carried[1], 0);
-            let next = eval.fb().ins().iadd_imm_s(carried[0], 4 * tile.queries() as i64);
+            let next = eval.fb().ins().iadd_imm_s(carried[0], tile.row_bytes());
             vec![next, eval.fb().ins().iadd(carried[1], stride)]
         });
         Vec::new()
@@ -59,11 +110,18 @@ fn add(eval: &mut Eval<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
 }
 
 /// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
-fn normalise(eval: &mut Eval<'_, '_>, attention: &Attention, lane: Ssa) -> Result<(), CodegenError> {
-    let layout = eval.plan.scratch;
-    let column = slot(eval, 0, lane, 4);
-    let most = eval.fb().ins().load(types::F32, access(), column, layout.maxima as i32);
-    let mut most = eval.fb().ins().fpromote(types::F64, most);
+fn normalise(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), CodegenError> {
+    let (layout, attention) = (eval.plan.scratch, tile.attention);
+    let offset = eval.fb().ins().imul_imm_s(lane, 4);
+    let column = eval.fb().ins().iadd(tile.state, offset);
+    let base = eval.fb().ins().load(types::F32, access(), column, layout.bases as i32);
+    let base = eval.fb().ins().fpromote(types::F64, base);
+    // Without a limit no key was seen, and the base stands for nothing.
+    let limit = eval.fb().ins().load(types::F32, access(), column, layout.limits as i32);
+    let limit = eval.fb().ins().fpromote(types::F64, limit);
+    let low = eval.v.float(f64::NEG_INFINITY);
+    let unseen = eval.v.fcmp(FloatCC::Equal, limit, low);
+    let mut most = eval.v.select_float(unseen, low, base);
     let sum = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
     let mut sum = eval.fb().ins().fpromote(types::F64, sum);
     // Terms of the query alone change no weight; with the shift of the key terms they make the true score.

@@ -7,9 +7,17 @@ use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
 
-/// A register tile of products: `rows` pointers to scalars that step together, times `columns` vectors.
+/// Where the scalars of the rows lie.
+pub(super) enum Rows {
+    /// This many rows at even distances.
+    Even { first: Ssa, distance: Ssa, count: usize },
+    /// Each row at an address of its own.
+    Each(Vec<Ssa>),
+}
+
+/// A register tile of products: rows of scalars that step together, times `columns` vectors.
 pub(super) struct Product {
-    pub(super) rows: Vec<Ssa>,
+    pub(super) rows: Rows,
     pub(super) row_step: Ssa,
     pub(super) vectors: Ssa,
     pub(super) vector_step: i64,
@@ -18,30 +26,63 @@ pub(super) struct Product {
     pub(super) guarded: bool,
 }
 
+/// Rows at even distances that one pointer serves: its multiples up to 3 fit the addresses of x86.
+const ROWS_PER_POINTER: usize = 4;
+
 impl Product {
     /// Adds the products to the accumulators, row-major.
     pub(super) fn emit(&self, eval: &mut Eval<'_, '_>, accumulators: &[Ssa]) -> Vec<Ssa> {
-        let zero = eval.fb().ins().iconst(types::I64, 0);
-        let mut carried = vec![self.vectors, zero];
+        let (pointers, distances) = match &self.rows {
+            Rows::Each(rows) => (rows.clone(), None),
+            Rows::Even { first, distance, count } => {
+                let four = eval.fb().ins().ishl_imm_u(*distance, 2);
+                let mut pointers = vec![*first];
+                for _ in 1..count.div_ceil(ROWS_PER_POINTER) {
+                    let last = pointers[pointers.len() - 1];
+                    pointers.push(eval.fb().ins().iadd(last, four));
+                }
+                let twice = eval.fb().ins().ishl_imm_u(*distance, 1);
+                let thrice = eval.fb().ins().iadd(twice, *distance);
+                (pointers, Some((*distance, thrice, *count)))
+            }
+        };
+        let held = pointers.len();
+        let mut carried = pointers;
         carried.extend(accumulators);
-        let start = eval.fb().ins().iconst(types::I64, 0);
-        let done = range_loop(eval, start, self.turns, 1, &carried, |eval, _, carried| {
-            let mut sums = carried[2..].to_vec();
-            self.turn(eval, carried[0], carried[1], &mut sums);
-            let vectors = eval.fb().ins().iadd_imm_s(carried[0], self.vector_step);
-            let mut next = vec![vectors, eval.fb().ins().iadd(carried[1], self.row_step)];
+        let length = eval.fb().ins().imul_imm_s(self.turns, self.vector_step);
+        let end = eval.fb().ins().iadd(self.vectors, length);
+        let done = range_loop(eval, self.vectors, end, self.vector_step, &carried, |eval, vectors, carried| {
+            let (pointers, sums) = carried.split_at(held);
+            let mut sums = sums.to_vec();
+            let rows = match distances {
+                None => pointers.to_vec(),
+                Some((distance, thrice, count)) => (0..count)
+                    .map(|r| {
+                        let pointer = pointers[r / ROWS_PER_POINTER];
+                        let offset = match r % ROWS_PER_POINTER {
+                            0 => return pointer,
+                            1 => distance,
+                            2 => eval.fb().ins().ishl_imm_u(distance, 1),
+                            _ => thrice,
+                        };
+                        eval.fb().ins().iadd(pointer, offset)
+                    })
+                    .collect(),
+            };
+            self.turn(eval, vectors, &rows, &mut sums);
+            let mut next: Vec<Ssa> =
+                pointers.iter().map(|pointer| eval.fb().ins().iadd(*pointer, self.row_step)).collect();
             next.extend(sums);
             next
         });
-        done[2..].to_vec()
+        done[held..].to_vec()
     }
 
-    fn turn(&self, eval: &mut Eval<'_, '_>, vectors: Ssa, offset: Ssa, sums: &mut [Ssa]) {
+    fn turn(&self, eval: &mut Eval<'_, '_>, vectors: Ssa, rows: &[Ssa], sums: &mut [Ssa]) {
         let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
         let columns: Vec<Ssa> =
             (0..self.columns).map(|c| eval.fb().ins().load(ty, access(), vectors, width * c as i32)).collect();
-        for (r, &row) in self.rows.iter().enumerate() {
-            let address = eval.fb().ins().iadd(row, offset);
+        for (r, &address) in rows.iter().enumerate() {
             let scalar = eval.fb().ins().load(types::F32, access(), address, 0);
             let splat = eval.v.splat(scalar, ty);
             for (c, &column) in columns.iter().enumerate() {
