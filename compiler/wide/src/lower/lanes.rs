@@ -1,4 +1,4 @@
-//! Splats, single lanes, shuffles and bitcasts.
+//! Splats, single lanes, swizzles and bitcasts.
 
 use super::{Lower, Result};
 use crate::error::Reason;
@@ -146,8 +146,7 @@ impl Lower<'_> {
     fn insert_128(&mut self, dst: VReg, x: VReg, scalar: VReg, lane: Lane, index: i64) -> Result<()> {
         let evex = self.features.avx512();
         let (code, imm) = match lane {
-            Lane::F32 if evex => (Code::EVEX_Vinsertps_xmm_xmm_xmmm32_imm8, index << 4),
-            Lane::F32 => (Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8, index << 4),
+            Lane::F32 => (self.code(table::INSERT_LANE, Lane::F32, Width::W128)?, index << 4),
             Lane::F64 => {
                 // Both lanes by unpacking: the old high lane after the scalar, or the scalar after the old low lane.
                 if index == 1 {
@@ -208,63 +207,6 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// 16 bytes chosen from the 32 of two vectors.
-    pub(super) fn shuffle(&mut self) -> Result<()> {
-        let InstructionData::Shuffle { args: [a, b], imm, .. } = self.func.dfg.insts[self.here] else {
-            return Err(self.refuse(Reason::Operation));
-        };
-        let (_, width) = self.shape(self.result_ty())?;
-        if width != Width::W128 {
-            return Err(self.refuse(Reason::Type));
-        }
-        let dst = self.result()?;
-        let Some(bytes) = self.func.dfg.immediates.get(imm).map(|data| data.as_slice().to_vec()) else {
-            return Err(self.refuse(Reason::Operation));
-        };
-        let w = Width::W128;
-        if let Some(lanes) = whole_lanes(&bytes) {
-            let pick = |x: u32, y: u32, z: u32, w: u32| i64::from(x & 3 | (y & 3) << 2 | (z & 3) << 4 | (w & 3) << 6);
-            let [p, q, r, s] = lanes;
-            let all = pick(p, q, r, s);
-            let second = [p >= 4, q >= 4, r >= 4, s >= 4];
-            let two = |this: &mut Self, op: &table::Op, x, y, imm: Option<i64>| -> Result<()> {
-                let code = this.code(op, Lane::F32, w)?;
-                let (x, y) = (this.reg(x)?, this.reg(y)?);
-                let mut args = vec![Arg::Def(dst), Arg::Use(x), Arg::Use(y)];
-                args.extend(imm.map(Arg::Imm));
-                this.emit(code, args);
-                Ok(())
-            };
-            match (lanes, second) {
-                (_, [false, false, false, false] | [true, true, true, true]) => {
-                    let source = self.reg(if second[0] { b } else { a })?;
-                    let code = self.code(table::SHUFFLE_LANES, Lane::I32, w)?;
-                    self.emit(code, [Arg::Def(dst), Arg::Use(source), Arg::Imm(all)]);
-                    return Ok(());
-                }
-                ([0, 4, 1, 5], _) => return two(self, table::UNPACK_LOW, a, b, None),
-                ([4, 0, 5, 1], _) => return two(self, table::UNPACK_LOW, b, a, None),
-                ([2, 6, 3, 7], _) => return two(self, table::UNPACK_HIGH, a, b, None),
-                ([6, 2, 7, 3], _) => return two(self, table::UNPACK_HIGH, b, a, None),
-                (_, [false, false, true, true]) => return two(self, table::SHUFFLE_PAIRS, a, b, Some(all)),
-                (_, [true, true, false, false]) => return two(self, table::SHUFFLE_PAIRS, b, a, Some(all)),
-                _ => {}
-            }
-        }
-        let choice = |base: u8| -> Vec<u8> {
-            bytes.iter().map(|&m| if (base..base + 16).contains(&m) { m - base } else { 0x80 }).collect()
-        };
-        let code = self.code(table::SHUFFLE_BYTES, Lane::I8, w)?;
-        let (from_a, from_b) = (self.literal(choice(0)), self.literal(choice(16)));
-        let (a, b) = (self.reg(a)?, self.reg(b)?);
-        let (one, other) = (self.fresh_vector(), self.fresh_vector());
-        self.emit(code, [Arg::Def(one), Arg::Use(a), Arg::Mem(from_a)]);
-        self.emit(code, [Arg::Def(other), Arg::Use(b), Arg::Mem(from_b)]);
-        let or = self.code(table::OR, Lane::I32, w)?;
-        self.emit(or, [Arg::Def(dst), Arg::Use(one), Arg::Use(other)]);
-        Ok(())
-    }
-
     /// CLIF's `swizzle` gives zero for any index past 15, `vpshufb` only for those with bit 7 set.
     pub(super) fn swizzle(&mut self) -> Result<()> {
         let w = Width::W128;
@@ -311,17 +253,4 @@ impl Lower<'_> {
         }
         Ok(())
     }
-}
-
-/// The shuffle as one of 32-bit lanes, if it moves such lanes whole.
-fn whole_lanes(bytes: &[u8]) -> Option<[u32; 4]> {
-    let mut lanes = [0; 4];
-    for (lane, chunk) in lanes.iter_mut().zip(bytes.chunks_exact(4)) {
-        let first = chunk[0];
-        if first % 4 != 0 || first >= 32 || !chunk.iter().zip(first..).all(|(&byte, expected)| byte == expected) {
-            return None;
-        }
-        *lane = u32::from(first / 4);
-    }
-    (bytes.len() == 16).then_some(lanes)
 }

@@ -13,6 +13,7 @@ mod operand;
 mod plain;
 mod scalar;
 mod select;
+mod shuffle;
 
 use crate::abi::{self, Abi, Loc};
 use crate::error::{Reason, Unsupported};

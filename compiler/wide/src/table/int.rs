@@ -251,6 +251,20 @@ super::ops! {
         I32: [INVALID, VEX_Vpshufd_xmm_xmmm128_imm8, VEX_Vpshufd_ymm_ymmm256_imm8],
             [INVALID, EVEX_Vpshufd_xmm_k1z_xmmm128b32_imm8, EVEX_Vpshufd_ymm_k1z_ymmm256b32_imm8, EVEX_Vpshufd_zmm_k1z_zmmm512b32_imm8];
     }
+    /// As [`SHUFFLE_LANES`], where neighbours compute with floats.
+    PERMUTE_LANES {
+        F32: [INVALID, VEX_Vpermilps_xmm_xmmm128_imm8, VEX_Vpermilps_ymm_ymmm256_imm8],
+            [INVALID, EVEX_Vpermilps_xmm_k1z_xmmm128b32_imm8, EVEX_Vpermilps_ymm_k1z_ymmm256b32_imm8, EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8];
+    }
+    /// 16 bytes of `b` followed by `a`, from the immediate on, within each 128 bits.
+    ALIGN_BYTES {
+        I8: [INVALID, VEX_Vpalignr_xmm_xmm_xmmm128_imm8, VEX_Vpalignr_ymm_ymm_ymmm256_imm8],
+            [INVALID, EVEX_Vpalignr_xmm_k1z_xmm_xmmm128_imm8, EVEX_Vpalignr_ymm_k1z_ymm_ymmm256_imm8, EVEX_Vpalignr_zmm_k1z_zmm_zmmm512_imm8];
+    }
+    /// `a` with a lane of `b` in place of one of its own, by immediate.
+    INSERT_LANE {
+        F32: [INVALID, VEX_Vinsertps_xmm_xmm_xmmm32_imm8, INVALID], [INVALID, EVEX_Vinsertps_xmm_xmm_xmmm32_imm8, INVALID, INVALID];
+    }
     /// Two lanes of `a`, then two of `b`, within each 128 bits, by immediate.
     SHUFFLE_PAIRS {
         F32: [INVALID, VEX_Vshufps_xmm_xmm_xmmm128_imm8, VEX_Vshufps_ymm_ymm_ymmm256_imm8],

@@ -140,41 +140,6 @@ fn moves_scalars_to_vectors() {
 }
 
 #[test]
-fn shuffles_bytes() {
-    let mut rng = Rng::new(5);
-    for features in levels() {
-        for round in 0..200 {
-            let (a, b) = (random_bytes(&mut rng, Lane::I8), random_bytes(&mut rng, Lane::I8));
-            // Half of the shuffles move whole 32-bit lanes; some of those are the ones with instructions of their own.
-            let special = [
-                [0, 4, 1, 5],
-                [4, 0, 5, 1],
-                [2, 6, 3, 7],
-                [6, 2, 7, 3],
-                [0, 1, 4, 5],
-                [7, 6, 1, 0],
-                [3, 2, 1, 0],
-                [5, 5, 7, 4],
-            ];
-            let mask: Vec<usize> = match round {
-                0..8 => special[round].iter().flat_map(|lane| (0..4).map(move |byte| 4 * lane + byte)).collect(),
-                8..100 => (0..4).map(|_| 4 * rng.below(8)).flat_map(|first| first..first + 4).collect(),
-                _ => (0..16).map(|_| rng.below(32)).collect(),
-            };
-            let list = mask.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-            let text = body(&format!(
-                "v4 = load.i8x16 v1\n v5 = load.i8x16 v2\n v6 = shuffle v4, v5, [{list}]\n store v6, v0"
-            ));
-            let out = run(&text, features, [&a, &b, &b]);
-            for at in 0..16 {
-                let expected = if mask[at] < 16 { a[mask[at]] } else { b[mask[at] - 16] };
-                assert_eq!(out[at], expected, "{list}, byte {at}");
-            }
-        }
-    }
-}
-
-#[test]
 fn swizzles_bytes() {
     let mut rng = Rng::new(6);
     for features in levels() {

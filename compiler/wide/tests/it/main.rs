@@ -21,4 +21,5 @@ mod model;
 mod ops;
 mod random;
 mod refusals;
+mod shuffles;
 mod snapshots_of_kernels;

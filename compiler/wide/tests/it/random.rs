@@ -1,13 +1,14 @@
 //! Random functions, straight-line and with branches and loops, at every width against Cranelift's own backend at 128 bits.
 //!
 //! The generator draws the same numbers whatever the lane count, so one seed is one program at any width. Its operations never look across
-//! lanes; a function of 16 lanes and four calls of one of 4 lanes must store the same bits. NaNs count as equal, and their bits never become
-//! integers, because which operand's NaN an addition returns is not specified.
+//! lanes; a function of 16 lanes and four calls of one of 4 lanes must store the same bits. A second kind of programs, of 4 lanes alone,
+//! shuffles too. NaNs count as equal, and their bits never become integers, because which operand's NaN an addition returns is not specified.
 
 use crate::jit::{Kernel, Rng, host_isa, levels, pointer, try_optimised, wide};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
-    AbiParam, Endianness, Function, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value, types,
+    AbiParam, ConstantData, Endianness, Function, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value,
+    types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -30,6 +31,8 @@ struct Generator<'a, 'f> {
     rng: Rng,
     b: &'a mut FunctionBuilder<'f>,
     lanes: u32,
+    /// Whether there are shuffles, which vectors of 128 bits alone have.
+    shuffles: bool,
     out: Value,
     input: Value,
     table: Value,
@@ -140,12 +143,38 @@ impl Generator<'_, '_> {
         op(self.b, amount)
     }
 
+    /// 16 bytes of two vectors, by 32-bit lanes if these are to stay whole.
+    fn shuffle(&mut self, x: Value, y: Value, whole: bool) -> Value {
+        let ty = self.b.func.dfg.value_type(x);
+        let (x, y) = (self.cast(types::I8X16, x), self.cast(types::I8X16, y));
+        let lanes = match self.rng.below(6) {
+            0 => [0, 4, 1, 5],
+            1 => [2, 6, 3, 7],
+            2 => [0, 1, 4, 5],
+            3 => [6, 7, 2, 3],
+            4 => [1, 3, 5, 7],
+            _ => std::array::from_fn(|_| self.rng.below(8)),
+        };
+        let bytes: [u8; 16] = match self.rng.below(4) {
+            0 if !whole => std::array::from_fn(|_| self.rng.below(32) as u8),
+            1 if !whole => {
+                let start = self.rng.below(32);
+                std::array::from_fn(|at| ((start + at) % 32) as u8)
+            }
+            _ => std::array::from_fn(|at| (4 * lanes[at / 4] + at % 4) as u8),
+        };
+        let mask = self.b.func.dfg.immediates.push(ConstantData::from(&bytes[..]));
+        let shuffled = self.b.ins().shuffle(x, y, mask);
+        self.cast(ty, shuffled)
+    }
+
     fn float_op(&mut self) {
         let ty = self.float_ty();
         let (x, y, z) = (self.float(), self.float(), self.float());
         let flags = flags();
         let slot = self.rng.below(SLOTS) as i32 * 64;
-        let value = match self.rng.below(22) {
+        let value = match self.rng.below(if self.shuffles { 28 } else { 22 }) {
+            22.. => self.shuffle(x, y, true),
             0 => self.b.ins().fadd(x, y),
             1 => self.b.ins().fsub(x, y),
             2 => self.b.ins().fmul(x, y),
@@ -213,7 +242,8 @@ impl Generator<'_, '_> {
         let (x, y, z) = (self.int(), self.int(), self.int());
         let flags = flags();
         let amount = i64::from(self.rng.below(40) as u32);
-        let value = match self.rng.below(20) {
+        let value = match self.rng.below(if self.shuffles { 24 } else { 20 }) {
+            20.. => self.shuffle(x, y, false),
             0 | 1 => self.b.ins().iadd(x, y),
             2 => self.b.ins().isub(x, y),
             3 => self.b.ins().imul(x, y),
@@ -433,7 +463,7 @@ fn flags() -> MemFlagsData {
 }
 
 /// Parameters: output, input, table of scalars, two integers.
-fn program(seed: u64, lanes: u32) -> (Function, [bool; SLOTS]) {
+fn program(seed: u64, lanes: u32, shuffles: bool) -> (Function, [bool; SLOTS]) {
     let mut sig = Signature::new(CallConv::SystemV);
     sig.params = vec![AbiParam::new(types::I64); 5];
     let mut func = Function::with_name_signature(UserFuncName::default(), sig);
@@ -456,8 +486,8 @@ fn program(seed: u64, lanes: u32) -> (Function, [bool; SLOTS]) {
         *slot = rng.below(2) == 0;
     }
     let size = 5 + rng.below(80);
-    let mut g =
-        Generator { rng, b: &mut b, lanes, out: params[0], input: params[1], table: params[2], pool, float_slots };
+    let [out, input, table] = [params[0], params[1], params[2]];
+    let mut g = Generator { rng, b: &mut b, lanes, shuffles, out, input, table, pool, float_slots };
     g.ops(size, 3);
     // What was computed last is stored, many values alive at once.
     for (slot, is_float) in float_slots.into_iter().enumerate() {
@@ -480,10 +510,10 @@ fn run(kernel: &Kernel, lanes: usize, input: &[u32], table: &[u32], scalars: [i6
     out
 }
 
-#[test]
-fn random_functions_agree_with_cranelift() {
+/// Compares random programs with Cranelift's code of 4 lanes, at these lane counts.
+fn compare(lane_counts: &[u32], shuffles: bool) {
     let count: u64 = std::env::var("CLIF_WIDE_PROGRAMS").ok().and_then(|s| s.parse().ok()).unwrap_or(150);
-    let mut seeds = Rng::new(42);
+    let mut seeds = Rng::new(if shuffles { 43 } else { 42 });
     let (mut functions, mut insts, mut not_optimised) = (0, 0, 0);
     for _ in 0..count {
         let seed = seeds.next();
@@ -495,14 +525,14 @@ fn random_functions_agree_with_cranelift() {
         let input: Vec<u32> = (0..SLOTS * 16).map(&mut value).collect();
         let table: Vec<u32> = (0..SCALARS).map(&mut value).collect();
         let scalars = [i64::from(value(0) as i32), i64::from(value(0)) - 7];
-        let (narrow, float_slots) = program(seed, 4);
+        let (narrow, float_slots) = program(seed, 4, shuffles);
         let expected = run(&Kernel::cranelift(&narrow), 4, &input, &table, scalars);
         for features in levels() {
-            for lanes in [4, 8, 16] {
+            for &lanes in lane_counts {
                 if lanes * 32 > features.max_vector_bits() {
                     continue;
                 }
-                let (func, _) = program(seed, lanes);
+                let (func, _) = program(seed, lanes, shuffles);
                 insts += func.dfg.num_insts();
                 let optimised = try_optimised(&func);
                 not_optimised += usize::from(optimised.is_none());
@@ -527,4 +557,14 @@ fn random_functions_agree_with_cranelift() {
         "{count} programs, {functions} functions, {insts} instructions; {not_optimised} that Cranelift could not optimise"
     );
     assert!(not_optimised < functions / 4);
+}
+
+#[test]
+fn random_functions_agree_with_cranelift() {
+    compare(&[4, 8, 16], false);
+}
+
+#[test]
+fn random_shuffles_agree_with_cranelift() {
+    compare(&[4], true);
 }

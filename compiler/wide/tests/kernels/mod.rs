@@ -101,3 +101,32 @@ block2:
     .unwrap();
     s
 }
+
+/// `out[j][i] = a[i][j]` of 4 by 4 floats, the rows of `a` a number of bytes apart. Parameters: out, a, bytes.
+pub(crate) fn transpose() -> String {
+    let mut s = String::from(
+        "function %transpose(i64, i64, i64) system_v {\nblock0(v0: i64, v1: i64, v2: i64):\n    v11 = iadd v1, v2\n    v12 = iadd v11, v2\n    v13 = iadd v12, v2\n",
+    );
+    for (row, address) in [1, 11, 12, 13].into_iter().enumerate() {
+        writeln!(s, "    v{} = load.f32x4 notrap v{address}", 20 + row).unwrap();
+        writeln!(s, "    v{} = bitcast.i8x16 little v{}", 30 + row, 20 + row).unwrap();
+    }
+    let mut shuffle = |to: usize, a: usize, b: usize, lanes: [usize; 4]| {
+        let bytes = lanes.iter().flat_map(|lane| (0..4).map(move |byte| (4 * lane + byte).to_string()));
+        writeln!(s, "    v{to} = shuffle v{a}, v{b}, [{}]", bytes.collect::<Vec<_>>().join(" ")).unwrap();
+    };
+    for pair in 0..2 {
+        shuffle(40 + pair, 30 + 2 * pair, 31 + 2 * pair, [0, 4, 1, 5]);
+        shuffle(42 + pair, 30 + 2 * pair, 31 + 2 * pair, [2, 6, 3, 7]);
+    }
+    for half in 0..2 {
+        shuffle(50 + 2 * half, 40 + 2 * half, 41 + 2 * half, [0, 1, 4, 5]);
+        shuffle(51 + 2 * half, 40 + 2 * half, 41 + 2 * half, [2, 3, 6, 7]);
+    }
+    for row in 0..4 {
+        writeln!(s, "    v{} = bitcast.f32x4 little v{}", 60 + row, 50 + row).unwrap();
+        writeln!(s, "    store notrap v{}, v0+{}", 60 + row, 16 * row).unwrap();
+    }
+    s.push_str("    return\n}\n");
+    s
+}

@@ -1,0 +1,186 @@
+//! `shuffle`: what it gives, and which instruction it becomes.
+
+use crate::jit::{Kernel, Rng, levels, parse, pointer, wide};
+use crate::kernels;
+use clif_wide::Features;
+use std::fmt::Write;
+
+/// Lanes of two vectors of four, numbered on from the first to the second, and the instruction with AVX2 and with AVX-512 that takes the
+/// loaded second operand from memory.
+const LANES: [([usize; 4], [&str; 2]); 26] = [
+    ([0, 4, 1, 5], ["vunpcklps"; 2]),
+    ([4, 0, 5, 1], ["vunpcklps"; 2]),
+    ([2, 6, 3, 7], ["vunpckhps"; 2]),
+    ([6, 2, 7, 3], ["vunpckhps"; 2]),
+    ([0, 1, 4, 5], ["vunpcklpd"; 2]),
+    ([4, 5, 0, 1], ["vunpcklpd"; 2]),
+    ([2, 3, 6, 7], ["vunpckhpd"; 2]),
+    ([6, 7, 2, 3], ["vunpckhpd"; 2]),
+    // Even lanes, odd lanes.
+    ([0, 2, 4, 6], ["vshufps"; 2]),
+    ([1, 3, 5, 7], ["vshufps"; 2]),
+    ([4, 6, 0, 2], ["vshufps"; 2]),
+    ([3, 0, 7, 5], ["vshufps"; 2]),
+    ([7, 6, 1, 0], ["vshufps"; 2]),
+    ([2, 3, 4, 5], ["vshufps"; 2]),
+    // Lanes that stay where they are.
+    ([0, 5, 2, 7], ["vblendps", "vpternlogd"]),
+    ([0, 1, 6, 7], ["vblendps", "vshufps"]),
+    ([0, 1, 2, 7], ["vblendps", "vinsertps"]),
+    ([4, 1, 6, 7], ["vblendps", "vinsertps"]),
+    ([0, 6, 2, 3], ["vinsertps"; 2]),
+    ([4, 5, 6, 0], ["vinsertps"; 2]),
+    ([1, 2, 3, 4], ["vpalignr"; 2]),
+    ([7, 0, 1, 2], ["vpalignr"; 2]),
+    ([3, 2, 1, 0], ["vpermilps"; 2]),
+    ([5, 5, 7, 4], ["vpermilps"; 2]),
+    ([4, 5, 6, 7], ["vmovups"; 2]),
+    ([0, 4, 1, 6], ["vpor", "vpord"]),
+];
+
+fn bytes(lanes: [usize; 4]) -> [usize; 16] {
+    std::array::from_fn(|at| 4 * lanes[at / 4] + at % 4)
+}
+
+/// `out = shuffle(a, b)` of vectors of `ty`. Parameters: out, a, b.
+fn text(ty: &str, a: &str, b: &str, bytes: &[usize; 16]) -> String {
+    let list = bytes.map(|byte| byte.to_string()).join(" ");
+    format!(
+        "function %f(i64, i64, i64) system_v {{
+block0(v0: i64, v1: i64, v2: i64):
+    v3 = load.{ty} v1
+    v4 = load.{ty} v2
+    v5 = bitcast.i8x16 little {a}
+    v6 = bitcast.i8x16 little {b}
+    v7 = shuffle v5, v6, [{list}]
+    v8 = bitcast.{ty} little v7
+    store v8, v0
+    return
+}}"
+    )
+}
+
+/// Compares with what the bytes say.
+#[track_caller]
+fn is_right(rng: &mut Rng, ty: &str, operands: [&str; 2], bytes: &[usize; 16]) {
+    for features in levels() {
+        let mut a: [u8; 16] = std::array::from_fn(|_| rng.next() as u8);
+        let mut b: [u8; 16] = std::array::from_fn(|_| rng.next() as u8);
+        let expected = bytes.map(|byte| {
+            let source = if operands[byte / 16] == "v3" { &a } else { &b };
+            source[byte % 16]
+        });
+        let mut out = [0u8; 16];
+        let text = text(ty, operands[0], operands[1], bytes);
+        Kernel::wide(&parse(&text), features).call(&[pointer(&mut out), pointer(&mut a), pointer(&mut b)]);
+        assert_eq!(out, expected, "{features:?}\n{text}");
+    }
+}
+
+#[test]
+fn chooses_bytes() {
+    let mut rng = Rng::new(5);
+    for (lanes, _) in LANES {
+        for operands in [["v3", "v4"], ["v4", "v3"], ["v3", "v3"]] {
+            is_right(&mut rng, "f32x4", operands, &bytes(lanes));
+        }
+    }
+    for _ in 0..200 {
+        let lanes = std::array::from_fn(|_| rng.below(8));
+        is_right(&mut rng, "f32x4", ["v3", "v4"], &bytes(lanes));
+    }
+    for round in 0..200 {
+        let (start, operand) = (rng.below(32), 16 * rng.below(2));
+        let any: [usize; 16] = std::array::from_fn(|_| rng.below(32));
+        let bytes = match round % 5 {
+            0 => any,
+            1 => any.map(|byte| operand + byte % 16),
+            2 => std::array::from_fn(|at| (start + at) % 32),
+            3 => std::array::from_fn(|at| operand + (start + at) % 16),
+            _ => std::array::from_fn(|at| at + 16 * (any[at] % 2)),
+        };
+        is_right(&mut rng, "i8x16", ["v3", "v4"], &bytes);
+    }
+}
+
+/// One instruction between the loads and the store, bitcasts being none; and the second operand from memory where it can be.
+#[test]
+fn is_one_instruction() {
+    for (level, features) in [Features::cross_avx2(), Features::cross_avx512()].into_iter().enumerate() {
+        for (lanes, names) in LANES {
+            let code = wide(&parse(&text("f32x4", "v3", "v4", &bytes(lanes))), features).disassemble();
+            let count = if names[level].starts_with("vpor") { 6 } else { 4 };
+            let lines: Vec<&str> = code.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+            assert!(lines.iter().any(|line| line.starts_with(names[level])), "{lanes:?}\n{code}");
+            // What is counted is the store and what comes before it, less a load that became an operand.
+            let store = lines.iter().position(|line| line.contains("[rdi],")).unwrap();
+            assert!(store < count, "{lanes:?}\n{code}");
+        }
+        let bytes = [15, 2, 2, 7, 1, 0, 3, 9, 8, 4, 4, 4, 5, 6, 7, 10];
+        let code = wide(&parse(&text("i8x16", "v3", "v4", &bytes)), features).disassemble();
+        assert_eq!(code.matches("vp").count(), 1, "{code}");
+    }
+}
+
+#[test]
+fn transposes() {
+    for features in levels() {
+        let mut input: Vec<f32> = (0..16).map(|i| i as f32).collect();
+        let mut out = vec![0f32; 16];
+        let transpose = parse(&kernels::transpose());
+        Kernel::wide(&transpose, features).call(&[pointer(&mut out), pointer(&mut input), 16]);
+        for (at, &found) in out.iter().enumerate() {
+            assert_eq!(found, input[at % 4 * 4 + at / 4]);
+        }
+    }
+}
+
+#[test]
+fn transpose_of_4x4() {
+    insta::assert_snapshot!(wide(&parse(&kernels::transpose()), Features::cross_avx2()).disassemble());
+}
+
+/// Vectors of 128 bits at addresses that are computed, among vectors of the widest kind, too many for the registers.
+#[test]
+fn narrow_vectors_stand_among_wide_ones() {
+    for features in levels() {
+        let lanes = features.max_vector_bits() as usize / 32;
+        let mut text = String::from(
+            "function %f(i64, i64, i64) system_v {
+block0(v0: i64, v1: i64, v2: i64):
+    v3 = iconst.i64 4
+    v4 = ishl v2, v3
+    v5 = iadd v1, v4
+    v6 = iadd v0, v4\n",
+        );
+        let count = 40;
+        for n in 0..count {
+            writeln!(text, "    v{} = load.f32x{lanes} v1+{}", 100 + n, 4 * n).unwrap();
+            writeln!(text, "    v{} = load.f32x4 v5+{}", 200 + n, 16 * n).unwrap();
+        }
+        // All are alive here.
+        for n in 0..count {
+            writeln!(text, "    v{} = fadd v{}, v{}", 300 + n, 100 + n, 100 + (n + 1) % count).unwrap();
+            writeln!(text, "    v{} = fadd v{}, v{}", 400 + n, 200 + n, 200 + (n + 1) % count).unwrap();
+        }
+        for n in 0..count {
+            writeln!(text, "    store v{}, v6+{}", 400 + n, 16 * n).unwrap();
+            writeln!(text, "    store v{}, v0+{}", 300 + n, 1024 + 4 * lanes * n).unwrap();
+        }
+        text.push_str("    return\n}\n");
+        let mut input: Vec<f32> = (0..1024).map(|i| (i * i % 97) as f32).collect();
+        let mut out = vec![0f32; 4096];
+        let index = 3;
+        Kernel::wide(&parse(&text), features).call(&[pointer(&mut out), pointer(&mut input), index as i64]);
+        for n in 0..count {
+            let next = (n + 1) % count;
+            for at in 0..4 {
+                let expected = input[4 * (index + n) + at] + input[4 * (index + next) + at];
+                assert_eq!(out[4 * (index + n) + at], expected);
+            }
+            for at in 0..lanes {
+                assert_eq!(out[256 + lanes * n + at], input[n + at] + input[next + at]);
+            }
+        }
+    }
+}
