@@ -96,8 +96,8 @@ def parse() -> argparse.Namespace:
               bench/run.py --filter alibi-2048 --samples 40   cases with this in their name, more rounds
               bench/run.py --python ~/torch/bin/python        the peers of an environment that exists
 
-            The first run downloads PyTorch, which is large. Leave the machine alone while it measures. Ends with
-            1 if rhumb computed something wrong, whatever the times.
+            The first run downloads PyTorch, which is large. Leave the machine alone while it measures. Ends
+            with 1 if rhumb computed something wrong, whatever the times.
             """
         ),
     )

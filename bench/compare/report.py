@@ -7,6 +7,7 @@ from typing import Any
 
 from compare.cases import GROUPS
 from compare.checks import Check, excess
+from compare.stats import quantile
 
 OTHER_WORK = "†"
 
@@ -54,10 +55,21 @@ def _host(report: dict[str, Any]) -> str:
         ["peak of multiply-adds, GFLOP/s", peaks or "not measured on this machine"],
         ["compilers", f"{host['rustc']}; {host['compiler_of_torch'] or 'no g++'}"],
         ["rhumb at", f"{host['rhumb_revision'] or 'no revision known'}"],
+        ["noise", _noise(report)],
         ["sampling", f"{effort['rounds']} rounds, {effort['seconds']:g} s per contender and case"],
         ["taken", f"{report['started']}, in {report['minutes']:.0f} minutes"],
     ]
     return "## Machine\n\n" + table(["", ""], rows, right=2)
+
+
+def _noise(report: dict[str, Any]) -> str:
+    """How far apart the quartiles of rhumb's own times are: what differences mean nothing."""
+    rows = [row for result in report["cases"] for row in result["contenders"] if row["id"] == "rhumb"]
+    spreads = [row["seconds"] for row in rows if row["status"] == "timed"]
+    apart = sorted(100 * (spread["high"] - spread["low"]) / spread["median"] for spread in spreads)
+    if not apart:
+        return "nothing was timed"
+    return f"quartiles of rhumb's times are {quantile(apart, 0.5):.1f} % apart, at most {apart[-1]:.1f} %"
 
 
 def _peers(report: dict[str, Any]) -> str:
@@ -131,10 +143,11 @@ def _figures(check: Check) -> str:
 def _groups(report: dict[str, Any]) -> list[str]:
     parts = [
         "## Times\n",
-        "Medians and quartiles of the time of a call. *× rhumb* is how many times as long as rhumb it takes: the\n"
-        "ratio of medians, and the quartiles of the ratios within rounds. The rate is effective: 4 operations for\n"
-        "each element of each pair of a query and a key that see one another; its share is of the peak at the\n"
-        "vector width of the code, for other libraries the machine's widest.\n"
+        "Medians and quartiles of the time of a call. *× rhumb* is how many times as long as rhumb it takes: "
+        "the\nratio of medians over the rounds that both were in, and the quartiles of the ratios within them.\n"
+        "The rate is effective: 4 operations for each element of each pair of a query and a key that see "
+        "one\nanother; its share is of the peak at the vector width of the code, for other libraries the "
+        "machine's\nwidest. Errors are against double precision.\n"
         f"{OTHER_WORK} does other work than the case, for comparison, and is no peer in it.\n",
     ]
     header = [
@@ -197,8 +210,8 @@ def _ways(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     head = (
-        "## Ways\n\nWhere a library has several ways to compute a case, each is tried, and the fastest is the one in "
-        "the tables above.\n\n"
+        "## Ways\n\n"
+        "Where a library has several ways to compute a case, each is tried; the fastest is the one above.\n\n"
     )
     return head + table(["case", "", "timed", "not timed"], rows, right=4)
 

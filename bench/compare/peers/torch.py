@@ -19,7 +19,7 @@ Compute = Callable[[], Tensor]
 
 
 class Library:
-    """Ways to compute a case: names of `_WAYS`, with `/repeat` for keys and values repeated in their groups."""
+    """Ways to compute a case: names of `_WAYS`, with `/repeat` where keys and values are repeated."""
 
     def __init__(self) -> None:
         torch.set_grad_enabled(False)

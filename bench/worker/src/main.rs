@@ -130,8 +130,10 @@ impl Worker {
                 Ok(json!({}))
             }
             Request::Peak { runs } => {
-                let rates: BTreeMap<String, f64> =
-                    peak::measure(self.threads, runs).into_iter().map(|(bits, rate)| (bits.to_string(), rate)).collect();
+                let rates: BTreeMap<String, f64> = peak::measure(self.threads, runs)
+                    .into_iter()
+                    .map(|(bits, rate)| (bits.to_string(), rate))
+                    .collect();
                 Ok(json!({ "gflops": rates }))
             }
         }

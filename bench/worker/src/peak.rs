@@ -49,8 +49,11 @@ fn rate(bits: usize, run: Run, threads: usize, runs: usize) -> f64 {
 #[cfg(target_arch = "x86_64")]
 fn available() -> Vec<(usize, Run)> {
     let fma = is_x86_feature_detected!("fma");
-    let all: [(bool, usize, Run); 3] =
-        [(fma, 128, x86::chains_128), (fma, 256, x86::chains_256), (is_x86_feature_detected!("avx512f"), 512, x86::chains_512)];
+    let all: [(bool, usize, Run); 3] = [
+        (fma, 128, x86::chains_128),
+        (fma, 256, x86::chains_256),
+        (is_x86_feature_detected!("avx512f"), 512, x86::chains_512),
+    ];
     all.into_iter().filter(|&(found, ..)| found).map(|(_, bits, run)| (bits, run)).collect()
 }
 

@@ -30,8 +30,7 @@ pub(crate) fn prepare(
     }
     let engine = builder.build()?;
     let number = |count: usize| u32::try_from(count).map_err(|_| Failure(format!("{count} does not fit in 32 bits")));
-    let mut attention =
-        Attention::new(number(case.heads)?, number(case.head_dim)?).kv_heads(number(case.kv_heads)?);
+    let mut attention = Attention::new(number(case.heads)?, number(case.head_dim)?).kv_heads(number(case.kv_heads)?);
     if let Some(cap) = case.softcap {
         attention = attention.softcap(cap);
     }
