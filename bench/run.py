@@ -48,6 +48,8 @@ def main() -> int:
         return 0
     if sys.platform == "win32":
         return fail("the comparison needs pipes that can be waited for, as on Linux and macOS; run it in WSL")
+    if problem := too_few_processors(arguments.threads, arguments.cpus):
+        return fail(problem)
     if not shutil.which("cargo"):
         return fail("cargo is not in the PATH; install Rust from https://rustup.rs")
     if arguments.python:
@@ -172,6 +174,20 @@ def python_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text} is no program; give the python of an environment")
     # Not resolved: the link is what makes it the environment's.
     return Path(found).absolute()
+
+
+def too_few_processors(threads: int, cpus: str | None) -> str | None:
+    """Why so many threads can't stay on those processors, before anything is built."""
+    if not hasattr(os, "sched_getaffinity"):
+        return "--cpus: this system does not let programs choose; leave it out" if cpus else None
+    allowed = os.sched_getaffinity(0)
+    chosen = {int(cpu) for cpu in cpus.split(",")} if cpus else allowed
+    here = f"this machine lets programs use {','.join(map(str, sorted(allowed)))}"
+    if not chosen <= allowed:
+        return f"--cpus {cpus}: {here}"
+    if len(chosen) < threads:
+        return f"--threads {threads}: there are {len(chosen)} processors for them; {here}"
+    return None
 
 
 def environment(extra_index: str | None, renew: bool) -> tuple[Path, dict[str, str]]:

@@ -92,8 +92,7 @@ def _start(arguments: argparse.Namespace, absent: dict[str, str], logs: Path) ->
     """Starts all processes; a peer whose process does not start is absent."""
     threads = arguments.threads
     worker = Process("worker", [str(arguments.worker)], threads, logs / "worker.log")
-    hello = worker.ask("hello", threads=threads)
-    versions: dict[str, str] = dict(hello["versions"])
+    versions: dict[str, str] = dict(worker.hello["versions"])
     processes = {"worker": worker}
     if "candle" not in versions:
         absent.setdefault("candle", "the worker was built without it")
@@ -101,14 +100,13 @@ def _start(arguments: argparse.Namespace, absent: dict[str, str], logs: Path) ->
         if peer in absent:
             continue
         try:
-            process = Process.python(peer, threads, logs / f"{peer}.log")
-            versions |= process.ask("hello", threads=threads)["versions"]
-            processes[peer] = process
+            processes[peer] = Process.python(peer, threads, logs / f"{peer}.log")
+            versions |= processes[peer].hello["versions"]
         except (Refused, Gone) as error:
             absent[peer] = f"it does not import: {error}"
     for name, reason in absent.items():
         print(f"{name} is absent: {reason}", flush=True)
-    return Bench(processes, absent, hello["lanes"], PAUSE_SECONDS if threads > 1 else 0.0), versions
+    return Bench(processes, absent, worker.hello["lanes"], PAUSE_SECONDS if threads > 1 else 0.0), versions
 
 
 def _show(case: Case, result: dict[str, Any]) -> None:

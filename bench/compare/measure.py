@@ -97,11 +97,18 @@ class Bench:
         )
 
     def _load(self, case: Case, folder: Path) -> dict[str, str]:
-        """Hands tensors to the processes; gives the reasons of those that could not take them."""
+        """Hands tensors to the processes; gives the reasons of those that could not take them.
+
+        A process that ended in an earlier case is started again: what was too much there may do here.
+        """
         refused = {}
         for name, process in self.processes.items():
             try:
-                process.ask("case", case=case.spec(), folder=str(folder))
+                try:
+                    process.ask("case", case=case.spec(), folder=str(folder))
+                except Gone:
+                    process.start()
+                    process.ask("case", case=case.spec(), folder=str(folder))
             except (Refused, Gone) as error:
                 refused[name] = str(error)
         return refused

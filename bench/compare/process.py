@@ -28,9 +28,23 @@ class Process:
 
     def __init__(self, name: str, command: list[str], threads: int, log: Path) -> None:
         self.name = name
+        self.command = command
+        self.threads = threads
         self.log = log
+        # What the process said of itself when it started.
+        self.hello: dict[str, Any] = {}
+        self.log.unlink(missing_ok=True)
+        self.start()
+
+    @classmethod
+    def python(cls, peer: str, threads: int, log: Path) -> Process:
+        """The process of a peer that is a Python library; raises `Refused` where that does not import."""
+        return cls(peer, [sys.executable, "-m", "compare.serve", peer], threads, log)
+
+    def start(self) -> None:
+        """Starts the process, or one in place of a process that ended."""
         self.rest = b""
-        count = str(threads)
+        count = str(self.threads)
         environment = os.environ | {
             "OMP_NUM_THREADS": count,
             "MKL_NUM_THREADS": count,
@@ -40,17 +54,11 @@ class Process:
             # Compile times are those of a first call, not of finding an earlier run's code.
             "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
         }
-        with log.open("wb") as errors:
+        with self.log.open("ab") as errors:
             self.child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment
             )
-
-    @classmethod
-    def python(cls, peer: str, threads: int, log: Path) -> Process:
-        """The process of a peer that is a Python library; raises `Refused` where that does not import."""
-        process = cls(peer, [sys.executable, "-m", "compare.serve", peer], threads, log)
-        process.read()
-        return process
+        self.hello = self.ask("hello", threads=self.threads)
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """Sends a request, gives its answer."""

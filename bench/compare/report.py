@@ -144,7 +144,7 @@ def _groups(report: dict[str, Any]) -> list[str]:
     parts = [
         "## Times\n",
         "Medians and quartiles of the time of a call. *× rhumb* is how many times as long as rhumb it takes: "
-        "the\nratio of medians over the rounds that both were in, and the quartiles of the ratios within them.\n"
+        "the\nratio of medians over the rounds that both were in, and the quartiles of the ratios in them.\n"
         "The rate is effective: 4 operations for each element of each pair of a query and a key that see "
         "one\nanother; its share is of the peak at the vector width of the code, for other libraries the "
         "machine's\nwidest. Errors are against double precision.\n"

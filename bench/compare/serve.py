@@ -110,9 +110,9 @@ def main() -> None:
     try:
         server = Server(import_module(f"compare.peers.{sys.argv[1]}").Library())
     except Exception as error:
+        # The answer to the first request, whatever that asks.
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
         return
-    print(json.dumps({"ok": {}}), file=answers, flush=True)
     for line in sys.stdin:
         try:
             answer = {"ok": server.answer(json.loads(line))}

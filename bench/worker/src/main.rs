@@ -9,9 +9,11 @@ mod peak;
 mod with_candle;
 mod with_rhumb;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -171,12 +173,23 @@ fn versions() -> BTreeMap<&'static str, &'static str> {
 const RHUMB_VERSION: &str = "0.1.0";
 const CANDLE_VERSION: &str = "0.11.1";
 
+/// What a panic said.
+fn words(cause: &(dyn Any + Send)) -> &str {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("without words")
+}
+
 fn main() -> io::Result<()> {
     let mut worker = Worker { threads: 1, case: None, contenders: BTreeMap::new() };
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let request = serde_json::from_str(&line?).map_err(Failure::from);
-        let answer = match request.and_then(|request| worker.answer(request)) {
+        // A contender that panics ends its own part alone: the next case makes all of them anew.
+        let answered = request.and_then(|request| {
+            let answer = panic::catch_unwind(AssertUnwindSafe(|| worker.answer(request)));
+            answer.unwrap_or_else(|cause| Err(Failure(format!("panicked: {}", words(cause.as_ref())))))
+        });
+        let answer = match answered {
             Ok(value) => json!({ "ok": value }),
             Err(failure) => json!({ "error": failure.to_string() }),
         };
