@@ -162,4 +162,8 @@ def _rhumb_is_wrong(whole: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted before the first case", file=sys.stderr)
+        sys.exit(130)
