@@ -59,7 +59,8 @@ def main() -> int:
             whole["unfinished"] = f"{index + 1} of {len(cases)} cases" if index + 1 < len(cases) else ""
             _write(whole, out, last=index + 1 == len(cases))
     except KeyboardInterrupt:
-        print("interrupted; the report has the cases so far", file=sys.stderr)
+        whole["unfinished"] = f"interrupted after {len(whole['cases'])} of {len(cases)} cases"
+        print(whole["unfinished"], file=sys.stderr)
         _write(whole, out, last=True)
         return 130
     except Gone as error:
@@ -141,12 +142,12 @@ def _write(whole: dict[str, Any], out: Path, last: bool) -> None:
         except ImportError as error:
             whole["absent"]["matplotlib"] = f"it does not import, and there is no chart: {error}"
         else:
-            chart = f"{name}.png"
             threads = whole["host"]["threads"]
             title = (
                 f"Time relative to rhumb, f32, {threads} thread{'s' * (threads > 1)}: {whole['host']['cpu']}"
             )
-            draw(whole["cases"], title, [out / chart, out / f"{name}.svg"])
+            if draw(whole["cases"], title, [out / f"{name}.png", out / f"{name}.svg"]):
+                chart = f"{name}.png"
     (out / f"{name}.md").write_text(report.markdown(whole, found, chart))
     failing = [check for check in found if check.holds is False]
     print(f"\n{len(found)} checks, {len(failing)} do not hold", flush=True)

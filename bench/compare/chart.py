@@ -27,12 +27,12 @@ BARS = {
 }
 
 
-def draw(results: list[dict[str, Any]], title: str, paths: list[Path]) -> None:
-    """Draws all cases that have times, in the format of each path's suffix."""
+def draw(results: list[dict[str, Any]], title: str, paths: list[Path]) -> bool:
+    """Draws all cases that have times, in the format of each path's suffix; false where there are none."""
     groups = {group: [r for r in results if r["case"]["group"] == group and _bars(r)] for group in GROUPS}
     groups = {group: found for group, found in groups.items() if found}
     if not groups:
-        return
+        return False
     widths = {group: sum(len(_bars(result)) + 1.5 for result in found) for group, found in groups.items()}
     figure, panels = plt.subplots(
         len(groups),
@@ -62,6 +62,7 @@ def draw(results: list[dict[str, Any]], title: str, paths: list[Path]) -> None:
     for path in paths:
         figure.savefig(path, dpi=130)
     plt.close(figure)
+    return True
 
 
 def _bars(result: dict[str, Any]) -> dict[str, float]:

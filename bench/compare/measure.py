@@ -23,8 +23,10 @@ MAX_ERROR = 1e-3
 SAMPLE_SECONDS = 0.02
 # A call that is shorter is preceded by one that is not timed: others were here since the last.
 WARM_SECONDS = 0.2
-# Fewer samples than this have no quartiles to speak of.
+# Fewer samples than this have no quartiles to speak of; calls that are slow have to do with less.
 MIN_SAMPLES = 5
+MIN_SAMPLES_SLOW = 3
+SLOW_SECONDS = 2.0
 # Runs of which the best is the peak of a round.
 PEAK_RUNS = 8
 
@@ -130,7 +132,7 @@ class Bench:
         for way in contender.ways:
             try:
                 prepared = process.ask("prepare", contender=way)
-                process.ask("output", contender=way, path=str(path))
+                estimate = process.ask("output", contender=way, path=str(path))["seconds"]
                 error = tensors.error(path, reference)
                 if error > MAX_ERROR:
                     reason = f"its output deviates from the reference by {error:.2g}, more than {MAX_ERROR:g}"
@@ -138,10 +140,10 @@ class Bench:
                     entry.others[way] = reason
                     self._ask_quietly(process, "drop", contender=way)
                     continue
-                estimate = process.ask("time", contender=way, warm=0, calls=1)["seconds"]
-                if estimate < 1.0:
-                    again = process.ask("time", contender=way, warm=1, calls=2)["seconds"]
-                    estimate = min(estimate, again)
+                if estimate < SLOW_SECONDS:
+                    # The first call had caches to fill and memory to get.
+                    calls = max(2, min(1000, int(SAMPLE_SECONDS / estimate)))
+                    estimate = process.ask("time", contender=way, warm=1, calls=calls)["seconds"]
             except (Refused, Gone, ValueError, OSError) as problem:
                 problems.append(("failed", f"{way}: {_first_line(problem)}", None))
                 entry.others[way] = _first_line(problem)
@@ -206,7 +208,8 @@ def _plan(entry: Entry, effort: Effort) -> tuple[int, int, int]:
     calls = max(1, math.ceil(SAMPLE_SECONDS / entry.estimate))
     warm = int(entry.estimate < WARM_SECONDS)
     cost = entry.estimate * (calls + warm)
-    return warm, calls, min(effort.rounds, max(MIN_SAMPLES, int(effort.seconds / cost)))
+    least = MIN_SAMPLES if entry.estimate < SLOW_SECONDS else MIN_SAMPLES_SLOW
+    return warm, calls, min(effort.rounds, max(least, int(effort.seconds / cost)))
 
 
 def _result(case: Case, entries: list[Entry], peaks: dict[str, float]) -> dict[str, Any]:

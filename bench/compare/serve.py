@@ -69,9 +69,9 @@ class Server:
                 return {"compile_seconds": prepared.compile_seconds, "detail": prepared.detail}
             case "output":
                 prepared = self._contender(request)
-                prepared.run()
+                seconds = timed(prepared.run, 0, 1)
                 np.ascontiguousarray(prepared.output(), dtype="<f4").tofile(request["path"])
-                return {}
+                return {"seconds": seconds}
             case "time":
                 return {"seconds": timed(self._contender(request).run, request["warm"], request["calls"])}
             case "drop":

@@ -68,7 +68,7 @@ enum Request {
     Case { case: Case, folder: PathBuf },
     /// Makes a contender ready.
     Prepare { contender: String },
-    /// Runs a contender once and writes its output.
+    /// Runs a contender once and writes its output; gives its time as well.
     Output { contender: String, path: PathBuf },
     /// Runs a contender, and times `calls` calls after some that are not timed.
     Time { contender: String, warm: usize, calls: usize },
@@ -112,9 +112,11 @@ impl Worker {
             }
             Request::Output { contender, path } => {
                 let contender = self.contender(&contender)?;
+                let start = Instant::now();
                 contender.run()?;
+                let seconds = start.elapsed().as_secs_f64();
                 case::write(&path, &contender.output()?)?;
-                Ok(json!({}))
+                Ok(json!({ "seconds": seconds }))
             }
             Request::Time { contender, warm, calls } => {
                 let contender = self.contender(&contender)?;
