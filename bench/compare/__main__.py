@@ -93,7 +93,7 @@ def _start(arguments: argparse.Namespace, absent: dict[str, str], logs: Path) ->
     """Starts all processes; a peer whose process does not start is absent."""
     threads = arguments.threads
     worker = Process("worker", [str(arguments.worker)], threads, logs / "worker.log")
-    versions: dict[str, str] = dict(worker.hello["versions"])
+    versions = host.locked_versions(worker.hello["libraries"])
     processes = {"worker": worker}
     if "candle" not in versions:
         absent.setdefault("candle", "the worker was built without it")

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def pin(threads: int, cpus: list[int] | None) -> list[int] | None:
     chosen = cpus or sorted(os.sched_getaffinity(0))[-threads:]
     os.sched_setaffinity(0, chosen)
     return chosen
+
+
+def locked_versions(libraries: list[str]) -> dict[str, str]:
+    """The versions of what is built into the worker, as its lock file has them."""
+    lock = tomllib.loads((Path(__file__).parents[1] / "worker" / "Cargo.lock").read_text())
+    packages = {package["name"]: package["version"] for package in lock["package"]}
+    names = {"candle": "candle-core"}
+    return {library: packages[names.get(library, library)] for library in libraries}
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -62,7 +62,7 @@ pub(crate) struct Prepared {
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 enum Request {
-    /// Versions, widths and threads.
+    /// Sets the threads; gives the libraries that were built in, and rhumb's lanes.
     Hello { threads: usize },
     /// Loads the tensors of a case from a folder and forgets those before.
     Case { case: Case, folder: PathBuf },
@@ -91,11 +91,10 @@ impl Worker {
             Request::Hello { threads } => {
                 self.threads = threads;
                 let target = Target::host()?;
+                let libraries: &[&str] = if cfg!(feature = "candle") { &["rhumb", "candle"] } else { &["rhumb"] };
                 Ok(json!({
-                    "versions": versions(),
+                    "libraries": libraries,
                     "lanes": target.lanes(),
-                    "lane_counts": target.lane_counts(),
-                    "peak_widths": peak::widths(),
                 }))
             }
             Request::Case { case, folder } => {
@@ -162,18 +161,6 @@ impl Worker {
         }
     }
 }
-
-fn versions() -> BTreeMap<&'static str, &'static str> {
-    let mut versions = BTreeMap::from([("rhumb", RHUMB_VERSION)]);
-    if cfg!(feature = "candle") {
-        versions.insert("candle", CANDLE_VERSION);
-    }
-    versions
-}
-
-/// As in the manifests: both are pinned there.
-const RHUMB_VERSION: &str = "0.1.0";
-const CANDLE_VERSION: &str = "0.11.1";
 
 /// What a panic said.
 fn words(cause: &(dyn Any + Send)) -> &str {

@@ -12,11 +12,6 @@ const ROUNDS: usize = 50_000;
 /// One run of a width's chains.
 type Run = fn() -> f32;
 
-/// The widths, in bits, that this machine has multiply-adds of.
-pub(crate) fn widths() -> Vec<usize> {
-    available().iter().map(|&(bits, _)| bits).collect()
-}
-
 /// GFLOP/s of each width: the best of some runs, on so many threads at once.
 pub(crate) fn measure(threads: usize, runs: usize) -> Vec<(usize, f64)> {
     available().into_iter().map(|(bits, run)| (bits, threads as f64 * rate(bits, run, threads, runs))).collect()
