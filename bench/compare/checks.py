@@ -1,0 +1,168 @@
+"""What the report must let one check: each line with its figures in this run. Standard library only."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from compare.stats import ratio
+
+PEAK_SHARE = 0.65
+COMPILE_SECONDS = 0.05
+# rhumb's time over the other's, at most.
+OF_SDPA_CAUSAL = 0.75
+OF_SDPA_MASK = 0.35
+OF_FLEX = 0.2
+OF_SDPA_NO_MASK = 0.85
+# Time with over time without, at most.
+WITH_SCHEME = {"alibi": 1.05, "rope": 1.06}
+WITH_SOFTCAP = 1.25
+# Where the cost of schemes is checked: long enough for it not to drown in the start of a call.
+SCHEME_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line for one case."""
+
+    line: str
+    case: str
+    # "ratio", "share", "seconds" or "error".
+    unit: str
+    limit: float
+    # "<=", ">=" or "<".
+    order: str
+    figure: float | None
+    # Quartiles, where the figure has them.
+    low: float | None = None
+    high: float | None = None
+    # Why there is no figure, or what it is of.
+    note: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the line holds; `None` where it was not measured."""
+        if self.figure is None:
+            return None
+        compare = {"<=": operator.le, ">=": operator.ge, "<": operator.lt}[self.order]
+        return compare(self.figure, self.limit)
+
+    def asdict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def checks(results: list[dict[str, Any]]) -> list[Check]:
+    """All lines for all cases that were run."""
+    found: list[Check] = []
+    for result in results:
+        rows = {row["id"]: row for row in result["contenders"]}
+        for part in (_against_torch, _peaks, _best_peer, _schemes, _accuracy, _compile):
+            found += part(result["case"], rows)
+    return found
+
+
+def _timed(row: dict[str, Any] | None) -> bool:
+    return row is not None and row["status"] == "timed"
+
+
+def _rounds(row: dict[str, Any]) -> dict[int, float]:
+    return {int(index): seconds for index, seconds in row["seconds_by_round"].items()}
+
+
+def _over(
+    line: str, case: dict[str, Any], rows: dict[str, Any], top: str, bottom: str, limit: float
+) -> Check:
+    """The time of one contender over another's."""
+    for id in (top, bottom):
+        if not _timed(rows.get(id)):
+            reason = rows[id]["reason"] if id in rows else "no such contender"
+            return Check(line, case["id"], "ratio", limit, "<=", None, note=f"{id} was not timed: {reason}")
+    over = ratio(_rounds(rows[top]), _rounds(rows[bottom]))
+    note = f"{rows[top]['label']} / {rows[bottom]['label']}"
+    return Check(line, case["id"], "ratio", limit, "<=", over.median, over.low, over.high, note)
+
+
+def _against_torch(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
+    if not case["accepted"]:
+        return
+    if case["scheme"] == "none":
+        yield _over("no mask, of PyTorch SDPA", case, rows, "rhumb", "torch-sdpa", OF_SDPA_NO_MASK)
+        return
+    name = {"alibi": "causal + ALiBi", "rope": "causal + RoPE"}[case["scheme"]]
+    yield _over(f"{name}, of SDPA causal alone", case, rows, "rhumb", "torch-sdpa", OF_SDPA_CAUSAL)
+    yield _over(f"{name}, of SDPA with ALiBi's mask tensor", case, rows, "rhumb", "torch-mask", OF_SDPA_MASK)
+    yield _over(f"{name}, of compiled FlexAttention", case, rows, "rhumb", "torch-flex", OF_FLEX)
+
+
+def _peaks(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
+    if not case["accepted"]:
+        return
+    for id, line in (("rhumb", "share of the peak"), ("rhumb-8", "8 lanes, share of the 256-bit peak")):
+        row = rows.get(id)
+        # With 8 lanes of its own choice there is one line for both.
+        if row is None:
+            continue
+        share = row["peak_share"] if _timed(row) else None
+        note = "" if share is not None else row["reason"] or "the peak is not measured on this machine"
+        yield Check(line, case["id"], "share", PEAK_SHARE, ">=", share, note=note)
+
+
+def _best_peer(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
+    line = "no slower than the best peer"
+    peers = [row for row in rows.values() if row["peer"] and _timed(row)]
+    if not peers:
+        yield Check(line, case["id"], "ratio", 1.0, "<=", None, note="no peer was timed")
+        return
+    best = min(peers, key=lambda row: row["seconds"]["median"])
+    yield _over(line, case, rows, "rhumb", best["id"], 1.0)
+
+
+def _schemes(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
+    if case["tokens"] != SCHEME_TOKENS:
+        return
+    if case["softcap"] is not None:
+        yield _over("softcap, of no softcap", case, rows, "rhumb", "rhumb-plain", WITH_SOFTCAP)
+    elif case["scheme"] != "none":
+        name = {"alibi": "ALiBi", "rope": "RoPE"}[case["scheme"]]
+        limit = WITH_SCHEME[case["scheme"]]
+        yield _over(f"{name}, of no {name}", case, rows, "rhumb", "rhumb-plain", limit)
+
+
+def _accuracy(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
+    line = "largest error, against PyTorch's"
+    # The operations of PyTorch as they come, ahead of what is compiled.
+    for id in ("torch-sdpa", "torch-mask", "torch-rope", "torch-flex"):
+        row = rows.get(id)
+        if row is not None and row["computes"] == "case" and row["max_error"] is not None:
+            found = rows["rhumb"]["max_error"]
+            note = f"against {row['label']}" if found is not None else rows["rhumb"]["reason"]
+            yield Check(line, case["id"], "error", row["max_error"], "<=", found, note=note)
+            return
+    yield Check(line, case["id"], "error", 0.0, "<=", None, note="no output of PyTorch")
+
+
+def _compile(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
+    for row in rows.values():
+        if row["library"] == "rhumb" and row["compile_seconds"] is not None:
+            note = row["label"]
+            yield Check(
+                "a kernel compiles",
+                case["id"],
+                "seconds",
+                COMPILE_SECONDS,
+                "<",
+                row["compile_seconds"],
+                note=note,
+            )
+
+
+def excess(check: Check) -> float:
+    """How far a figure is towards its limit or past it: the worst check of a line has the most."""
+    if check.figure is None:
+        return float("-inf")
+    if check.order == ">=":
+        return check.limit / check.figure if check.figure else float("inf")
+    return check.figure / check.limit if check.limit else float("inf")

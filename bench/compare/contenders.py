@@ -1,0 +1,102 @@
+"""Who computes a case, and in which ways. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from compare.cases import Case
+
+Process = Literal["worker", "torch", "onnxruntime"]
+Computes = Literal["case", "plain", "alibi"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A line of a case's table."""
+
+    id: str
+    label: str
+    # The library, as absent peers are named.
+    library: Literal["rhumb", "torch", "onnxruntime", "candle"]
+    process: Process
+    # Names that its process knows. All are tried once, and the fastest is timed.
+    ways: tuple[str, ...]
+    # What it computes: the case itself, or for comparison the same shape without a scheme, or with ALiBi.
+    computes: Computes = "case"
+    # Bits of its vectors, where not the widest that the machine has.
+    bits: int | None = None
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is another library that does the same work."""
+        return self.library != "rhumb" and self.computes == "case"
+
+
+def contenders(case: Case, lanes: int) -> list[Contender]:
+    """All contenders of a case; `lanes` are those that rhumb chooses here."""
+    return [*_rhumb(case, lanes), *_torch(case), *_onnxruntime(case), *_candle(case)]
+
+
+def _rhumb(case: Case, lanes: int) -> list[Contender]:
+    found = [Contender("rhumb", f"rhumb, {lanes} lanes", "rhumb", "worker", ("rhumb",), bits=32 * lanes)]
+    if lanes > 8:
+        found.append(Contender("rhumb-8", "rhumb, 8 lanes", "rhumb", "worker", ("rhumb/8",), bits=256))
+    if case.scheme != "none" or case.softcap is not None:
+        label = f"rhumb, {lanes} lanes, {_without(case)}"
+        found.append(
+            Contender("rhumb-plain", label, "rhumb", "worker", ("rhumb/plain",), "plain", bits=32 * lanes)
+        )
+    return found
+
+
+def _without(case: Case) -> str:
+    what = {"none": "softcap", "alibi": "ALiBi", "rope": "RoPE"}[case.scheme]
+    return f"without {what}"
+
+
+def _torch(case: Case) -> list[Contender]:
+    def torch(id: str, label: str, *ways: str, computes: Computes = "case") -> Contender:
+        return Contender(id, f"PyTorch {label}", "torch", "torch", ways, computes)
+
+    def grouped(way: str) -> tuple[str, ...]:
+        # Grouped heads: the library's own flag, or keys and values repeated as models used to.
+        return (way,) if case.kv_heads == case.heads else (way, f"{way}/repeat")
+
+    plain: Computes = "plain" if case.scheme != "none" or case.softcap is not None else "case"
+    mask = "causal" if case.causal else "no mask"
+    found = [torch("torch-sdpa", f"SDPA, {mask}", *grouped("sdpa"), computes=plain)]
+    if case.scheme == "alibi":
+        found.append(torch("torch-mask", "SDPA, ALiBi mask tensor", *grouped("sdpa-alibi")))
+        found.append(torch("torch-flex", "FlexAttention, compiled", *grouped("flex")))
+    if case.scheme == "rope":
+        found.append(torch("torch-rope", "RoPE + SDPA, eager", *grouped("rope")))
+        found.append(torch("torch-rope-compiled", "RoPE + SDPA, compiled", *grouped("rope-compiled")))
+        found.append(torch("torch-flex", "RoPE + FlexAttention, compiled", *grouped("flex")))
+        if case.accepted:
+            found.append(
+                torch("torch-mask", "SDPA, ALiBi mask tensor", *grouped("sdpa-alibi"), computes="alibi")
+            )
+    if case.softcap is not None:
+        found.append(torch("torch-flex", "FlexAttention, compiled", *grouped("flex")))
+    return found
+
+
+def _onnxruntime(case: Case) -> list[Contender]:
+    grouped = case.kv_heads != case.heads
+    if case.softcap is not None:
+        ways = ("attention", "gqa") if case.causal else ("attention",)
+    elif not case.causal:
+        ways = ("mha", "attention")
+    elif case.scheme == "alibi":
+        ways = ("mha", "attention-mask", "gqa")
+    elif grouped:
+        ways = ("attention-mask", "gqa")
+    else:
+        ways = ("mha", "attention-mask", "gqa")
+    return [Contender("onnxruntime", "ONNX Runtime", "onnxruntime", "onnxruntime", ways)]
+
+
+def _candle(case: Case) -> list[Contender]:
+    # Its fused attention has no softcap without a mask at more than one batch; no case asks for that.
+    return [Contender("candle", "candle", "candle", "worker", ("candle/flash", "candle/matmul"))]

@@ -1,0 +1,1 @@
+"""Peers that are Python libraries, each in a process of its own (`compare.serve`)."""

@@ -1,0 +1,172 @@
+"""PyTorch: SDPA, FlexAttention, RoPE + SDPA."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+from compare.serve import Prepared
+
+Compute = Callable[[], Tensor]
+
+
+class Library:
+    """Ways to compute a case: names of `_WAYS`, with `/repeat` where keys and values are repeated."""
+
+    def __init__(self) -> None:
+        torch.set_grad_enabled(False)
+        self.spec: dict[str, Any] = {}
+        self.q = self.k = self.v = torch.empty(0)
+        self.cos = self.sin = torch.empty(0)
+
+    def hello(self, threads: int) -> dict[str, Any]:
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(1)
+        return {"versions": {"torch": torch.__version__}}
+
+    def load(self, spec: dict[str, Any], folder: Path) -> None:
+        def read(name: str, *shape: int) -> Tensor:
+            return torch.from_numpy(np.fromfile(folder / f"{name}.f32", dtype="<f4").reshape(shape))
+
+        self.spec = spec
+        batch, tokens, dim = spec["batch"], spec["tokens"], spec["head_dim"]
+        self.q = read("q", batch, spec["heads"], tokens, dim)
+        self.k, self.v = (read(name, batch, spec["kv_heads"], tokens, dim) for name in "kv")
+        if spec["scheme"] == "rope":
+            # As Llama's implementation for PyTorch has them: both halves of a row are the same.
+            self.cos, self.sin = (read(name, tokens, dim // 2).repeat(1, 2) for name in ("cos", "sin"))
+        # Each case compiles its own code, as a first call with its shape would.
+        torch._dynamo.reset()
+
+    def prepare(self, way: str) -> Prepared:
+        name, _, repeat = way.partition("/")
+        compute, compiles, detail = _WAYS[name](self, bool(repeat))
+        if repeat:
+            detail += ", keys and values repeated"
+        compile_seconds = None
+        if compiles:
+            start = time.perf_counter()
+            compute()
+            compile_seconds = time.perf_counter() - start
+        out: list[Tensor] = []
+
+        def run() -> None:
+            # The last output goes first: a program would have dropped it.
+            out.clear()
+            out.append(compute())
+
+        return Prepared(run, lambda: out[0].numpy(), detail, compile_seconds)
+
+    def _groups(self, repeat: bool) -> tuple[bool, int]:
+        """The flag of grouped heads, and how often keys and values are repeated."""
+        group = self.spec["heads"] // self.spec["kv_heads"]
+        return group > 1 and not repeat, group if repeat else 1
+
+    def sdpa(self, repeat: bool) -> tuple[Compute, bool, str]:
+        """SDPA without scheme, causal or not."""
+        (flag, times), causal = self._groups(repeat), self.spec["causal"]
+        q, k, v = self.q, self.k, self.v
+
+        def compute() -> Tensor:
+            return sdpa(q, _repeated(k, times), _repeated(v, times), is_causal=causal, enable_gqa=flag)
+
+        return compute, False, f"scaled_dot_product_attention, is_causal={causal}"
+
+    def sdpa_alibi(self, repeat: bool) -> tuple[Compute, bool, str]:
+        """SDPA with ALiBi and causality in one additive mask, made ahead of the timing."""
+        flag, times = self._groups(repeat)
+        q, k, v, mask = self.q, self.k, self.v, self._alibi_mask()
+
+        def compute() -> Tensor:
+            return sdpa(q, _repeated(k, times), _repeated(v, times), attn_mask=mask, enable_gqa=flag)
+
+        return compute, False, "scaled_dot_product_attention, attn_mask [1, head, query, key]"
+
+    def rope(self, repeat: bool) -> tuple[Compute, bool, str]:
+        """RoPE, then SDPA, operation by operation."""
+        (flag, times), causal = self._groups(repeat), self.spec["causal"]
+        q, k, v, cos, sin = self.q, self.k, self.v, self.cos, self.sin
+
+        def compute() -> Tensor:
+            turned = _repeated(_rotated(k, cos, sin), times)
+            return sdpa(_rotated(q, cos, sin), turned, _repeated(v, times), is_causal=causal, enable_gqa=flag)
+
+        return compute, False, "rotate_half, then scaled_dot_product_attention"
+
+    def rope_compiled(self, repeat: bool) -> tuple[Compute, bool, str]:
+        """The same in one compiled function."""
+        (flag, times), causal = self._groups(repeat), self.spec["causal"]
+        q, k, v, cos, sin = self.q, self.k, self.v, self.cos, self.sin
+
+        @torch.compile(dynamic=False)
+        def attention(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+            turned = _repeated(_rotated(k, cos, sin), times)
+            return sdpa(_rotated(q, cos, sin), turned, _repeated(v, times), is_causal=causal, enable_gqa=flag)
+
+        return lambda: attention(q, k, v, cos, sin), True, "the same under torch.compile"
+
+    def flex(self, repeat: bool) -> tuple[Compute, bool, str]:
+        """FlexAttention, compiled: scheme as `score_mod`, causality as block mask; RoPE ahead of it."""
+        (flag, times), spec = self._groups(repeat), self.spec
+        q, k, v, cos, sin = self.q, self.k, self.v, self.cos, self.sin
+        tokens, rope = spec["tokens"], spec["scheme"] == "rope"
+        blocks = None
+        if spec["causal"]:
+            blocks = create_block_mask(lambda b, h, i, j: i >= j, None, None, tokens, tokens, device="cpu")
+        score = self._score_mod()
+
+        @torch.compile(dynamic=False)
+        def attention(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+            if rope:
+                q, k = _rotated(q, cos, sin), _rotated(k, cos, sin)
+            k, v = _repeated(k, times), _repeated(v, times)
+            return flex_attention(q, k, v, score_mod=score, block_mask=blocks, enable_gqa=flag)
+
+        return lambda: attention(q, k, v, cos, sin), True, "flex_attention under torch.compile"
+
+    def _score_mod(self) -> Callable[..., Tensor] | None:
+        cap = self.spec["softcap"]
+        if self.spec["scheme"] == "alibi":
+            slopes = self._slopes()
+            return lambda score, b, h, i, j: score + slopes[h] * (j - i)
+        if cap is not None:
+            return lambda score, b, h, i, j: cap * torch.tanh(score / cap)
+        return None
+
+    def _slopes(self) -> Tensor:
+        heads = self.spec["heads"]
+        if heads & (heads - 1):
+            raise ValueError(f"slopes of {heads} heads: only powers of two are known here")
+        return torch.tensor([2.0 ** (-8.0 * (head + 1) / heads) for head in range(heads)])
+
+    def _alibi_mask(self) -> Tensor:
+        at = torch.arange(self.spec["tokens"], dtype=torch.float32)
+        distance = at[None, :] - at[:, None]
+        mask = self._slopes()[:, None, None] * distance
+        return mask.masked_fill_(distance > 0, float("-inf"))[None]
+
+
+_WAYS: dict[str, Callable[[Library, bool], tuple[Compute, bool, str]]] = {
+    "sdpa": Library.sdpa,
+    "sdpa-alibi": Library.sdpa_alibi,
+    "rope": Library.rope,
+    "rope-compiled": Library.rope_compiled,
+    "flex": Library.flex,
+}
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    low, high = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-high, low), dim=-1) * sin
+
+
+def _repeated(x: Tensor, times: int) -> Tensor:
+    return x if times == 1 else x.repeat_interleave(times, dim=1)

@@ -1,0 +1,96 @@
+"""The tensors of a case, and what attention of them is in double precision."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from compare.cases import Case
+
+# Above this many queries the reference is computed for some of them.
+ALL_ROWS = 2048
+SOME_ROWS = 512
+
+
+class Tensors:
+    """Random queries, keys and values, `[batch, head, token, element]`, and tables of the rotation."""
+
+    def __init__(self, case: Case) -> None:
+        # A seed of the case's own: the same tensors in every run and on every machine.
+        rng = np.random.default_rng(zlib.crc32(case.id.encode()))
+        self.case = case
+        keys = (case.batch, case.kv_heads, case.tokens, case.head_dim)
+        queries = (case.batch, case.heads, case.tokens, case.head_dim)
+        self.q = rng.standard_normal(queries, dtype=np.float32) * np.float32(case.q_scale)
+        self.k = rng.standard_normal(keys, dtype=np.float32)
+        self.v = rng.standard_normal(keys, dtype=np.float32)
+        if case.tokens <= ALL_ROWS:
+            self.rows = np.arange(case.tokens)
+        else:
+            drawn = rng.choice(case.tokens - 2, SOME_ROWS - 2, replace=False) + 1
+            self.rows = np.sort(np.concatenate([[0], drawn, [case.tokens - 1]]))
+
+    def write(self, folder: Path) -> None:
+        """Raw little-endian `f32`, as all processes read them."""
+        files = {"q": self.q, "k": self.k, "v": self.v}
+        if self.case.scheme == "rope":
+            # Rounded once from double precision, so that no peer is charged for angles computed in `f32`.
+            angles = _angles(self.case)
+            files |= {"cos": np.cos(angles), "sin": np.sin(angles)}
+        for name, values in files.items():
+            values.astype("<f4").tofile(folder / f"{name}.f32")
+
+    def reference(self, case: Case) -> np.ndarray:
+        """Attention of these tensors as `case` has it, in double precision, of `rows` alone."""
+        out = np.empty((case.batch, case.heads, len(self.rows), case.head_dim))
+        distance = np.arange(case.tokens)[None, :] - self.rows[:, None]
+        group = case.heads // case.kv_heads
+        # One head at a time: all scores of a case do not fit everywhere.
+        for batch in range(case.batch):
+            for head in range(case.heads):
+                q = self.q[batch, head].astype(np.float64)
+                k = self.k[batch, head // group].astype(np.float64)
+                if case.scheme == "rope":
+                    q, k = _rotated(case, q), _rotated(case, k)
+                score = q[self.rows] @ k.T / np.sqrt(case.head_dim)
+                if case.softcap is not None:
+                    score = case.softcap * np.tanh(score / case.softcap)
+                if case.scheme == "alibi":
+                    score += alibi_slopes(case.heads)[head] * distance
+                if case.causal:
+                    score[distance > 0] = -np.inf
+                weight = np.exp(score - score.max(axis=1, keepdims=True))
+                weight /= weight.sum(axis=1, keepdims=True)
+                out[batch, head] = weight @ self.v[batch, head // group].astype(np.float64)
+        return out
+
+    def error(self, path: Path, reference: np.ndarray) -> float:
+        """The largest deviation of an output from a reference; infinite if it is not a number somewhere."""
+        found = np.fromfile(path, dtype="<f4")
+        if found.size != self.q.size:
+            raise ValueError(f"an output of {found.size} elements where {self.q.size} are due")
+        deviation = np.abs(found.reshape(self.q.shape)[:, :, self.rows] - reference)
+        largest = float(deviation.max())
+        return largest if np.isfinite(largest) else float("inf")
+
+
+def alibi_slopes(heads: int) -> np.ndarray:
+    """ALiBi's slopes for a power of two of heads: the only counts the benchmark has."""
+    if heads & (heads - 1):
+        raise ValueError(f"slopes of {heads} heads: only powers of two are known here")
+    return np.exp2(-8.0 * np.arange(1, heads + 1) / heads)
+
+
+def _angles(case: Case) -> np.ndarray:
+    pairs = np.arange(case.head_dim // 2)
+    return np.arange(case.tokens)[:, None] * case.rope_base ** (-2.0 * pairs / case.head_dim)[None, :]
+
+
+def _rotated(case: Case, x: np.ndarray) -> np.ndarray:
+    """Llama's rotation: element `j` pairs with `j + head_dim / 2`."""
+    angles = _angles(case)
+    cos, sin = np.cos(angles), np.sin(angles)
+    low, high = np.split(x, 2, axis=-1)
+    return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)

@@ -1,0 +1,93 @@
+//! What is computed: the shape and scheme of a case, and its tensors.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::Failure;
+
+/// The position scheme of a case.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scheme {
+    None,
+    Alibi,
+    Rope,
+}
+
+/// A case as the driver describes it. Queries and keys are as many.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Case {
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) tokens: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) causal: bool,
+    pub(crate) scheme: Scheme,
+    pub(crate) softcap: Option<f64>,
+    pub(crate) rope_base: f64,
+}
+
+impl Case {
+    /// The same shape and mask without a scheme or softcap: what the cost of those is held against.
+    pub(crate) fn plain(&self) -> Case {
+        Case { scheme: Scheme::None, softcap: None, ..self.clone() }
+    }
+
+    /// `[batch, head, token, element]` of queries and outputs.
+    pub(crate) fn q_shape(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.tokens, self.head_dim]
+    }
+
+    /// `[batch, head, token, element]` of keys and values.
+    pub(crate) fn kv_shape(&self) -> [usize; 4] {
+        [self.batch, self.kv_heads, self.tokens, self.head_dim]
+    }
+}
+
+/// The tensors of a case, contiguous, `[batch, head, token, element]`.
+#[derive(Debug)]
+pub(crate) struct Tensors {
+    pub(crate) q: Vec<f32>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v: Vec<f32>,
+    /// `[token, element / 2]`, for peers that take tables; empty without RoPE.
+    pub(crate) cos: Vec<f32>,
+    pub(crate) sin: Vec<f32>,
+}
+
+impl Tensors {
+    /// Reads `q.f32`, `k.f32`, `v.f32` and, with RoPE, `cos.f32` and `sin.f32`.
+    pub(crate) fn read(folder: &Path, case: &Case) -> Result<Arc<Tensors>, Failure> {
+        let read = |name: &str, count: usize| {
+            let path = folder.join(name);
+            let bytes = fs::read(&path).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+            let (words, rest) = bytes.as_chunks::<4>();
+            if words.len() != count || !rest.is_empty() {
+                let found = bytes.len();
+                let wanted = 4 * count;
+                return Err(Failure(format!("{} has {found} bytes; the case needs {wanted}", path.display())));
+            }
+            Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect::<Vec<f32>>())
+        };
+        let (queries, keys): (usize, usize) = (case.q_shape().iter().product(), case.kv_shape().iter().product());
+        let angles = if case.scheme == Scheme::Rope { case.tokens * case.head_dim / 2 } else { 0 };
+        let table = |name| if angles == 0 { Ok(Vec::new()) } else { read(name, angles) };
+        Ok(Arc::new(Tensors {
+            q: read("q.f32", queries)?,
+            k: read("k.f32", keys)?,
+            v: read("v.f32", keys)?,
+            cos: table("cos.f32")?,
+            sin: table("sin.f32")?,
+        }))
+    }
+}
+
+/// Writes an output for the driver's comparison.
+pub(crate) fn write(path: &Path, values: &[f32]) -> Result<(), Failure> {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(path, bytes).map_err(|error| Failure(format!("{}: {error}", path.display())))
+}

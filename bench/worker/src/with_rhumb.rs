@@ -1,0 +1,70 @@
+//! rhumb as a contender.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rhumb::prelude::*;
+
+use crate::case::{Case, Scheme, Tensors};
+use crate::{Contender, Failure, Prepared};
+
+/// A kernel, and the tensors of its calls.
+struct WithRhumb {
+    kernel: Arc<Kernel>,
+    case: Case,
+    tensors: Arc<Tensors>,
+    out: Vec<f32>,
+}
+
+/// Compiles a kernel for a case; `lanes` other than the machine's own are for comparison.
+pub(crate) fn prepare(
+    case: Case,
+    tensors: Arc<Tensors>,
+    threads: usize,
+    lanes: Option<usize>,
+) -> Result<Prepared, Failure> {
+    // Without a cache each kernel is compiled from cold.
+    let mut builder = Engine::builder().threads(threads).cache_capacity(0);
+    if let Some(lanes) = lanes {
+        builder = builder.lanes(lanes);
+    }
+    let engine = builder.build()?;
+    let number = |count: usize| u32::try_from(count).map_err(|_| Failure(format!("{count} does not fit in 32 bits")));
+    let mut attention = Attention::new(number(case.heads)?, number(case.head_dim)?).kv_heads(number(case.kv_heads)?);
+    if let Some(cap) = case.softcap {
+        attention = attention.softcap(cap);
+    }
+    attention = match case.scheme {
+        Scheme::None => attention,
+        Scheme::Alibi => attention.scheme(Alibi::new()),
+        Scheme::Rope => attention.scheme(Rope::new().base(case.rope_base)),
+    };
+    if case.causal {
+        attention = attention.scheme(Causal);
+    }
+    let start = Instant::now();
+    let kernel = engine.compile(&attention.build()?)?;
+    let compile = start.elapsed();
+    let detail = format!("{} lanes", engine.target().lanes());
+    let out = vec![0.0; tensors.q.len()];
+    Ok(Prepared { contender: Box::new(WithRhumb { kernel, case, tensors, out }), compile: Some(compile), detail })
+}
+
+impl Contender for WithRhumb {
+    fn run(&mut self) -> Result<(), Failure> {
+        let WithRhumb { kernel, case, tensors, out } = self;
+        let (queries, keys) = (case.q_shape(), case.kv_shape());
+        kernel
+            .call()
+            .input("q", TensorView::from_slice(&tensors.q, &queries)?)
+            .input("k", TensorView::from_slice(&tensors.k, &keys)?)
+            .input("v", TensorView::from_slice(&tensors.v, &keys)?)
+            .output("out", TensorViewMut::from_slice(out, &queries)?)
+            .run()?;
+        Ok(())
+    }
+
+    fn output(&self) -> Result<Vec<f32>, Failure> {
+        Ok(self.out.clone())
+    }
+}
