@@ -27,7 +27,7 @@ mod scan;
 use self::average::{average, weights};
 pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
-use self::product::{Product, Rows};
+use self::product::{Even, Product, Rows};
 pub(crate) use self::scan::scan;
 use super::CodegenError;
 use super::eval::Eval;
@@ -233,6 +233,9 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
         Some(content) => products(eval, tile, content, place, &indices, scores)?,
         None => Vec::new(),
     };
+    if place.whole {
+        prefetch_values(eval, tile, indices[0], place.rows)?;
+    }
     let first_query = range_word(eval, FIRST_QUERY);
     for c in 0..shape.columns {
         let lane = (c * shape.lanes) as i64;
@@ -268,6 +271,28 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
             eval.fb().ins().store(access(), new, scratch, offset);
         }
         eval.restore(saved);
+    }
+    Ok(())
+}
+
+/// Elements of a cache line.
+const LINE: u32 = 16;
+
+/// Asks for the values of some keys from `first` on: they are read row by row soon, a new cache line at every step.
+fn prefetch_values(eval: &mut Eval<'_, '_>, tile: Tile<'_>, first: Ssa, keys: usize) -> Result<(), CodegenError> {
+    let Some(weighted) = tile.attention.weighted.as_ref().filter(|_| eval.prefetches) else { return Ok(()) };
+    let (base, key_stride) = row_base(eval, weighted.value, tile.attention.key, weighted.dim)?;
+    let skipped = eval.fb().ins().imul(first, key_stride);
+    let mut row = eval.fb().ins().iadd(base, skipped);
+    let stride = dim_stride(eval, weighted.value, weighted.dim);
+    let distance = eval.fb().ins().imul_imm_s(stride, i64::from(LINE));
+    for _ in 0..keys {
+        let lines = Even::new(eval, row, distance, weighted.length.div_ceil(LINE) as usize);
+        for address in lines.addresses(eval, &lines.pointers) {
+            // What is read is not used: a prefetch.
+            eval.fb().ins().load(types::I8, access(), address, 0);
+        }
+        row = eval.fb().ins().iadd(row, key_stride);
     }
     Ok(())
 }

@@ -52,6 +52,7 @@
 //! - Arithmetic with `fma`, rounding, conversions, comparisons, `bitselect` and `select`, shifts by scalars, lanes and 128-bit shuffles,
 //!   reductions of masks, memory and stack slots, blocks with parameters, `br_table`, traps, and `call_indirect`. The snapshot of the test
 //!   `support_matrix` lists operations by type and width.
+//! - Prefetches: a `load.i8` whose result nothing uses becomes `prefetcht0`, which never faults.
 //! - The System V convention, with vectors in registers, and Windows fastcall without them. There is no unwind information.
 //!
 //! # Stages

@@ -26,24 +26,52 @@ pub(super) struct Product {
     pub(super) guarded: bool,
 }
 
-/// Rows at even distances that one pointer serves: its multiples up to 3 fit the addresses of x86.
-const ROWS_PER_POINTER: usize = 4;
+/// Addresses at even distances. Few registers hold them: one pointer serves four, as multiples up to 3 fit the addresses of x86.
+pub(super) struct Even {
+    /// The pointers, which step together from turn to turn.
+    pub(super) pointers: Vec<Ssa>,
+    distance: Ssa,
+    thrice: Ssa,
+    count: usize,
+}
+
+impl Even {
+    pub(super) fn new(eval: &mut Eval<'_, '_>, first: Ssa, distance: Ssa, count: usize) -> Even {
+        let four = eval.fb().ins().ishl_imm_u(distance, 2);
+        let mut pointers = vec![first];
+        for _ in 1..count.div_ceil(4) {
+            let last = pointers[pointers.len() - 1];
+            pointers.push(eval.fb().ins().iadd(last, four));
+        }
+        let twice = eval.fb().ins().ishl_imm_u(distance, 1);
+        let thrice = eval.fb().ins().iadd(twice, distance);
+        Even { pointers, distance, thrice, count }
+    }
+
+    /// The addresses, from where the pointers are now.
+    pub(super) fn addresses(&self, eval: &mut Eval<'_, '_>, pointers: &[Ssa]) -> Vec<Ssa> {
+        let address = |r: usize| {
+            let pointer = pointers[r / 4];
+            let offset = match r % 4 {
+                0 => return pointer,
+                1 => self.distance,
+                2 => eval.fb().ins().ishl_imm_u(self.distance, 1),
+                _ => self.thrice,
+            };
+            eval.fb().ins().iadd(pointer, offset)
+        };
+        (0..self.count).map(address).collect()
+    }
+}
 
 impl Product {
     /// Adds the products to the accumulators, row-major.
     pub(super) fn emit(&self, eval: &mut Eval<'_, '_>, accumulators: &[Ssa]) -> Vec<Ssa> {
-        let (pointers, distances) = match &self.rows {
+        let (pointers, even) = match &self.rows {
             Rows::Each(rows) => (rows.clone(), None),
             Rows::Even { first, distance, count } => {
-                let four = eval.fb().ins().ishl_imm_u(*distance, 2);
-                let mut pointers = vec![*first];
-                for _ in 1..count.div_ceil(ROWS_PER_POINTER) {
-                    let last = pointers[pointers.len() - 1];
-                    pointers.push(eval.fb().ins().iadd(last, four));
-                }
-                let twice = eval.fb().ins().ishl_imm_u(*distance, 1);
-                let thrice = eval.fb().ins().iadd(twice, *distance);
-                (pointers, Some((*distance, thrice, *count)))
+                let even = Even::new(eval, *first, *distance, *count);
+                (even.pointers.clone(), Some(even))
             }
         };
         let held = pointers.len();
@@ -54,20 +82,9 @@ impl Product {
         let done = range_loop(eval, self.vectors, end, self.vector_step, &carried, |eval, vectors, carried| {
             let (pointers, sums) = carried.split_at(held);
             let mut sums = sums.to_vec();
-            let rows = match distances {
+            let rows = match &even {
                 None => pointers.to_vec(),
-                Some((distance, thrice, count)) => (0..count)
-                    .map(|r| {
-                        let pointer = pointers[r / ROWS_PER_POINTER];
-                        let offset = match r % ROWS_PER_POINTER {
-                            0 => return pointer,
-                            1 => distance,
-                            2 => eval.fb().ins().ishl_imm_u(distance, 1),
-                            _ => thrice,
-                        };
-                        eval.fb().ins().iadd(pointer, offset)
-                    })
-                    .collect(),
+                Some(even) => even.addresses(eval, pointers),
             };
             self.turn(eval, vectors, &rows, &mut sums);
             let mut next: Vec<Ssa> =

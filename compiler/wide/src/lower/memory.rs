@@ -28,6 +28,13 @@ impl Lower<'_> {
         Ok(())
     }
 
+    /// A byte that is read and not wanted: the program asks for its cache line.
+    pub(super) fn prefetch(&mut self) -> Result<()> {
+        let address = self.load_address(self.here)?;
+        self.emit(Code::Prefetcht0_m8, [Arg::Mem(address)]);
+        Ok(())
+    }
+
     /// A plain load of any supported type.
     pub(super) fn load_into(&mut self, dst: VReg, ty: Type, address: Amode) -> Result<()> {
         let code = match ty {

@@ -491,12 +491,13 @@ impl Lower<'_> {
         use Opcode as O;
         let op = self.func.dfg.insts[inst].opcode();
         let results = self.func.dfg.inst_results(inst);
-        // A load that nothing wants is left out, should it fault or not; anything else that traps is kept for that.
+        // A load that nothing wants is left out, or made a prefetch, should it fault or not; anything else that traps is kept for that.
         let traps = op.can_trap() && !op.can_load();
         let has_effect = op.is_terminator() || op.is_call() || op.can_store() || op.other_side_effects() || traps;
         let wanted = results.iter().any(|&r| self.vregs[r].is_some());
         if !(has_effect || wanted) {
-            return Ok(());
+            let is_byte = op == O::Load && results.first().is_some_and(|&r| self.ty(r) == ir::types::I8);
+            return if is_byte && self.uses[results[0]] == 0 { self.prefetch() } else { Ok(()) };
         }
         let vector = results.first().map_or(self.func.dfg.ctrl_typevar(inst), |&r| self.ty(r)).is_vector();
         match op {
