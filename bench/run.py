@@ -27,7 +27,7 @@ IMPORTS = {"numpy": "numpy", "chart": "matplotlib", "torch": "torch", "onnxrunti
 # What an absent part is called in the report.
 NAMES = {"chart": "matplotlib"}
 
-FULL = {"samples": 15, "seconds": 4.0}
+FULL = {"samples": 15, "seconds": 3.0}
 QUICK = {"samples": 7, "seconds": 1.0}
 
 

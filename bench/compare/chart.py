@@ -37,7 +37,7 @@ def draw(results: list[dict[str, Any]], title: str, paths: list[Path]) -> bool:
     figure, panels = plt.subplots(
         len(groups),
         1,
-        figsize=(max(9.0, 0.34 * max(widths.values())), 3.3 * len(groups) + 1.2),
+        figsize=(max(9.0, 0.27 * max(widths.values())), 3.3 * len(groups) + 1.2),
         squeeze=False,
     )
     for axes, (group, found) in zip(panels[:, 0], groups.items(), strict=True):
@@ -97,7 +97,7 @@ def _panel(axes: Axes, group: str, results: list[dict[str, Any]], width: float) 
         ticks.append((at + (len(bars) - 1) / 2, result["case"]["label"]))
         at += len(bars) + 1.5
     axes.set_yscale("log", base=2)
-    axes.set_ylim(min(0.7, lowest / 1.4), max(2.0, highest * 1.7))
+    axes.set_ylim(min(0.7, lowest / 1.6), max(2.0, highest * 1.7))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     axes.axhline(1.0, color="black", linewidth=1)
     axes.set_xlim(-1, max(width - 1.5, at - 1.5))

@@ -55,7 +55,9 @@ pub(crate) struct Tensors {
     pub(crate) k: Vec<f32>,
     pub(crate) v: Vec<f32>,
     /// `[token, element / 2]`, for peers that take tables; empty without RoPE.
+    #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "rhumb has tables of its own"))]
     pub(crate) cos: Vec<f32>,
+    #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "rhumb has tables of its own"))]
     pub(crate) sin: Vec<f32>,
 }
 
