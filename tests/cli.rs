@@ -244,7 +244,8 @@ fn timings_are_json() {
     let cycles = candidates.iter().map(|candidate| candidate["cycles_per_pair"].as_f64().expect("a number"));
     let cycles: Vec<f64> = cycles.collect();
     assert!(cycles[0] > 0.0 && cycles.is_sorted(), "{text}");
-    let sum: f64 = candidates[0]["parts"].as_object().expect("an object").values().filter_map(|x| x.as_f64()).sum();
+    let parts = candidates[0]["parts"].as_object().expect("an object");
+    let sum: f64 = parts.values().filter_map(serde_json::Value::as_f64).sum();
     assert!((sum - cycles[0]).abs() < 1e-3, "{text}");
 }
 
