@@ -8,7 +8,7 @@ mod common;
 use std::hint::black_box;
 use std::time::Duration;
 
-use common::{Case, DIM, HEADS, engine, lane_counts, least_time, operations};
+use common::{Case, DIM, HEADS, engine, label, least_time, of_4_lanes, operations, targets};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rhumb::prelude::*;
 
@@ -28,12 +28,12 @@ fn cases() -> [(&'static str, Attention, usize); 3] {
 fn prefill(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("prefill");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    for &lanes in lane_counts() {
-        let engine = engine(lanes);
+    for target in targets() {
+        let engine = engine(&target);
         for (name, attention, pairs) in cases() {
             let mut case = Case::new(&engine, &attention, TOKENS);
             group.throughput(Throughput::Elements(operations(pairs)));
-            group.bench_function(BenchmarkId::new(name, format!("{lanes} lanes")), |bencher| {
+            group.bench_function(BenchmarkId::new(name, label(&target)), |bencher| {
                 bencher.iter(|| case.run());
             });
         }
@@ -47,12 +47,13 @@ fn share_of_peak(_: &mut Criterion) {
         return;
     }
     let peak = chains::OPERATIONS as f64 / least_time(50, || _ = black_box(chains::run())).as_secs_f64() / 1e9;
-    let engine = engine(4);
+    let target = of_4_lanes();
+    let engine = engine(&target);
     for (name, attention, pairs) in cases() {
         let mut case = Case::new(&engine, &attention, TOKENS);
         let rate = operations(pairs) as f64 / least_time(5, || case.run()).as_secs_f64() / 1e9;
         let share = 100.0 * rate / peak;
-        println!("{name}, 4 lanes: {rate:.1} GFLOP/s of {peak:.1} at peak, {share:.0} %");
+        println!("{name}, {}: {rate:.1} GFLOP/s of {peak:.1} at peak, {share:.0} %", label(&target));
     }
 }
 

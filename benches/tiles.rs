@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Case, DIM, HEADS, engine, operations};
+use common::{Case, DIM, HEADS, engine, of_4_lanes, operations};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rhumb::prelude::*;
 
@@ -14,7 +14,7 @@ const WINDOW: usize = 256;
 fn tiles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("window of 256");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    let engine = engine(4);
+    let engine = engine(&of_4_lanes());
     let attention = Attention::new(HEADS, DIM).scheme(Rope::new()).scheme(SlidingWindow::new(WINDOW as i64));
     for tokens in [1024, 2048, 4096, 8192] {
         let mut case = Case::new(&engine, &attention, tokens);

@@ -85,7 +85,7 @@
 //!
 //! Every step has an error type of its own that says what was found, where, and what would mend it, in fields and in its text:
 //! [`BuildError`](plugins::BuildError) of the usual attention, [`VerifyError`](ir::VerifyError) of graphs of one's own,
-//! [`ParseError`](ir::ParseError) of the text form, [`EngineError`](runtime::EngineError) of a machine or lane count without code,
+//! [`ParseError`](ir::ParseError) of the text form, [`EngineError`](runtime::EngineError) of a machine, lane count or backend without code,
 //! [`KernelError`](runtime::KernelError) of the stage of compilation that refused a graph, [`ViewError`](runtime::ViewError) of views
 //! that would leave their slice, [`CallError`](runtime::CallError) of tensors that do not fit. After an error every object is as good as
 //! before, and no output has been written.

@@ -4,7 +4,7 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{engine, lane_counts};
+use common::{engine, targets};
 use rhumb::prelude::*;
 
 const HEADS: usize = 4;
@@ -20,8 +20,8 @@ fn warm_calls_allocate_nothing() {
         .lse()
         .build()
         .expect("a graph");
-    for &lanes in lane_counts() {
-        let kernel = engine(lanes, 1).compile(&graph).expect("a kernel");
+    for target in &targets() {
+        let kernel = engine(target, 1).compile(&graph).expect("a kernel");
         let (queries, keys) = (70, 90);
         let q = vec![0.5f32; HEADS * queries * DIM];
         let (k, v) = (vec![0.25f32; 2 * keys * DIM], vec![1.0f32; 2 * keys * DIM]);
@@ -46,7 +46,7 @@ fn warm_calls_allocate_nothing() {
                 black_box(call()).expect("runs");
             }
         });
-        assert_eq!((counts.count_total, counts.bytes_total), (0, 0), "{lanes} lanes");
+        assert_eq!((counts.count_total, counts.bytes_total), (0, 0), "{target}");
         assert!(out.iter().all(|x| (x - 1.0).abs() < 1e-6));
     }
 }

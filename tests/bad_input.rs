@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{Layout, Lengths, Rng, inputs, outputs, run};
+use rhumb::compiler::Backend;
 use rhumb::ir::{Attr, Attrs, Graph};
 use rhumb::plugins::BuildError;
 use rhumb::prelude::*;
@@ -180,6 +181,12 @@ fn engines_and_targets_that_are_not() {
         let target = Target::named(triple).expect("a target");
         report.add("no such lanes", target.with_lanes(5).expect_err("5 lanes"));
     }
+    let x86 = || Target::named("x86_64-unknown-linux-gnu").expect("a target");
+    let arm = Target::named("aarch64-unknown-linux-gnu").expect("a target");
+    report.add("no such backend", arm.with_backend(Backend::Wide).expect_err("no wide vectors"));
+    let wide = x86().with_lanes(16).expect("16 lanes");
+    report.add("no such backend at these lanes", wide.with_backend(Backend::Cranelift).expect_err("16 lanes"));
+    report.add("an engine of another machine", Engine::builder().target(x86()).build().expect_err("not this machine"));
     Engine::builder().lanes(3).build().expect_err("no lanes of any machine");
     let twice = Registry::standard().with(rhumb::plugins::Entry::new(
         SchemeInfo { name: "alibi", summary: "again", formula: "score", attributes: &[] },

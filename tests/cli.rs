@@ -134,6 +134,10 @@ fn every_stage_is_printed() {
     assert!(stages[5].contains("xmm"), "{}", stages[5]);
     let wide = folder.prints(&format!("emit {ALIBI} --stage clif {target} --lanes 16"));
     assert!(wide.contains("f32x16"), "{wide}");
+    // The same lanes by another generator: other code for the same CLIF.
+    let second = format!("{target} --lanes 4 --backend clif-wide");
+    assert_eq!(folder.prints(&format!("emit {ALIBI} --stage clif {second}")), stages[4]);
+    assert_ne!(folder.prints(&format!("emit {ALIBI} --stage asm {second}")), stages[5]);
 
     // What is printed can be read: from a file, and from standard input.
     folder.write("alibi.txt", &stages[0]);
@@ -216,7 +220,9 @@ fn timings_are_json() {
     let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let report = report.as_object().expect("an object");
     let keys = ["compile_ms", "gbytes_per_s", "gflops", "lanes", "max_ms", "median_ms", "min_ms", "threads"];
-    assert_eq!(report.keys().collect::<Vec<_>>(), keys);
+    let mut all = [&keys[..], &["backend", "candidates", "pinned"]].concat();
+    all.sort_unstable();
+    assert_eq!(report.keys().collect::<Vec<_>>(), all);
     let number = |key: &str| report[key].as_f64().expect("a number");
     for key in keys {
         assert!(number(key) > 0.0, "{key} in {text}");
@@ -226,7 +232,21 @@ fn timings_are_json() {
     // 4 q k d per head, of which 40 rows at the end of 50 keys see 10 + (40 + 1) / 2 on average.
     let expected = 4.0 * 40.0 * 30.5 * 8.0 * 2.0 / number("median_ms") / 1e6;
     assert!((number("gflops") / expected - 1.0).abs() < 0.05, "{text} where {expected} was expected");
-    assert!(folder.prints(&bench).contains("61.0 % of query-key pairs visible"));
+    let text = folder.prints(&bench);
+    assert!(text.contains("61.0 % of query-key pairs visible") && text.contains("\nchosen   pinned\n"), "{text}");
+
+    assert_eq!((&report["pinned"], report["candidates"].as_array().map(Vec::len)), (&true.into(), Some(1)));
+    let bench = bench.replace("--lanes 4", "");
+    let text = folder.prints(&format!("{bench} --json"));
+    let open: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let candidates = open["candidates"].as_array().expect("an array");
+    assert_eq!((&open["pinned"], &open["lanes"]), (&false.into(), &candidates[0]["lanes"]), "{text}");
+    let cycles = candidates.iter().map(|candidate| candidate["cycles_per_pair"].as_f64().expect("a number"));
+    let cycles: Vec<f64> = cycles.collect();
+    assert!(cycles[0] > 0.0 && cycles.is_sorted(), "{text}");
+    let parts = candidates[0]["parts"].as_object().expect("an object");
+    let sum: f64 = parts.values().filter_map(serde_json::Value::as_f64).sum();
+    assert!((sum - cycles[0]).abs() < 1e-3, "{text}");
 }
 
 #[test]
@@ -270,6 +290,8 @@ fn mistakes_on_the_command_line() {
         format!("emit {small} --scheme sliding_window --stage ir"),
         format!("emit {small} --stage asm --target pdp11"),
         format!("emit {small} --stage asm --target aarch64-unknown-linux-gnu --lanes 5"),
+        format!("emit {small} --stage asm --target aarch64-unknown-linux-gnu --backend clif-wide"),
+        format!("emit {small} --stage asm --target x86_64-unknown-linux-gnu --backend cranelift --lanes 8"),
         "schemes alibj".to_owned(),
         format!("run {small} --dims b=1,q=2,k=2 --threads 0"),
         format!("run {small}"),

@@ -5,10 +5,11 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::env;
 
 use common::{
-    Layout, Lengths, Rng, Spec, Tensors, difference, engine, inputs, lane_counts, outputs, relative, run, scattered,
+    Layout, Lengths, Rng, Spec, Tensors, difference, engine, inputs, outputs, relative, run, scattered, targets,
 };
 use rhumb::runtime::Reference;
 
@@ -40,9 +41,9 @@ struct Worst {
 fn kernels_agree_with_the_interpreter() {
     let first = number("RHUMB_SEED", 1);
     let graphs = number("RHUMB_CASES", 1000).div_ceil(CALLS as u64);
-    let (lanes, mut failed) = (lane_counts(), Vec::new());
-    let mut worst: Vec<Worst> = lanes.iter().map(|_| Worst::default()).collect();
-    let engines: Vec<_> = lanes.iter().map(|&lanes| [1, 2, 3].map(|threads| engine(lanes, threads))).collect();
+    let (targets, mut failed) = (targets(), Vec::new());
+    let mut worst: Vec<Worst> = targets.iter().map(|_| Worst::default()).collect();
+    let engines: Vec<_> = targets.iter().map(|target| [1, 2, 3].map(|threads| engine(target, threads))).collect();
     for seed in first..first + graphs {
         let rng = &mut Rng::new(seed);
         let spec = Spec::random(rng);
@@ -60,9 +61,9 @@ fn kernels_agree_with_the_interpreter() {
                 if lse.is_finite() { (lse / FAR).max(1.0) } else { 1.0 }
             };
             let layout_seed = rng.bits();
+            let mut of_lanes: BTreeMap<usize, Vec<Vec<u32>>> = BTreeMap::new();
             for (engines, worst) in engines.iter().zip(&mut worst) {
-                let context =
-                    || format!("RHUMB_SEED={seed}: {}; {lengths:?}; {} lanes", spec.what, engines[0].target().lanes());
+                let context = || format!("RHUMB_SEED={seed}: {}; {lengths:?}; {}", spec.what, engines[0].target());
                 // One kernel for all threads, and every few graphs one for each number of threads.
                 let mut results: Vec<Vec<Vec<u32>>> = Vec::new();
                 for engine in if seed % 8 == 0 { &engines[..] } else { &engines[1..2] } {
@@ -85,13 +86,28 @@ fn kernels_agree_with_the_interpreter() {
                     }
                 }
                 assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{}: threads matter", context());
+                // The same functions by two code generators.
+                let result = results.swap_remove(0);
+                let lanes = engines[0].target().lanes();
+                assert!(
+                    same(of_lanes.entry(lanes).or_insert_with(|| result.clone()), &result),
+                    "{}: the code generator matters",
+                    context()
+                );
             }
         }
     }
-    for (lanes, worst) in lanes.iter().zip(&worst) {
-        println!("{lanes} lanes: {} calls of {graphs} graphs, {worst:?}", graphs * CALLS as u64);
+    for (target, worst) in targets.iter().zip(&worst) {
+        println!("{target}: {} calls of {graphs} graphs, {worst:?}", graphs * CALLS as u64);
     }
     assert!(failed.is_empty(), "{} of them:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// Bit for bit, but for the bits of NaNs.
+fn same(a: &[Vec<u32>], b: &[Vec<u32>]) -> bool {
+    let nan = |bits: u32| f32::from_bits(bits).is_nan();
+    let same = |(a, b): (&u32, &u32)| a == b || (nan(*a) && nan(*b));
+    a.iter().zip(b).all(|(a, b)| a.len() == b.len() && a.iter().zip(b).all(same))
 }
 
 fn expected(reference: &Reference, inputs: &Tensors, lengths: Lengths) -> Tensors {

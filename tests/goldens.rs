@@ -8,7 +8,7 @@ use std::fs;
 use std::ops::Index;
 use std::path::PathBuf;
 
-use common::{Layout, Tensor, Tensors, absolute, difference, engine, lane_counts, relative, run};
+use common::{Layout, Tensor, Tensors, absolute, difference, engine, relative, run, targets};
 use golden_cases::{Setup, UNCOVERED, setup};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -111,8 +111,8 @@ fn every_case_is_covered_or_named() {
 
 #[test]
 fn attention_is_as_third_parties_compute_it() {
-    for &lanes in lane_counts() {
-        let engines = [engine(lanes, 1), engine(lanes, 2)];
+    for target in &targets() {
+        let engines = [engine(target, 1), engine(target, 2)];
         let (mut failed, mut most_out, mut most_lse) = (Vec::new(), 0.0f64, 0.0f64);
         for golden in covered() {
             let Setup { attention, inputs, .. } = setup(&golden);
@@ -143,19 +143,19 @@ fn attention_is_as_third_parties_compute_it() {
                 let bits = |name: &str| outputs.get(name).map_or_else(Vec::new, Tensor::bits);
                 results.push((bits("out"), bits("lse")));
             }
-            println!("{}, {lanes} lanes: out within {case_out:.1e}, lse within {case_lse:.1e}", golden.name);
+            println!("{}, {target}: out within {case_out:.1e}, lse within {case_lse:.1e}", golden.name);
             (most_out, most_lse) = (most_out.max(case_out), most_lse.max(case_lse));
             assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{}: threads or layouts matter", golden.name);
         }
-        println!("{lanes} lanes: out within {most_out:.1e}, lse within {most_lse:.1e}");
-        assert!(failed.is_empty(), "{lanes} lanes:\n{}", failed.join("\n"));
+        println!("{target}: out within {most_out:.1e}, lse within {most_lse:.1e}");
+        assert!(failed.is_empty(), "{target}:\n{}", failed.join("\n"));
     }
 }
 
 #[test]
 fn rotated_keys_and_queries_are_as_third_parties_compute_them() {
-    for &lanes in lane_counts() {
-        let engine = engine(lanes, 2);
+    for target in &targets() {
+        let engine = engine(target, 2);
         let (mut count, mut most) = (0, 0.0f64);
         for golden in covered() {
             if !setup(&golden).rotates {
@@ -175,11 +175,11 @@ fn rotated_keys_and_queries_are_as_third_parties_compute_them() {
                 let mut outputs = Tensors::from([("k_out".to_owned(), Tensor::unwritten(shape, &bshd()))]);
                 run(kernel.call(), &inputs, &mut outputs).unwrap_or_else(|error| panic!("{}: {error}", golden.name));
                 let off = difference(&outputs["k_out"].values(), &golden[expected].values(), relative);
-                assert!(off <= 2e-6, "{} {expected}, {lanes} lanes: {off:.1e}", golden.name);
+                assert!(off <= 2e-6, "{} {expected}, {target}: {off:.1e}", golden.name);
                 most = most.max(off);
             }
         }
-        println!("{lanes} lanes: {count} rotations within {most:.1e}");
+        println!("{target}: {count} rotations within {most:.1e}");
         assert!(count >= ROTATED, "{count} rotations are compared, which were {ROTATED}");
     }
 }

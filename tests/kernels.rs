@@ -6,7 +6,7 @@ mod common;
 use std::thread;
 
 use common::{
-    Layout, Lengths, Rng, Tensor, Tensors, absolute, difference, engine, inputs, lane_counts, outputs, relative, run,
+    Layout, Lengths, Rng, Tensor, Tensors, absolute, difference, engine, inputs, outputs, relative, run, targets,
 };
 use rhumb::prelude::*;
 use rhumb::runtime::CallError;
@@ -86,8 +86,8 @@ fn masks() -> [Mask; 5] {
 #[test]
 fn what_is_not_finite_reaches_only_rows_that_see_it() {
     let first = (LENGTHS.keys - LENGTHS.queries) as i64;
-    for &lanes in lane_counts() {
-        let engine = engine(lanes, 2);
+    for target in &targets() {
+        let engine = engine(target, 2);
         for Mask { name, attention, inputs: ids, sees } in masks() {
             let kernel = compile(&engine, &attention);
             let mut clean = inputs(&mut Rng::new(7), kernel.interface(), LENGTHS);
@@ -106,7 +106,7 @@ fn what_is_not_finite_reaches_only_rows_that_see_it() {
                     });
                     let after = call(&kernel, &inputs, LENGTHS).expect("runs");
                     for query in 0..LENGTHS.queries {
-                        let context = format!("{name}, {lanes} lanes: {value} in {tensor} at {key}, query {query}");
+                        let context = format!("{name}, {target}: {value} in {tensor} at {key}, query {query}");
                         let (before, after) = (rows(&before, query), rows(&after, query));
                         for (index, (before, after)) in before.iter().zip(&after).enumerate() {
                             // Of a value, only the element that it is an average of.
@@ -134,10 +134,10 @@ fn what_is_not_finite_reaches_only_rows_that_see_it() {
                 for other in 0..LENGTHS.queries {
                     let (before, after) = (rows(&before, other), rows(&after, other));
                     if other == query {
-                        assert!(after.iter().all(|x| x.is_nan()), "{name}, {lanes} lanes: query {query} hides NaN");
+                        assert!(after.iter().all(|x| x.is_nan()), "{name}, {target}: query {query} hides NaN");
                     } else {
                         let same = before.iter().zip(&after).all(|(a, b)| a.to_bits() == b.to_bits());
-                        assert!(same, "{name}, {lanes} lanes: NaN of query {query} reached {other}");
+                        assert!(same, "{name}, {target}: NaN of query {query} reached {other}");
                     }
                 }
             }
@@ -148,8 +148,8 @@ fn what_is_not_finite_reaches_only_rows_that_see_it() {
 #[test]
 fn infinite_scores_are_as_the_interpreter_has_them() {
     let lengths = Lengths { batch: 1, queries: 21, keys: 37 };
-    for &lanes in lane_counts() {
-        let engine = engine(lanes, 1);
+    for target in &targets() {
+        let engine = engine(target, 1);
         let attentions = [attention(), attention().softcap(3.0), attention().sinks(), attention().scheme(Causal)];
         for (attention, causal) in attentions.into_iter().zip([false, false, false, true]) {
             let kernel = compile(&engine, &attention);
@@ -167,7 +167,7 @@ fn infinite_scores_are_as_the_interpreter_has_them() {
                 if value.is_infinite() {
                     let expected = interpret(&engine, &attention, &inputs, lengths);
                     let off = difference(&made["out"].values(), &expected["out"].values(), absolute);
-                    assert!(off < 2e-6, "{attention:?}, {lanes} lanes, {value}: {off:.1e}");
+                    assert!(off < 2e-6, "{attention:?}, {target}, {value}: {off:.1e}");
                 }
                 for query in (0..lengths.queries).filter(|query| causal && query + 16 < 20) {
                     assert!(rows(&made, query).iter().all(|x| x.is_finite()), "{value} reached query {query}");
@@ -179,8 +179,8 @@ fn infinite_scores_are_as_the_interpreter_has_them() {
 
 #[test]
 fn rows_that_see_nothing_are_0() {
-    for &lanes in lane_counts() {
-        let engine = engine(lanes, 2);
+    for target in &targets() {
+        let engine = engine(target, 2);
         let none = |attention: Attention| compile(&engine, &attention);
         let sinkless = none(attention().key_lengths());
         let lengths = Lengths { batch: 3, queries: 19, keys: 35 };
@@ -190,9 +190,9 @@ fn rows_that_see_nothing_are_0() {
         let (out, lse) = (made["out"].values(), made["lse"].values());
         let (third, lse_third) = (out.len() / 3, lse.len() / 3);
         for batch in [0, 2] {
-            assert!(out[batch * third..(batch + 1) * third].iter().all(|x| x.to_bits() == 0), "{lanes} lanes");
+            assert!(out[batch * third..(batch + 1) * third].iter().all(|x| x.to_bits() == 0), "{target}");
             let lse = &lse[batch * lse_third..(batch + 1) * lse_third];
-            assert!(lse.iter().all(|x| *x == f32::NEG_INFINITY), "{lanes} lanes");
+            assert!(lse.iter().all(|x| *x == f32::NEG_INFINITY), "{target}");
         }
         assert!(out[third..2 * third].iter().chain(&lse[lse_third..2 * lse_third]).all(|x| x.is_finite()));
 
@@ -204,23 +204,23 @@ fn rows_that_see_nothing_are_0() {
         for query in 0..30 {
             let row = rows(&made, query);
             let nothing = row.iter().all(|x| *x == 0.0 || *x == f32::NEG_INFINITY);
-            assert_eq!(nothing, query < 19, "{lanes} lanes, query {query}: {row:?}");
+            assert_eq!(nothing, query < 19, "{target}, query {query}: {row:?}");
         }
 
         // A sink is seen by all rows: it takes the weight and is the sum.
         let sinks = none(attention().sink(0.5).mask_with(|cx| cx.k_index().lt(0)));
         let inputs = common::inputs(&mut Rng::new(11), sinks.interface(), lengths);
         let made = call(&sinks, &inputs, lengths).expect("runs");
-        assert!(made["out"].values().iter().all(|x| *x == 0.0), "{lanes} lanes");
-        assert!(made["lse"].values().iter().all(|x| (x - 0.5).abs() < 1e-6), "{lanes} lanes");
+        assert!(made["out"].values().iter().all(|x| *x == 0.0), "{target}");
+        assert!(made["lse"].values().iter().all(|x| (x - 0.5).abs() < 1e-6), "{target}");
 
         // Without keys there is nothing to see.
         let lengths = Lengths { keys: 0, ..lengths };
         for kernel in [&causal, &none(attention()), &none(attention().scheme(Rope::new()).scheme(Alibi::new()))] {
             let inputs = common::inputs(&mut Rng::new(12), kernel.interface(), lengths);
             let made = call(kernel, &inputs, lengths).expect("runs");
-            assert!(made["out"].values().iter().all(|x| x.to_bits() == 0), "{lanes} lanes");
-            assert!(made["lse"].values().iter().all(|x| *x == f32::NEG_INFINITY), "{lanes} lanes");
+            assert!(made["out"].values().iter().all(|x| x.to_bits() == 0), "{target}");
+            assert!(made["lse"].values().iter().all(|x| *x == f32::NEG_INFINITY), "{target}");
         }
     }
 }
@@ -228,8 +228,8 @@ fn rows_that_see_nothing_are_0() {
 #[test]
 fn rotations_are_accurate_at_large_positions() {
     let lengths = Lengths { batch: 2, queries: 37, keys: 50 };
-    for &lanes in lane_counts() {
-        let engine = engine(lanes, 2);
+    for target in &targets() {
+        let engine = engine(target, 2);
         let given = || Attention::new(2, 64).kv_heads(1).lse().q_positions(Elem::I32, Batch::Each);
         let given = || given().k_positions(Elem::I32, Batch::Each);
         for (name, attention) in [
@@ -253,8 +253,8 @@ fn rotations_are_accurate_at_large_positions() {
                 let expected = interpret(&engine, &attention, &inputs, lengths);
                 let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
                 let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
-                println!("{name} near {top}, {lanes} lanes: out {out:.1e}, lse {lse:.1e}");
-                assert!(out < 2e-6 && lse < 2e-6, "{name} near {top}, {lanes} lanes: out {out:.1e}, lse {lse:.1e}");
+                println!("{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
+                assert!(out < 2e-6 && lse < 2e-6, "{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
             }
         }
     }
@@ -264,8 +264,8 @@ fn rotations_are_accurate_at_large_positions() {
 fn biases_are_accurate_at_large_distances() {
     use rhumb::plugins::AlibiForm;
     let forms = [AlibiForm::Causal, AlibiForm::Symmetric, AlibiForm::Key, AlibiForm::Last];
-    for &lanes in lane_counts() {
-        let engine = engine(lanes, 2);
+    for target in &targets() {
+        let engine = engine(target, 2);
         for (form, lengths) in forms
             .into_iter()
             .flat_map(|form| [(3, 4096), (40, 4000)].map(|(queries, keys)| (form, Lengths { batch: 1, queries, keys })))
@@ -277,16 +277,16 @@ fn biases_are_accurate_at_large_distances() {
             let expected = interpret(&engine, &attention, &inputs, lengths);
             let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
             let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
-            println!("{form:?} of {} keys, {lanes} lanes: out {out:.1e}, lse {lse:.1e}", lengths.keys);
-            assert!(out < 2e-6 && lse < 2e-6, "{form:?}, {lengths:?}, {lanes} lanes: out {out:.1e}, lse {lse:.1e}");
+            println!("{form:?} of {} keys, {target}: out {out:.1e}, lse {lse:.1e}", lengths.keys);
+            assert!(out < 2e-6 && lse < 2e-6, "{form:?}, {lengths:?}, {target}: out {out:.1e}, lse {lse:.1e}");
         }
     }
 }
 
 #[test]
 fn one_kernel_serves_many_threads_at_once() {
-    for &lanes in lane_counts() {
-        let engine = engine(lanes, 2);
+    for target in &targets() {
+        let engine = engine(target, 2);
         let attention = attention().scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal);
         let kernel = compile(&engine, &attention);
         let sizes = [(1, 90), (70, 70), (33, 100), (130, 130)];
@@ -302,7 +302,7 @@ fn one_kernel_serves_many_threads_at_once() {
                 scope.spawn(move || {
                     for _ in 0..20 {
                         let made = call(kernel, inputs, *lengths).expect("runs");
-                        assert!(bits(&made) == *alone, "{lanes} lanes, {lengths:?}");
+                        assert!(bits(&made) == *alone, "{target}, {lengths:?}");
                     }
                 });
             }

@@ -4,10 +4,13 @@
     reason = "the path of a method stands for one lifetime, a closure for all"
 )]
 
+mod common;
+
+use common::{engine, targets};
 use rhumb::prelude::*;
 
 /// Runs `f` over `xs` inside a score: the log-sum-exp over one key is the score itself.
-fn in_score(f: impl Fn(Expr<'_>) -> Expr<'_>, xs: &[f32]) -> Vec<f64> {
+fn in_score(target: &Target, f: impl Fn(Expr<'_>) -> Expr<'_>, xs: &[f32]) -> Vec<f64> {
     let builder = GraphBuilder::new("in_score");
     let (q, k) = (builder.axis("q"), builder.axis("k"));
     // The sum of a query term and a key term belongs to neither: it is computed for every element.
@@ -15,7 +18,7 @@ fn in_score(f: impl Fn(Expr<'_>) -> Expr<'_>, xs: &[f32]) -> Vec<f64> {
     let score = builder.input("one", Elem::F32, [q, k]) * f(x);
     builder.output("y", score.log_sum_exp(k, None), [q]);
     let graph = builder.finish().expect("a graph");
-    let kernel = Engine::builder().threads(1).build().expect("an engine").compile(&graph).expect("a kernel");
+    let kernel = engine(target, 1).compile(&graph).expect("a kernel");
     let (zero, ones, mut y) = ([0.0f32], vec![1.0f32; xs.len()], vec![0.0f32; xs.len()]);
     let call = kernel.call().input("x", TensorView::from_slice(xs, &[xs.len()]).expect("x"));
     let call = call.input("zero", TensorView::from_slice(&zero, &[1]).expect("zero"));
@@ -25,12 +28,12 @@ fn in_score(f: impl Fn(Expr<'_>) -> Expr<'_>, xs: &[f32]) -> Vec<f64> {
 }
 
 /// Runs `f` over `xs` as a plain output: double precision, rounded once.
-fn in_table(f: impl Fn(Expr<'_>) -> Expr<'_>, xs: &[f32]) -> Vec<f64> {
+fn in_table(target: &Target, f: impl Fn(Expr<'_>) -> Expr<'_>, xs: &[f32]) -> Vec<f64> {
     let builder = GraphBuilder::new("in_table");
     let n = builder.axis("n");
     builder.output("y", f(builder.input("x", Elem::F32, [n])), [n]);
     let graph = builder.finish().expect("a graph");
-    let kernel = Engine::builder().threads(1).build().expect("an engine").compile(&graph).expect("a kernel");
+    let kernel = engine(target, 1).compile(&graph).expect("a kernel");
     let mut y = vec![0.0f32; xs.len()];
     let call = kernel.call().input("x", TensorView::from_slice(xs, &[xs.len()]).expect("x"));
     call.output("y", TensorViewMut::from_slice(&mut y, &[xs.len()]).expect("y")).run().expect("runs");
@@ -77,8 +80,10 @@ fn check(
     absolute: f64,
 ) {
     let xs = points(low, high);
-    holds(name, &xs, &in_score(f, &xs), exact, ulps + DETOUR, absolute);
-    holds(name, &xs, &in_table(f, &xs), exact, 0.51, 1e-15);
+    for target in &targets() {
+        holds(name, &xs, &in_score(target, f, &xs), exact, ulps + DETOUR, absolute);
+        holds(name, &xs, &in_table(target, f, &xs), exact, 0.51, 1e-15);
+    }
 }
 
 #[test]
@@ -106,8 +111,10 @@ fn circular_functions() {
     }
     // Tables reduce angles in double precision: positions of a million keep their angles.
     let xs = points(9e5, 1e6);
-    holds("sin", &xs, &in_table(|x| x.sin(), &xs), f64::sin, 0.51, 1e-9);
-    holds("cos", &xs, &in_table(|x| x.cos(), &xs), f64::cos, 0.51, 1e-9);
+    for target in &targets() {
+        holds("sin", &xs, &in_table(target, |x| x.sin(), &xs), f64::sin, 0.51, 1e-9);
+        holds("cos", &xs, &in_table(target, |x| x.cos(), &xs), f64::cos, 0.51, 1e-9);
+    }
 }
 
 #[test]
@@ -134,9 +141,13 @@ fn edges() {
         ("tanh", |x| x.tanh(), f64::tanh),
         ("sqrt", |x| x.sqrt(), f64::sqrt),
     ] {
-        holds(name, &xs, &in_table(f, &xs), exact, 1.0, 0.0);
+        for target in &targets() {
+            holds(name, &xs, &in_table(target, f, &xs), exact, 1.0, 0.0);
+        }
         // A score of +inf has no softmax: its log-sum-exp is NaN.
         let finite = |x: f64| if exact(x) == f64::INFINITY { f64::NAN } else { exact(x) };
-        holds(name, &xs, &in_score(f, &xs), finite, 4.0 + DETOUR, 0.0);
+        for target in &targets() {
+            holds(name, &xs, &in_score(target, f, &xs), finite, 4.0 + DETOUR, 0.0);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A scheme of this file is compiled like a built-in one: to the same functions, byte for byte.
 
-use rhumb::compiler::{Compiled, Options, compile};
+use rhumb::compiler::{Backend, Compiled, Options, compile};
 use rhumb::ir::{Expr, Hook, Verified};
 use rhumb::plugins::{Entry, lower};
 use rhumb::prelude::*;
@@ -46,8 +46,12 @@ fn a_scheme_of_ones_own_costs_what_a_built_in_one_does() {
     assert_eq!(lower(&own, &registry()).expect("lowers"), lower(&built_in, &registry()).expect("lowers"));
     for triple in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"] {
         let target = Target::named(triple).expect("a target");
-        for &lanes in target.lane_counts() {
-            let target = target.clone().with_lanes(lanes).expect("lanes");
+        let of =
+            |(backend, lanes)| target.clone().with_lanes(lanes).and_then(|target| target.with_backend(backend)).ok();
+        let codes = Backend::ALL
+            .into_iter()
+            .flat_map(|backend| target.lane_counts().iter().map(move |&lanes| (backend, lanes)));
+        for target in codes.filter_map(of) {
             let (own, built_in) = (compiled(&own, &target), compiled(&built_in, &target));
             assert_eq!(own.plan.to_string(), built_in.plan.to_string(), "{target}");
             assert_eq!(own.clif.to_string(), built_in.clif.to_string(), "{target}");

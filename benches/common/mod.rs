@@ -40,13 +40,23 @@ impl Case {
 }
 
 /// An engine of one thread.
-pub(crate) fn engine(lanes: usize) -> Engine {
-    Engine::builder().threads(1).lanes(lanes).build().expect("an engine")
+pub(crate) fn engine(target: &Target) -> Engine {
+    Engine::builder().threads(1).target(target.clone()).build().expect("an engine")
 }
 
-/// The lane counts that this machine has code for.
-pub(crate) fn lane_counts() -> &'static [usize] {
-    Target::host().expect("a target").lane_counts()
+/// Every code generator of this machine at every lane count it has.
+pub(crate) fn targets() -> Vec<Target> {
+    Target::host().expect("a target").candidates()
+}
+
+/// This machine's best code of 4 lanes, which every machine has.
+pub(crate) fn of_4_lanes() -> Target {
+    Target::host().and_then(|target| target.with_lanes(4)).expect("a target")
+}
+
+/// A target as benchmarks are named by it.
+pub(crate) fn label(target: &Target) -> String {
+    format!("{} lanes, {}", target.lanes(), target.backend())
 }
 
 /// Operations of both matrix products, over the pairs of a query and a key that see one another.

@@ -5,7 +5,7 @@
 //! | the graph as described | [`Verified`](rhumb_ir::Verified) | the user |
 //! | schemes expanded into primitive ops | [`Verified`](rhumb_ir::Verified) | [`rhumb_plugins::lower`] |
 //! | rewritten: scale and bias folded, terms hoisted, masks merged | [`rewrite::Fused`] | [`rewrite::fuse`] |
-//! | tables, loops, tiles | [`plan::Plan`] | [`plan::plan`] |
+//! | tables, loops, tiles; of the target's candidates the cheapest | [`plan::Plan`], [`Choice`] | [`plan::plan`] |
 //! | CLIF functions | [`codegen::Clif`] | [`codegen::emit`] |
 //! | machine code | [`codegen::MachineCode`] | [`codegen::assemble`] |
 //!
@@ -36,6 +36,7 @@
 //! - A verified graph is compiled or refused with a typed error that names the op in the way; no stage panics.
 //! - Generated code is free of calls and relocations, and reads and writes only what the frame points at.
 
+mod choice;
 pub mod codegen;
 pub mod intervals;
 mod pipeline;
@@ -43,5 +44,6 @@ pub mod plan;
 pub mod rewrite;
 mod target;
 
+pub use choice::{Choice, Ranked};
 pub use pipeline::{CompileError, Compiled, Options, Stage, Timing, compile};
-pub use target::{Target, TargetError};
+pub use target::{Backend, Features, Target, TargetError};

@@ -6,8 +6,9 @@ use rhumb_ir::Verified;
 use rhumb_plugins::{LowerError, Registry, lower};
 use thiserror::Error;
 
+use crate::choice::{Choice, choose};
 use crate::codegen::{self, Clif, CodegenError, MachineCode};
-use crate::plan::{self, Plan, PlanError, Vectors};
+use crate::plan::{Plan, PlanError};
 use crate::rewrite::{Fused, RewriteError, RewriteOptions, fuse};
 use crate::target::Target;
 
@@ -100,6 +101,8 @@ pub struct Compiled {
     pub lowered: Verified,
     /// The graph after rewriting.
     pub fused: Fused,
+    /// What it is compiled for, of the target's candidates, and why.
+    pub choice: Choice,
     /// The plan.
     pub plan: Plan,
     /// The CLIF functions.
@@ -117,7 +120,8 @@ impl Compiled {
     }
 }
 
-/// Compiles a graph; `observer` sees every stage as soon as it is made, printed on demand.
+/// Compiles a graph for the cheapest of the target's candidates; `observer` sees every stage as soon as it is made, printed on demand: the
+/// plan with the [`Choice`] beneath it.
 ///
 /// # Errors
 /// [`CompileError`] from the stage that failed.
@@ -134,14 +138,14 @@ pub fn compile(
     observer(Stage::Lowered, &|| lowered.to_string());
     let fused = timed(&mut timings, Stage::Fused, || fuse(&lowered, &options.rewrite))?;
     observer(Stage::Fused, &|| fused.to_string());
-    let vectors = Vectors { lanes: target.lanes(), registers: target.vector_registers() };
-    let plan = timed(&mut timings, Stage::Plan, || plan::plan(fused.graph(), vectors))?;
-    observer(Stage::Plan, &|| plan.to_string());
+    let (plan, choice) = timed(&mut timings, Stage::Plan, || choose(fused.graph(), target))?;
+    let target = choice.target();
+    observer(Stage::Plan, &|| format!("{plan}{choice}"));
     let clif = timed(&mut timings, Stage::Clif, || codegen::emit(&plan, target))?;
     observer(Stage::Clif, &|| clif.to_string());
     let code = timed(&mut timings, Stage::Assembly, || codegen::assemble(&clif, target, options.disassemble))?;
     observer(Stage::Assembly, &|| code.to_string());
-    Ok(Compiled { lowered, fused, plan, clif, code, timings })
+    Ok(Compiled { lowered, fused, choice, plan, clif, code, timings })
 }
 
 fn timed<T, E>(timings: &mut Vec<Timing>, stage: Stage, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {

@@ -1,4 +1,4 @@
-//! Where a kernel runs: an instruction set, its features, and the lane count of the code.
+//! Where a kernel runs: an instruction set, its features, and the lane count and generator of the code.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,21 +8,131 @@ use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 use thiserror::Error;
 
+use crate::plan::MultiplyAdd;
+
+/// What makes machine code of CLIF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Backend {
+    /// `clif-wide`: x86-64 with AVX2 and FMA or with AVX-512, vectors of 4, 8 and 16 lanes.
+    Wide,
+    /// Cranelift's own backends: any target, vectors of 4 lanes. On x86-64 they copy a register for each multiply-add.
+    Cranelift,
+}
+
+impl Backend {
+    /// All there are.
+    pub const ALL: [Backend; 2] = [Backend::Wide, Backend::Cranelift];
+
+    /// The name that the `rhumb` command uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Wide => "clif-wide",
+            Backend::Cranelift => "cranelift",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What this machine has that kernels use. Only [`Features::detect`] makes one, so a value is proof that the machine can run code for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    wide: Option<clif_wide::Features>,
+}
+
+impl Features {
+    /// What this machine has.
+    pub fn detect() -> Features {
+        Features { wide: clif_wide::Features::detect() }
+    }
+
+    /// The same machine, its AVX-512 left unused.
+    #[must_use]
+    pub fn without_avx512(self) -> Features {
+        Features { wide: self.wide.map(clif_wide::Features::without_avx512) }
+    }
+
+    /// The same machine, its wide vectors left unused: what there is everywhere.
+    #[must_use]
+    pub fn without_wide(self) -> Features {
+        Features { wide: None }
+    }
+}
+
 /// A target: code is generated for it, and [`Target::is_host`] says whether it can run here.
 ///
 /// The features of the host are found by detection alone; a named target has a fixed set, so that what is generated for it is the
 /// same on every machine.
+///
+/// What is not pinned, by [`Target::with_lanes`] or [`Target::with_backend`], is chosen for each graph: [`Target::candidates`] are ranked by
+/// what the graph's plan would cost (see [`Choice`](crate::Choice)).
 #[derive(Clone)]
 pub struct Target {
+    machine: Arc<Machine>,
+    /// The generator of the code where nothing is ranked: that of the widest candidate.
+    generator: Generator,
+    lanes: Option<usize>,
+    backend: Option<Backend>,
+}
+
+/// A way to make code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Generator {
+    backend: Backend,
+    lanes: usize,
+}
+
+/// An instruction set and its features.
+struct Machine {
     /// Compiles functions as they are written. Tile kernels are emitted in the order they are meant to run in, loads beside their uses;
     /// the mid-end would gather loads at the head of a block, out of registers, and carry constants across loops.
-    isa: Arc<dyn TargetIsa>,
+    isa: OwnedTargetIsa,
     /// Compiles functions after Cranelift's mid-end: for plain loops, whose addresses it moves out.
-    optimising: Arc<dyn TargetIsa>,
-    lanes: usize,
+    optimising: OwnedTargetIsa,
     fma: bool,
     host: bool,
     wide: Option<clif_wide::Features>,
+}
+
+impl Machine {
+    fn new(isa: OwnedTargetIsa, optimising: OwnedTargetIsa, host: bool, wide: Option<clif_wide::Features>) -> Machine {
+        let mut machine = Machine { isa, optimising, fma: true, host, wide };
+        if machine.is_x86() {
+            machine.fma = machine.has("has_fma");
+        }
+        machine
+    }
+
+    fn is_x86(&self) -> bool {
+        self.isa.triple().architecture == Architecture::X86_64
+    }
+
+    fn has(&self, feature: &str) -> bool {
+        self.isa.isa_flags().iter().any(|flag| flag.name == feature && flag.as_bool() == Some(true))
+    }
+
+    /// All that the machine has, first what is preferred where nothing else tells.
+    fn generators(&self) -> Vec<Generator> {
+        let wide = |lanes| Generator { backend: Backend::Wide, lanes };
+        let cranelift = Generator { backend: Backend::Cranelift, lanes: 4 };
+        match self.wide {
+            None => vec![cranelift],
+            // What is generated for a named target at 4 lanes is for machines with and without AVX2 to compare.
+            Some(_) if !self.host => vec![wide(16), wide(8), cranelift, wide(4)],
+            Some(features) if features.avx512() => vec![wide(16), wide(8), wide(4), cranelift],
+            Some(_) => vec![wide(8), wide(4), cranelift],
+        }
+    }
+
+    /// Features of wide code of some lanes.
+    fn wide_features(&self, lanes: usize) -> Option<clif_wide::Features> {
+        // A foreign target's code of 8 lanes is for any machine with AVX2.
+        if lanes <= 8 && !self.host { self.wide.map(clif_wide::Features::without_avx512) } else { self.wide }
+    }
 }
 
 /// Why there is no such target.
@@ -43,7 +153,7 @@ pub enum TargetError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A lane count that the target's code generator does not have.
+    /// A lane count that the target has no code generator for.
     #[error("no code generator for {lanes} lanes of f32 on {triple}; use {known}")]
     Lanes {
         /// The lane count asked for.
@@ -53,6 +163,22 @@ pub enum TargetError {
         /// The lane counts there are.
         known: String,
     },
+    /// A code generator that the target does not have, or not at the lane count asked for.
+    #[error("{backend} generates no code{} for {triple}; there is {known}", of_lanes(*.lanes))]
+    Backend {
+        /// The code generator asked for.
+        backend: Backend,
+        /// The lane count, if the target has the backend at others.
+        lanes: Option<usize>,
+        /// The target.
+        triple: String,
+        /// The generators there are.
+        known: String,
+    },
+}
+
+fn of_lanes(lanes: Option<usize>) -> String {
+    lanes.map_or(String::new(), |lanes| format!(" of {lanes} lanes"))
 }
 
 fn flags(level: &str) -> Result<settings::Flags, settings::SetError> {
@@ -67,37 +193,45 @@ fn flags(level: &str) -> Result<settings::Flags, settings::SetError> {
 }
 
 impl Target {
-    /// This machine.
+    /// This machine, with all it has. Lane count and code generator are chosen for each graph unless they are pinned.
     ///
     /// # Errors
     /// [`TargetError::Host`] if it has no backend or lacks SSE4.1 (x86-64).
     pub fn host() -> Result<Target, TargetError> {
+        Target::of(Features::detect())
+    }
+
+    /// This machine, with some of what it has: wide vectors that `features` leave unused are no candidates.
+    ///
+    /// # Errors
+    /// [`TargetError::Host`] if it has no backend or lacks SSE4.1 (x86-64).
+    pub fn of(features: Features) -> Result<Target, TargetError> {
         let host = |reason: String| TargetError::Host { reason };
         let builder = cranelift_native::builder().map_err(|reason| host(reason.to_owned()))?;
         let finish = |level| {
             let flags = flags(level).map_err(|error| host(error.to_string()))?;
             builder.finish(flags).map_err(|error| host(error.to_string()))
         };
-        let target = Target::from_isas(finish("none")?, finish("speed")?, true);
-        if target.isa.triple().architecture == Architecture::X86_64 && !target.has("has_sse41") {
+        let machine = Machine::new(finish("none")?, finish("speed")?, true, features.wide);
+        if machine.is_x86() && !machine.has("has_sse41") {
             return Err(host("it has no SSE4.1".to_owned()));
         }
-        Ok(target.widest(clif_wide::Features::detect()))
+        Ok(Target::open(machine))
     }
 
-    /// The same target with what is known of its wide vectors, and as many lanes as they have.
-    fn widest(mut self, wide: Option<clif_wide::Features>) -> Target {
-        self.wide = wide;
-        self.lanes = self.lane_counts().last().copied().unwrap_or(4);
-        self
-    }
-
-    /// A target by its triple, with a fixed set of features: AVX-512 on x86-64, vectors of 4 lanes unless [`Target::with_lanes`] asks
-    /// for more. Code of up to 8 lanes runs where there is AVX2 and FMA.
+    /// A target by its triple, with a fixed set of features: AVX-512 on x86-64, code of 4 lanes by Cranelift unless
+    /// [`Target::with_lanes`] or [`Target::with_backend`] asks for another. Code of up to 8 lanes runs where there is AVX2 and FMA. Nothing
+    /// is left to choose.
     ///
     /// # Errors
     /// [`TargetError::Unknown`] if there is no backend for it.
     pub fn named(triple: &str) -> Result<Target, TargetError> {
+        let machine = Target::machine(triple, clif_wide::Features::cross_avx512())?;
+        Ok(Target { lanes: Some(4), ..Target::open(machine) }.resolved())
+    }
+
+    /// A machine of a triple; `wide` are its wide vectors if it is an x86-64.
+    fn machine(triple: &str, wide: clif_wide::Features) -> Result<Machine, TargetError> {
         let unknown = |reason: String| TargetError::Unknown { triple: triple.to_owned(), reason };
         let parsed: Triple = triple.parse().map_err(|error: target_lexicon::ParseError| unknown(error.to_string()))?;
         let x86 = parsed.architecture == Architecture::X86_64;
@@ -111,43 +245,99 @@ impl Target {
             let flags = flags(level).map_err(|error| unknown(error.to_string()))?;
             builder.finish(flags).map_err(|error| unknown(error.to_string()))
         };
-        let mut target = Target::from_isas(finish("none")?, finish("speed")?, false);
-        target.wide = x86.then(clif_wide::Features::cross_avx512);
-        Ok(target)
+        Ok(Machine::new(finish("none")?, finish("speed")?, false, x86.then_some(wide)))
     }
 
-    fn from_isas(isa: OwnedTargetIsa, optimising: OwnedTargetIsa, host: bool) -> Target {
-        let mut target = Target { isa, optimising, lanes: 4, fma: true, host, wide: None };
-        if target.isa.triple().architecture == Architecture::X86_64 {
-            target.fma = target.has("has_fma");
+    /// An x86-64 host that has these wide vectors, whatever this machine has: to rank candidates for, not to run.
+    #[cfg(test)]
+    pub(crate) fn imagined(wide: Option<clif_wide::Features>) -> Target {
+        let machine = Target::machine("x86_64-unknown-linux-gnu", clif_wide::Features::cross_avx512());
+        Target::open(Machine { host: true, wide, ..machine.expect("a machine") })
+    }
+
+    fn open(machine: Machine) -> Target {
+        let generator = Generator { backend: Backend::Cranelift, lanes: 4 };
+        Target { machine: Arc::new(machine), generator, lanes: None, backend: None }.resolved()
+    }
+
+    /// The same target with the generator of its first candidate.
+    fn resolved(mut self) -> Target {
+        if let Some(&generator) = self.generators().first() {
+            self.generator = generator;
         }
-        target
+        self
     }
 
-    fn has(&self, feature: &str) -> bool {
-        self.isa.isa_flags().iter().any(|flag| flag.name == feature && flag.as_bool() == Some(true))
+    /// The generators that the pins leave.
+    fn generators(&self) -> Vec<Generator> {
+        let mut generators = self.machine.generators();
+        generators.retain(|generator| {
+            self.lanes.is_none_or(|lanes| generator.lanes == lanes)
+                && self.backend.is_none_or(|backend| generator.backend == backend)
+        });
+        if self.lanes.is_some() {
+            generators.truncate(1);
+        }
+        generators
     }
 
-    /// The same target with code of another lane count.
+    /// The same target with code of this many lanes, pinned: by the backend that is pinned, or else by `clif-wide` where this machine has
+    /// it (by Cranelift at 4 lanes of a [named](Target::named) target).
     ///
     /// # Errors
-    /// [`TargetError::Lanes`] if the target has no such code generator.
-    pub fn with_lanes(mut self, lanes: usize) -> Result<Target, TargetError> {
-        if !self.lane_counts().contains(&lanes) {
+    /// [`TargetError::Lanes`] if the target has no such code generator, [`TargetError::Backend`] if the pinned backend is none.
+    pub fn with_lanes(self, lanes: usize) -> Result<Target, TargetError> {
+        if !self.machine.generators().iter().any(|generator| generator.lanes == lanes) {
             let known: Vec<String> = self.lane_counts().iter().map(ToString::to_string).collect();
             return Err(TargetError::Lanes { lanes, triple: self.triple(), known: known.join(", ") });
         }
-        self.lanes = lanes;
-        // A foreign target's code of 8 lanes is for any machine with AVX2.
-        if lanes <= 8 && !self.host {
-            self.wide = self.wide.map(clif_wide::Features::without_avx512);
-        }
-        Ok(self)
+        Target { lanes: Some(lanes), ..self }.pinned()
+    }
+
+    /// The same target with code by this backend, pinned; its lane counts are chosen among unless they are pinned too.
+    ///
+    /// # Errors
+    /// [`TargetError::Backend`] if the target does not have it, or not at the pinned lane count.
+    pub fn with_backend(self, backend: Backend) -> Result<Target, TargetError> {
+        Target { backend: Some(backend), ..self }.pinned()
+    }
+
+    fn pinned(self) -> Result<Target, TargetError> {
+        let backend = self.backend.filter(|_| self.generators().is_empty());
+        let Some(backend) = backend else { return Ok(self.resolved()) };
+        let by = |backend: Backend| {
+            let mut lanes: Vec<usize> =
+                self.machine.generators().iter().filter(|g| g.backend == backend).map(|g| g.lanes).collect();
+            lanes.sort_unstable();
+            let lanes: Vec<String> = lanes.iter().map(ToString::to_string).collect();
+            (!lanes.is_empty()).then(|| format!("{backend} at {} lanes", lanes.join(", ")))
+        };
+        let known: Vec<String> = Backend::ALL.into_iter().filter_map(by).collect();
+        // Lanes are not what is amiss where the backend has none.
+        let lanes = self.lanes.filter(|_| by(backend).is_some());
+        Err(TargetError::Backend { backend, lanes, triple: self.triple(), known: known.join(", ") })
+    }
+
+    /// What code for a graph is chosen among, first what is preferred where costs are equal: the target's code generators at each lane count
+    /// they have, as far as they are not pinned. Each is a target with nothing left to choose.
+    pub fn candidates(&self) -> Vec<Target> {
+        let pinned = |generator: Generator| Target {
+            machine: self.machine.clone(),
+            generator,
+            lanes: Some(generator.lanes),
+            backend: Some(generator.backend),
+        };
+        self.generators().into_iter().map(pinned).collect()
+    }
+
+    /// Whether nothing is left to choose because lanes were asked for, of a named target 4 unless others were.
+    pub fn is_pinned(&self) -> bool {
+        self.lanes.is_some()
     }
 
     /// The lane counts that code can be generated for: 4 everywhere, 8 with AVX2 and FMA, 16 with AVX-512.
     pub fn lane_counts(&self) -> &'static [usize] {
-        match self.wide {
+        match self.machine.wide {
             None => &[4],
             Some(features) if features.avx512() => &[4, 8, 16],
             Some(_) => &[4, 8],
@@ -157,54 +347,76 @@ impl Target {
     /// Vector registers of the code: what register tiles are sized for.
     pub fn vector_registers(&self) -> usize {
         let many = self.wide_features().is_some_and(clif_wide::Features::avx512);
-        if many || self.isa.triple().architecture != Architecture::X86_64 { 32 } else { 16 }
+        if many || !self.machine.is_x86() { 32 } else { 16 }
     }
 
-    /// The features of wide code, if that is what the target's code is: Cranelift's own backends stop at 128 bits.
+    /// How the code multiplies and adds.
+    pub fn multiply_add(&self) -> MultiplyAdd {
+        match self.generator.backend {
+            _ if !self.machine.fma => MultiplyAdd::Separate,
+            Backend::Cranelift if self.machine.is_x86() => MultiplyAdd::Copying,
+            Backend::Wide | Backend::Cranelift => MultiplyAdd::Fused,
+        }
+    }
+
+    /// The features of wide code, if that is what the target's code is.
     pub(crate) fn wide_features(&self) -> Option<clif_wide::Features> {
-        self.wide.filter(|_| self.lanes > 4)
+        let Generator { backend, lanes } = self.generator;
+        self.machine.wide_features(lanes).filter(|_| backend == Backend::Wide)
     }
 
-    /// Lanes of `f32` in a vector.
+    /// Lanes of `f32` in a vector; where they are not pinned, those of the widest candidate.
     pub fn lanes(&self) -> usize {
-        self.lanes
+        self.generator.lanes
+    }
+
+    /// What generates the code; where it is not pinned, what does so for the widest candidate.
+    pub fn backend(&self) -> Backend {
+        self.generator.backend
     }
 
     /// Whether the target has fused multiply-add; without it a product is rounded before it is added.
     pub fn has_fma(&self) -> bool {
-        self.fma
+        self.machine.fma
     }
 
     /// Whether the code can run on this machine.
     pub fn is_host(&self) -> bool {
-        self.host
+        self.machine.host
     }
 
     /// The target triple.
     pub fn triple(&self) -> String {
-        self.isa.triple().to_string()
+        self.machine.isa.triple().to_string()
     }
 
-    /// The Cranelift target that runs the mid-end.
-    pub(crate) fn optimising_isa(&self) -> &dyn TargetIsa {
-        &*self.optimising
-    }
-
-    /// The Cranelift target behind it.
-    pub(crate) fn isa(&self) -> &dyn TargetIsa {
-        &*self.isa
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Lanes and generator of the code.
+    pub(crate) fn code(&self) -> String {
         let generator = match self.wide_features() {
             None => "cranelift",
             Some(features) if features.avx512() => "clif-wide, avx512",
             Some(_) => "clif-wide, avx2",
         };
-        let fma = if self.fma { ", fma" } else { "" };
-        write!(f, "{}, {} lanes{fma} ({generator})", self.triple(), self.lanes)
+        format!("{} lanes ({generator})", self.generator.lanes)
+    }
+
+    /// The Cranelift target that runs the mid-end.
+    pub(crate) fn optimising_isa(&self) -> &dyn TargetIsa {
+        &*self.machine.optimising
+    }
+
+    /// The Cranelift target behind it.
+    pub(crate) fn isa(&self) -> &dyn TargetIsa {
+        &*self.machine.isa
+    }
+}
+
+/// `x86_64-unknown-linux-gnu, fma, 16 lanes (clif-wide, avx512)`; where there is a choice, all of it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fma = if self.machine.fma { ", fma" } else { "" };
+        let candidates: Vec<String> = self.candidates().iter().map(Target::code).collect();
+        write!(f, "{}{fma}, {}", self.triple(), candidates.join(" or "))
     }
 }
 

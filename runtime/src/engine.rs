@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use rhumb_compiler::rewrite::RewriteOptions;
-use rhumb_compiler::{CompileError, Options, Target, TargetError, compile};
+use rhumb_compiler::{Backend, CompileError, Options, Target, TargetError, compile};
 use rhumb_ir::Verified;
 use rhumb_plugins::{Registry, lower};
 
@@ -34,7 +34,9 @@ pub struct Engine {
 #[must_use = "a builder does nothing until it builds"]
 pub struct EngineBuilder {
     threads: Option<usize>,
+    target: Option<Target>,
     lanes: Option<usize>,
+    backend: Option<Backend>,
     registry: Registry,
     rewrite: RewriteOptions,
     cache_capacity: usize,
@@ -44,9 +46,17 @@ pub struct EngineBuilder {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// This machine, or the lane count asked of it.
+    /// This machine, or the lane count or backend asked of it.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A target that is not this machine.
+    #[error(
+        "an engine runs its kernels, and {triple} here is a target to look at; use `Target::host` or one of its candidates"
+    )]
+    Foreign {
+        /// The target's triple.
+        triple: String,
+    },
     /// No threads.
     #[error("an engine needs a thread; ask for 1 or more, 1 being the caller's own")]
     NoThreads,
@@ -66,9 +76,19 @@ impl EngineBuilder {
         EngineBuilder { threads: Some(threads), ..self }
     }
 
-    /// Lanes of `f32` in the vectors of the code. Unless set, the target's own choice.
+    /// What kernels are compiled for: this machine, or some of what it has. Unless set, [`Target::host`].
+    pub fn target(self, target: Target) -> EngineBuilder {
+        EngineBuilder { target: Some(target), ..self }
+    }
+
+    /// Lanes of `f32` in the vectors of the code. Unless set, each graph has the cheapest: see [`Kernel::choice`].
     pub fn lanes(self, lanes: usize) -> EngineBuilder {
         EngineBuilder { lanes: Some(lanes), ..self }
+    }
+
+    /// What generates the code. Unless set, each graph has the cheapest: see [`Kernel::choice`].
+    pub fn backend(self, backend: Backend) -> EngineBuilder {
+        EngineBuilder { backend: Some(backend), ..self }
     }
 
     /// The position schemes that graphs may name. Unless set, [`Registry::standard`].
@@ -89,10 +109,16 @@ impl EngineBuilder {
     /// The engine.
     ///
     /// # Errors
-    /// [`EngineError`] if this machine can't run kernels of that lane count, or threads can't be had.
+    /// [`EngineError`] if this machine can't run kernels of that target, lane count or backend, or threads can't be had.
     pub fn build(self) -> Result<Engine, EngineError> {
-        let EngineBuilder { threads, lanes, registry, rewrite, cache_capacity } = self;
-        let mut target = Target::host()?;
+        let EngineBuilder { threads, target, lanes, backend, registry, rewrite, cache_capacity } = self;
+        let mut target = target.map_or_else(Target::host, Ok)?;
+        if !target.is_host() {
+            return Err(EngineError::Foreign { triple: target.triple() });
+        }
+        if let Some(backend) = backend {
+            target = target.with_backend(backend)?;
+        }
         if let Some(lanes) = lanes {
             target = target.with_lanes(lanes)?;
         }
@@ -106,7 +132,7 @@ impl EngineBuilder {
 }
 
 impl Engine {
-    /// An engine for this machine: its widest vectors, all its processors, the standard schemes.
+    /// An engine for this machine: for each graph the code that is cheapest here, all processors, the standard schemes.
     ///
     /// # Errors
     /// [`EngineError`] if this machine can't run kernels.
@@ -118,7 +144,9 @@ impl Engine {
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
             threads: None,
+            target: None,
             lanes: None,
+            backend: None,
             registry: Registry::standard(),
             rewrite: RewriteOptions::default(),
             cache_capacity: CACHE_CAPACITY,
@@ -130,7 +158,8 @@ impl Engine {
     /// # Errors
     /// [`KernelError`] of the stage that refused the graph.
     pub fn compile(&self, graph: &Verified) -> Result<Arc<Kernel>, KernelError> {
-        // The text says all there is to a graph; target and options are the engine's own and never change.
+        // The text says all there is to a graph; target and options are the engine's own and never change, and with the graph they
+        // decide which of the target's candidates it is compiled for.
         self.cache.get_or_make(&graph.to_string(), || {
             let options = Options { rewrite: self.rewrite, disassemble: false };
             let compiled = compile(graph, &self.registry, &self.target, &options, &mut |_, _| ())?;
@@ -147,7 +176,7 @@ impl Engine {
         Ok(Reference::of(lowered)?)
     }
 
-    /// What kernels are compiled for.
+    /// What kernels are compiled for; [`Kernel::choice`] says which of its candidates one is.
     pub fn target(&self) -> &Target {
         &self.target
     }

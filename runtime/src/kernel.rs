@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rhumb_compiler::plan::Plan;
-use rhumb_compiler::{CompileError, Compiled, Timing};
+use rhumb_compiler::{Choice, CompileError, Compiled, Target, Timing};
 
 use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
@@ -23,6 +23,7 @@ pub struct Kernel {
     interface: Interface,
     program: Program,
     threads: Arc<Threads>,
+    choice: Choice,
     timings: Vec<Timing>,
 }
 
@@ -51,11 +52,11 @@ pub enum KernelError {
 impl Kernel {
     /// Puts what was compiled in executable memory.
     pub(crate) fn load(compiled: Compiled, threads: Arc<Threads>) -> Result<Kernel, KernelError> {
-        let Compiled { lowered, fused: _, plan, clif: _, code, timings } = compiled;
+        let Compiled { lowered, fused: _, choice, plan, clif: _, code, timings } = compiled;
         // Lowering keeps the user's tensors and axes, in order, and rewriting all of lowering's: a call tells the axes of the plan.
         let interface = Interface::of(&lowered)?;
         let name = lowered.name.clone();
-        Ok(Kernel { name, interface, program: Program::load(plan, &code)?, threads, timings })
+        Ok(Kernel { name, interface, program: Program::load(plan, &code)?, threads, choice, timings })
     }
 
     /// What it reads and writes.
@@ -71,6 +72,16 @@ impl Kernel {
     /// The plan that its code follows: loops, tiles, tables. Prints.
     pub fn plan(&self) -> &Plan {
         self.program.plan()
+    }
+
+    /// What it was compiled for.
+    pub fn target(&self) -> &Target {
+        self.choice.target()
+    }
+
+    /// Why it was compiled for that: the candidates of the engine's target by what they would cost. Prints.
+    pub fn choice(&self) -> &Choice {
+        &self.choice
     }
 
     /// How long each stage of its compilation took.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use insta::assert_snapshot;
+use rhumb_compiler::{Backend, Features, Target};
 use rhumb_ir::Verified;
 use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope};
 use rhumb_runtime::{CallError, Engine, EngineError, Kernel, Reference, TensorView, TensorViewMut};
@@ -194,6 +195,46 @@ fn kernels_are_kept_by_the_text_of_their_graph() {
     Tensors::new(3, 3).run(&first).expect("runs");
 }
 
+/// Machines with less than this one: without AVX-512, without wide vectors.
+fn lesser_hosts() -> [Target; 3] {
+    let features = Features::detect();
+    [features, features.without_avx512(), features.without_wide()]
+        .map(|features| Target::of(features).expect("a target"))
+}
+
+#[test]
+fn every_host_chooses_among_what_it_has() {
+    for host in lesser_hosts() {
+        let engine = |target: &Target| Engine::builder().threads(1).target(target.clone()).build().expect("an engine");
+        let open = engine(&host);
+        let kernel = open.compile(&llama()).expect("a kernel");
+        assert!(Arc::ptr_eq(&kernel, &open.compile(&llama()).expect("a kernel")), "the choice is kept with the kernel");
+        let candidates: Vec<String> = host.candidates().iter().map(ToString::to_string).collect();
+        let ranked = kernel.choice().ranked();
+        let mut found: Vec<String> = ranked.iter().map(|ranked| ranked.target.to_string()).collect();
+        assert_eq!((kernel.target().to_string(), kernel.choice().is_pinned()), (found[0].clone(), false));
+        found.sort();
+        assert!(candidates.iter().all(|candidate| found.contains(candidate)) && found.len() == candidates.len());
+
+        let mut chosen = Tensors::new(70, 90);
+        chosen.run(&kernel).expect("runs");
+        let expected = chosen.expected(&open.reference(&llama()).expect("a reference"));
+        for candidate in host.candidates() {
+            let pinned = engine(&candidate).compile(&llama()).expect("a kernel");
+            assert_eq!((pinned.target().to_string(), pinned.choice().is_pinned()), (candidate.to_string(), true));
+            let mut tensors = Tensors::new(70, 90);
+            tensors.run(&pinned).expect("runs");
+            assert!(tensors.difference(&expected) < 2e-6, "{candidate}");
+            assert!(candidate.to_string() != kernel.target().to_string() || tensors == chosen, "{candidate}");
+        }
+    }
+    let [_, avx2, none] = lesser_hosts();
+    assert!(avx2.lane_counts().iter().all(|lanes| *lanes <= 8));
+    let only: Vec<(Backend, usize)> =
+        none.candidates().iter().map(|target| (target.backend(), target.lanes())).collect();
+    assert_eq!(only, [(Backend::Cranelift, 4)]);
+}
+
 #[test]
 fn a_kernel_tells_what_it_is() {
     let kernel = engine(1).compile(&llama()).expect("a kernel");
@@ -253,6 +294,9 @@ fn refused_engines_say_why() {
     assert!(matches!(Engine::builder().threads(0).build(), Err(EngineError::NoThreads)));
     let lanes = Engine::builder().lanes(3).build().expect_err("refused");
     assert!(matches!(lanes, EngineError::Target(_)));
+    let named = Target::named("x86_64-unknown-linux-gnu").expect("a target");
+    let foreign = Engine::builder().target(named).build().expect_err("refused");
+    assert!(matches!(foreign, EngineError::Foreign { .. }));
     let none = Engine::builder().threads(0).build().expect_err("refused");
     assert_snapshot!(none, @"an engine needs a thread; ask for 1 or more, 1 being the caller's own");
 }

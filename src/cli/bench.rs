@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rhumb::compiler::Ranked;
 use rhumb::prelude::*;
 use serde_json::json;
 
@@ -81,16 +82,33 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let per_second = |count: f64| count / middle.as_secs_f64().max(1e-9) / 1e9;
     let (gflops, gbytes) = (per_second(work.operations), per_second(tensors.bytes() as f64));
     let (median, compile) = (milliseconds(middle), milliseconds(compile));
-    let (lanes, threads) = (engine.target().lanes(), engine.threads());
+    let (target, threads) = (kernel.target(), engine.threads());
     if args.json {
         let rounded = |x: f64| (x * 1e6).round() / 1e6;
+        let candidate = |Ranked { target, estimate }: &Ranked| {
+            let parts: serde_json::Map<_, _> = estimate
+                .parts()
+                .into_iter()
+                .map(|(name, cycles)| (name.replace(' ', "_"), json!(rounded(cycles))))
+                .collect();
+            json!({
+                "lanes": target.lanes(),
+                "backend": target.backend().name(),
+                "cycles_per_pair": rounded(estimate.cycles()),
+                "parts": parts,
+            })
+        };
+        let candidates: Vec<_> = kernel.choice().ranked().iter().map(candidate).collect();
         let report = json!({
             "median_ms": rounded(median),
             "min_ms": rounded(min),
             "max_ms": rounded(max),
             "gflops": rounded(gflops),
             "gbytes_per_s": rounded(gbytes),
-            "lanes": lanes,
+            "lanes": target.lanes(),
+            "backend": target.backend().name(),
+            "pinned": kernel.choice().is_pinned(),
+            "candidates": candidates,
             "threads": threads,
             "compile_ms": rounded(compile),
         });
@@ -102,11 +120,12 @@ median   {median:.3} ms of {} calls, from {min:.3} to {max:.3}
 rate     {gflops:.1} GFLOP/s effective, {:.1} % of query-key pairs visible
 memory   {gbytes:.2} GB/s of inputs and outputs
 compile  {compile:.1} ms
-run on   {}, {threads} thread{}
+run on   {threads} thread{}, {target}
+chosen   {}
 ",
         times.len(),
         100.0 * work.visible,
-        engine.target(),
         if threads == 1 { "" } else { "s" },
+        kernel.choice().reason(),
     ))
 }

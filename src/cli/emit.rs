@@ -6,7 +6,7 @@ use rhumb::compiler::{Options, compile};
 use rhumb::prelude::*;
 
 use super::graph::GraphArgs;
-use super::{CliError, print};
+use super::{CliError, CodeArgs, print};
 
 /// Prints a graph at a stage of compilation.
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,8 @@ pub(super) struct Args {
     /// Compile for this target, with a fixed set of features, in place of this machine
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
-    /// Lanes of f32 in the vectors of the code [default: the most there are]
-    #[arg(long, value_name = "N")]
-    lanes: Option<usize>,
+    #[command(flatten)]
+    code: CodeArgs,
 }
 
 fn stages() -> impl TypedValueParser<Value = Stage> {
@@ -34,13 +33,10 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let registry = Registry::standard();
     let graph = args.graph.load(&registry)?;
-    let mut target = match &args.target {
+    let target = args.code.pin(match &args.target {
         Some(triple) => Target::named(triple)?,
         None => Target::host()?,
-    };
-    if let Some(lanes) = args.lanes {
-        target = target.with_lanes(lanes)?;
-    }
+    })?;
     let options = Options { rewrite: RewriteOptions::default(), disassemble: args.stage == Stage::Assembly };
     let mut text = None;
     let compiled = compile(&graph, &registry, &target, &options, &mut |stage, shown| {

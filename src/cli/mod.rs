@@ -16,8 +16,10 @@ mod work;
 use std::io::{Write, stdout};
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use indicatif::ProgressBar;
+use rhumb::compiler::Backend;
 use rhumb::prelude::*;
 
 pub(crate) use error::CliError;
@@ -50,19 +52,45 @@ struct EngineArgs {
     /// Threads that share the work [default: one per processor]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Lanes of f32 in the vectors of the code [default: the most there are]
+    #[command(flatten)]
+    code: CodeArgs,
+}
+
+/// What code is generated: the cheapest for the graph unless it is pinned here.
+#[derive(Debug, clap::Args)]
+struct CodeArgs {
+    /// Lanes of f32 in the vectors of the code [default: what costs the graph least]
     #[arg(long, value_name = "N")]
     lanes: Option<usize>,
+    /// What generates the code [default: what costs the graph least]
+    #[arg(long, value_parser = backends())]
+    backend: Option<Backend>,
+}
+
+fn backends() -> impl TypedValueParser<Value = Backend> {
+    // The parser lets no other names through.
+    PossibleValuesParser::new(Backend::ALL.map(Backend::name))
+        .map(|name| Backend::ALL.into_iter().find(|backend| backend.name() == name).unwrap_or(Backend::Cranelift))
+}
+
+impl CodeArgs {
+    /// The target with what is pinned.
+    fn pin(&self, mut target: Target) -> Result<Target, CliError> {
+        if let Some(backend) = self.backend {
+            target = target.with_backend(backend)?;
+        }
+        if let Some(lanes) = self.lanes {
+            target = target.with_lanes(lanes)?;
+        }
+        Ok(target)
+    }
 }
 
 impl EngineArgs {
     fn build(&self) -> Result<Engine, CliError> {
-        let mut builder = Engine::builder();
+        let mut builder = Engine::builder().target(self.code.pin(Target::host()?)?);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
-        }
-        if let Some(lanes) = self.lanes {
-            builder = builder.lanes(lanes);
         }
         Ok(builder.build()?)
     }

@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "inputs")]
     seed: u64,
     /// Interprets the graph in double precision in place of compiling it: slow
-    #[arg(long, conflicts_with_all = ["threads", "lanes"])]
+    #[arg(long, conflicts_with_all = ["threads", "lanes", "backend"])]
     interpret: bool,
     #[command(flatten)]
     engine: EngineArgs,

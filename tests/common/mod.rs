@@ -28,14 +28,14 @@ pub(crate) fn run<'a>(mut call: Call<'_, 'a>, inputs: &'a Tensors, outputs: &'a 
     call.run()
 }
 
-/// An engine of some lanes and threads.
-pub(crate) fn engine(lanes: usize, threads: usize) -> Engine {
-    Engine::builder().lanes(lanes).threads(threads).build().expect("an engine")
+/// An engine for a target of some threads.
+pub(crate) fn engine(target: &Target, threads: usize) -> Engine {
+    Engine::builder().target(target.clone()).threads(threads).build().expect("an engine")
 }
 
-/// Every lane count that this machine runs.
-pub(crate) fn lane_counts() -> &'static [usize] {
-    Target::host().expect("this machine runs kernels").lane_counts()
+/// Every code generator of this machine at every lane count it has.
+pub(crate) fn targets() -> Vec<Target> {
+    Target::host().expect("this machine runs kernels").candidates()
 }
 
 /// The largest difference between two lists, each relative to the `scale` of its index and of `b`; equal infinities and two NaNs do not differ.

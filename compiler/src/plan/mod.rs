@@ -8,6 +8,7 @@
 //! dimensions, in bytes. The scratch memory belongs to one thread; [`ScratchLayout`] tells its parts.
 
 mod build;
+mod cost;
 mod layout;
 mod print;
 mod score;
@@ -19,6 +20,7 @@ use rhumb_ir::{Axis, Hook, Value, Verified};
 use thiserror::Error;
 
 pub use build::plan;
+pub use cost::{Estimate, MultiplyAdd};
 
 /// Why a fused graph has no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -145,7 +145,8 @@ impl Lower<'_> {
 fn whole_lanes(bytes: [u8; 16]) -> Option<[u8; 4]> {
     let lane = |at: usize| {
         let first = bytes[4 * at];
-        let whole = first % 4 == 0 && bytes[4 * at..4 * at + 4].iter().zip(first..).all(|(&byte, next)| byte == next);
+        let whole =
+            first.is_multiple_of(4) && bytes[4 * at..4 * at + 4].iter().zip(first..).all(|(&byte, next)| byte == next);
         whole.then_some(first / 4)
     };
     Some([lane(0)?, lane(1)?, lane(2)?, lane(3)?])

@@ -1,0 +1,191 @@
+//! Which of a target's candidates a graph is compiled for, and why.
+
+use std::fmt;
+
+use rhumb_ir::Verified;
+
+use crate::plan::{self, Estimate, Plan, PlanError, Vectors};
+use crate::target::Target;
+
+/// A candidate and what the graph's plan would cost there.
+#[derive(Clone, Debug)]
+pub struct Ranked {
+    /// The candidate: nothing is left to choose.
+    pub target: Target,
+    /// The estimate for its plan.
+    pub estimate: Estimate,
+}
+
+/// What a graph is compiled for, and what it was chosen from. It prints, the reason included.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The cheapest first, never empty.
+    ranked: Vec<Ranked>,
+    pinned: bool,
+    attention: bool,
+}
+
+impl Choice {
+    /// What the graph is compiled for.
+    pub fn target(&self) -> &Target {
+        &self.ranked[0].target
+    }
+
+    /// All candidates, the cheapest first; of those that cost the same, in the order of [`Target::candidates`].
+    pub fn ranked(&self) -> &[Ranked] {
+        &self.ranked
+    }
+
+    /// Whether there was nothing to choose because the [target](Target::is_pinned) was pinned.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// Why this one, in one line.
+    pub fn reason(&self) -> String {
+        let first = &self.ranked[0];
+        if self.pinned {
+            return "pinned".to_owned();
+        }
+        let Some(next) = self.ranked.get(1) else { return "the only candidate".to_owned() };
+        if !self.attention {
+            return "no attention to estimate; the widest is taken".to_owned();
+        }
+        let code = next.target.code();
+        if order(first) == order(next) {
+            return format!("it costs what {code} costs, and is preferred");
+        }
+        // The part in which the two differ most, for or against.
+        let apart = |n: usize| next.estimate.parts()[n].1 - first.estimate.parts()[n].1;
+        let most = (0..first.estimate.parts().len()).max_by(|a, b| apart(*a).total_cmp(&apart(*b))).unwrap_or(0);
+        format!(
+            "{:.2} cycles a pair where {code} takes {:.2}; the largest difference is in {}",
+            first.estimate.cycles(),
+            next.estimate.cycles(),
+            first.estimate.parts()[most].0
+        )
+    }
+}
+
+/// Costs that differ by less than a thousandth of a cycle are the same.
+fn order(ranked: &Ranked) -> u64 {
+    (ranked.estimate.cycles() * 1e3).round() as u64
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "for {}: {}", self.target(), self.reason())?;
+        for (n, Ranked { target, estimate }) in self.ranked.iter().enumerate() {
+            writeln!(f, "  {}. {}: {estimate}", n + 1, target.code())?;
+        }
+        Ok(())
+    }
+}
+
+/// Plans a fused graph for all candidates of a target, and takes the cheapest.
+pub(crate) fn choose(graph: &Verified, target: &Target) -> Result<(Plan, Choice), PlanError> {
+    let mut made = Vec::new();
+    for target in target.candidates() {
+        let registers = target.vector_registers();
+        let plan = plan::plan(graph, Vectors { lanes: target.lanes(), registers })?;
+        let estimate = Estimate::of(&plan, registers, target.multiply_add());
+        made.push((plan, Ranked { target, estimate }));
+    }
+    // The order of those that cost the same is kept.
+    made.sort_by_key(|(_, ranked)| order(ranked));
+    let (mut plans, ranked): (Vec<Plan>, Vec<Ranked>) = made.into_iter().unzip();
+    let plan = plans.swap_remove(0);
+    let attention = plan.attention.is_some();
+    Ok((plan, Choice { ranked, pinned: target.is_pinned(), attention }))
+}
+
+#[cfg(test)]
+mod tests {
+    use clif_wide::Features;
+    use rhumb_ir::Graph;
+    use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope, lower};
+
+    use super::*;
+    use crate::rewrite::{RewriteOptions, fuse};
+    use crate::target::Backend;
+
+    fn choice(graph: &Verified, target: &Target) -> Choice {
+        let lowered = lower(graph, &Registry::standard()).expect("lowers");
+        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+        choose(fused.graph(), target).expect("a plan").1
+    }
+
+    /// Hosts with AVX-512, with AVX2, and with neither.
+    fn hosts() -> [Target; 3] {
+        [Some(Features::cross_avx512()), Some(Features::cross_avx2()), None].map(Target::imagined)
+    }
+
+    fn prefill() -> Verified {
+        Attention::new(8, 64).scheme(Alibi::new()).scheme(Causal).build().expect("a graph")
+    }
+
+    /// This many queries.
+    fn of_queries(count: u32) -> Verified {
+        let graph = Attention::new(8, 64).build().expect("a graph").to_string();
+        Graph::parse(&graph.replace("axis q = ?", &format!("axis q = {count}"))).expect("a graph")
+    }
+
+    #[test]
+    fn long_sequences_take_the_widest_vectors() {
+        let graph = prefill();
+        let found: Vec<String> = hosts().iter().map(|host| choice(&graph, host).to_string()).collect();
+        insta::assert_snapshot!(found.concat());
+        assert_eq!(hosts().map(|host| choice(&graph, &host).to_string()).to_vec(), found);
+    }
+
+    #[test]
+    fn few_queries_take_vectors_that_they_fill() {
+        let [avx512, avx2, _] = hosts();
+        let few = choice(&of_queries(5), &avx512);
+        insta::assert_snapshot!(few);
+        assert!(few.reason().ends_with("the largest difference is in idle lanes"), "{}", few.reason());
+        assert_eq!((few.target().lanes(), choice(&of_queries(5), &avx2).target().lanes()), (4, 4));
+        assert_eq!(choice(&of_queries(197), &avx512).target().lanes(), 16);
+    }
+
+    #[test]
+    fn costs_of_lanes_and_registers_are_those_of_the_code() {
+        let [avx512, avx2, sse] = hosts();
+        let graph = prefill();
+        let cycles = |target: &Target, lanes| {
+            choice(&graph, &target.clone().with_lanes(lanes).expect("lanes")).ranked()[0].estimate.cycles()
+        };
+        assert!(cycles(&avx512, 16) < cycles(&avx512, 8) && cycles(&avx512, 8) < cycles(&avx512, 4));
+        assert!(cycles(&avx2, 4) < cycles(&sse, 4), "Cranelift copies");
+    }
+
+    #[test]
+    fn what_is_pinned_is_taken() {
+        let [avx512, avx2, sse] = hosts();
+        let graph = prefill();
+        let pinned = avx512.clone().with_lanes(4).expect("lanes");
+        assert_eq!(pinned.backend(), Backend::Wide);
+        let second = pinned.with_backend(Backend::Cranelift).expect("a backend");
+        let (choice, found) = (choice(&graph, &second), second.candidates().len());
+        assert_eq!((choice.target().backend(), choice.is_pinned(), found), (Backend::Cranelift, true, 1));
+        assert_eq!(choice.reason(), "pinned");
+        // In either order.
+        let other = avx512.with_backend(Backend::Cranelift).and_then(|target| target.with_lanes(4)).expect("a target");
+        assert_eq!(other.to_string(), second.to_string());
+        // A backend alone leaves its lanes open.
+        let wide = avx2.with_backend(Backend::Wide).expect("a backend");
+        assert_eq!(wide.candidates().iter().map(Target::lanes).collect::<Vec<_>>(), [8, 4]);
+        assert!(!wide.is_pinned());
+        sse.clone().with_backend(Backend::Wide).expect_err("no AVX2");
+        sse.with_lanes(8).expect_err("no AVX2");
+    }
+
+    #[test]
+    fn what_has_no_attention_is_not_ranked() {
+        let rotation = Attention::new(2, 8).scheme(Rope::new()).key_graph().expect("a graph");
+        let [avx512, ..] = hosts();
+        let choice = choice(&rotation, &avx512);
+        assert_eq!(choice.target().lanes(), 16);
+        assert_eq!(choice.reason(), "no attention to estimate; the widest is taken");
+    }
+}

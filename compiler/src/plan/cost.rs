@@ -1,0 +1,230 @@
+//! What a plan costs on a target: an estimate to rank code generators and lane counts by.
+//!
+//! A model of a core, the same for all targets, so that an estimate depends on nothing but the plan and the code:
+//!
+//! | each cycle | |
+//! |---|---|
+//! | vector arithmetic | 2 instructions, multiply-adds among them, each 4 cycles after the last of its sum |
+//! | loads | 2 |
+//! | stores | 1 |
+//! | in all | 4 instructions |
+//!
+//! Costs are per pair of a query and a key that see one another, as tiles without a mask have them: what masks hide is skipped at any lane
+//! count. Axes without a length count as long.
+
+use std::fmt;
+
+use rhumb_ir::{AxisSet, Binary, Op, Unary, Value};
+
+use super::{Attention, Plan, Source, TileShape};
+
+/// The length assumed of dynamic axes.
+const LONG: f64 = 1024.0;
+/// Vector instructions, and loads, that are begun in a cycle.
+const PORTS: f64 = 2.0;
+/// Instructions of any kind that are begun in a cycle.
+const WIDTH: f64 = 4.0;
+/// Cycles from a multiply-add to the next one of the same sum.
+const LATENCY: f64 = 4.0;
+/// Instructions of a power of 2 in the softmax, of what is never above 0.
+const WEIGHT: f64 = 13.0;
+/// Instructions beside it for each weight: the score is stored, compared with the maximum, loaded, shifted; the weight added and stored.
+const SOFTMAX: f64 = 6.0;
+/// Cycles to look an element up by an index of its own, lane by lane.
+const GATHER: f64 = 2.0;
+/// Cycles to classify a key tile, and to call its function.
+const CALL: f64 = 100.0;
+
+/// How code multiplies and adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MultiplyAdd {
+    /// In one instruction, which overwrites the sum.
+    Fused,
+    /// In one instruction, which overwrites a factor: a copy of it is made first.
+    Copying,
+    /// In two instructions.
+    Separate,
+}
+
+/// Estimated cycles per visible pair of a query and a key, in parts; all 0 if a plan has no attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// The dot of query and key.
+    pub scores: f64,
+    /// The average of the values.
+    pub averages: f64,
+    /// The terms of the score, and the softmax.
+    pub weights: f64,
+    /// Rescaling the averages, and entering loops, for each key tile.
+    pub key_tiles: f64,
+    /// Loading queries and storing results.
+    pub query_tiles: f64,
+    /// All of the above for lanes that hold no query, where the number of queries is fixed.
+    pub idle_lanes: f64,
+}
+
+impl Estimate {
+    /// The estimate for a plan's tiles, in code of this many vector registers.
+    pub fn of(plan: &Plan, registers: usize, multiply_add: MultiplyAdd) -> Estimate {
+        let Some(attention) = &plan.attention else { return Estimate::default() };
+        let core = Core { registers, multiply_add };
+        let tile = attention.tile;
+        let (lanes, columns) = (tile.lanes as f64, tile.columns as f64);
+        let per_block = tile.block_queries() as f64;
+        let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
+        let dim = elements(attention.content.as_ref().map(|content| content.length));
+        let value_dim = elements(attention.weighted.as_ref().map(|weighted| weighted.length));
+        let length = |axis| plan.graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)));
+        let (queries, keys) = (length(attention.query), length(attention.key));
+
+        let scores = dim * core.turn(tile.key_rows, tile.columns) / (tile.key_rows as f64 * per_block);
+        let whole = (value_dim / tile.value_rows as f64).floor();
+        let rest = value_dim as usize % tile.value_rows;
+        let rest = if rest > 0 { core.turn(rest, tile.columns) } else { 0.0 };
+        let averages = (whole * core.turn(tile.value_rows, tile.columns) + rest) / per_block;
+
+        let score = Score::of(plan, attention);
+        let weights = (score.instructions + WEIGHT + SOFTMAX) / PORTS / lanes + score.gathers * GATHER;
+
+        // Each accumulator and the factor of its column are loaded, the accumulator is stored.
+        let rescale = value_dim * columns;
+        // A register tile's accumulators start from 0, and its rows from addresses of their own.
+        let enter = |rows: usize| rows as f64 * (columns + 4.0) / WIDTH;
+        let score_tiles = tile.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows);
+        let value_tiles = (value_dim / tile.value_rows as f64).ceil() * enter(tile.value_rows);
+        let in_tile = keys.min(tile.keys as f64);
+        let key_tiles = (rescale + score_tiles + value_tiles) / (per_block * in_tile)
+            + CALL / (queries.min(tile.queries() as f64) * in_tile);
+
+        // One element after another: queries are loaded, averages divided and stored in double precision.
+        let query_tiles = (2.0 * dim + 3.0 * value_dim) / keys;
+
+        let all = scores + averages + weights + key_tiles + query_tiles;
+        let idle_lanes = all * idle(plan.graph.static_extent(attention.query), tile);
+        Estimate { scores, averages, weights, key_tiles, query_tiles, idle_lanes }
+    }
+
+    /// Cycles per visible pair, all parts together.
+    pub fn cycles(&self) -> f64 {
+        self.parts().iter().map(|(_, cycles)| cycles).sum()
+    }
+
+    /// The parts and their names, in the order of the fields.
+    pub fn parts(&self) -> [(&'static str, f64); 6] {
+        [
+            ("scores", self.scores),
+            ("averages", self.averages),
+            ("weights", self.weights),
+            ("key tiles", self.key_tiles),
+            ("query tiles", self.query_tiles),
+            ("idle lanes", self.idle_lanes),
+        ]
+    }
+}
+
+/// `4.85 cycles a pair: scores 2.00, averages 2.00, ...`; parts that are 0 are left out.
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} cycles a pair", self.cycles())?;
+        let parts = self.parts().into_iter().filter(|(_, cycles)| *cycles > 0.0);
+        for (n, (name, cycles)) in parts.enumerate() {
+            write!(f, "{} {name} {cycles:.2}", if n == 0 { ":" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// How many lanes idle beside each that holds a query: a query tile computes whole register tiles.
+fn idle(queries: Option<u32>, tile: TileShape) -> f64 {
+    let Some(queries) = queries.filter(|queries| *queries > 0).map(|queries| queries as usize) else { return 0.0 };
+    let (whole, rest) = (queries / tile.queries(), queries % tile.queries());
+    let computed = whole * tile.queries() + rest.next_multiple_of(tile.block_queries());
+    (computed - queries) as f64 / queries as f64
+}
+
+/// What a turn of the product loop is timed by.
+#[derive(Clone, Copy)]
+struct Core {
+    registers: usize,
+    multiply_add: MultiplyAdd,
+}
+
+impl Core {
+    /// Cycles of a turn of the loop over a register tile of sums: a vector is loaded for each column, a scalar for each row, and every sum
+    /// takes a product.
+    fn turn(self, rows: usize, columns: usize) -> f64 {
+        let sums = (rows * columns) as f64;
+        let (arithmetic, copies) = match self.multiply_add {
+            MultiplyAdd::Fused => (sums, 0.0),
+            MultiplyAdd::Copying => (sums, sums),
+            MultiplyAdd::Separate => (2.0 * sums, 0.0),
+        };
+        let loads = (rows + columns) as f64;
+        // What finds no register is loaded and stored each turn: the sums, a vector for each column, and a splatted scalar.
+        let spilled = (rows * columns + columns + 1).saturating_sub(self.registers) as f64;
+        // Two pointers and the end of the loop.
+        let control = 3.0;
+        let all = arithmetic + copies + loads + 2.0 * spilled + control;
+        [LATENCY, arithmetic / PORTS, (loads + spilled) / PORTS, spilled, all / WIDTH].into_iter().fold(0.0, f64::max)
+    }
+}
+
+/// What one element of the score takes beside the product.
+#[derive(Clone, Copy, Default)]
+struct Score {
+    /// Vector instructions, per vector.
+    instructions: f64,
+    /// Lookups, per element.
+    gathers: f64,
+}
+
+impl Score {
+    fn of(plan: &Plan, attention: &Attention) -> Score {
+        let graph = &plan.graph;
+        let mut score = Score::default();
+        let content = attention.content.as_ref().map(|content| content.dot);
+        let per_pair = |axes: AxisSet| graph.varies(axes, attention.query) && graph.varies(axes, attention.key);
+        let mut seen = vec![false; graph.nodes().len()];
+        let mut stack: Vec<Value> = attention.terms.iter().map(|term| term.value).collect();
+        score.instructions += (stack.len() + 2 * usize::from(attention.key_term.is_some())).saturating_sub(1) as f64;
+        while let Some(value) = stack.pop() {
+            if Some(value) == content || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            // A table, or what the other loops have made: loaded.
+            if !per_pair(graph.ty(value).axes) || plan.tables.contains_key(&Source::Value(value)) {
+                score.instructions += 1.0;
+                continue;
+            }
+            let op = graph.op(value);
+            match op {
+                Op::Gather { .. } => score.gathers += 1.0,
+                op => score.instructions += instructions(op),
+            }
+            stack.extend(op.operands());
+        }
+        score
+    }
+}
+
+/// Instructions of an op on a vector, slow ones counted by the time they take.
+fn instructions(op: &Op) -> f64 {
+    match op {
+        Op::Unary(op, _) => match op {
+            Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Not => 1.0,
+            Unary::Sqrt => 10.0,
+            Unary::Exp2 => 17.0,
+            Unary::Exp => 18.0,
+            Unary::Log2 | Unary::Log => 20.0,
+            Unary::Sigmoid => 30.0,
+            Unary::Tanh | Unary::Sin | Unary::Cos => 35.0,
+        },
+        Op::Binary(op, ..) => match op {
+            Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
+            Binary::Div => 10.0,
+            Binary::Mod => 15.0,
+            Binary::Pow => 40.0,
+        },
+        _ => 1.0,
+    }
+}
