@@ -16,7 +16,7 @@ use std::fmt;
 
 use rhumb_ir::{AxisSet, Binary, Op, Unary, Value};
 
-use super::{Attention, Plan, Source, TileShape};
+use super::{Attention, Plan, Source, TileShape, Tiling};
 
 /// The length assumed of dynamic axes.
 const LONG: f64 = 1024.0;
@@ -26,8 +26,8 @@ const PORTS: f64 = 2.0;
 const WIDTH: f64 = 4.0;
 /// Cycles from a multiply-add to the next one of the same sum.
 const LATENCY: f64 = 4.0;
-/// Instructions of a power of 2 in the softmax, of what is never above 0.
-const WEIGHT: f64 = 13.0;
+/// Instructions of a power of 2 in the softmax, whose range is bounded.
+const WEIGHT: f64 = 12.0;
 /// Instructions beside it for each weight: the score is stored, compared with the maximum, loaded, shifted; the weight added and stored.
 const SOFTMAX: f64 = 6.0;
 /// Cycles to look an element up by an index of its own, lane by lane.
@@ -68,9 +68,10 @@ impl Estimate {
     pub fn of(plan: &Plan, registers: usize, multiply_add: MultiplyAdd) -> Estimate {
         let Some(attention) = &plan.attention else { return Estimate::default() };
         let core = Core { registers, multiply_add };
-        let tile = attention.tile;
+        let tiling = &attention.tiling;
+        let Some(&tile) = tiling.shapes.first() else { return Estimate::default() };
         let (lanes, columns) = (tile.lanes as f64, tile.columns as f64);
-        let per_block = tile.block_queries() as f64;
+        let per_block = tile.queries() as f64;
         let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
         let dim = elements(attention.content.as_ref().map(|content| content.length));
         let value_dim = elements(attention.weighted.as_ref().map(|weighted| weighted.length));
@@ -86,21 +87,21 @@ impl Estimate {
         let score = Score::of(plan, attention);
         let weights = (score.instructions + WEIGHT + SOFTMAX) / PORTS / lanes + score.gathers * GATHER;
 
-        // Each accumulator and the factor of its column are loaded, the accumulator is stored.
+        // Each accumulator is loaded and stored; the factors of its columns stay in registers.
         let rescale = value_dim * columns;
         // A register tile's accumulators start from 0, and its rows from addresses of their own.
         let enter = |rows: usize| rows as f64 * (columns + 4.0) / WIDTH;
-        let score_tiles = tile.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows);
+        let score_tiles = tiling.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows);
         let value_tiles = (value_dim / tile.value_rows as f64).ceil() * enter(tile.value_rows);
-        let in_tile = keys.min(tile.keys as f64);
-        let key_tiles = (rescale + score_tiles + value_tiles) / (per_block * in_tile)
-            + CALL / (queries.min(tile.queries() as f64) * in_tile);
+        let in_tile = keys.min(tiling.keys as f64);
+        let key_tiles =
+            (rescale + score_tiles + value_tiles) / (per_block * in_tile) + CALL / (queries.min(per_block) * in_tile);
 
-        // One element after another: queries are loaded, averages divided and stored in double precision.
-        let query_tiles = (2.0 * dim + 3.0 * value_dim) / keys;
+        // Four elements after four: queries are loaded and transposed, averages scaled, transposed and stored.
+        let query_tiles = (dim + value_dim) / keys;
 
         let all = scores + averages + weights + key_tiles + query_tiles;
-        let idle_lanes = all * idle(plan.graph.static_extent(attention.query), tile);
+        let idle_lanes = all * idle(plan.graph.static_extent(attention.query), tiling);
         Estimate { scores, averages, weights, key_tiles, query_tiles, idle_lanes }
     }
 
@@ -134,12 +135,15 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// How many lanes idle beside each that holds a query: a query tile computes whole register tiles.
-fn idle(queries: Option<u32>, tile: TileShape) -> f64 {
+/// How many lanes idle beside each that holds a query: a query tile computes whole vectors.
+fn idle(queries: Option<u32>, tiling: &Tiling) -> f64 {
     let Some(queries) = queries.filter(|queries| *queries > 0).map(|queries| queries as usize) else { return 0.0 };
-    let (whole, rest) = (queries / tile.queries(), queries % tile.queries());
-    let computed = whole * tile.queries() + rest.next_multiple_of(tile.block_queries());
-    (computed - queries) as f64 / queries as f64
+    let (whole, rest) = (queries / tiling.queries(), queries % tiling.queries());
+    let last = match rest {
+        0 => 0,
+        rest => tiling.shapes.get(tiling.shape_for(rest)).map_or(0, TileShape::queries),
+    };
+    (whole * tiling.queries() + last - queries) as f64 / queries as f64
 }
 
 /// What a turn of the product loop is timed by.
@@ -217,7 +221,7 @@ fn instructions(op: &Op) -> f64 {
             Unary::Exp => 18.0,
             Unary::Log2 | Unary::Log => 20.0,
             Unary::Sigmoid => 30.0,
-            Unary::Tanh | Unary::Sin | Unary::Cos => 35.0,
+            Unary::Tanh | Unary::Sin | Unary::Cos => 30.0,
         },
         Op::Binary(op, ..) => match op {
             Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
