@@ -43,8 +43,6 @@ pub(crate) struct Eval<'a, 'f> {
     memo: BTreeMap<Value, Ssa>,
     /// Tables that are not made yet where this code runs.
     unmade: Vec<TensorId>,
-    /// Whether a byte that is loaded and not used is a prefetch.
-    pub(crate) prefetches: bool,
 }
 
 /// What was known at a point, to come back to.
@@ -56,18 +54,7 @@ pub(crate) struct Saved {
 impl<'a, 'f> Eval<'a, 'f> {
     pub(crate) fn new(cx: FunctionContext<'a>, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
         let env = vec![None; cx.plan.graph.axes().len()];
-        let prefetches = cx.target.wide_features().is_some();
-        Eval {
-            plan: cx.plan,
-            v,
-            frame,
-            scratch,
-            env,
-            lanes: None,
-            memo: BTreeMap::new(),
-            unmade: Vec::new(),
-            prefetches,
-        }
+        Eval { plan: cx.plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), unmade: Vec::new() }
     }
 
     pub(crate) fn fb(&mut self) -> &mut FunctionBuilder<'f> {

@@ -50,9 +50,6 @@ const GRID_ROUNDER_F64: f64 = 6_597_069_766_656.0;
 /// The same in single precision, for numbers below 2^12 in magnitude.
 const GRID_ROUNDER_F32: f64 = 12_288.0;
 
-/// Keys of a register tile that may pass the last key.
-const LAST_ROWS: i64 = 4;
-
 /// The most products that one chain of additions sums up.
 const LONGEST_SUM: u32 = 128;
 
@@ -78,6 +75,11 @@ impl<'a> Tile<'a> {
         let scratch = eval.scratch;
         let state = eval.fb().ins().iadd(scratch, offset);
         Tile { attention, shape, state }
+    }
+
+    /// Keys of a register tile that may pass the last key: enough sums to keep multiply-adds busy.
+    fn last_rows(&self) -> i64 {
+        if self.shape.columns == 1 { 8 } else { 4 }
     }
 
     /// Bytes of a row of queries: from one key's scores to the next, from one element to the next.
@@ -133,7 +135,7 @@ pub(crate) fn keys(
     let whole = eval.fb().ins().imul_imm_s(tiles, rows);
     let mut result = Ok(());
     // Rows of the last register tiles may pass the last key, and their addresses take more registers: few at a time.
-    for (start, end, rows, whole) in [(start, whole, rows, true), (whole, count, LAST_ROWS.min(rows), false)] {
+    for (start, end, rows, whole) in [(start, whole, rows, true), (whole, count, tile.last_rows().min(rows), false)] {
         range_loop(eval, start, end, rows, &[], |eval, row, _| {
             let saved = eval.save();
             let place = Place { first, count, row, rows: rows as usize, whole };
@@ -186,7 +188,7 @@ fn key_terms(eval: &mut Eval<'_, '_>, tile: Tile<'_>, first: Ssa, count: Ssa) ->
         Vec::new()
     });
     // Rows of a register tile past the last key repeat it.
-    let rows = LAST_ROWS;
+    let rows = tile.last_rows();
     let rounded = eval.fb().ins().iadd_imm_s(count, rows - 1);
     let tiles = eval.fb().ins().udiv_imm_u(rounded, rows);
     let rounded = eval.fb().ins().imul_imm_s(tiles, rows);
@@ -280,7 +282,7 @@ const LINE: u32 = 16;
 
 /// Asks for the values of some keys from `first` on: they are read row by row soon, a new cache line at every step.
 fn prefetch_values(eval: &mut Eval<'_, '_>, tile: Tile<'_>, first: Ssa, keys: usize) -> Result<(), CodegenError> {
-    let Some(weighted) = tile.attention.weighted.as_ref().filter(|_| eval.prefetches) else { return Ok(()) };
+    let Some(weighted) = &tile.attention.weighted else { return Ok(()) };
     let (base, key_stride) = row_base(eval, weighted.value, tile.attention.key, weighted.dim)?;
     let skipped = eval.fb().ins().imul(first, key_stride);
     let mut row = eval.fb().ins().iadd(base, skipped);
@@ -289,7 +291,7 @@ fn prefetch_values(eval: &mut Eval<'_, '_>, tile: Tile<'_>, first: Ssa, keys: us
     for _ in 0..keys {
         let lines = Even::new(eval, row, distance, weighted.length.div_ceil(LINE) as usize);
         for address in lines.addresses(eval, &lines.pointers) {
-            // What is read is not used: a prefetch.
+            // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
             eval.fb().ins().load(types::I8, access(), address, 0);
         }
         row = eval.fb().ins().iadd(row, key_stride);

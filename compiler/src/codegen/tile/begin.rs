@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::{FIRST_QUERY, Tile, enter, range_word, slot};
+use super::{FIRST_QUERY, QUERIES, Tile, enter, range_word, slot};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -70,7 +70,10 @@ fn queries(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) -> Result
     let wide = if ROW_LANES * row_bytes <= room { contiguous(eval, content.query, content.dim, None) } else { None };
     by_rows(eval, content.dim, wide, |eval| {
         let step = eval.v.shape.lanes as i64;
-        let lanes = eval.fb().ins().iconst(types::I64, shape.queries() as i64);
+        // What lanes without a query hold does not count.
+        let live = range_word(eval, QUERIES);
+        let live = eval.fb().ins().iadd_imm_s(live, step - 1);
+        let lanes = eval.fb().ins().band_imm_s(live, -step);
         let start = eval.fb().ins().iconst(types::I64, 0);
         let mut result = Ok(());
         range_loop(eval, start, lanes, step, &[], |eval, lane, _| {

@@ -7,7 +7,7 @@ use super::{FIRST_QUERY, QUERIES, Tile, dim_stride, enter, range_word};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::map::ROW_LANES;
+use crate::codegen::map::{ROW_LANES, least};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, TileShape, Weighted};
 
@@ -60,27 +60,31 @@ fn averages(
     let step = ROW_LANES as i64;
     let mut single = zero;
     if weighted.length.is_multiple_of(ROW_LANES as u32) {
-        let whole = eval.fb().ins().band_imm_s(queries, -step);
         let dense = eval.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
-        single = eval.fb().ins().select(dense, whole, zero);
+        single = eval.fb().ins().select(dense, queries, zero);
+        let last = eval.fb().ins().iadd_imm_s(queries, -1);
         range_loop(eval, zero, single, step, &[], |eval, lane, _| {
             let column = column_of(eval, lane);
-            let out = out_of(eval, lane);
+            // What passes the last query is stored where that goes, before it.
+            let outs = [0, 1, 2, 3].map(|row| {
+                let lane = eval.fb().ins().iadd_imm_s(lane, row);
+                let lane = least(eval, lane, last);
+                out_of(eval, lane)
+            });
             let factor = eval.fb().ins().load(types::F32X4, access(), column, layout.sums as i32);
             let accumulators = eval.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
-            range_loop(eval, zero, length, step, &[accumulators, out], |eval, _, carried| {
+            range_loop(eval, zero, length, step, &[accumulators], |eval, element, carried| {
                 let scaled = [0, 1, 2, 3].map(|row| {
                     let at = (row * tile.row_bytes()) as i32;
                     let x = eval.fb().ins().load(types::F32X4, access(), carried[0], at);
                     eval.fb().ins().fmul(x, factor)
                 });
-                let mut out = carried[1];
-                for x in eval.v.transpose(scaled) {
-                    eval.fb().ins().store(access(), x, out, 0);
-                    out = eval.fb().ins().iadd(out, query_stride);
+                let offset = eval.fb().ins().ishl_imm_u(element, 2);
+                for (x, out) in eval.v.transpose(scaled).into_iter().zip(outs).rev() {
+                    let address = eval.fb().ins().iadd(out, offset);
+                    eval.fb().ins().store(access(), x, address, 0);
                 }
-                let next = eval.fb().ins().iadd_imm_s(carried[0], step * tile.row_bytes());
-                vec![next, eval.fb().ins().iadd_imm_s(carried[1], 4 * step)]
+                vec![eval.fb().ins().iadd_imm_s(carried[0], step * tile.row_bytes())]
             });
             Vec::new()
         });
