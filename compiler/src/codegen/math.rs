@@ -19,7 +19,7 @@
 //! polynomial of `exp2` in single precision is a minimax fit on [-1/2, 1/2] (degree 6, relative error 2e-9 before rounding), in double
 //! precision the Taylor series. `tanh` near 0 in single precision uses the coefficients of Cephes.
 
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::vocab::Vocab;
@@ -323,20 +323,25 @@ impl Vocab<'_, '_> {
         let bits = self.bits_of(shifted);
         let one = self.bits(1);
         let low = self.fb.ins().band(bits, one);
-        let zero = self.bits(0);
-        let odd = self.icmp(IntCC::NotEqual, low, zero);
-        let sin_base = self.select_float(odd, cos, sin);
-        let cos_base = self.select_float(odd, sin, cos);
+        // In odd quadrants the two change places: by masks, as a jump could not be predicted.
+        let odd = self.fb.ins().ineg(low);
+        let (sin, cos) = (self.bits_of(sin), self.bits_of(cos));
+        let difference = self.fb.ins().bxor(sin, cos);
+        let difference = self.fb.ins().band(difference, odd);
+        let sin = self.fb.ins().bxor(sin, difference);
+        let cos = self.fb.ins().bxor(cos, difference);
         let sign_shift = if self.shape.double { 62 } else { 30 };
         let two = self.bits(2);
         let second = self.fb.ins().band(bits, two);
         let sin_sign = self.shl(second, sign_shift);
+        let sin = self.fb.ins().bxor(sin, sin_sign);
         let one = self.bits(1);
         let next = self.fb.ins().iadd(bits, one);
         let two = self.bits(2);
         let second = self.fb.ins().band(next, two);
         let cos_sign = self.shl(second, sign_shift);
-        (self.flip_sign(sin_base, sin_sign), self.flip_sign(cos_base, cos_sign))
+        let cos = self.fb.ins().bxor(cos, cos_sign);
+        (self.float_of(sin), self.float_of(cos))
     }
 
     fn flip_sign(&mut self, x: Value, sign: Value) -> Value {

@@ -60,36 +60,37 @@ pub enum CodegenError {
 pub enum Role {
     /// Runs the map step of this index over a range of its shared loop.
     Map(usize),
-    /// Loads a query tile of the shape with this index and resets its state.
-    Begin(usize),
-    /// Adds a key tile that every query of the tile sees whole.
+    /// Loads a query tile and resets its state.
+    Begin,
+    /// Adds a key tile that every query sees whole to a query tile of the shape with this index.
     Full(usize),
     /// Adds a key tile with the mask evaluated per element.
     Partial(usize),
-    /// As [`Role::Partial`], and values that a query does not see can't reach it even if they are NaN or infinite.
-    Guarded(usize),
+    /// As [`Role::Partial`], and values that a query does not see can't reach it even if they are NaN or infinite; for query tiles of any
+    /// shape.
+    Guarded,
     /// Tells, in the first word of the range, whether the values of a key tile are all finite (0) or not (1).
     Scan,
     /// Normalises and stores a query tile.
-    End(usize),
+    End,
 }
 
 impl Role {
     /// Whether the function is plain loops, whose addresses Cranelift's mid-end moves out.
     fn is_plain_loop(self) -> bool {
-        matches!(self, Role::Map(_) | Role::Begin(_) | Role::End(_))
+        matches!(self, Role::Map(_) | Role::Begin | Role::End)
     }
 
     /// The function's name; of those that come in several shapes, with the index of the shape.
     pub fn name(self) -> String {
         match self {
             Role::Map(index) => format!("map{index}"),
-            Role::Begin(shape) => format!("tile{shape}_begin"),
-            Role::Full(shape) => format!("tile{shape}_full"),
-            Role::Partial(shape) => format!("tile{shape}_partial"),
-            Role::Guarded(shape) => format!("tile{shape}_guarded"),
-            Role::Scan => "scan".to_owned(),
-            Role::End(shape) => format!("tile{shape}_end"),
+            Role::Begin => "tile_begin".to_owned(),
+            Role::Full(shape) => format!("tile_full{shape}"),
+            Role::Partial(shape) => format!("tile_partial{shape}"),
+            Role::Guarded => "tile_guarded".to_owned(),
+            Role::Scan => "tile_scan".to_owned(),
+            Role::End => "tile_end".to_owned(),
         }
     }
 }
@@ -147,33 +148,30 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
         functions.push((role, function));
     }
     if let Some(attention) = &plan.attention {
-        let mut roles = Vec::new();
+        let mut roles = vec![Role::Begin];
         for shape in 0..attention.tiling.shapes.len() {
-            roles.extend([Role::Begin(shape), Role::Full(shape)]);
+            roles.push(Role::Full(shape));
             if !attention.masks.is_empty() {
                 roles.push(Role::Partial(shape));
             }
-            if attention.weighted.is_some() {
-                roles.push(Role::Guarded(shape));
-            }
-            roles.push(Role::End(shape));
         }
         if attention.weighted.is_some() {
-            roles.push(Role::Scan);
+            roles.extend([Role::Guarded, Role::Scan]);
         }
+        roles.push(Role::End);
         for role in roles {
-            let is_end = matches!(role, Role::End(_));
+            let is_end = role == Role::End;
             let lanes = if is_end { 1 } else { target.lanes() };
             let shape = Shape { lanes, double: is_end, fma: target.has_fma() };
             let keys = |eval: &mut Eval<'_, '_>, index: usize, masked: bool, guarded: bool| {
                 tile::keys(eval, attention, attention.tiling.shapes[index], tile::Mode { masked, guarded })
             };
             let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| match role {
-                Role::Begin(index) => tile::begin(eval, attention, attention.tiling.shapes[index]),
+                Role::Begin => tile::begin(eval, attention),
                 Role::Full(index) => keys(eval, index, false, false),
                 Role::Partial(index) => keys(eval, index, true, false),
-                Role::Guarded(index) => keys(eval, index, true, true),
-                Role::End(index) => tile::end(eval, attention, attention.tiling.shapes[index]),
+                Role::Guarded => keys(eval, 0, true, true),
+                Role::End => tile::end(eval, attention),
                 Role::Scan | Role::Map(_) => tile::scan(eval, attention),
             })?;
             functions.push((role, function));

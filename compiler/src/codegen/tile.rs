@@ -51,7 +51,7 @@ const GRID_ROUNDER_F64: f64 = 6_597_069_766_656.0;
 const GRID_ROUNDER_F32: f64 = 12_288.0;
 
 /// The most products that one chain of additions sums up.
-const LONGEST_SUM: u32 = 128;
+const LONGEST_SUM: u32 = 64;
 
 /// Words of the range: first query, number of queries, first key, end of keys.
 const FIRST_QUERY: i32 = 0;
@@ -84,7 +84,7 @@ impl<'a> Tile<'a> {
 
     /// Bytes of a row of queries: from one key's scores to the next, from one element to the next.
     fn row_bytes(&self) -> i64 {
-        4 * self.shape.queries() as i64
+        4 * self.attention.tiling.queries() as i64
     }
 }
 

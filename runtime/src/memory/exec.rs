@@ -61,14 +61,20 @@ pub enum LoadError {
     Memory(#[from] OutOfMemory),
 }
 
-/// The functions of a query tile of one shape.
+/// The functions that a query tile takes.
 #[derive(Clone, Copy)]
 struct Functions<'p> {
     begin: Option<Function<'p>>,
+    guarded: Option<Function<'p>>,
+    scan: Option<Function<'p>>,
+    end: Option<Function<'p>>,
+}
+
+/// Those that come in several shapes.
+#[derive(Clone, Copy)]
+struct Shaped<'p> {
     full: Option<Function<'p>>,
     partial: Option<Function<'p>>,
-    guarded: Option<Function<'p>>,
-    end: Option<Function<'p>>,
 }
 
 impl Program {
@@ -154,13 +160,16 @@ impl Program {
         threads: &Threads,
     ) -> Result<(), CallError> {
         let plan = &self.plan;
-        let shapes: SmallVec<[Functions<'_>; 4]> = (0..attention.tiling.shapes.len())
-            .map(|shape| Functions {
-                begin: self.function(Role::Begin(shape)),
+        let functions = Functions {
+            begin: self.function(Role::Begin),
+            guarded: self.function(Role::Guarded),
+            scan: self.function(Role::Scan),
+            end: self.function(Role::End),
+        };
+        let shapes: SmallVec<[Shaped<'_>; 4]> = (0..attention.tiling.shapes.len())
+            .map(|shape| Shaped {
                 full: self.function(Role::Full(shape)),
                 partial: self.function(Role::Partial(shape)),
-                guarded: self.function(Role::Guarded(shape)),
-                end: self.function(Role::End(shape)),
             })
             .collect();
         let mut trees = self.trees.take();
@@ -177,9 +186,9 @@ impl Program {
         let work = |task: usize, scratch: &mut Workspace| {
             let mut memory = self.memories.take();
             let (outer, tile) = (task % outer, tiles - 1 - task / outer);
-            let scan = self.function(Role::Scan);
             let blocks = (tile * together, ((tile + 1) * together).min(blocks));
-            let task = Task { plan, attention, frame, classifier, trees: &trees, shapes: &shapes, scan, outer, blocks };
+            let task =
+                Task { plan, attention, frame, classifier, trees: &trees, functions, shapes: &shapes, outer, blocks };
             self.constants_into(scratch);
             task.run(scratch, &mut memory);
             self.memories.give(memory);
@@ -206,8 +215,8 @@ struct Task<'t, 'a, 'p> {
     frame: &'t Frame<'a, 'p>,
     classifier: &'t Classifier,
     trees: &'t Trees,
-    shapes: &'t [Functions<'t>],
-    scan: Option<Function<'t>>,
+    functions: Functions<'t>,
+    shapes: &'t [Shaped<'t>],
     outer: usize,
     /// The first query tile, and the end of them.
     blocks: (usize, usize),
@@ -275,8 +284,7 @@ impl Task<'_, '_, '_> {
             memory.blocks.push(Block { first, queries: end - first, shift, segment, segments_end, key: None });
         }
         for (position, block) in memory.blocks.iter().enumerate() {
-            let functions = self.functions(block);
-            self.call(functions.and_then(|functions| functions.begin), scratch, position, block, (0, 0));
+            self.call(self.functions.begin, scratch, position, block, (0, 0));
         }
         let mut scanned = None;
         let mut left = memory.blocks.len();
@@ -293,23 +301,18 @@ impl Task<'_, '_, '_> {
                     if end < segment.end { (block.segment, Some(end)) } else { (block.segment + 1, None) };
                 let hides = segment.partial || attention.hides;
                 let guarded = hides && self.has_special_values(scratch, position, &block, (key, end), &mut scanned);
-                let Some(functions) = self.functions(&block) else { continue };
+                let shaped = self.shapes.get(attention.tiling.shape_for(block.queries));
                 let function = match (guarded, segment.partial) {
-                    (true, _) => functions.guarded,
-                    (false, true) => functions.partial,
-                    (false, false) => functions.full,
+                    (true, _) => self.functions.guarded,
+                    (false, true) => shaped.and_then(|shaped| shaped.partial),
+                    (false, false) => shaped.and_then(|shaped| shaped.full),
                 };
                 self.call(function, scratch, position, &block, (key, end));
             }
         }
         for (position, block) in memory.blocks.iter().enumerate() {
-            let functions = self.functions(block);
-            self.call(functions.and_then(|functions| functions.end), scratch, position, block, (0, 0));
+            self.call(self.functions.end, scratch, position, block, (0, 0));
         }
-    }
-
-    fn functions(&self, block: &Block) -> Option<Functions<'_>> {
-        self.shapes.get(self.attention.tiling.shape_for(block.queries)).copied()
     }
 
     /// The end of the key tile that begins at `key`: what is left of the segment is cut evenly, at whole register tiles.
@@ -330,7 +333,7 @@ impl Task<'_, '_, '_> {
         (first, end): (usize, usize),
         scanned: &mut Scanned,
     ) -> bool {
-        let Some(scan) = self.scan else { return false };
+        let Some(scan) = self.functions.scan else { return false };
         if let Some((from, to, special)) = *scanned
             && (from, to) == (first, end)
         {

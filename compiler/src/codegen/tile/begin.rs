@@ -8,12 +8,13 @@ use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::map::{ROW_LANES, by_rows, contiguous, least, rows};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, Content, TileShape};
+use crate::plan::{Attention, Content};
 
-/// Loads a query tile and resets its state.
-pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention, shape: TileShape) -> Result<(), CodegenError> {
+/// Loads a query tile, of any shape, and resets its state.
+pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     let layout = eval.plan.scratch;
     enter(eval, attention);
+    let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(eval, attention, shape);
     let first = range_word(eval, FIRST_QUERY);
     let extent = eval.extent(attention.query);
@@ -42,11 +43,15 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention, shape: TileS
     if let Some(weighted) = &attention.weighted {
         let start = eval.fb().ins().iadd_imm_s(tile.state, layout.accumulators as i64);
         let end = eval.fb().ins().iadd_imm_s(start, i64::from(weighted.length) * tile.row_bytes());
+        let queries = range_word(eval, QUERIES);
+        let live = eval.fb().ins().imul_imm_s(queries, 4);
         range_loop(eval, start, end, tile.row_bytes(), &[], |eval, row, _| {
-            for c in 0..shape.columns as i32 {
+            let end = eval.fb().ins().iadd(row, live);
+            range_loop(eval, row, end, i64::from(width), &[], |eval, vector, _| {
                 let zero = eval.v.float(0.0);
-                eval.fb().ins().store(access(), zero, row, width * c);
-            }
+                eval.fb().ins().store(access(), zero, vector, 0);
+                Vec::new()
+            });
             Vec::new()
         });
     }
@@ -63,9 +68,9 @@ fn word_of(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa {
 
 /// Computes the rows of the queries and stores them as columns.
 fn queries(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) -> Result<(), CodegenError> {
-    let Tile { attention, shape, .. } = tile;
+    let attention = tile.attention;
     // A few rows at a time are kept where scores will be.
-    let room = 4 * shape.queries() * (attention.tiling.keys + shape.key_rows);
+    let room = tile.row_bytes() as usize * attention.tiling.keys;
     let row_bytes = 4 * content.length as usize;
     let wide = if ROW_LANES * row_bytes <= room { contiguous(eval, content.query, content.dim, None) } else { None };
     by_rows(eval, content.dim, wide, |eval| {

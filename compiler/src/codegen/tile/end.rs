@@ -9,10 +9,11 @@ use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::map::{ROW_LANES, least};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, TileShape, Weighted};
+use crate::plan::{Attention, Weighted};
 
-/// Normalises and stores a query tile.
-pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention, shape: TileShape) -> Result<(), CodegenError> {
+/// Normalises and stores a query tile, of any shape.
+pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
+    let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
     enter(eval, attention);
     let tile = Tile::new(eval, attention, shape);
     let queries = range_word(eval, QUERIES);
