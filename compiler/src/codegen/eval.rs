@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
 use rhumb_ir::{Axis, Binary, Compare, Elem, Extent, Op, Scalar, Unary, Value};
 
+mod load;
+
 use super::loops::counted_loop;
-use super::vocab::{Vocab, access, frame_access};
+use super::vocab::{Vocab, frame_access};
 use super::{CodegenError, FunctionContext};
-use crate::plan::{Plan, Source, Storage, TensorId};
+use crate::plan::{Plan, Source, TensorId};
 
 /// What the lanes of a vector stand for.
 #[derive(Clone, Copy)]
@@ -176,89 +178,6 @@ impl<'a, 'f> Eval<'a, 'f> {
             address = self.fb().ins().iadd(address, offset);
         }
         Ok(address)
-    }
-
-    /// The element of a tensor at this point.
-    pub(crate) fn load(&mut self, tensor: TensorId) -> Result<Ssa, CodegenError> {
-        let plan = self.plan;
-        let spec = &plan.tensors[tensor];
-        if let Some(lanes) = self.lanes
-            && let lane_axis = lanes.axis()
-            && let Some(dim) = spec.dims.iter().position(|axis| *axis == lane_axis)
-        {
-            let Lanes::Clamped(_, clamped) = lanes else {
-                let address = self.address(tensor, &[])?;
-                let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
-                return Ok(self.fb().ins().load(ty, access(), address, 0));
-            };
-            let table = !matches!(spec.origin, crate::plan::Origin::Input(_));
-            if table && dim + 1 == spec.dims.len() && spec.storage.bytes() == 4 {
-                // Rows of tables are contiguous and padded: the last vector may read past the axis.
-                let address = self.address(tensor, &[])?;
-                let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
-                return Ok(self.fb().ins().load(ty, access(), address, 0));
-            }
-            let base = self.address(tensor, &[lane_axis])?;
-            let stride = self.stride(tensor, dim);
-            return Ok(self.load_lanes(spec.storage, base, stride, clamped, None));
-        }
-        let address = self.address(tensor, &[])?;
-        let scalar = load_scalar(self.v.fb, spec.storage, address);
-        Ok(self.in_shape(spec.storage, scalar))
-    }
-
-    /// Loads one element per lane: at `base`, plus the clamped index of the lane times `stride`, plus an own offset.
-    fn load_lanes(&mut self, storage: Storage, base: Ssa, stride: Ssa, clamped: Ssa, offsets: Option<&[Ssa]>) -> Ssa {
-        let ty = if matches!(storage, Storage::F32 | Storage::F64) { self.v.float_type() } else { self.v.int_type() };
-        let loaded = self.v.by_lane(&[], ty, |fb, lane, _| {
-            let index = fb.ins().load(types::I64, access(), clamped, (8 * lane) as i32);
-            let offset = fb.ins().imul(index, stride);
-            let mut address = fb.ins().iadd(base, offset);
-            if let Some(offsets) = offsets {
-                address = fb.ins().iadd(address, offsets[lane]);
-            }
-            lane_of(fb, storage, address)
-        });
-        self.mask_of(storage, loaded)
-    }
-
-    /// Turns loaded integers into masks where they stand for bools.
-    fn mask_of(&mut self, storage: Storage, loaded: Ssa) -> Ssa {
-        if matches!(storage, Storage::Byte | Storage::Mask) && self.v.is_vector() {
-            let zero = self.v.int(0);
-            return self.v.icmp(IntCC::NotEqual, loaded, zero);
-        }
-        loaded
-    }
-
-    /// A loaded scalar in the shape of this expression.
-    fn in_shape(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
-        let (vector, double) = (self.v.is_vector(), self.v.shape.double);
-        match storage {
-            Storage::F32 if vector => {
-                let ty = self.v.float_type();
-                self.v.splat(scalar, ty)
-            }
-            Storage::F32 if double => self.fb().ins().fpromote(types::F64, scalar),
-            Storage::F64 if vector => {
-                let single = self.fb().ins().fdemote(types::F32, scalar);
-                let ty = self.v.float_type();
-                self.v.splat(single, ty)
-            }
-            Storage::F64 if !double => self.fb().ins().fdemote(types::F32, scalar),
-            Storage::F32 | Storage::F64 => scalar,
-            Storage::I32 => {
-                let ty = self.v.int_type();
-                self.v.splat(scalar, ty)
-            }
-            Storage::Byte | Storage::Mask if vector => {
-                let wide = if storage == Storage::Byte { self.fb().ins().uextend(types::I32, scalar) } else { scalar };
-                let ty = self.v.int_type();
-                let loaded = self.v.splat(wide, ty);
-                self.mask_of(storage, loaded)
-            }
-            Storage::Byte | Storage::Mask => self.fb().ins().icmp_imm_s(IntCC::NotEqual, scalar, 0),
-        }
     }
 
     /// Emits a sum of terms; floats.
@@ -464,80 +383,6 @@ impl<'a, 'f> Eval<'a, 'f> {
         }
     }
 
-    /// An index brought into `0..n`, as `i64`.
-    fn clamp(fb: &mut FunctionBuilder<'_>, index: Ssa, n: Ssa) -> Ssa {
-        let index = fb.ins().sextend(types::I64, index);
-        let last = fb.ins().iadd_imm_s(n, -1);
-        let index = fb.ins().smin(index, last);
-        let zero = fb.ins().iconst(types::I64, 0);
-        fb.ins().smax(index, zero)
-    }
-
-    fn gather(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
-        let n = self.extent(axis);
-        let elem = self.plan.graph.ty(table).elem;
-        let ty = self.scalar_type(elem);
-        let (read, merge) = (self.fb().create_block(), self.fb().create_block());
-        self.fb().append_block_param(merge, ty);
-        let nothing = match elem {
-            Elem::F32 => self.v.float(0.0),
-            Elem::I32 => self.v.int(0),
-            Elem::Bool => self.v.bool(false),
-        };
-        self.fb().ins().brif(n, read, &[], merge, &[nothing.into()]);
-        self.fb().switch_to_block(read);
-        self.fb().seal_block(read);
-        let saved = self.save();
-        let index = Self::clamp(self.v.fb, index, n);
-        self.set(axis, index);
-        self.forget(axis);
-        let x = self.emit(table)?;
-        self.restore(saved);
-        self.fb().ins().jump(merge, &[x.into()]);
-        self.fb().switch_to_block(merge);
-        self.fb().seal_block(merge);
-        Ok(self.fb().block_params(merge)[0])
-    }
-
-    fn scalar_type(&self, elem: Elem) -> Type {
-        match elem {
-            Elem::F32 => self.v.float_type(),
-            Elem::I32 => types::I32,
-            Elem::Bool => types::I8,
-        }
-    }
-
-    /// A gather with an index per lane, from a table in memory.
-    fn gather_lanes(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
-        let plan = self.plan;
-        let (Some(tensor), Some(Lanes::Clamped(lane_axis, clamped))) = (self.table(&Source::Value(table)), self.lanes)
-        else {
-            return Err(self.unsupported(table, "gathered from without a table"));
-        };
-        let spec = &plan.tensors[tensor];
-        let base = self.address(tensor, &[axis, lane_axis])?;
-        let stride_of = |eval: &mut Self, axis: Axis| match spec.dims.iter().position(|dim| *dim == axis) {
-            Some(dim) => eval.stride(tensor, dim),
-            None => eval.fb().ins().iconst(types::I64, 0),
-        };
-        let (stride, lane_stride) = (stride_of(self, axis), stride_of(self, lane_axis));
-        let n = self.extent(axis);
-        let mut offsets = Vec::with_capacity(self.v.shape.lanes);
-        for lane in 0..self.v.shape.lanes {
-            let index = self.fb().ins().extractlane(index, lane as u8);
-            let index = Self::clamp(self.v.fb, index, n);
-            offsets.push(self.fb().ins().imul(index, stride));
-        }
-        let loaded = self.load_lanes(spec.storage, base, lane_stride, clamped, Some(&offsets));
-        // Tables are padded, so that an empty axis can be read; what is read there does not count.
-        let empty = self.fb().ins().icmp_imm_s(IntCC::Equal, n, 0);
-        let zero = match spec.storage {
-            Storage::F32 | Storage::F64 => self.v.float(0.0),
-            _ => self.v.int(0),
-        };
-        Ok(self.fb().ins().select(empty, zero, loaded))
-    }
-
     fn dot(&mut self, a: Value, b: Value, axis: Axis) -> Result<Ssa, CodegenError> {
         let n = self.extent(axis);
         let zero = self.v.float(0.0);
@@ -560,27 +405,6 @@ impl<'a, 'f> Eval<'a, 'f> {
             Some(error) => Err(error),
             None => Ok(sum[0]),
         }
-    }
-}
-
-/// Loads an element as it is stored.
-fn load_scalar(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
-    let ty = match storage {
-        Storage::F32 => types::F32,
-        Storage::F64 => types::F64,
-        Storage::I32 | Storage::Mask => types::I32,
-        Storage::Byte => types::I8,
-    };
-    fb.ins().load(ty, access(), address, 0)
-}
-
-/// Loads an element as a lane of a vector of floats or ints.
-fn lane_of(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
-    let x = load_scalar(fb, storage, address);
-    match storage {
-        Storage::F64 => fb.ins().fdemote(types::F32, x),
-        Storage::Byte => fb.ins().uextend(types::I32, x),
-        _ => x,
     }
 }
 

@@ -3,6 +3,7 @@
 //! | function | single precision, any lane count | double precision, scalar |
 //! |---|---|---|
 //! | `exp2` | 2 ulp; 0 below -125 | 4 ulp; 0 below -1021 |
+//! | `exp2` of the softmax | 1 ulp; 0 below -126.5 | |
 //! | `exp` | 3 ulp; 0 below -86 | relative 1e-13 |
 //! | `log2`, `log` | 4 ulp, or 2e-7 absolute near 1 | 4 ulp, or 1e-15 absolute near 1 |
 //! | `sin`, `cos` | 2e-7 absolute for angles up to 1e4 in magnitude | 1e-15 absolute for angles up to 1e6 |
