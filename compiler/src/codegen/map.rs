@@ -7,7 +7,7 @@ use rhumb_ir::{Axis, Op, Pairing, Value};
 use super::CodegenError;
 use super::eval::Eval;
 use super::loops::{either, range_loop};
-use super::vocab::access;
+use super::vocab::{access, lane_order};
 use crate::plan::{MapStep, Origin, Source, Storage, TensorId};
 
 /// Lanes of vectors along rows: as many as any machine has, and as a transposition by shuffles takes.
@@ -52,6 +52,7 @@ pub(crate) fn map_step(eval: &mut Eval<'_, '_>, index: usize, step: &MapStep) ->
         }
         result = match step.inner {
             None => element(eval, step),
+            Some(inner) if angle_lanes(eval, step, inner).is_some() => angles(eval, step, inner),
             Some(inner) => {
                 let wide = (!step.double)
                     .then(|| step.root())
@@ -85,6 +86,76 @@ impl MapStep {
             _ => None,
         }
     }
+}
+
+/// Lanes of `f64` for the sines and cosines of a row, where there are such and the scratch memory has room for them.
+fn angle_lanes(eval: &Eval<'_, '_>, step: &MapStep, inner: Axis) -> Option<usize> {
+    let (plan, layout) = (eval.plan, eval.plan.scratch);
+    let lanes = plan.attention.as_ref()?.tiling.shapes.first()?.lanes / 2;
+    let length = plan.graph.static_extent(inner)? as usize;
+    let rows = |tensor: TensorId| {
+        let spec = &plan.tensors[tensor];
+        spec.dims.last() == Some(&inner) && spec.storage == Storage::F32 && spec.origin == Origin::Table
+    };
+    let fits = length.is_multiple_of(lanes) && 16 * length <= layout.tile_maxima - layout.scores;
+    let tables = step.sines.is_some_and(|sines| rows(sines) && rows(step.target));
+    (step.double && fits && tables && matches!(step.source, Source::Cos(_))).then_some(lanes)
+}
+
+/// Makes a row of cosines and a row of sines: angles one by one, what is made of them by vectors, in double precision to the end.
+fn angles(eval: &mut Eval<'_, '_>, step: &MapStep, inner: Axis) -> Result<(), CodegenError> {
+    let (Source::Cos(angle), Some(sines), Some(lanes)) = (&step.source, step.sines, angle_lanes(eval, step, inner))
+    else {
+        return Ok(());
+    };
+    let (scratch, layout) = (eval.scratch, eval.plan.scratch);
+    let length = eval.extent(inner);
+    let bytes = eval.fb().ins().ishl_imm_u(length, 3);
+    let kept = eval.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
+    let kept_sines = eval.fb().ins().iadd(kept, bytes);
+    let zero = iconst(eval, 0);
+    plain(
+        eval,
+        inner,
+        zero,
+        length,
+        &mut |eval, index, x| {
+            let offset = eval.fb().ins().ishl_imm_u(index, 3);
+            let address = eval.fb().ins().iadd(kept, offset);
+            eval.fb().ins().store(access(), x, address, 0);
+            Ok(())
+        },
+        &mut |eval| eval.emit(*angle),
+    )?;
+    eval.in_rows(inner, lanes, |eval| {
+        let ty = eval.v.float_type();
+        range_loop(eval, zero, bytes, 8 * lanes as i64, &[], |eval, offset, _| {
+            let address = eval.fb().ins().iadd(kept, offset);
+            let angle = eval.fb().ins().load(ty, access(), address, 0);
+            let (sin, cos) = eval.v.sin_cos(angle);
+            eval.fb().ins().store(access(), cos, address, 0);
+            let address = eval.fb().ins().iadd(kept_sines, offset);
+            eval.fb().ins().store(access(), sin, address, 0);
+            Vec::new()
+        });
+    });
+    eval.set(inner, zero);
+    for (kept, table) in [(kept, step.target), (kept_sines, sines)] {
+        let row = eval.address(table, &[])?;
+        range_loop(eval, zero, length, 2, &[], |eval, index, _| {
+            let offset = eval.fb().ins().ishl_imm_u(index, 3);
+            let address = eval.fb().ins().iadd(kept, offset);
+            let pair = eval.fb().ins().load(types::F64X2, access(), address, 0);
+            let pair = eval.fb().ins().fvdemote(pair);
+            let pair = eval.fb().ins().bitcast(types::I64X2, lane_order(), pair);
+            let pair = eval.fb().ins().extractlane(pair, 0);
+            let offset = eval.fb().ins().ishl_imm_u(index, 2);
+            let address = eval.fb().ins().iadd(row, offset);
+            eval.fb().ins().store(access(), pair, address, 0);
+            Vec::new()
+        });
+    }
+    Ok(())
 }
 
 fn element(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<(), CodegenError> {

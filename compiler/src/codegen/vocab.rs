@@ -14,7 +14,7 @@ use super::pool::ConstantPool;
 pub(crate) struct Shape {
     /// Lanes: 1 for scalars.
     pub(crate) lanes: usize,
-    /// `f64` instead of `f32`; scalars alone.
+    /// `f64` instead of `f32`; vectors of them have arithmetic alone, no ints and bools.
     pub(crate) double: bool,
     /// Whether the target fuses multiply and add.
     pub(crate) fma: bool,
@@ -59,7 +59,7 @@ impl<'a, 'f> Vocab<'a, 'f> {
 
     /// The integer type with as many bits as the float type.
     fn bits_type(&self) -> Type {
-        if self.shape.double { types::I64 } else { self.int_type() }
+        if self.shape.double { self.widened(types::I64) } else { self.int_type() }
     }
 
     fn widened(&self, lane: Type) -> Type {
@@ -67,6 +67,10 @@ impl<'a, 'f> Vocab<'a, 'f> {
     }
 
     pub(crate) fn float(&mut self, x: f64) -> Value {
+        if self.is_vector() && self.shape.double {
+            let (ty, x) = (self.float_type(), self.fb.ins().f64const(x));
+            return self.fb.ins().splat(ty, x);
+        }
         if self.is_vector() {
             // A fresh load for every use folds into the operation that takes it and holds no register across the loop.
             let offset = self.pool.float(x as f32);
@@ -168,7 +172,11 @@ impl<'a, 'f> Vocab<'a, 'f> {
 
     /// A constant of the integer type as wide as the float.
     pub(crate) fn bits(&mut self, x: i64) -> Value {
-        if self.shape.double { self.fb.ins().iconst(types::I64, x) } else { self.int(x as i32) }
+        if self.shape.double {
+            let (ty, x) = (self.bits_type(), self.fb.ins().iconst(types::I64, x));
+            return self.splat(x, ty);
+        }
+        self.int(x as i32)
     }
 
     pub(crate) fn shl(&mut self, x: Value, by: i64) -> Value {
