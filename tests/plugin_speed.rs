@@ -1,31 +1,13 @@
-//! A scheme of this file is compiled like a built-in one: to the same functions, byte for byte.
+//! A scheme of one's own is compiled like a built-in one: to the same functions, byte for byte.
+
+#[path = "../benches/common/slanted.rs"]
+mod slanted;
 
 use rhumb::compiler::{Backend, Compiled, Options, compile};
-use rhumb::ir::{Expr, Hook, Verified};
+use rhumb::ir::Verified;
 use rhumb::plugins::{Entry, lower};
 use rhumb::prelude::*;
-
-/// ALiBi once more, under another name.
-#[derive(Debug)]
-struct Slanted;
-
-impl PositionScheme for Slanted {
-    fn name(&self) -> &str {
-        "slanted"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
-        let slopes = (1..=8).map(|head| (-f64::from(head)).exp2());
-        Ok(score + cx.per_head(slopes.collect::<Vec<_>>())? * (cx.k_pos() - cx.q_pos()))
-    }
-}
-
-const INFO: SchemeInfo =
-    SchemeInfo { name: "slanted", summary: "ALiBi for 8 heads", formula: "score - m_h (p_q - p_k)", attributes: &[] };
+use slanted::{INFO, Slanted};
 
 fn registry() -> Registry {
     Registry::standard().with(Entry::new(INFO, |_| Ok(Slanted))).expect("a new name")

@@ -1,0 +1,25 @@
+//! ALiBi once more, for eight heads: a scheme that is no part of the library.
+
+use rhumb::prelude::*;
+
+/// What a registry says of it.
+pub(crate) const INFO: SchemeInfo =
+    SchemeInfo { name: "slanted", summary: "ALiBi for 8 heads", formula: "score - m_h (p_q - p_k)", attributes: &[] };
+
+#[derive(Debug)]
+pub(crate) struct Slanted;
+
+impl PositionScheme for Slanted {
+    fn name(&self) -> &str {
+        "slanted"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Score]
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let slopes = (1..=8).map(|head| (-f64::from(head)).exp2());
+        Ok(score + cx.per_head(slopes.collect::<Vec<_>>())? * (cx.k_pos() - cx.q_pos()))
+    }
+}
