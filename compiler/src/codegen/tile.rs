@@ -21,13 +21,14 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 mod average;
 mod begin;
 mod end;
+mod prefetch;
 mod product;
 mod scan;
 
 use self::average::{average, weights};
 pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
-use self::product::{Even, Product, Rows};
+use self::product::{Product, Rows};
 pub(crate) use self::scan::scan;
 use super::CodegenError;
 use super::eval::Eval;
@@ -53,12 +54,16 @@ const GRID_ROUNDER_F32: f64 = 12_288.0;
 /// The most products that one chain of additions sums up.
 const LONGEST_SUM: u32 = 64;
 
-/// Words of the range: first query, number of queries, first key, end of keys.
+/// Words of the range.
 const FIRST_QUERY: i32 = 0;
 const QUERIES: i32 = 8;
 const FIRST_KEY: i32 = 16;
 const END_KEY: i32 = 24;
 const STATE: i32 = 32;
+const NEXT_KEY: i32 = 40;
+const NEXT_END: i32 = 48;
+const SHARE_FROM: i32 = 56;
+const SHARE_TO: i32 = 64;
 
 /// A tile of queries that code is emitted for.
 #[derive(Clone, Copy)]
@@ -235,8 +240,8 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
         Some(content) => products(eval, tile, content, place, &indices, scores)?,
         None => Vec::new(),
     };
-    if place.whole {
-        prefetch_values(eval, tile, indices[0], place.rows)?;
+    if let (Some(content), true) = (&attention.content, place.whole) {
+        prefetch::keys(eval, tile, content, place.row, place.rows)?;
     }
     let first_query = range_word(eval, FIRST_QUERY);
     for c in 0..shape.columns {
@@ -273,28 +278,6 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
             eval.fb().ins().store(access(), new, scratch, offset);
         }
         eval.restore(saved);
-    }
-    Ok(())
-}
-
-/// Elements of a cache line.
-const LINE: u32 = 16;
-
-/// Asks for the values of some keys from `first` on: they are read row by row soon, a new cache line at every step.
-fn prefetch_values(eval: &mut Eval<'_, '_>, tile: Tile<'_>, first: Ssa, keys: usize) -> Result<(), CodegenError> {
-    let Some(weighted) = &tile.attention.weighted else { return Ok(()) };
-    let (base, key_stride) = row_base(eval, weighted.value, tile.attention.key, weighted.dim)?;
-    let skipped = eval.fb().ins().imul(first, key_stride);
-    let mut row = eval.fb().ins().iadd(base, skipped);
-    let stride = dim_stride(eval, weighted.value, weighted.dim);
-    let distance = eval.fb().ins().imul_imm_s(stride, i64::from(LINE));
-    for _ in 0..keys {
-        let lines = Even::new(eval, row, distance, weighted.length.div_ceil(LINE) as usize);
-        for address in lines.addresses(eval, &lines.pointers) {
-            // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
-            eval.fb().ins().load(types::I8, access(), address, 0);
-        }
-        row = eval.fb().ins().iadd(row, key_stride);
     }
     Ok(())
 }

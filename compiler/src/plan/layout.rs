@@ -3,7 +3,7 @@
 use super::{Attention, ScratchLayout, TileShape, Tiling, Vectors};
 
 /// Queries that share what is read of the keys and values: their states stay in the second-level cache.
-const TASK_QUERIES: usize = 192;
+const TASK_QUERIES: usize = 384;
 
 /// Register and cache tiles: accumulators fill the registers but for a few.
 pub(super) fn tiling(vectors: Vectors) -> Tiling {
@@ -31,7 +31,7 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
         start
     };
     let mut layout =
-        ScratchLayout { outer: take(8 * axes.max(1)), range: take(8 * 5), shift: take(8), ..Default::default() };
+        ScratchLayout { outer: take(8 * axes.max(1)), range: take(8 * 9), shift: take(8), ..Default::default() };
     let Some(attention) = attention else {
         layout.constants = end;
         return layout;

@@ -289,8 +289,9 @@ pub struct Attention {
 pub struct ScratchLayout {
     /// Index along each outer axis: one word each.
     pub outer: usize,
-    /// First query, number of queries, first key, end of keys, offset of the state: one word each. Map steps: first and end of their
-    /// outermost loop.
+    /// First query, number of queries, first key, end of keys, offset of the state; first key and end of keys of the key tile that comes
+    /// next, and the share of it that is prefetched, from and to, in 256ths: one word each. Map steps: first and end of their outermost
+    /// loop.
     pub range: usize,
     /// What the key terms are shifted by: one `f64`.
     pub shift: usize,

@@ -5,7 +5,7 @@ use rhumb_compiler::plan::{Attention, Plan, TensorId};
 use rhumb_ir::Extent;
 use smallvec::SmallVec;
 
-use crate::classify::{Block, Classifier, Memory, Trees};
+use crate::classify::{Block, Classifier, Memory, Segment, Trees};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{Code, CodeError, Constants, Frame, Function, OutOfMemory, Pool, Workspace};
@@ -16,6 +16,9 @@ const CUT: usize = 16;
 
 /// Tasks for each thread, if there are enough query tiles.
 const TASKS_PER_THREAD: usize = 8;
+
+/// Shares of the keys that are prefetched are counted in parts of this number.
+const SHARES: usize = 256;
 
 /// Fewer elements than this of a table are not worth another thread.
 const SHARED_ELEMENTS: usize = 1 << 14;
@@ -223,7 +226,17 @@ struct Task<'t, 'a, 'p> {
 }
 
 /// Values of a key tile that were scanned last, and whether one is NaN or infinite.
-type Scanned = Option<(usize, usize, bool)>;
+type Scanned = Option<((usize, usize), bool)>;
+
+/// Keys that a function is called for: from and to.
+#[derive(Clone, Copy, Default)]
+struct Range {
+    keys: (usize, usize),
+    /// Those that come next.
+    next: (usize, usize),
+    /// Which of how many query tiles this is that take turns at the keys: it prefetches its share of the next ones.
+    turn: (usize, usize),
+}
 
 impl Task<'_, '_, '_> {
     /// The index along each outer axis, in their order.
@@ -283,36 +296,49 @@ impl Task<'_, '_, '_> {
             });
             memory.blocks.push(Block { first, queries: end - first, shift, segment, segments_end, key: None });
         }
+        let turns = memory.blocks.len();
         for (position, block) in memory.blocks.iter().enumerate() {
-            self.call(self.functions.begin, scratch, position, block, (0, 0));
+            let range = Range { keys: (0, 0), next: self.next_tile(block, &memory.segments), turn: (position, turns) };
+            self.call(self.functions.begin, scratch, position, block, range);
         }
         let mut scanned = None;
-        let mut left = memory.blocks.len();
-        while left > 0 {
-            left = 0;
+        loop {
+            let turns = memory.blocks.iter().filter(|block| block.segment < block.segments_end).count();
+            let mut turn = 0;
             for position in 0..memory.blocks.len() {
                 let block = memory.blocks[position];
                 let Some(&segment) = memory.segments[..block.segments_end].get(block.segment) else { continue };
-                left += 1;
-                let key = block.key.unwrap_or(segment.first);
-                let end = self.tile_end(key, segment.end);
+                let keys = self.next_tile(&block, &memory.segments);
                 let advanced = &mut memory.blocks[position];
                 (advanced.segment, advanced.key) =
-                    if end < segment.end { (block.segment, Some(end)) } else { (block.segment + 1, None) };
+                    if keys.1 < segment.end { (block.segment, Some(keys.1)) } else { (block.segment + 1, None) };
+                let next = self.next_tile(advanced, &memory.segments);
+                let range = Range { keys, next, turn: (turn, turns) };
                 let hides = segment.partial || attention.hides;
-                let guarded = hides && self.has_special_values(scratch, position, &block, (key, end), &mut scanned);
+                let guarded = hides && self.has_special_values(scratch, position, &block, range, &mut scanned);
                 let shaped = self.shapes.get(attention.tiling.shape_for(block.queries));
                 let function = match (guarded, segment.partial) {
                     (true, _) => self.functions.guarded,
                     (false, true) => shaped.and_then(|shaped| shaped.partial),
                     (false, false) => shaped.and_then(|shaped| shaped.full),
                 };
-                self.call(function, scratch, position, &block, (key, end));
+                self.call(function, scratch, position, &block, range);
+                turn += 1;
+            }
+            if turns == 0 {
+                break;
             }
         }
         for (position, block) in memory.blocks.iter().enumerate() {
-            self.call(self.functions.end, scratch, position, block, (0, 0));
+            self.call(self.functions.end, scratch, position, block, Range::default());
         }
+    }
+
+    /// The key tile that a query tile comes to next; empty if there is none.
+    fn next_tile(&self, block: &Block, segments: &[Segment]) -> (usize, usize) {
+        let Some(segment) = segments[..block.segments_end].get(block.segment) else { return (0, 0) };
+        let key = block.key.unwrap_or(segment.first);
+        (key, self.tile_end(key, segment.end))
     }
 
     /// The end of the key tile that begins at `key`: what is left of the segment is cut evenly, at whole register tiles.
@@ -330,19 +356,19 @@ impl Task<'_, '_, '_> {
         scratch: &mut Workspace,
         position: usize,
         block: &Block,
-        (first, end): (usize, usize),
+        range: Range,
         scanned: &mut Scanned,
     ) -> bool {
         let Some(scan) = self.functions.scan else { return false };
-        if let Some((from, to, special)) = *scanned
-            && (from, to) == (first, end)
+        if let Some((keys, special)) = *scanned
+            && keys == range.keys
         {
             return special;
         }
-        self.call(Some(scan), scratch, position, block, (first, end));
+        self.call(Some(scan), scratch, position, block, range);
         let answer = scratch.slice_mut::<u64>(self.plan.scratch.range + 16, 1);
         let special = answer.is_some_and(|word| word[0] != 0);
-        *scanned = Some((first, end, special));
+        *scanned = Some((range.keys, special));
         special
     }
 
@@ -353,12 +379,14 @@ impl Task<'_, '_, '_> {
         scratch: &mut Workspace,
         position: usize,
         block: &Block,
-        (first, end): (usize, usize),
+        range: Range,
     ) {
         let layout = self.plan.scratch;
         let state = layout.states + position * layout.state_bytes;
-        let range = [block.first, block.queries, first, end, state].map(|word| word as u64);
-        write_words(scratch, layout.range, &range);
+        let Range { keys, next, turn: (turn, turns) } = range;
+        let share = |turn: usize| (SHARES * turn).checked_div(turns).unwrap_or(0);
+        let words = [block.first, block.queries, keys.0, keys.1, state, next.0, next.1, share(turn), share(turn + 1)];
+        write_words(scratch, layout.range, &words.map(|word| word as u64));
         write_words(scratch, layout.shift, &[block.shift.to_bits()]);
         if let Some(function) = function {
             // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::product::{Product, Rows};
-use super::{GRID_ROUNDER_F32, Mode, Tile, dim_stride, key_part, row_base};
+use super::{GRID_ROUNDER_F32, Mode, Tile, dim_stride, key_part, prefetch, row_base};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, either, range_loop};
@@ -143,14 +143,18 @@ pub(super) fn average(
     let whole_end = eval.fb().ins().iconst(types::I64, whole * shape.value_rows as i64);
     let start = eval.fb().ins().iconst(types::I64, 0);
     let values = Values { tile, base, key_stride, stride, count };
-    range_loop(eval, start, whole_end, shape.value_rows as i64, &[], |eval, element, _| {
+    // Each register tile asks for the values of some of the next keys.
+    let asked = attention.tiling.keys.div_ceil(whole.max(1) as usize);
+    let mut result = Ok(());
+    range_loop(eval, start, whole_end, shape.value_rows as i64, &[start], |eval, element, asked_before| {
         values.rows(eval, mode, element, shape.value_rows);
-        Vec::new()
+        result = prefetch::values(eval, tile, weighted, asked_before[0], asked);
+        vec![eval.fb().ins().iadd_imm_s(asked_before[0], asked as i64)]
     });
     if rest > 0 {
         values.rows(eval, mode, whole_end, rest);
     }
-    Ok(())
+    result
 }
 
 /// The values of a key tile.

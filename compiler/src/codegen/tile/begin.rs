@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::{FIRST_QUERY, QUERIES, Tile, enter, range_word, slot};
+use super::{FIRST_QUERY, QUERIES, Tile, enter, prefetch, range_word, slot};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -55,7 +55,14 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
             Vec::new()
         });
     }
-    Ok(())
+    let start = eval.fb().ins().iconst(types::I64, 0);
+    if let Some(content) = &attention.content {
+        prefetch::keys(eval, tile, content, start, attention.tiling.keys)?;
+    }
+    match &attention.weighted {
+        Some(weighted) => prefetch::values(eval, tile, weighted, start, attention.tiling.keys),
+        None => Ok(()),
+    }
 }
 
 /// The address of the word that holds the index of a lane.

@@ -1,0 +1,73 @@
+//! Prefetches: the query tiles that take turns at a key tile ask for the keys and values of the next one, each for its share, a few rows
+//! at a time. What is asked for at once in larger numbers waits for the caches.
+
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+use rhumb_ir::Axis;
+
+use super::product::Even;
+use super::{NEXT_END, NEXT_KEY, SHARE_FROM, SHARE_TO, Tile, dim_stride, range_word, row_base};
+use crate::codegen::CodegenError;
+use crate::codegen::eval::Eval;
+use crate::codegen::loops::range_loop;
+use crate::codegen::map::least;
+use crate::codegen::vocab::access;
+use crate::plan::{Content, TensorId, Weighted};
+
+/// Elements of a cache line.
+const LINE: u32 = 16;
+
+/// Shares are counted in these parts: 2 to this power.
+const SHARE_BITS: i64 = 8;
+
+/// Asks for the share in `rows` keys of the next key tile, from its `row`th on.
+pub(super) fn keys(
+    eval: &mut Eval<'_, '_>,
+    tile: Tile<'_>,
+    content: &Content,
+    row: Ssa,
+    rows: usize,
+) -> Result<(), CodegenError> {
+    tensor(eval, tile, (content.key, content.dim, content.length), row, rows)
+}
+
+/// Asks for the share in the values of `rows` keys of the next key tile, from its `row`th on.
+pub(super) fn values(
+    eval: &mut Eval<'_, '_>,
+    tile: Tile<'_>,
+    weighted: &Weighted,
+    row: Ssa,
+    rows: usize,
+) -> Result<(), CodegenError> {
+    tensor(eval, tile, (weighted.value, weighted.dim, weighted.length), row, rows)
+}
+
+fn tensor(
+    eval: &mut Eval<'_, '_>,
+    tile: Tile<'_>,
+    (tensor, dim, length): (TensorId, Axis, u32),
+    row: Ssa,
+    rows: usize,
+) -> Result<(), CodegenError> {
+    let (base, key_stride) = row_base(eval, tensor, tile.attention.key, dim)?;
+    let stride = dim_stride(eval, tensor, dim);
+    let distance = eval.fb().ins().imul_imm_s(stride, i64::from(LINE));
+    let [first, end, from, to] = [NEXT_KEY, NEXT_END, SHARE_FROM, SHARE_TO].map(|word| range_word(eval, word));
+    let row = eval.fb().ins().iadd(first, row);
+    let [from, to] = [from, to].map(|share| {
+        let part = eval.fb().ins().imul_imm_s(share, rows as i64);
+        let part = eval.fb().ins().ushr_imm_u(part, SHARE_BITS);
+        let at = eval.fb().ins().iadd(row, part);
+        least(eval, at, end)
+    });
+    let skipped = eval.fb().ins().imul(from, key_stride);
+    let row = eval.fb().ins().iadd(base, skipped);
+    range_loop(eval, from, to, 1, &[row], |eval, _, row| {
+        let lines = Even::new(eval, row[0], distance, length.div_ceil(LINE) as usize);
+        for address in lines.addresses(eval, &lines.pointers) {
+            // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
+            eval.fb().ins().load(types::I8, access(), address, 0);
+        }
+        vec![eval.fb().ins().iadd(row[0], key_stride)]
+    });
+    Ok(())
+}
