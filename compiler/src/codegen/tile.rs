@@ -296,12 +296,14 @@ fn products(
     let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
     let (base, stride) = row_base(eval, content.key, attention.key, content.dim)?;
     let row_step = dim_stride(eval, content.key, content.dim);
-    let parts = content.length.div_ceil(LONGEST_SUM).max(1);
+    let chains = shape.key_chains as u32;
+    let chains = if content.length.is_multiple_of(chains) { chains } else { 1 };
+    let parts = content.length.div_ceil(LONGEST_SUM * chains).max(1);
     let vector_step = tile.row_bytes();
     let place_of = |r: usize, c: usize| layout.scores as i32 + r as i32 * vector_step as i32 + width * c as i32;
     let mut sums: Vec<Ssa> = Vec::new();
     for part in 0..parts {
-        let (from, to) = (part * content.length / parts, (part + 1) * content.length / parts);
+        let [from, to] = [part, part + 1].map(|part| part * (content.length / chains) / parts * chains);
         let skipped = eval.fb().ins().imul_imm_s(row_step, i64::from(from));
         let base = eval.fb().ins().iadd(base, skipped);
         let mut addresses = indices.iter().map(|&index| {
@@ -313,10 +315,19 @@ fn products(
             first => Rows::Each(first.into_iter().chain(addresses).collect()),
         };
         let vectors = eval.fb().ins().iadd_imm_s(state, layout.queries as i64 + i64::from(from) * vector_step);
-        let turns = eval.fb().ins().iconst(types::I64, i64::from(to - from));
-        let product = Product { rows, row_step, vectors, vector_step, columns: shape.columns, turns, guarded: false };
-        let zeros: Vec<Ssa> = (0..place.rows * shape.columns).map(|_| eval.v.float(0.0)).collect();
-        sums = product.emit(eval, &zeros);
+        let turns = i64::from((to - from) / chains);
+        let product = Product {
+            rows,
+            row_step,
+            vectors,
+            vector_step,
+            columns: shape.columns,
+            turns: eval.fb().ins().iconst(types::I64, turns),
+            guarded: false,
+            chains: chains as usize,
+            chain_bytes: turns * vector_step,
+        };
+        sums = product.emit(eval);
         for (index, sum) in sums.iter_mut().enumerate() {
             let offset = place_of(index / shape.columns, index % shape.columns);
             if part > 0 {

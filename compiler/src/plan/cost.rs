@@ -78,11 +78,12 @@ impl Estimate {
         let length = |axis| plan.graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)));
         let (queries, keys) = (length(attention.query), length(attention.key));
 
-        let scores = dim * core.turn(tile.key_rows, tile.columns) / (tile.key_rows as f64 * per_block);
+        let turn = core.turn(tile.key_rows, tile.columns, tile.key_chains);
+        let scores = dim * turn / ((tile.key_rows * tile.key_chains) as f64 * per_block);
         let whole = (value_dim / tile.value_rows as f64).floor();
         let rest = value_dim as usize % tile.value_rows;
-        let rest = if rest > 0 { core.turn(rest, tile.columns) } else { 0.0 };
-        let averages = (whole * core.turn(tile.value_rows, tile.columns) + rest) / per_block;
+        let rest = if rest > 0 { core.turn(rest, tile.columns, 1) } else { 0.0 };
+        let averages = (whole * core.turn(tile.value_rows, tile.columns, 1) + rest) / per_block;
 
         let score = Score::of(plan, attention);
         let weights = (score.instructions + WEIGHT + SOFTMAX) / PORTS / lanes + score.gathers * GATHER;
@@ -91,7 +92,7 @@ impl Estimate {
         let rescale = value_dim * columns;
         // A register tile's accumulators start from 0, and its rows from addresses of their own.
         let enter = |rows: usize| rows as f64 * (columns + 4.0) / WIDTH;
-        let score_tiles = tiling.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows);
+        let score_tiles = tiling.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows * tile.key_chains);
         let value_tiles = (value_dim / tile.value_rows as f64).ceil() * enter(tile.value_rows);
         let in_tile = keys.min(tiling.keys as f64);
         let key_tiles =
@@ -154,18 +155,18 @@ struct Core {
 }
 
 impl Core {
-    /// Cycles of a turn of the loop over a register tile of sums: a vector is loaded for each column, a scalar for each row, and every sum
-    /// takes a product.
-    fn turn(self, rows: usize, columns: usize) -> f64 {
-        let sums = (rows * columns) as f64;
+    /// Cycles of a turn of the loop over a register tile of sums: in each chain a vector is loaded for each column and a scalar for each
+    /// row, and every sum takes a product.
+    fn turn(self, rows: usize, columns: usize, chains: usize) -> f64 {
+        let sums = (rows * columns * chains) as f64;
         let (arithmetic, copies) = match self.multiply_add {
             MultiplyAdd::Fused => (sums, 0.0),
             MultiplyAdd::Copying => (sums, sums),
             MultiplyAdd::Separate => (2.0 * sums, 0.0),
         };
-        let loads = (rows + columns) as f64;
+        let loads = ((rows + columns) * chains) as f64;
         // What finds no register is loaded and stored each turn: the sums, a vector for each column, and a splatted scalar.
-        let spilled = (rows * columns + columns + 1).saturating_sub(self.registers) as f64;
+        let spilled = (rows * columns * chains + columns + 1).saturating_sub(self.registers) as f64;
         // Two pointers and the end of the loop.
         let control = 3.0;
         let all = arithmetic + copies + loads + 2.0 * spilled + control;

@@ -8,15 +8,17 @@ const TASK_QUERIES: usize = 384;
 /// Register and cache tiles: accumulators fill the registers but for a few.
 pub(super) fn tiling(vectors: Vectors) -> Tiling {
     let Vectors { lanes, registers } = vectors;
-    // Cranelift's backends copy on every multiply-add: more accumulators than this are spilled.
-    let many = registers >= 32 && lanes > 4;
+    // More sums than these, with what they are made of, do not fit the registers.
+    let many = registers >= 32;
     let shape = |columns: usize| {
         let rows = match (columns, many) {
             (1, true) => 16,
             (1, false) | (_, true) => 8,
             (_, false) => 4,
         };
-        TileShape { lanes, columns, key_rows: rows, value_rows: rows }
+        // Few rows would leave too little between the turns of the loop and what comes after it.
+        let key_chains = if many { 2 } else { 1 };
+        TileShape { lanes, columns, key_rows: rows / key_chains, key_chains, value_rows: rows }
     };
     let shapes = [3, 2, 1].map(shape).to_vec();
     Tiling { blocks: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }

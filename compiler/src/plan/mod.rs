@@ -215,6 +215,8 @@ pub struct TileShape {
     pub columns: usize,
     /// Keys of a register tile of the score.
     pub key_rows: usize,
+    /// Sums that each of its scores is computed in, side by side: rounding errors grow with the length of a sum.
+    pub key_chains: usize,
     /// Elements of the value head of a register tile of the output.
     pub value_rows: usize,
 }

@@ -111,9 +111,10 @@ impl fmt::Display for Plan {
         for shape in &tiling.shapes {
             let (queries, columns) = (shape.queries(), shape.columns);
             let (keys, values) = (shape.key_rows, shape.value_rows);
+            let chains = if shape.key_chains > 1 { format!(" x {}", shape.key_chains) } else { String::new() };
             writeln!(
                 f,
-                "      up to {queries} queries: score registers {keys} x {columns}, average registers {values} x {columns}"
+                "      up to {queries} queries: score registers {keys} x {columns}{chains}, average registers {values} x {columns}"
             )?;
         }
         Ok(())

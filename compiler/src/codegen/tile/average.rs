@@ -7,11 +7,15 @@ use super::product::{Product, Rows};
 use super::{GRID_ROUNDER_F32, Mode, Tile, dim_stride, key_part, prefetch, row_base};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
-use crate::codegen::loops::{counted_loop, either, range_loop};
+use crate::codegen::loops::{either, range_loop};
+use crate::codegen::map::least;
 use crate::codegen::vocab::access;
 
 /// A score passes its base by at most this power of 2.
 const HEADROOM: f64 = 8.0;
+
+/// Weights that are summed up one after the other.
+const RUN: i64 = 16;
 
 /// Moves the bases of queries whose scores pass their limit, and tells what their accumulators are to be multiplied by.
 fn rebase(eval: &mut Eval<'_, '_>, tile: Tile<'_>) {
@@ -79,41 +83,25 @@ fn rebase(eval: &mut Eval<'_, '_>, tile: Tile<'_>) {
 
 /// Scores to weights, lane-wise; bases and sums move on.
 pub(super) fn weights(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count: Ssa) {
-    let Tile { attention, shape, state } = tile;
+    let Tile { shape, state, .. } = tile;
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
     let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
     rebase(eval, tile);
     let rows = eval.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
+    let start = eval.fb().ins().iconst(types::I64, 0);
     let mut carried = vec![rows];
-    // Summed by key tile: rounding errors grow with the length of a sum.
     carried.extend((0..shape.columns).map(|_| eval.v.float(0.0)));
-    let sums = counted_loop(eval, count, &carried, |eval, key, carried| {
-        let row = carried[0];
-        let mut next = vec![eval.fb().ins().iadd_imm_s(row, tile.row_bytes())];
-        for c in 0..shape.columns {
-            let column = width * c as i32;
-            let score = eval.fb().ins().load(ty, access(), row, column);
-            let base = eval.fb().ins().load(ty, access(), state, layout.bases as i32 + column);
-            let difference = match key_part(eval, attention, layout.key_terms, key, 0) {
-                Some(coarse) => {
-                    let exact = eval.v.fsub(coarse, base);
-                    eval.v.fadd(score, exact)
-                }
-                None => eval.v.fsub(score, base),
-            };
-            let weight = eval.v.exp2_bounded(difference);
-            next.push(eval.v.fadd(carried[1 + c], weight));
-            let stored = if mode.guarded {
-                let low = eval.v.float(f64::NEG_INFINITY);
-                let hidden = eval.v.fcmp(FloatCC::Equal, score, low);
-                let mark = eval.v.float(-1.0);
-                eval.v.select_float(hidden, mark, weight)
-            } else {
-                weight
-            };
-            eval.fb().ins().store(access(), stored, row, column);
+    // Summed by runs of keys: rounding errors grow with the length of a sum.
+    let sums = range_loop(eval, start, count, RUN, &carried, |eval, first, carried| {
+        let end = eval.fb().ins().iadd_imm_s(first, RUN);
+        let end = least(eval, end, count);
+        let mut run = vec![carried[0]];
+        run.extend((0..shape.columns).map(|_| eval.v.float(0.0)));
+        let mut run = range_loop(eval, first, end, 1, &run, |eval, key, run| weigh(eval, tile, mode, key, run));
+        for (sum, before) in run[1..].iter_mut().zip(&carried[1..]) {
+            *sum = eval.v.fadd(*before, *sum);
         }
-        next
+        run
     });
     for c in 0..shape.columns {
         let column = width * c as i32;
@@ -122,6 +110,39 @@ pub(super) fn weights(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count
         let new = eval.v.fma(old, rescale, sums[1 + c]);
         eval.fb().ins().store(access(), new, state, layout.sums as i32 + column);
     }
+}
+
+/// The weights of a key; carries the address of its scores and the sums.
+fn weigh(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, key: Ssa, carried: &[Ssa]) -> Vec<Ssa> {
+    let Tile { attention, shape, state } = tile;
+    let layout = eval.plan.scratch;
+    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+    let row = carried[0];
+    let mut next = vec![eval.fb().ins().iadd_imm_s(row, tile.row_bytes())];
+    for c in 0..shape.columns {
+        let column = width * c as i32;
+        let score = eval.fb().ins().load(ty, access(), row, column);
+        let base = eval.fb().ins().load(ty, access(), state, layout.bases as i32 + column);
+        let difference = match key_part(eval, attention, layout.key_terms, key, 0) {
+            Some(coarse) => {
+                let exact = eval.v.fsub(coarse, base);
+                eval.v.fadd(score, exact)
+            }
+            None => eval.v.fsub(score, base),
+        };
+        let weight = eval.v.exp2_bounded(difference);
+        next.push(eval.v.fadd(carried[1 + c], weight));
+        let stored = if mode.guarded {
+            let low = eval.v.float(f64::NEG_INFINITY);
+            let hidden = eval.v.fcmp(FloatCC::Equal, score, low);
+            let mark = eval.v.float(-1.0);
+            eval.v.select_float(hidden, mark, weight)
+        } else {
+            weight
+        };
+        eval.fb().ins().store(access(), stored, row, column);
+    }
+    next
 }
 
 /// Adds the weighted values to the accumulators.
@@ -186,9 +207,10 @@ impl Values<'_> {
             columns: shape.columns,
             turns: self.count,
             guarded: mode.guarded,
+            chains: 1,
+            chain_bytes: 0,
         };
-        let zeros: Vec<Ssa> = (0..n * shape.columns).map(|_| eval.v.float(0.0)).collect();
-        let sums = product.emit(eval, &zeros);
+        let sums = product.emit(eval);
         for r in 0..n {
             for c in 0..shape.columns {
                 let old = eval.fb().ins().load(ty, access(), place, offset(r, c));

@@ -24,6 +24,9 @@ pub(super) struct Product {
     pub(super) columns: usize,
     pub(super) turns: Ssa,
     pub(super) guarded: bool,
+    /// How many stretches of turns run side by side, each with sums of its own, and the bytes of vectors from one to the next.
+    pub(super) chains: usize,
+    pub(super) chain_bytes: i64,
 }
 
 /// Addresses at even distances. Few registers hold them: one pointer serves four, as multiples up to 3 fit the addresses of x86.
@@ -65,40 +68,53 @@ impl Even {
 }
 
 impl Product {
-    /// Adds the products to the accumulators, row-major.
-    pub(super) fn emit(&self, eval: &mut Eval<'_, '_>, accumulators: &[Ssa]) -> Vec<Ssa> {
-        let (pointers, even) = match &self.rows {
-            Rows::Each(rows) => (rows.clone(), None),
+    /// The sums, row-major.
+    pub(super) fn emit(&self, eval: &mut Eval<'_, '_>) -> Vec<Ssa> {
+        let (mut carried, count, even) = match &self.rows {
+            Rows::Each(rows) => (rows.clone(), rows.len(), None),
             Rows::Even { first, distance, count } => {
                 let even = Even::new(eval, *first, *distance, *count);
-                (even.pointers.clone(), Some(even))
+                (even.pointers.clone(), *count, Some(even))
             }
         };
-        let held = pointers.len();
-        let mut carried = pointers;
-        carried.extend(accumulators);
+        // The pointers of each chain, then its sums.
+        let pointers = carried.len();
+        let skipped = eval.fb().ins().imul(self.turns, self.row_step);
+        for chain in 1..self.chains {
+            for pointer in 0..pointers {
+                let before = carried[(chain - 1) * pointers + pointer];
+                carried.push(eval.fb().ins().iadd(before, skipped));
+            }
+        }
+        let (held, sums) = (carried.len(), count * self.columns);
+        carried.extend((0..self.chains * sums).map(|_| eval.v.float(0.0)));
         let length = eval.fb().ins().imul_imm_s(self.turns, self.vector_step);
         let end = eval.fb().ins().iadd(self.vectors, length);
         let done = range_loop(eval, self.vectors, end, self.vector_step, &carried, |eval, vectors, carried| {
-            let (pointers, sums) = carried.split_at(held);
-            let mut sums = sums.to_vec();
-            let rows = match &even {
-                None => pointers.to_vec(),
-                Some(even) => even.addresses(eval, pointers),
-            };
-            self.turn(eval, vectors, &rows, &mut sums);
-            let mut next: Vec<Ssa> =
-                pointers.iter().map(|pointer| eval.fb().ins().iadd(*pointer, self.row_step)).collect();
-            next.extend(sums);
+            let (rows, before) = carried.split_at(held);
+            let mut after = before.to_vec();
+            for (chain, sums) in after.chunks_mut(sums).enumerate() {
+                let rows = &rows[chain * pointers..(chain + 1) * pointers];
+                let rows = match &even {
+                    None => rows.to_vec(),
+                    Some(even) => even.addresses(eval, rows),
+                };
+                self.turn(eval, vectors, chain as i64 * self.chain_bytes, &rows, sums);
+            }
+            let mut next: Vec<Ssa> = rows.iter().map(|row| eval.fb().ins().iadd(*row, self.row_step)).collect();
+            next.extend(after);
             next
         });
-        done[held..].to_vec()
+        let mut chains = done[held..].chunks(sums);
+        let first = chains.next().unwrap_or_default().to_vec();
+        chains.fold(first, |sums, more| sums.iter().zip(more).map(|(a, b)| eval.v.fadd(*a, *b)).collect())
     }
 
-    fn turn(&self, eval: &mut Eval<'_, '_>, vectors: Ssa, rows: &[Ssa], sums: &mut [Ssa]) {
+    fn turn(&self, eval: &mut Eval<'_, '_>, vectors: Ssa, offset: i64, rows: &[Ssa], sums: &mut [Ssa]) {
         let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
+        let columns = 0..self.columns as i32;
         let columns: Vec<Ssa> =
-            (0..self.columns).map(|c| eval.fb().ins().load(ty, access(), vectors, width * c as i32)).collect();
+            columns.map(|c| eval.fb().ins().load(ty, access(), vectors, offset as i32 + width * c)).collect();
         for (r, &address) in rows.iter().enumerate() {
             let scalar = eval.fb().ins().load(types::F32, access(), address, 0);
             let splat = eval.v.splat(scalar, ty);
