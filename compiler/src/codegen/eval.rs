@@ -18,15 +18,24 @@ use crate::plan::{Plan, Source, TensorId};
 #[derive(Clone, Copy)]
 enum Lanes {
     /// Indices along an axis, each clamped to it: the words at this address hold them.
-    Clamped(Axis, Ssa),
+    Clamped(Axis, Ssa, Order),
     /// Successive indices along an axis, all of them elements; what varies along it is contiguous.
     Successive(Axis),
+}
+
+/// How the indices of lanes follow one another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Each is the next one, until they are clamped.
+    Successive,
+    /// In any way.
+    Any,
 }
 
 impl Lanes {
     fn axis(self) -> Axis {
         match self {
-            Lanes::Clamped(axis, _) | Lanes::Successive(axis) => axis,
+            Lanes::Clamped(axis, ..) | Lanes::Successive(axis) => axis,
         }
     }
 }
@@ -75,8 +84,8 @@ impl<'a, 'f> Eval<'a, 'f> {
     }
 
     /// Lanes are indices along an axis: the address is that of the word with the first lane's index, clamped to the axis.
-    pub(crate) fn set_lanes(&mut self, axis: Axis, clamped: Ssa) {
-        self.lanes = Some(Lanes::Clamped(axis, clamped));
+    pub(crate) fn set_lanes(&mut self, axis: Axis, clamped: Ssa, order: Order) {
+        self.lanes = Some(Lanes::Clamped(axis, clamped, order));
     }
 
     /// Runs `body` with this many lanes, successive indices along an axis: none of them passes its end, and the tensors that vary along

@@ -31,7 +31,7 @@ pub(crate) use self::end::end;
 use self::product::{Product, Rows};
 pub(crate) use self::scan::scan;
 use super::CodegenError;
-use super::eval::Eval;
+use super::eval::{Eval, Order};
 use super::loops::range_loop;
 use super::map::least;
 use super::vocab::{access, lane_order};
@@ -105,6 +105,31 @@ fn enter(eval: &mut Eval<'_, '_>, attention: &Attention) {
         let index = eval.fb().ins().load(types::I64, access(), scratch, base + 8 * position as i32);
         eval.set(axis, index);
     }
+}
+
+/// Sets the indices of a query of a tile: its position and, where heads are packed, its head.
+fn set_query(eval: &mut Eval<'_, '_>, attention: &Attention, query: Ssa) {
+    let (position, head) = split(eval, attention, query);
+    eval.set(attention.query, position);
+    eval.forget(attention.query);
+    if let (Some(packed), Some(head)) = (attention.packed, head) {
+        // The outer point has the first head of the group.
+        let (scratch, base) = (eval.scratch, eval.plan.scratch.outer as i32);
+        let axis = attention.outer.iter().position(|axis| *axis == packed.axis).unwrap_or(0);
+        let first = eval.fb().ins().load(types::I64, access(), scratch, base + 8 * axis as i32);
+        let head = eval.fb().ins().iadd(first, head);
+        eval.set(packed.axis, head);
+        eval.forget(packed.axis);
+    }
+}
+
+/// The position of a query and, where heads are packed, its head within the group.
+fn split(eval: &mut Eval<'_, '_>, attention: &Attention, query: Ssa) -> (Ssa, Option<Ssa>) {
+    let Some(packed) = attention.packed else { return (query, None) };
+    let heads = i64::from(packed.heads);
+    let position = eval.fb().ins().udiv_imm_u(query, heads);
+    let before = eval.fb().ins().imul_imm_s(position, heads);
+    (position, Some(eval.fb().ins().isub(query, before)))
 }
 
 /// `scratch + offset + index * bytes`.
@@ -250,8 +275,12 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
         let clamped = eval.fb().ins().iadd_imm_s(state, layout.lanes as i64 + 8 * lane);
         let column = width * c as i32;
         let saved = eval.save();
-        eval.set(attention.query, query);
-        eval.set_lanes(attention.query, clamped);
+        let (first, order) = match attention.packed {
+            None => (query, Order::Successive),
+            Some(_) => (eval.fb().ins().load(types::I64, access(), clamped, 0), Order::Any),
+        };
+        eval.set(attention.query, first);
+        eval.set_lanes(attention.query, clamped, order);
         let mut most: Option<Ssa> = None;
         for (r, &index) in indices.iter().enumerate() {
             eval.set(attention.key, index);

@@ -298,10 +298,15 @@ impl<'a> Planner<'a> {
             }
             None => None,
         };
+        let read =
+            [key_term, content.as_ref().map(|content| content.key), weighted.as_ref().map(|values| values.value)];
+        let read: Vec<TensorId> = read.into_iter().flatten().collect();
+        let packed = self.packed(query, &outer, (&tile_terms, &masks), dot, &read);
         Ok(Attention {
             query,
             key,
             outer,
+            packed,
             content,
             terms: tile_terms,
             key_term,

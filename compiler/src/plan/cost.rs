@@ -76,7 +76,8 @@ impl Estimate {
         let dim = elements(attention.content.as_ref().map(|content| content.length));
         let value_dim = elements(attention.weighted.as_ref().map(|weighted| weighted.length));
         let length = |axis| plan.graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)));
-        let (queries, keys) = (length(attention.query), length(attention.key));
+        let heads = attention.queries_per_position();
+        let (queries, keys) = (heads as f64 * length(attention.query), length(attention.key));
 
         let turn = core.turn(tile.key_rows, tile.columns, tile.key_chains);
         let scores = dim * turn / ((tile.key_rows * tile.key_chains) as f64 * per_block);
@@ -102,7 +103,8 @@ impl Estimate {
         let query_tiles = (dim + value_dim) / keys;
 
         let all = scores + averages + weights + key_tiles + query_tiles;
-        let idle_lanes = all * idle(plan.graph.static_extent(attention.query), tiling);
+        let positions = plan.graph.static_extent(attention.query);
+        let idle_lanes = all * idle(positions.map(|n| n as usize * heads), tiling);
         Estimate { scores, averages, weights, key_tiles, query_tiles, idle_lanes }
     }
 
@@ -137,8 +139,8 @@ impl fmt::Display for Estimate {
 }
 
 /// How many lanes idle beside each that holds a query: a query tile computes whole vectors.
-fn idle(queries: Option<u32>, tiling: &Tiling) -> f64 {
-    let Some(queries) = queries.filter(|queries| *queries > 0).map(|queries| queries as usize) else { return 0.0 };
+fn idle(queries: Option<usize>, tiling: &Tiling) -> f64 {
+    let Some(queries) = queries.filter(|queries| *queries > 0) else { return 0.0 };
     let (whole, rest) = (queries / tiling.queries(), queries % tiling.queries());
     let last = match rest {
         0 => 0,

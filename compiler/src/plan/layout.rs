@@ -8,8 +8,8 @@ const TASK_QUERIES: usize = 384;
 /// Register and cache tiles: accumulators fill the registers but for a few.
 pub(super) fn tiling(vectors: Vectors) -> Tiling {
     let Vectors { lanes, registers } = vectors;
-    // More sums than these, with what they are made of, do not fit the registers.
-    let many = registers >= 32;
+    // Cranelift's backends copy on every multiply-add: more accumulators than this are spilled. Code of 4 lanes is the same for all.
+    let many = registers >= 32 && lanes > 4;
     let shape = |columns: usize| {
         let rows = match (columns, many) {
             (1, true) => 16,

@@ -10,6 +10,7 @@
 mod build;
 mod cost;
 mod layout;
+mod packed;
 mod print;
 mod score;
 mod tables;
@@ -252,6 +253,16 @@ impl Tiling {
     }
 }
 
+/// Heads that share keys and values (GQA), computed together: a tile's queries are those of each position and each of these heads, heads
+/// innermost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// The axis of heads, one of the outer axes: its loop steps by groups.
+    pub axis: Axis,
+    /// Heads of a group.
+    pub heads: u32,
+}
+
 /// The attention part of a plan: online softmax over key tiles, one query tile at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
@@ -261,6 +272,8 @@ pub struct Attention {
     pub key: Axis,
     /// The axes of independent attentions, outermost first: with the query tiles, the parallel loop.
     pub outer: Vec<Axis>,
+    /// Heads whose queries share tiles.
+    pub packed: Option<Packed>,
     /// The dot of query and key, if the score has one.
     pub content: Option<Content>,
     /// Terms of the score that vary over queries and keys, evaluated per element.
@@ -282,6 +295,13 @@ pub struct Attention {
     pub log_sum: Option<LogSum>,
     /// Tile sizes.
     pub tiling: Tiling,
+}
+
+impl Attention {
+    /// Queries of a tile for each position of the query axis: the heads that are packed.
+    pub fn queries_per_position(&self) -> usize {
+        self.packed.map_or(1, |packed| packed.heads as usize)
+    }
 }
 
 /// Byte offsets into the scratch memory of a thread.

@@ -67,6 +67,9 @@ impl fmt::Display for Plan {
         let outer = self.axes(&attention.outer);
         let (query, key) = (self.axis(attention.query), self.axis(attention.key));
         writeln!(f, "  attention over {outer}, queries {query}, keys {key}")?;
+        if let Some(packed) = attention.packed {
+            writeln!(f, "    packed: queries of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
+        }
         if let Some(content) = &attention.content {
             writeln!(
                 f,

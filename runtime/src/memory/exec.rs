@@ -2,7 +2,7 @@
 
 use rhumb_compiler::codegen::{MachineCode, Role};
 use rhumb_compiler::plan::{Attention, Plan, TensorId};
-use rhumb_ir::Extent;
+use rhumb_ir::{Axis, Extent};
 use smallvec::SmallVec;
 
 use crate::classify::{Block, Classifier, Memory, Segment, Trees};
@@ -177,8 +177,9 @@ impl Program {
             .collect();
         let mut trees = self.trees.take();
         classifier.plant(plan, frame, &mut trees);
-        let blocks = frame.length(attention.query).div_ceil(attention.tiling.queries());
-        let outer = attention.outer.iter().map(|axis| frame.length(*axis)).fold(1, usize::saturating_mul);
+        let queries = frame.length(attention.query).saturating_mul(attention.queries_per_position());
+        let blocks = queries.div_ceil(attention.tiling.queries());
+        let outer = attention.outer.iter().map(|axis| groups(attention, frame, *axis)).fold(1, usize::saturating_mul);
         let together = match threads.count() {
             1 => attention.tiling.blocks,
             // Enough tasks that threads end together.
@@ -239,13 +240,14 @@ struct Range {
 }
 
 impl Task<'_, '_, '_> {
-    /// The index along each outer axis, in their order.
+    /// The index along each outer axis, in their order; of heads that are packed, that of the first.
     fn indices(&self) -> [u64; rhumb_ir::MAX_AXES] {
         let mut indices = [0; rhumb_ir::MAX_AXES];
         let mut rest = self.outer;
         for (position, axis) in self.attention.outer.iter().enumerate().rev() {
-            let length = self.frame.length(*axis).max(1);
-            indices[position] = (rest % length) as u64;
+            let length = groups(self.attention, self.frame, *axis).max(1);
+            let step = self.frame.length(*axis).checked_div(length).unwrap_or(1);
+            indices[position] = (rest % length * step) as u64;
             rest /= length;
         }
         indices
@@ -279,7 +281,8 @@ impl Task<'_, '_, '_> {
 
     fn run(&self, scratch: &mut Workspace, memory: &mut Memory) {
         let (plan, attention, layout) = (self.plan, self.attention, self.plan.scratch);
-        let queries = self.frame.length(attention.query);
+        let heads = attention.queries_per_position();
+        let queries = self.frame.length(attention.query).saturating_mul(heads);
         let indices = self.indices();
         write_words(scratch, layout.outer, &indices[..attention.outer.len()]);
         memory.segments.clear();
@@ -289,7 +292,8 @@ impl Task<'_, '_, '_> {
             let end = (first + attention.tiling.queries()).min(queries);
             let segment = memory.segments.len();
             let row = |table| self.row(table, &indices);
-            self.classifier.segments(plan, self.frame, self.trees, (first, end), memory, row);
+            let positions = (first / heads, end.div_ceil(heads));
+            self.classifier.segments(plan, self.frame, self.trees, positions, memory, row);
             let segments_end = memory.segments.len();
             let shift = attention.key_term.map_or(0.0, |term| {
                 self.classifier.shift(self.trees, &memory.segments[segment..], self.row(term, &indices))
@@ -394,6 +398,14 @@ impl Task<'_, '_, '_> {
             // block's shape has room for its queries, and a task writes the output elements of its own queries alone.
             unsafe { self.frame.run(function, scratch) }
         }
+    }
+}
+
+/// Turns of the loop over an outer axis: its length, or the number of groups where heads are packed.
+fn groups(attention: &Attention, frame: &Frame<'_, '_>, axis: Axis) -> usize {
+    match attention.packed {
+        Some(packed) if packed.axis == axis => frame.length(axis) / packed.heads.max(1) as usize,
+        _ => frame.length(axis),
     }
 }
 

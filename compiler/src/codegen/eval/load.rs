@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
 use rhumb_ir::{Axis, Elem, Value};
 
-use super::{Eval, Lanes};
+use super::{Eval, Lanes, Order};
 use crate::codegen::CodegenError;
 use crate::codegen::vocab::access;
 use crate::plan::{Source, Storage, TensorId};
@@ -19,12 +19,12 @@ impl Eval<'_, '_> {
             && let lane_axis = lanes.axis()
             && let Some(dim) = spec.dims.iter().position(|axis| *axis == lane_axis)
         {
-            let Lanes::Clamped(_, clamped) = lanes else {
+            let Lanes::Clamped(_, clamped, order) = lanes else {
                 let address = self.address(tensor, &[])?;
                 let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
                 return Ok(self.fb().ins().load(ty, access(), address, 0));
             };
-            let table = !matches!(spec.origin, crate::plan::Origin::Input(_));
+            let table = order == Order::Successive && !matches!(spec.origin, crate::plan::Origin::Input(_));
             if table && dim + 1 == spec.dims.len() && spec.storage.bytes() == 4 {
                 // Rows of tables are contiguous and padded: the last vector may read past the axis.
                 let address = self.address(tensor, &[])?;
@@ -140,7 +140,8 @@ impl Eval<'_, '_> {
     /// A gather with an index per lane, from a table in memory.
     pub(super) fn gather_lanes(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
-        let (Some(tensor), Some(Lanes::Clamped(lane_axis, clamped))) = (self.table(&Source::Value(table)), self.lanes)
+        let (Some(tensor), Some(Lanes::Clamped(lane_axis, clamped, _))) =
+            (self.table(&Source::Value(table)), self.lanes)
         else {
             return Err(self.unsupported(table, "gathered from without a table"));
         };

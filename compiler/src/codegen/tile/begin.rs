@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::{FIRST_QUERY, QUERIES, Tile, enter, prefetch, range_word, slot};
+use super::{FIRST_QUERY, QUERIES, Tile, enter, prefetch, range_word, set_query, slot, split};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -17,15 +17,12 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(eval, attention, shape);
     let first = range_word(eval, FIRST_QUERY);
-    let extent = eval.extent(attention.query);
-    let last = eval.fb().ins().iadd_imm_s(extent, -1);
     let lanes = eval.fb().ins().iconst(types::I64, shape.queries() as i64);
     counted_loop(eval, lanes, &[], |eval, lane, _| {
-        // Lanes past the last query repeat it; they are never stored.
-        let index = eval.fb().ins().iadd(first, lane);
-        let index = least(eval, index, last);
+        let query = lane_query(eval, lane, first);
+        let (position, _) = split(eval, attention, query);
         let word = word_of(eval, tile, lane);
-        eval.fb().ins().store(access(), index, word, 0);
+        eval.fb().ins().store(access(), position, word, 0);
         Vec::new()
     });
     if let Some(content) = &attention.content {
@@ -65,6 +62,14 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     }
 }
 
+/// The query of a lane. Lanes past the last query repeat it; they are never stored.
+fn lane_query(eval: &mut Eval<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
+    let queries = range_word(eval, QUERIES);
+    let last = eval.fb().ins().iadd_imm_s(queries, -1);
+    let lane = least(eval, lane, last);
+    eval.fb().ins().iadd(first, lane)
+}
+
 /// The address of the word that holds the index of a lane.
 fn word_of(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa {
     let offset = eval.fb().ins().imul_imm_s(lane, 8);
@@ -91,11 +96,10 @@ fn queries(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) -> Result
         range_loop(eval, start, lanes, step, &[], |eval, lane, _| {
             for row in 0..step {
                 let lane = eval.fb().ins().iadd_imm_s(lane, row);
-                let word = word_of(eval, tile, lane);
-                let index = eval.fb().ins().load(types::I64, access(), word, 0);
+                let first = range_word(eval, FIRST_QUERY);
+                let query_index = lane_query(eval, lane, first);
                 let saved = eval.save();
-                eval.set(attention.query, index);
-                eval.forget(attention.query);
+                set_query(eval, attention, query_index);
                 let done = query(eval, tile, content, lane, row);
                 result = std::mem::replace(&mut result, Ok(())).and(done);
                 eval.restore(saved);

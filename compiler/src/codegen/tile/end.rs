@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::{FIRST_QUERY, QUERIES, Tile, dim_stride, enter, range_word};
+use super::{FIRST_QUERY, QUERIES, Tile, dim_stride, enter, range_word, set_query, split};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -22,7 +22,7 @@ pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), 
     counted_loop(eval, queries, &[], |eval, lane, _| {
         let saved = eval.save();
         let index = eval.fb().ins().iadd(first, lane);
-        eval.set(attention.query, index);
+        set_query(eval, attention, index);
         result = normalise(eval, tile, lane);
         eval.restore(saved);
         Vec::new()
@@ -46,17 +46,24 @@ fn averages(
     let base = eval.address(weighted.output, &[tile.attention.query, weighted.dim])?;
     let query_stride = dim_stride(eval, weighted.output, tile.attention.query);
     let stride = dim_stride(eval, weighted.output, weighted.dim);
-    let skipped = eval.fb().ins().imul(first, query_stride);
-    let base = eval.fb().ins().iadd(base, skipped);
+    let head_stride = tile.attention.packed.map(|packed| dim_stride(eval, weighted.output, packed.axis));
     let zero = eval.fb().ins().iconst(types::I64, 0);
     let length = eval.fb().ins().iconst(types::I64, i64::from(weighted.length));
     let column_of = |eval: &mut Eval<'_, '_>, lane: Ssa| {
         let offset = eval.fb().ins().imul_imm_s(lane, 4);
         eval.fb().ins().iadd(tile.state, offset)
     };
+    // The outer point has the first head of those that are packed.
     let out_of = |eval: &mut Eval<'_, '_>, lane: Ssa| {
-        let offset = eval.fb().ins().imul(lane, query_stride);
-        eval.fb().ins().iadd(base, offset)
+        let query = eval.fb().ins().iadd(first, lane);
+        let (position, head) = split(eval, tile.attention, query);
+        let offset = eval.fb().ins().imul(position, query_stride);
+        let mut out = eval.fb().ins().iadd(base, offset);
+        if let (Some(head), Some(stride)) = (head, head_stride) {
+            let offset = eval.fb().ins().imul(head, stride);
+            out = eval.fb().ins().iadd(out, offset);
+        }
+        out
     };
     let step = ROW_LANES as i64;
     let mut single = zero;

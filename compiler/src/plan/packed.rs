@@ -1,0 +1,63 @@
+//! Which heads share tiles.
+
+use rhumb_ir::{Axis, Value};
+
+use super::build::Planner;
+use super::{Packed, Source, TensorId, Term};
+
+impl Planner<'_> {
+    /// The innermost outer axis with neighbours that differ in nothing but their queries, if there is one: `read` are the tensors that
+    /// are read key by key.
+    pub(super) fn packed(
+        &self,
+        query: Axis,
+        outer: &[Axis],
+        (terms, masks): (&[Term], &[Term]),
+        dot: Option<Value>,
+        read: &[TensorId],
+    ) -> Option<Packed> {
+        // The queries of a tile are then no row of a table: what the score reads of queries would be looked up for every pair.
+        if self.leaves(terms, dot).iter().any(|leaf| self.graph.varies(self.graph.ty(*leaf).axes, query)) {
+            return None;
+        }
+        let mut leaves = self.leaves(terms, dot);
+        leaves.extend(self.leaves(masks, dot));
+        outer.iter().rev().find_map(|&axis| {
+            let all = self.graph.static_extent(axis)?;
+            let dims = read.iter().flat_map(|tensor| &self.tensors[*tensor].dims);
+            let heads = dims.fold(all, |heads, &dim| match self.graph.axis(dim).groups {
+                _ if dim == axis => 1,
+                Some(finer) if finer == axis => {
+                    let groups = self.graph.static_extent(dim).unwrap_or(all);
+                    gcd(heads, all.checked_div(groups).unwrap_or(1))
+                }
+                _ => heads,
+            });
+            let differ = leaves.iter().any(|leaf| self.graph.varies(self.graph.ty(*leaf).axes, axis));
+            (heads > 1 && !differ).then_some(Packed { axis, heads })
+        })
+    }
+
+    /// What terms are computed from beside the dot: tables, inputs, constants.
+    fn leaves(&self, terms: &[Term], dot: Option<Value>) -> Vec<Value> {
+        let mut seen = vec![false; self.graph.nodes().len()];
+        let mut stack: Vec<Value> = terms.iter().map(|term| term.value).collect();
+        let mut leaves = Vec::new();
+        while let Some(value) = stack.pop() {
+            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            let operands = self.graph.op(value).operands();
+            if operands.is_empty() || self.tables.contains_key(&Source::Value(value)) {
+                leaves.push(value);
+            } else {
+                stack.extend(operands);
+            }
+        }
+        leaves
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
