@@ -11,6 +11,7 @@ pub(crate) use tensor::{Layout, Tensor};
 
 use std::collections::BTreeMap;
 
+use rhumb::compiler::Features;
 use rhumb::prelude::*;
 use rhumb::runtime::{Call, CallError};
 
@@ -33,9 +34,16 @@ pub(crate) fn engine(target: &Target, threads: usize) -> Engine {
     Engine::builder().target(target.clone()).threads(threads).build().expect("an engine")
 }
 
-/// Every code generator of this machine at every lane count it has.
+/// Every code generator of this machine at every lane count it has; where there is AVX-512, also those of a machine with AVX2 alone, whose
+/// code has half the registers and other instructions.
 pub(crate) fn targets() -> Vec<Target> {
-    Target::host().expect("this machine runs kernels").candidates()
+    let features = Features::detect();
+    let all =
+        [features, features.without_avx512()].map(|features| Target::of(features).expect("this machine runs kernels"));
+    let mut targets = all[0].candidates();
+    let known: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    targets.extend(all[1].candidates().into_iter().filter(|target| !known.contains(&target.to_string())));
+    targets
 }
 
 /// The largest difference between two lists, each relative to the `scale` of its index and of `b`; equal infinities and two NaNs do not differ.

@@ -61,3 +61,38 @@ impl Planner<'_> {
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope, SlidingWindow, lower};
+
+    use crate::plan::{Vectors, plan};
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    /// Heads that the plan packs.
+    fn heads(attention: Attention) -> Option<u32> {
+        let graph = attention.build().expect("a graph");
+        let lowered = lower(&graph, &Registry::standard()).expect("lowers");
+        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+        let plan = plan(fused.graph(), Vectors { lanes: 16, registers: 32 }).expect("a plan");
+        plan.attention.expect("attention").packed.map(|packed| packed.heads)
+    }
+
+    #[test]
+    fn heads_that_share_keys_are_packed() {
+        let of = |heads, groups| Attention::new(heads, 16).kv_heads(groups);
+        assert_eq!(heads(of(8, 2)), Some(4));
+        assert_eq!(heads(of(6, 2)), Some(3));
+        assert_eq!(heads(of(6, 1)), Some(6));
+        assert_eq!(heads(of(8, 8)), None);
+        assert_eq!(heads(of(8, 2).scheme(Rope::new()).scheme(SlidingWindow::new(7)).softcap(30.0).lse()), Some(4));
+        assert_eq!(heads(of(8, 2).scheme(Causal).sinks()), Some(4), "a sink is read once for each query");
+    }
+
+    #[test]
+    fn heads_that_score_in_ways_of_their_own_are_not() {
+        let of = |heads, groups| Attention::new(heads, 16).kv_heads(groups);
+        assert_eq!(heads(of(8, 2).scheme(Alibi::new()).scheme(Causal)), None);
+        assert_eq!(heads(of(8, 2).scheme(Alibi::new().symmetric())), None);
+    }
+}

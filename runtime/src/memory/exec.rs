@@ -437,10 +437,9 @@ mod tests {
     }
 
     /// Greatest difference between a compiled call and the reference, over all outputs.
-    fn difference(graph: &Verified, lanes: usize, sizes: &[(&str, usize)]) -> f64 {
-        let target = Target::host().expect("a target").with_lanes(lanes).expect("lanes");
+    fn difference(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> f64 {
         let registry = Registry::standard();
-        let compiled = compile(graph, &registry, &target, &Options::default(), &mut |_, _| ()).expect("compiles");
+        let compiled = compile(graph, &registry, target, &Options::default(), &mut |_, _| ()).expect("compiles");
         let program = Program::load(compiled.plan.clone(), &compiled.code).expect("loads");
         let interface = Interface::of(&compiled.lowered).expect("an interface");
         let length = |axis: rhumb_ir::Axis| match graph.axis(axis).extent {
@@ -494,7 +493,7 @@ mod tests {
 
     #[test]
     fn kernels_agree_with_the_reference() {
-        let lane_counts = Target::host().expect("a target").lane_counts();
+        let targets = Target::host().expect("a target").candidates();
         for (q, k) in [(1, 1), (15, 17), (17, 15), (130, 130), (1, 130), (48, 64), (0, 5), (5, 0)] {
             let sizes = [("b", 2), ("q", q), ("k", k)];
             let plain = rhumb_plugins::Attention::new(4, 32);
@@ -502,9 +501,9 @@ mod tests {
             let rope = rhumb_plugins::Attention::new(4, 24).kv_heads(1).scheme(Rope::new()).scheme(Causal).lse();
             for (name, attention) in [("plain", plain), ("alibi", alibi), ("rope", rope)] {
                 let graph = attention.build().expect("a graph");
-                for &lanes in lane_counts {
-                    let off = difference(&graph, lanes, &sizes);
-                    assert!(off < 2e-6, "{name}, {lanes} lanes, {q} x {k}: {off}");
+                for target in &targets {
+                    let off = difference(&graph, target, &sizes);
+                    assert!(off < 2e-6, "{name}, {target}, {q} x {k}: {off}");
                 }
             }
         }
