@@ -21,6 +21,31 @@ pub(crate) struct Segment {
     pub(crate) end: usize,
     /// Whether the mask is evaluated per element.
     pub(crate) partial: bool,
+    /// The vectors of queries that see some of the keys: from and to.
+    pub(crate) columns: (usize, usize),
+}
+
+/// The queries of a tile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queries {
+    /// First and end, counted with the heads that are packed.
+    pub(crate) range: (usize, usize),
+    /// Queries for each position.
+    pub(crate) heads: usize,
+    /// Queries of a vector.
+    pub(crate) lanes: usize,
+}
+
+impl Queries {
+    fn columns(&self) -> usize {
+        (self.range.1 - self.range.0).div_ceil(self.lanes)
+    }
+
+    /// The positions of some vectors of queries: first and end.
+    fn positions(&self, (from, to): (usize, usize)) -> (usize, usize) {
+        let query = |column: usize| (self.range.0 + column * self.lanes).min(self.range.1);
+        (query(from) / self.heads, query(to).div_ceil(self.heads))
+    }
 }
 
 /// How a leaf of the mask varies.
@@ -68,6 +93,7 @@ pub(crate) struct Memory {
     steps: Vec<Interval>,
     fixed: Vec<Interval>,
     rows: Vec<usize>,
+    kept: Vec<Segment>,
     pub(crate) segments: Vec<Segment>,
     /// The query tiles of a task.
     pub(crate) blocks: Vec<Block>,
@@ -174,13 +200,13 @@ impl Classifier {
         if most.is_finite() { most } else { 0.0 }
     }
 
-    /// Appends what the queries `first..end` see; `row` gives the row of a table at the outer indices of the task.
+    /// Appends what some queries see; `row` gives the row of a table at the outer indices of the task.
     pub(crate) fn segments(
         &self,
         plan: &Plan,
         frame: &Frame<'_, '_>,
         trees: &Trees,
-        (first, end): (usize, usize),
+        queries: Queries,
         memory: &mut Memory,
         row: impl Fn(TensorId) -> usize,
     ) {
@@ -188,31 +214,39 @@ impl Classifier {
         if keys == 0 {
             return;
         }
+        let columns = queries.columns();
         if self.program.is_empty() {
-            memory.segments.push(Segment { first: 0, end: keys, partial: false });
+            memory.segments.push(Segment { first: 0, end: keys, partial: false, columns: (0, columns) });
             return;
         }
-        memory.fixed.clear();
         memory.rows.clear();
-        let queries = frame.length(self.query);
-        for leaf in &self.leaves {
-            let row = row(leaf.table);
-            memory.rows.push(row);
-            memory.fixed.push(match leaf.along {
-                Along::Keys => Interval::EMPTY,
-                Along::Queries => range(plan, frame, leaf.table, row * queries + first, row * queries + end),
-                Along::Neither => range(plan, frame, leaf.table, row, row + 1),
-            });
-        }
+        memory.rows.extend(self.leaves.iter().map(|leaf| row(leaf.table)));
         let top = trees.levels.len().saturating_sub(1);
         let start = memory.segments.len();
-        self.descend(trees, memory, start, top, 0, keys);
+        self.fix(plan, frame, queries.positions((0, columns)), memory);
+        self.descend(trees, memory, start, top, 0, (keys, columns));
         join_short_runs(&mut memory.segments, start);
+        if columns > 1 && memory.segments[start..].iter().any(|segment| segment.partial) {
+            self.narrow(plan, frame, trees, queries, memory, start);
+        }
     }
 
-    fn descend(&self, trees: &Trees, memory: &mut Memory, start: usize, level: usize, node: usize, keys: usize) {
-        let Memory { steps, fixed, rows, segments, .. } = memory;
-        let class = self.program.classify(steps, |table| {
+    /// Sets the intervals of all leaves but those along keys, for queries at some positions.
+    fn fix(&self, plan: &Plan, frame: &Frame<'_, '_>, (first, end): (usize, usize), memory: &mut Memory) {
+        let Memory { fixed, rows, .. } = memory;
+        let queries = frame.length(self.query);
+        fixed.clear();
+        fixed.extend(self.leaves.iter().zip(rows).map(|(leaf, &mut row)| match leaf.along {
+            Along::Keys => Interval::EMPTY,
+            Along::Queries => range(plan, frame, leaf.table, row * queries + first, row * queries + end),
+            Along::Neither => range(plan, frame, leaf.table, row, row + 1),
+        }));
+    }
+
+    /// What the queries that leaves are fixed for see of a node of the trees.
+    fn class(&self, trees: &Trees, memory: &mut Memory, level: usize, node: usize) -> TileClass {
+        let Memory { steps, fixed, rows, .. } = memory;
+        self.program.classify(steps, |table| {
             let Some(position) = self.leaves.iter().position(|leaf| leaf.table == table) else { return Interval::ANY };
             let leaf = self.leaves[position];
             match leaf.along {
@@ -222,25 +256,76 @@ impl Classifier {
                 }
                 _ => fixed[position],
             }
-        });
-        match class {
+        })
+    }
+
+    fn descend(
+        &self,
+        trees: &Trees,
+        memory: &mut Memory,
+        start: usize,
+        level: usize,
+        node: usize,
+        (keys, columns): (usize, usize),
+    ) {
+        match self.class(trees, memory, level, node) {
             TileClass::Skip => {}
             TileClass::Partial if level > 0 => {
-                self.descend(trees, memory, start, level - 1, 2 * node, keys);
+                self.descend(trees, memory, start, level - 1, 2 * node, (keys, columns));
                 if 2 * node + 1 < trees.levels[level - 1].1 {
-                    self.descend(trees, memory, start, level - 1, 2 * node + 1, keys);
+                    self.descend(trees, memory, start, level - 1, 2 * node + 1, (keys, columns));
                 }
             }
             class => {
                 let span = UNIT << level;
                 let (first, end) = (node * span, ((node + 1) * span).min(keys));
                 let partial = class == TileClass::Partial;
-                match segments[start..].last_mut() {
+                match memory.segments[start..].last_mut() {
                     Some(last) if last.end == first && last.partial == partial => last.end = end,
-                    _ => segments.push(Segment { first, end, partial }),
+                    _ => memory.segments.push(Segment { first, end, partial, columns: (0, columns) }),
                 }
             }
         }
+    }
+
+    /// Cuts partial segments where the vectors of queries that see something change.
+    fn narrow(
+        &self,
+        plan: &Plan,
+        frame: &Frame<'_, '_>,
+        trees: &Trees,
+        queries: Queries,
+        memory: &mut Memory,
+        start: usize,
+    ) {
+        let columns = queries.columns();
+        let mut kept = std::mem::take(&mut memory.kept);
+        kept.clear();
+        for segment in memory.segments.drain(start..) {
+            let unit = if segment.partial { UNIT } else { segment.end - segment.first };
+            let cuts = (segment.first..segment.end).step_by(unit.max(1));
+            kept.extend(cuts.map(|first| {
+                let columns = if segment.partial { (columns, 0) } else { (0, columns) };
+                Segment { first, end: (first + unit).min(segment.end), columns, ..segment }
+            }));
+        }
+        for column in 0..columns {
+            self.fix(plan, frame, queries.positions((column, column + 1)), memory);
+            for segment in kept.iter_mut().filter(|segment| segment.partial) {
+                if self.class(trees, memory, 0, segment.first / UNIT) != TileClass::Skip {
+                    segment.columns = (segment.columns.0.min(column), column + 1);
+                }
+            }
+        }
+        for segment in kept.iter().filter(|segment| segment.columns.0 < segment.columns.1) {
+            match memory.segments[start..].last_mut() {
+                Some(last) if (last.end, last.partial, last.columns) == (segment.first, true, segment.columns) => {
+                    last.end = segment.end;
+                }
+                _ => memory.segments.push(*segment),
+            }
+        }
+        memory.kept = kept;
     }
 }
 

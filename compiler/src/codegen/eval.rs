@@ -17,7 +17,7 @@ use crate::plan::{Plan, Source, TensorId};
 /// What the lanes of a vector stand for.
 #[derive(Clone, Copy)]
 enum Lanes {
-    /// Indices along an axis, each clamped to it: the words at this address hold them.
+    /// Indices along an axis, each clamped to it: the 32-bit words at this address hold them.
     Clamped(Axis, Ssa, Order),
     /// Successive indices along an axis, all of them elements; what varies along it is contiguous.
     Successive(Axis),
@@ -83,7 +83,7 @@ impl<'a, 'f> Eval<'a, 'f> {
         self.plan.tables.get(source).copied().filter(|table| !self.unmade.contains(table))
     }
 
-    /// Lanes are indices along an axis: the address is that of the word with the first lane's index, clamped to the axis.
+    /// Lanes are indices along an axis: the address is that of the 32-bit word with the first lane's index, clamped to the axis.
     pub(crate) fn set_lanes(&mut self, axis: Axis, clamped: Ssa, order: Order) {
         self.lanes = Some(Lanes::Clamped(axis, clamped, order));
     }

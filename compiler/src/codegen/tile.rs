@@ -272,12 +272,12 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
     for c in 0..shape.columns {
         let lane = (c * shape.lanes) as i64;
         let query = eval.fb().ins().iadd_imm_s(first_query, lane);
-        let clamped = eval.fb().ins().iadd_imm_s(state, layout.lanes as i64 + 8 * lane);
+        let clamped = eval.fb().ins().iadd_imm_s(state, layout.lanes as i64 + 4 * lane);
         let column = width * c as i32;
         let saved = eval.save();
         let (first, order) = match attention.packed {
             None => (query, Order::Successive),
-            Some(_) => (eval.fb().ins().load(types::I64, access(), clamped, 0), Order::Any),
+            Some(_) => (eval.fb().ins().uload32(access(), clamped, 0), Order::Any),
         };
         eval.set(attention.query, first);
         eval.set_lanes(attention.query, clamped, order);

@@ -242,6 +242,11 @@ pub struct Tiling {
 }
 
 impl Tiling {
+    /// Lanes of the shapes.
+    pub fn lanes(&self) -> usize {
+        self.shapes.first().map_or(1, |shape| shape.lanes)
+    }
+
     /// Queries of the widest shape.
     pub fn queries(&self) -> usize {
         self.shapes.iter().map(TileShape::queries).max().unwrap_or(1)
@@ -306,7 +311,8 @@ impl Attention {
 
 /// Byte offsets into the scratch memory of a thread.
 ///
-/// What a query tile keeps from key tile to key tile is its state; the memory holds the states of several, one after the other.
+/// What a query tile keeps from key tile to key tile is its state; the memory holds the states of several, one after the other. All parts
+/// of a state hold rows of 4 bytes for each query, so that one that begins some queries later is that of the queries from there on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScratchLayout {
     /// Index along each outer axis: one word each.
@@ -341,7 +347,7 @@ pub struct ScratchLayout {
     pub limits: usize,
     /// In the state. Running sum of each query.
     pub sums: usize,
-    /// In the state. Index of each query, clamped to the last: one word each.
+    /// In the state. Position of each query, clamped to the last: 32 bits each.
     pub lanes: usize,
     /// Constants of vector code: the last part, 64 bytes for each.
     pub constants: usize,

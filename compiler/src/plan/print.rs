@@ -103,13 +103,13 @@ impl fmt::Display for Plan {
             writeln!(f, "    log-sum-exp {} -> {}", names[log_sum.value.index()], self.tensor(log_sum.output))?;
         }
         let tiling = &attention.tiling;
-        let lanes = tiling.shapes.first().map_or(1, |shape| shape.lanes);
         writeln!(
             f,
-            "    tiles of {} queries x {} keys, {} in turn; {lanes} lanes",
+            "    tiles of {} queries x {} keys, {} in turn; {} lanes",
             tiling.queries(),
             tiling.keys,
-            tiling.blocks
+            tiling.blocks,
+            tiling.lanes()
         )?;
         for shape in &tiling.shapes {
             let (queries, columns) = (shape.queries(), shape.columns);

@@ -5,7 +5,7 @@ use rhumb_compiler::plan::{Attention, Plan, TensorId};
 use rhumb_ir::{Axis, Extent};
 use smallvec::SmallVec;
 
-use crate::classify::{Block, Classifier, Memory, Segment, Trees};
+use crate::classify::{Block, Classifier, Memory, Queries, Segment, Trees};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{Code, CodeError, Constants, Frame, Function, OutOfMemory, Pool, Workspace};
@@ -237,6 +237,8 @@ struct Range {
     next: (usize, usize),
     /// Which of how many query tiles this is that take turns at the keys: it prefetches its share of the next ones.
     turn: (usize, usize),
+    /// Vectors of queries that are left out, from the first on.
+    column: usize,
 }
 
 impl Task<'_, '_, '_> {
@@ -292,8 +294,8 @@ impl Task<'_, '_, '_> {
             let end = (first + attention.tiling.queries()).min(queries);
             let segment = memory.segments.len();
             let row = |table| self.row(table, &indices);
-            let positions = (first / heads, end.div_ceil(heads));
-            self.classifier.segments(plan, self.frame, self.trees, positions, memory, row);
+            let queries = Queries { range: (first, end), heads, lanes: attention.tiling.lanes() };
+            self.classifier.segments(plan, self.frame, self.trees, queries, memory, row);
             let segments_end = memory.segments.len();
             let shift = attention.key_term.map_or(0.0, |term| {
                 self.classifier.shift(self.trees, &memory.segments[segment..], self.row(term, &indices))
@@ -302,7 +304,8 @@ impl Task<'_, '_, '_> {
         }
         let turns = memory.blocks.len();
         for (position, block) in memory.blocks.iter().enumerate() {
-            let range = Range { keys: (0, 0), next: self.next_tile(block, &memory.segments), turn: (position, turns) };
+            let next = self.next_tile(block, &memory.segments);
+            let range = Range { next, turn: (position, turns), ..Range::default() };
             self.call(self.functions.begin, scratch, position, block, range);
         }
         let mut scanned = None;
@@ -317,15 +320,17 @@ impl Task<'_, '_, '_> {
                 (advanced.segment, advanced.key) =
                     if keys.1 < segment.end { (block.segment, Some(keys.1)) } else { (block.segment + 1, None) };
                 let next = self.next_tile(advanced, &memory.segments);
-                let range = Range { keys, next, turn: (turn, turns) };
+                let mut range = Range { keys, next, turn: (turn, turns), column: 0 };
                 let hides = segment.partial || attention.hides;
                 let guarded = hides && self.has_special_values(scratch, position, &block, range, &mut scanned);
-                let shaped = self.shapes.get(attention.tiling.shape_for(block.queries));
+                let (from, to) = segment.columns;
+                let shaped = self.shapes.get(attention.tiling.shape_for((to - from) * attention.tiling.lanes()));
                 let function = match (guarded, segment.partial) {
                     (true, _) => self.functions.guarded,
                     (false, true) => shaped.and_then(|shaped| shaped.partial),
                     (false, false) => shaped.and_then(|shaped| shaped.full),
                 };
+                range.column = if guarded { 0 } else { from };
                 self.call(function, scratch, position, &block, range);
                 turn += 1;
             }
@@ -386,10 +391,22 @@ impl Task<'_, '_, '_> {
         range: Range,
     ) {
         let layout = self.plan.scratch;
-        let state = layout.states + position * layout.state_bytes;
-        let Range { keys, next, turn: (turn, turns) } = range;
+        let Range { keys, next, turn: (turn, turns), column } = range;
+        let skipped = column * self.attention.tiling.lanes();
+        // All that a state holds of a query takes 4 bytes.
+        let state = layout.states + position * layout.state_bytes + 4 * skipped;
         let share = |turn: usize| (SHARES * turn).checked_div(turns).unwrap_or(0);
-        let words = [block.first, block.queries, keys.0, keys.1, state, next.0, next.1, share(turn), share(turn + 1)];
+        let words = [
+            block.first + skipped,
+            block.queries - skipped,
+            keys.0,
+            keys.1,
+            state,
+            next.0,
+            next.1,
+            share(turn),
+            share(turn + 1),
+        ];
         write_words(scratch, layout.range, &words.map(|word| word as u64));
         write_words(scratch, layout.shift, &[block.shift.to_bits()]);
         if let Some(function) = function {

@@ -44,7 +44,7 @@ impl Eval<'_, '_> {
     fn load_lanes(&mut self, storage: Storage, base: Ssa, stride: Ssa, clamped: Ssa, offsets: Option<&[Ssa]>) -> Ssa {
         let ty = if matches!(storage, Storage::F32 | Storage::F64) { self.v.float_type() } else { self.v.int_type() };
         let loaded = self.v.by_lane(&[], ty, |fb, lane, _| {
-            let index = fb.ins().load(types::I64, access(), clamped, (8 * lane) as i32);
+            let index = fb.ins().uload32(access(), clamped, (4 * lane) as i32);
             let offset = fb.ins().imul(index, stride);
             let mut address = fb.ins().iadd(base, offset);
             if let Some(offsets) = offsets {

@@ -22,7 +22,7 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
         let query = lane_query(eval, lane, first);
         let (position, _) = split(eval, attention, query);
         let word = word_of(eval, tile, lane);
-        eval.fb().ins().store(access(), position, word, 0);
+        eval.fb().ins().istore32(access(), position, word, 0);
         Vec::new()
     });
     if let Some(content) = &attention.content {
@@ -72,7 +72,7 @@ fn lane_query(eval: &mut Eval<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
 
 /// The address of the word that holds the index of a lane.
 fn word_of(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa {
-    let offset = eval.fb().ins().imul_imm_s(lane, 8);
+    let offset = eval.fb().ins().imul_imm_s(lane, 4);
     let word = eval.fb().ins().iadd(tile.state, offset);
     let lanes = eval.plan.scratch.lanes;
     eval.fb().ins().iadd_imm_s(word, lanes as i64)
