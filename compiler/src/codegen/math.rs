@@ -18,7 +18,8 @@
 //!
 //! The reduction to sine and cosine, and the polynomials of `log` in double precision, follow the tables of fdlibm (Sun, 1993); the
 //! polynomial of `exp2` in single precision is a minimax fit on [-1/2, 1/2] (degree 6, relative error 2e-9 before rounding), in double
-//! precision the Taylor series. `tanh` near 0 in single precision uses the coefficients of Cephes.
+//! precision the Taylor series. `tanh` in single precision is made of `1 - 2^x`, which the same polynomial without its first
+//! coefficient gives for small `x`.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -33,16 +34,6 @@ const EXP2_F32: [f64; 7] = [
     0.009_618_489_071_726_799,
     0.001_339_993_090_368_807_3,
     0.000_153_458_124_259_468_64,
-];
-
-/// Degree 5, relative error 8e-8: where errors shrink on the way to the result.
-const EXP2_F32_COARSE: [f64; 6] = [
-    1.000_000_119_209_289_6,
-    0.693_146_944_046_020_5,
-    0.240_221_202_373_504_64,
-    0.055_507_130_920_886_99,
-    0.009_675_540_961_325_169,
-    0.001_327_647_245_489_060_9,
 ];
 
 const LOG_F32: [f64; 4] = [0.666_666_626_93, 0.400_009_721_52, 0.284_987_866_88, 0.242_790_788_41];
@@ -77,9 +68,6 @@ const COS_F64: [f64; 6] = [
     2.087_572_321_298_175e-9,
     -1.135_964_755_778_819_5e-11,
 ];
-
-const TANH_F32: [f64; 5] =
-    [-3.333_328_194_22e-1, 1.333_144_220_36e-1, -5.373_971_555_31e-2, 2.063_908_879_54e-2, -5.704_988_727_45e-3];
 
 /// pi/2 in parts whose products with a quadrant number are exact: of 11 and 24 bits for `f32`, of 33 bits for `f64`.
 const HALF_PI_F32: [f64; 3] = [1.570_312_5, 4.837_512_969_970_703e-4, 7.549_789_948_768_648e-8];
@@ -132,10 +120,6 @@ impl Vocab<'_, '_> {
 
     /// `2^x` for `x` of single precision that stays far below 128 (or is NaN): the exponential of softmax. 0 below -126.5.
     pub(crate) fn exp2_bounded(&mut self, x: Value) -> Value {
-        self.exp2_by(x, &EXP2_F32)
-    }
-
-    fn exp2_by(&mut self, x: Value, coefficients: &[f64]) -> Value {
         // From here on down the exponent is that of 0.
         let least = self.float(-127.25);
         let x = self.pseudo_max(least, x);
@@ -144,7 +128,7 @@ impl Vocab<'_, '_> {
         let magic = self.float(self.rounder() + 127.0);
         let whole = self.fsub(shifted, magic);
         let fraction = self.fsub(x, whole);
-        let polynomial = self.polynomial(fraction, coefficients);
+        let polynomial = self.polynomial(fraction, &EXP2_F32);
         let bits = self.bits_of(shifted);
         let exponent = self.shl(bits, self.mantissa_bits());
         let power = self.float_of(exponent);
@@ -267,33 +251,60 @@ impl Vocab<'_, '_> {
     /// Hyperbolic tangent.
     pub(crate) fn tanh(&mut self, x: Value) -> Value {
         let magnitude = self.fb.ins().fabs(x);
-        let minus_two_log2_e = self.float(-2.0 * std::f64::consts::LOG2_E);
-        let doubled = self.fmul(magnitude, minus_two_log2_e);
-        // t = e^-2|x| is at most 1: tanh |x| = (1 - t) / (1 + t).
-        let power = if self.shape.double { self.exp2(doubled) } else { self.exp2_by(doubled, &EXP2_F32_COARSE) };
+        let tanh = if self.shape.double { self.tanh_double(magnitude) } else { self.tanh_single(magnitude) };
+        let sign = self.bits(if self.shape.double { i64::MIN } else { i64::from(i32::MIN) });
+        let bits = self.bits_of(x);
+        let sign = self.fb.ins().band(bits, sign);
+        self.flip_sign(tanh, sign)
+    }
+
+    /// `(1 - 2^y) / (1 + 2^y)` with `y = -2 x log2(e)`, for `x` of single precision that is not negative.
+    fn tanh_single(&mut self, x: Value) -> Value {
+        // From here on `2^y` is 0.
+        let most = self.float(44.0);
+        let x = self.pseudo_min(most, x);
+        let factor = -2.0 * std::f64::consts::LOG2_E;
+        let (scale, magic) = (self.float(factor), self.float(self.rounder() + 127.0));
+        let shifted = self.fma(x, scale, magic);
+        let magic = self.float(self.rounder() + 127.0);
+        let negated = self.fsub(magic, shifted);
+        let scale = self.float(factor);
+        let fraction = self.fma(x, scale, negated);
+        let bits = self.bits_of(shifted);
+        let exponent = self.shl(bits, self.mantissa_bits());
+        let power = self.float_of(exponent);
+        // 1 - 2^y = (1 - 2^n) - 2^n (2^f - 1): nothing cancels near 0, where n = 0.
+        let mut coefficients = [0.0; 6];
+        for (coefficient, of_exp2) in coefficients.iter_mut().zip(&EXP2_F32[1..]) {
+            *coefficient = -of_exp2;
+        }
+        let polynomial = self.polynomial(fraction, &coefficients);
+        let less = self.fmul(polynomial, fraction);
+        let one = self.float(1.0);
+        let whole = self.fsub(one, power);
+        let numerator = self.fma(power, less, whole);
+        let two = self.float(2.0);
+        let denominator = self.fsub(two, numerator);
+        self.fb.ins().fdiv(numerator, denominator)
+    }
+
+    /// The same in double precision.
+    fn tanh_double(&mut self, x: Value) -> Value {
+        let scale = self.float(-2.0 * std::f64::consts::LOG2_E);
+        let doubled = self.fmul(x, scale);
+        let power = self.exp2(doubled);
         let one = self.float(1.0);
         let denominator = self.fadd(power, one);
         let one = self.float(1.0);
         let numerator = self.fsub(one, power);
         let far = self.fb.ins().fdiv(numerator, denominator);
-        let sign = self.bits(if self.shape.double { i64::MIN } else { i64::from(i32::MIN) });
-        let bits = self.bits_of(x);
-        let sign = self.fb.ins().band(bits, sign);
-        let far = self.flip_sign(far, sign);
-        let (near, limit) = if self.shape.double {
-            // x - x^3/3 + 2x^5/15 - 17x^7/315 + 62x^9/2835: exact to 1e-16 below 0.02.
-            let z = self.fmul(x, x);
-            let series = self.polynomial(z, &[-1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0, 62.0 / 2835.0]);
-            let scaled = self.fmul(z, series);
-            (self.fma(x, scaled, x), 0.02)
-        } else {
-            let z = self.fmul(x, x);
-            let series = self.polynomial(z, &TANH_F32);
-            let scaled = self.fmul(z, series);
-            (self.fma(x, scaled, x), 0.625)
-        };
-        let limit = self.float(limit);
-        let is_near = self.fcmp(FloatCC::LessThan, magnitude, limit);
+        // x - x^3/3 + 2x^5/15 - 17x^7/315 + 62x^9/2835: exact to 1e-16 below 0.02.
+        let z = self.fmul(x, x);
+        let series = self.polynomial(z, &[-1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0, 62.0 / 2835.0]);
+        let scaled = self.fmul(z, series);
+        let near = self.fma(x, scaled, x);
+        let limit = self.float(0.02);
+        let is_near = self.fcmp(FloatCC::LessThan, x, limit);
         self.select_float(is_near, near, far)
     }
 

@@ -160,6 +160,12 @@ impl<'a, 'f> Vocab<'a, 'f> {
         self.select_float(less, a, b)
     }
 
+    /// The lesser, `b` if either is NaN.
+    pub(crate) fn pseudo_min(&mut self, a: Value, b: Value) -> Value {
+        let less = self.fcmp(FloatCC::LessThan, a, b);
+        self.select_float(less, a, b)
+    }
+
     pub(crate) fn bits_of(&mut self, x: Value) -> Value {
         let ty = self.bits_type();
         self.fb.ins().bitcast(ty, lane_order(), x)
