@@ -100,9 +100,9 @@ def _against_torch(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check
 def _peaks(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
     if not case["accepted"]:
         return
-    for id, line in (("rhumb", "share of the peak"), ("rhumb-8", "8 lanes, share of the 256-bit peak")):
+    for id, line in (("rhumb", "share of the peak"), ("rhumb-avx2", "AVX2, share of the 256-bit peak")):
         row = rows.get(id)
-        # With 8 lanes of its own choice there is one line for both.
+        # Where AVX2 is all there is, there is one line for both.
         if row is None:
             continue
         share = row["peak_share"] if _timed(row) else None

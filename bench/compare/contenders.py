@@ -41,7 +41,7 @@ def contenders(case: Case, lanes: int) -> list[Contender]:
 def _rhumb(case: Case, lanes: int) -> list[Contender]:
     found = [Contender("rhumb", f"rhumb, {lanes} lanes", "rhumb", "worker", ("rhumb",), bits=32 * lanes)]
     if lanes > 8:
-        found.append(Contender("rhumb-8", "rhumb, 8 lanes", "rhumb", "worker", ("rhumb/8",), bits=256))
+        found.append(Contender("rhumb-avx2", "rhumb, AVX2", "rhumb", "worker", ("rhumb/avx2",), bits=256))
     if case.scheme != "none" or case.softcap is not None:
         label = f"rhumb, {lanes} lanes, {_without(case)}"
         found.append(

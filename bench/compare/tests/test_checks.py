@@ -45,7 +45,7 @@ def by_line(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 ALIBI = {
     "rhumb": 30.0,
-    "rhumb-8": 50.0,
+    "rhumb-avx2": 50.0,
     "rhumb-plain": 29.0,
     "torch-sdpa": 45.0,
     "torch-mask": 90.0,
@@ -67,7 +67,7 @@ class Checks(unittest.TestCase):
     def test_each_line_can_fail(self):
         slow = ALIBI | {"rhumb": 46.0, "onnxruntime": 45.0}
         late = {"compile_seconds": 0.06, "peak_share": 0.5, "max_error": 2e-6}
-        found = by_line([result("alibi-2048-d64", slow, **{"rhumb": late, "rhumb-8": {"peak_share": 0.6}})])
+        found = by_line([result("alibi-2048-d64", slow, **{"rhumb": late, "rhumb-avx2": {"peak_share": 0.6}})])
         self.assertEqual({check.holds for check in found.values()}, {False})
 
     def test_other_work_is_no_peer(self):

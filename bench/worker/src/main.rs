@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Tensors};
+use crate::with_rhumb::Vectors;
 
 /// What went wrong, in words for whoever reads the report.
 #[derive(Debug)]
@@ -150,9 +151,9 @@ impl Worker {
     fn prepare(&self, name: &str) -> Result<Prepared, Failure> {
         let (case, tensors) = self.case.clone().ok_or_else(|| Failure("no case was loaded".to_owned()))?;
         match name {
-            "rhumb" => with_rhumb::prepare(case, tensors, self.threads, None),
-            "rhumb/8" => with_rhumb::prepare(case, tensors, self.threads, Some(8)),
-            "rhumb/plain" => with_rhumb::prepare(case.plain(), tensors, self.threads, None),
+            "rhumb" => with_rhumb::prepare(case, tensors, self.threads, Vectors::All),
+            "rhumb/avx2" => with_rhumb::prepare(case, tensors, self.threads, Vectors::Avx2),
+            "rhumb/plain" => with_rhumb::prepare(case.plain(), tensors, self.threads, Vectors::All),
             #[cfg(feature = "candle")]
             "candle/flash" => with_candle::prepare(case, &tensors, with_candle::Way::Flash),
             #[cfg(feature = "candle")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rhumb::compiler::Features;
 use rhumb::prelude::*;
 
 use crate::case::{Case, Scheme, Tensors};
@@ -16,19 +17,27 @@ struct WithRhumb {
     out: Vec<f32>,
 }
 
-/// Compiles a kernel for a case; `lanes` other than the machine's own are for comparison.
+/// What a kernel may use of the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vectors {
+    All,
+    /// As on a machine without AVX-512: fewer lanes, and half the registers.
+    Avx2,
+}
+
+/// Compiles a kernel for a case.
 pub(crate) fn prepare(
     case: Case,
     tensors: Arc<Tensors>,
     threads: usize,
-    lanes: Option<usize>,
+    vectors: Vectors,
 ) -> Result<Prepared, Failure> {
     // Without a cache each kernel is compiled from cold.
-    let mut builder = Engine::builder().threads(threads).cache_capacity(0);
-    if let Some(lanes) = lanes {
-        builder = builder.lanes(lanes);
-    }
-    let engine = builder.build()?;
+    let features = match vectors {
+        Vectors::All => Features::detect(),
+        Vectors::Avx2 => Features::detect().without_avx512(),
+    };
+    let engine = Engine::builder().target(Target::of(features)?).threads(threads).cache_capacity(0).build()?;
     let number = |count: usize| u32::try_from(count).map_err(|_| Failure(format!("{count} does not fit in 32 bits")));
     let mut attention = Attention::new(number(case.heads)?, number(case.head_dim)?).kv_heads(number(case.kv_heads)?);
     if let Some(cap) = case.softcap {
@@ -45,7 +54,7 @@ pub(crate) fn prepare(
     let start = Instant::now();
     let kernel = engine.compile(&attention.build()?)?;
     let compile = start.elapsed();
-    let detail = format!("{} lanes", engine.target().lanes());
+    let detail = format!("{} lanes", kernel.choice().target().lanes());
     let out = vec![0.0; tensors.q.len()];
     Ok(Prepared { contender: Box::new(WithRhumb { kernel, case, tensors, out }), compile: Some(compile), detail })
 }
