@@ -16,7 +16,7 @@ pub(super) fn tiling(vectors: Vectors) -> Tiling {
             (1, false) | (_, true) => 8,
             (_, false) => 4,
         };
-        // Few rows would leave too little between the turns of the loop and what comes after it.
+        // With few registers two chains leave two rows, and what comes before and after their products weighs too much.
         let key_chains = if many { 2 } else { 1 };
         TileShape { lanes, columns, key_rows: rows / key_chains, key_chains, value_rows: rows }
     };

@@ -252,6 +252,17 @@ impl Tiling {
         self.shapes.iter().map(TileShape::queries).max().unwrap_or(1)
     }
 
+    /// The vectors from `from` to `to` of a tile: the first that is computed, and the index of the shape, which stays within the tile from
+    /// there on.
+    pub fn part(&self, from: usize, to: usize) -> (usize, usize) {
+        let lanes = self.lanes();
+        let shape = self.shape_for(to.saturating_sub(from) * lanes);
+        match self.shapes.get(shape) {
+            Some(shape_of) if from * lanes + shape_of.queries() <= self.queries() => (from, shape),
+            _ => (0, 0),
+        }
+    }
+
     /// Index of the shape for this many queries: the narrowest that holds them, or the widest.
     pub fn shape_for(&self, queries: usize) -> usize {
         self.shapes.iter().rposition(|shape| shape.queries() >= queries).unwrap_or(0)
@@ -309,6 +320,9 @@ impl Attention {
     }
 }
 
+/// Shares of a key tile that is prefetched are counted in parts of this number, a power of 2.
+pub const SHARES: usize = 256;
+
 /// Byte offsets into the scratch memory of a thread.
 ///
 /// What a query tile keeps from key tile to key tile is its state; the memory holds the states of several, one after the other. All parts
@@ -318,7 +332,7 @@ pub struct ScratchLayout {
     /// Index along each outer axis: one word each.
     pub outer: usize,
     /// First query, number of queries, first key, end of keys, offset of the state; first key and end of keys of the key tile that comes
-    /// next, and the share of it that is prefetched, from and to, in 256ths: one word each. Map steps: first and end of their outermost
+    /// next, and the share of it that is prefetched, from and to, in [`SHARES`]: one word each. Map steps: first and end of their outermost
     /// loop.
     pub range: usize,
     /// What the key terms are shifted by: one `f64`.

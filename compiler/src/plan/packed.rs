@@ -70,7 +70,7 @@ mod tests {
     use crate::rewrite::{RewriteOptions, fuse};
 
     /// Heads that the plan packs.
-    fn heads(attention: Attention) -> Option<u32> {
+    fn heads(attention: &Attention) -> Option<u32> {
         let graph = attention.build().expect("a graph");
         let lowered = lower(&graph, &Registry::standard()).expect("lowers");
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
@@ -81,18 +81,18 @@ mod tests {
     #[test]
     fn heads_that_share_keys_are_packed() {
         let of = |heads, groups| Attention::new(heads, 16).kv_heads(groups);
-        assert_eq!(heads(of(8, 2)), Some(4));
-        assert_eq!(heads(of(6, 2)), Some(3));
-        assert_eq!(heads(of(6, 1)), Some(6));
-        assert_eq!(heads(of(8, 8)), None);
-        assert_eq!(heads(of(8, 2).scheme(Rope::new()).scheme(SlidingWindow::new(7)).softcap(30.0).lse()), Some(4));
-        assert_eq!(heads(of(8, 2).scheme(Causal).sinks()), Some(4), "a sink is read once for each query");
+        assert_eq!(heads(&of(8, 2)), Some(4));
+        assert_eq!(heads(&of(6, 2)), Some(3));
+        assert_eq!(heads(&of(6, 1)), Some(6));
+        assert_eq!(heads(&of(8, 8)), None);
+        assert_eq!(heads(&of(8, 2).scheme(Rope::new()).scheme(SlidingWindow::new(7)).softcap(30.0).lse()), Some(4));
+        assert_eq!(heads(&of(8, 2).scheme(Causal).sinks()), Some(4), "a sink is read once for each query");
     }
 
     #[test]
     fn heads_that_score_in_ways_of_their_own_are_not() {
         let of = |heads, groups| Attention::new(heads, 16).kv_heads(groups);
-        assert_eq!(heads(of(8, 2).scheme(Alibi::new()).scheme(Causal)), None);
-        assert_eq!(heads(of(8, 2).scheme(Alibi::new().symmetric())), None);
+        assert_eq!(heads(&of(8, 2).scheme(Alibi::new()).scheme(Causal)), None);
+        assert_eq!(heads(&of(8, 2).scheme(Alibi::new().symmetric())), None);
     }
 }

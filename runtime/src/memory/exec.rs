@@ -1,7 +1,7 @@
 //! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
 
 use rhumb_compiler::codegen::{MachineCode, Role};
-use rhumb_compiler::plan::{Attention, Plan, TensorId};
+use rhumb_compiler::plan::{Attention, Plan, SHARES, TensorId};
 use rhumb_ir::{Axis, Extent};
 use smallvec::SmallVec;
 
@@ -16,9 +16,6 @@ const CUT: usize = 16;
 
 /// Tasks for each thread, if there are enough query tiles.
 const TASKS_PER_THREAD: usize = 8;
-
-/// Shares of the keys that are prefetched are counted in parts of this number.
-const SHARES: usize = 256;
 
 /// Fewer elements than this of a table are not worth another thread.
 const SHARED_ELEMENTS: usize = 1 << 14;
@@ -323,14 +320,14 @@ impl Task<'_, '_, '_> {
                 let mut range = Range { keys, next, turn: (turn, turns), column: 0 };
                 let hides = segment.partial || attention.hides;
                 let guarded = hides && self.has_special_values(scratch, position, &block, range, &mut scanned);
-                let (from, to) = segment.columns;
-                let shaped = self.shapes.get(attention.tiling.shape_for((to - from) * attention.tiling.lanes()));
+                let (column, shape) = attention.tiling.part(segment.columns.0, segment.columns.1);
+                let shaped = self.shapes.get(shape);
                 let function = match (guarded, segment.partial) {
                     (true, _) => self.functions.guarded,
                     (false, true) => shaped.and_then(|shaped| shaped.partial),
                     (false, false) => shaped.and_then(|shaped| shaped.full),
                 };
-                range.column = if guarded { 0 } else { from };
+                range.column = if guarded { 0 } else { column };
                 self.call(function, scratch, position, &block, range);
                 turn += 1;
             }
@@ -411,8 +408,9 @@ impl Task<'_, '_, '_> {
         write_words(scratch, layout.shift, &[block.shift.to_bits()]);
         if let Some(function) = function {
             // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its
-            // constants; a task has at most as many query tiles as there are states. Indices come from the lengths of the axes, the
-            // block's shape has room for its queries, and a task writes the output elements of its own queries alone.
+            // constants; a task has at most as many query tiles as there are states, and `Tiling::part` keeps a shape within its
+            // state. Indices come from the lengths of the axes and of groups of heads, the block's shape has room for its queries,
+            // and a task writes the output elements of its own queries alone.
             unsafe { self.frame.run(function, scratch) }
         }
     }

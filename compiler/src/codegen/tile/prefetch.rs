@@ -11,13 +11,10 @@ use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
 use crate::codegen::map::least;
 use crate::codegen::vocab::access;
-use crate::plan::{Content, TensorId, Weighted};
+use crate::plan::{Content, SHARES, TensorId, Weighted};
 
 /// Elements of a cache line.
 const LINE: u32 = 16;
-
-/// Shares are counted in these parts: 2 to this power.
-const SHARE_BITS: i64 = 8;
 
 /// Asks for the share in `rows` keys of the next key tile, from its `row`th on.
 pub(super) fn keys(
@@ -55,7 +52,7 @@ fn tensor(
     let row = eval.fb().ins().iadd(first, row);
     let [from, to] = [from, to].map(|share| {
         let part = eval.fb().ins().imul_imm_s(share, rows as i64);
-        let part = eval.fb().ins().ushr_imm_u(part, SHARE_BITS);
+        let part = eval.fb().ins().ushr_imm_u(part, i64::from(SHARES.ilog2()));
         let at = eval.fb().ins().iadd(row, part);
         least(eval, at, end)
     });
