@@ -280,10 +280,7 @@ impl Classifier {
                 let span = UNIT << level;
                 let (first, end) = (node * span, ((node + 1) * span).min(keys));
                 let partial = class == TileClass::Partial;
-                match memory.segments[start..].last_mut() {
-                    Some(last) if last.end == first && last.partial == partial => last.end = end,
-                    _ => memory.segments.push(Segment { first, end, partial, columns: (0, columns) }),
-                }
+                push(&mut memory.segments, start, Segment { first, end, partial, columns: (0, columns) });
             }
         }
     }
@@ -318,14 +315,19 @@ impl Classifier {
             }
         }
         for segment in kept.iter().filter(|segment| segment.columns.0 < segment.columns.1) {
-            match memory.segments[start..].last_mut() {
-                Some(last) if (last.end, last.partial, last.columns) == (segment.first, true, segment.columns) => {
-                    last.end = segment.end;
-                }
-                _ => memory.segments.push(*segment),
-            }
+            push(&mut memory.segments, start, *segment);
         }
         memory.kept = kept;
+    }
+}
+
+/// Appends a segment to those from `start` on, or joins it with the last of them.
+fn push(segments: &mut Vec<Segment>, start: usize, segment: Segment) {
+    match segments[start..].last_mut() {
+        Some(last) if (last.end, last.partial, last.columns) == (segment.first, segment.partial, segment.columns) => {
+            last.end = segment.end;
+        }
+        _ => segments.push(segment),
     }
 }
 

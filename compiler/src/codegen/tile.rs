@@ -266,7 +266,7 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
         None => Vec::new(),
     };
     if let (Some(content), true) = (&attention.content, place.whole) {
-        prefetch::keys(eval, tile, content, place.row, place.rows)?;
+        prefetch::next(eval, tile, (content.key, content.dim, content.length), place.row, place.rows)?;
     }
     let first_query = range_word(eval, FIRST_QUERY);
     for c in 0..shape.columns {

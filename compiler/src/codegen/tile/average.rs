@@ -169,7 +169,7 @@ pub(super) fn average(
     let mut result = Ok(());
     range_loop(eval, start, whole_end, shape.value_rows as i64, &[start], |eval, element, asked_before| {
         values.rows(eval, mode, element, shape.value_rows);
-        result = prefetch::values(eval, tile, weighted, asked_before[0], asked);
+        result = prefetch::next(eval, tile, (weighted.value, weighted.dim, weighted.length), asked_before[0], asked);
         vec![eval.fb().ins().iadd_imm_s(asked_before[0], asked as i64)]
     });
     if rest > 0 {

@@ -54,10 +54,12 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     }
     let start = eval.fb().ins().iconst(types::I64, 0);
     if let Some(content) = &attention.content {
-        prefetch::keys(eval, tile, content, start, attention.tiling.keys)?;
+        prefetch::next(eval, tile, (content.key, content.dim, content.length), start, attention.tiling.keys)?;
     }
     match &attention.weighted {
-        Some(weighted) => prefetch::values(eval, tile, weighted, start, attention.tiling.keys),
+        Some(weighted) => {
+            prefetch::next(eval, tile, (weighted.value, weighted.dim, weighted.length), start, attention.tiling.keys)
+        }
         None => Ok(()),
     }
 }

@@ -11,34 +11,13 @@ use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
 use crate::codegen::map::least;
 use crate::codegen::vocab::access;
-use crate::plan::{Content, SHARES, TensorId, Weighted};
+use crate::plan::{SHARES, TensorId};
 
 /// Elements of a cache line.
 const LINE: u32 = 16;
 
-/// Asks for the share in `rows` keys of the next key tile, from its `row`th on.
-pub(super) fn keys(
-    eval: &mut Eval<'_, '_>,
-    tile: Tile<'_>,
-    content: &Content,
-    row: Ssa,
-    rows: usize,
-) -> Result<(), CodegenError> {
-    tensor(eval, tile, (content.key, content.dim, content.length), row, rows)
-}
-
-/// Asks for the share in the values of `rows` keys of the next key tile, from its `row`th on.
-pub(super) fn values(
-    eval: &mut Eval<'_, '_>,
-    tile: Tile<'_>,
-    weighted: &Weighted,
-    row: Ssa,
-    rows: usize,
-) -> Result<(), CodegenError> {
-    tensor(eval, tile, (weighted.value, weighted.dim, weighted.length), row, rows)
-}
-
-fn tensor(
+/// Asks for the share in `rows` rows of the next key tile, from its `row`th on: of this tensor with a row of this length for each key.
+pub(super) fn next(
     eval: &mut Eval<'_, '_>,
     tile: Tile<'_>,
     (tensor, dim, length): (TensorId, Axis, u32),
