@@ -225,6 +225,59 @@ fn rows_that_see_nothing_are_0() {
     }
 }
 
+/// What a group of heads that share keys sees and adds to its scores is of that group, whatever axis comes first in its tables.
+#[test]
+fn masks_and_biases_of_groups_are_of_their_group() {
+    let graph = Graph::parse(
+        r#"graph groups
+axis b = ?
+axis h = 4
+axis g = 2 groups h
+axis q = ?
+axis k = ?
+axis d = 16
+
+%q = input "q" : f32[b, h, q, d]
+%k = input "k" : f32[b, g, k, d]
+%v = input "v" : f32[b, g, k, d]
+%from = input "from" : i32[b, g]
+%bias = input "bias" : f32[b, g, k]
+%at = iota k : i32[k]
+%see = ge %at, %from : bool[b, g, k]
+%product = dot %q, %k over d : f32[b, h, q, k]
+%score = add %product, %bias : f32[b, h, q, k]
+%none = const -inf : f32
+%masked = select %see, %score, %none : f32[b, h, q, k]
+%weights = softmax %masked over k : f32[b, h, q, k]
+%out = dot %weights, %v over k : f32[b, h, q, d]
+
+output "out" = %out : f32[b, h, q, d]
+"#,
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
+    let lengths = Lengths { batch: 2, queries: 21, keys: 150 };
+    for target in &targets() {
+        let engine = engine(target, 1);
+        let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{error}"));
+        let shape = |last: &[usize]| [&[2, 2], last].concat();
+        let mut rng = Rng::new(31);
+        let mut tensors = Tensors::from([("from".to_owned(), Tensor::i32(shape(&[]), [149, 17, 0, 80]))]);
+        let queries: Vec<f32> = rng.normals(2 * 4 * 21 * 16).iter().map(|x| x / 4.0).collect();
+        tensors.insert("q".to_owned(), Tensor::f32([2, 4, 21, 16], queries));
+        for name in ["k", "v"] {
+            tensors.insert(name.to_owned(), Tensor::f32(shape(&[150, 16]), rng.normals(4 * 150 * 16)));
+        }
+        tensors.insert("bias".to_owned(), Tensor::f32(shape(&[150]), rng.normals(4 * 150)));
+        let reference = engine.reference(&graph).expect("a reference");
+        let [mut expected, mut made] =
+            [reference.interface(), kernel.interface()].map(|of| outputs(of, lengths, |_| Layout::Rows));
+        run(reference.call(), &tensors, &mut expected).expect("runs");
+        run(kernel.call(), &tensors, &mut made).expect("runs");
+        let off = difference(&made["out"].values(), &expected["out"].values(), absolute);
+        assert!(off < 2e-6, "{target}: off by {off:.1e}");
+    }
+}
+
 #[test]
 fn rotations_are_accurate_at_large_positions() {
     let lengths = Lengths { batch: 2, queries: 37, keys: 50 };

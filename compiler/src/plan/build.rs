@@ -255,12 +255,17 @@ impl<'a> Planner<'a> {
                 );
             }
         }
-        self.order = outer.iter().copied().chain([query, key]).collect();
-        self.order.extend(
-            (0..graph.axes().len())
-                .filter_map(Axis::from_index)
-                .filter(|axis| !outer.contains(axis) && *axis != query && *axis != key),
-        );
+        // Rows along keys or queries, whatever else a table varies over: groups stand where their finer axis does.
+        let all = || (0..graph.axes().len()).filter_map(Axis::from_index);
+        self.order.clear();
+        for &axis in &outer {
+            self.order.push(axis);
+            let groups = |other: &Axis| graph.axis(*other).groups == Some(axis) && !outer.contains(other);
+            self.order.extend(all().filter(groups));
+        }
+        self.order.extend([query, key]);
+        let rest: Vec<Axis> = all().filter(|axis| !self.order.contains(axis)).collect();
+        self.order.extend(rest);
 
         let both = |value: Value| {
             let axes = graph.ty(value).axes;
