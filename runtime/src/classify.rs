@@ -1,10 +1,15 @@
 //! Which key tiles a query tile sees: intervals of the mask's tables over ranges of keys, halved until they are decided.
 
+mod tiles;
+mod vanishing;
+
 use rhumb_compiler::intervals::{Interval, MaskProgram, TileClass};
 use rhumb_compiler::plan::{Attention, Plan, Storage, TensorId};
 use rhumb_ir::Axis;
 
 use crate::memory::Frame;
+pub(crate) use tiles::Tiles;
+use vanishing::Bounds;
 
 /// Keys that are classified together at the least.
 const UNIT: usize = 16;
@@ -23,6 +28,15 @@ pub(crate) struct Segment {
     pub(crate) partial: bool,
     /// The vectors of queries that see some of the keys: from and to.
     pub(crate) columns: (usize, usize),
+    /// The key tiles of the run that it is part of.
+    pub(crate) tiles: Tiles,
+}
+
+impl Segment {
+    /// A run that tiles have not been cut of.
+    fn new((first, end): (usize, usize), partial: bool, columns: (usize, usize)) -> Segment {
+        Segment { first, end, partial, columns, tiles: Tiles::default() }
+    }
 }
 
 /// The queries of a tile.
@@ -48,7 +62,7 @@ impl Queries {
     }
 }
 
-/// How a leaf of the mask varies.
+/// How a leaf varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
     Keys,
@@ -68,7 +82,11 @@ struct Leaf {
 #[derive(Debug)]
 pub(crate) struct Classifier {
     program: MaskProgram,
+    /// Those of the mask, those of the score that it does not have, and the squared norms.
     leaves: Vec<Leaf>,
+    of_mask: usize,
+    of_score: usize,
+    vanishing: Option<Bounds>,
     key: Axis,
     query: Axis,
     key_term: Option<TensorId>,
@@ -85,6 +103,10 @@ pub(crate) struct Trees {
     tiles: usize,
     /// Greatest finite key term of each unit of keys, row by row of the table.
     key_terms: Vec<f64>,
+    /// Whether keys may have no weight at each number of the outer indices.
+    pub(crate) wanted: Vec<bool>,
+    /// Rows of a table.
+    pub(crate) rows: Vec<usize>,
 }
 
 /// Memory of one thread's classifications.
@@ -94,6 +116,7 @@ pub(crate) struct Memory {
     fixed: Vec<Interval>,
     rows: Vec<usize>,
     kept: Vec<Segment>,
+    dropped: Vec<(usize, usize)>,
     pub(crate) segments: Vec<Segment>,
     /// The query tiles of a task.
     pub(crate) blocks: Vec<Block>,
@@ -115,14 +138,35 @@ pub(crate) struct Block {
     pub(crate) key: Option<usize>,
 }
 
+impl Trees {
+    /// Appends the tree of a row of a table.
+    fn plant(&mut self, plan: &Plan, frame: &Frame<'_, '_>, table: TensorId, (row, keys): (usize, usize)) {
+        let base = self.nodes.len();
+        for tile in 0..self.tiles {
+            let (first, end) = (tile * UNIT, ((tile + 1) * UNIT).min(keys));
+            self.nodes.push(range(plan, frame, table, row * keys + first, row * keys + end));
+        }
+        for level in 1..self.levels.len() {
+            let (below, below_width) = self.levels[level - 1];
+            for node in 0..self.levels[level].1 {
+                let left = self.nodes[base + below + 2 * node];
+                let right = 2 * node + 1;
+                let joined = if right < below_width { left.hull(self.nodes[base + below + right]) } else { left };
+                self.nodes.push(joined);
+            }
+        }
+    }
+}
+
 impl Classifier {
     pub(crate) fn new(plan: &Plan, attention: &Attention) -> Classifier {
         let program = MaskProgram::new(plan, attention);
+        let vanishing = Bounds::new(plan, attention);
         let mut leaves: Vec<Leaf> = Vec::new();
         let mut trees = 0;
-        for table in program.leaves() {
+        let mut add = |table: TensorId| {
             if leaves.iter().any(|leaf| leaf.table == table) {
-                continue;
+                return leaves.len();
             }
             let dims = &plan.tensors[table].dims;
             let along = if dims.contains(&attention.key) {
@@ -134,12 +178,17 @@ impl Classifier {
             };
             leaves.push(Leaf { table, along, tree: trees });
             trees += usize::from(along == Along::Keys);
-        }
-        Classifier { program, leaves, key: attention.key, query: attention.query, key_term: attention.key_term }
+            leaves.len()
+        };
+        let of_mask = program.leaves().map(&mut add).last().unwrap_or(0);
+        let of_score = vanishing.iter().flat_map(Bounds::leaves).map(&mut add).last().unwrap_or(of_mask);
+        vanishing.iter().flat_map(Bounds::squares).for_each(|table| _ = add(table));
+        let (key, query, key_term) = (attention.key, attention.query, attention.key_term);
+        Classifier { program, leaves, of_mask, of_score, vanishing, key, query, key_term }
     }
 
-    /// Fills the trees from the tables of a call.
-    pub(crate) fn plant(&self, plan: &Plan, frame: &Frame<'_, '_>, trees: &mut Trees) {
+    /// Fills the trees from the tables of a call: of the mask, and if wanted of the score.
+    pub(crate) fn plant(&self, plan: &Plan, frame: &Frame<'_, '_>, trees: &mut Trees, score: bool) {
         let keys = frame.length(self.key);
         trees.nodes.clear();
         trees.starts.clear();
@@ -166,27 +215,29 @@ impl Classifier {
                 }));
             }
         }
-        for leaf in self.leaves.iter().filter(|leaf| leaf.along == Along::Keys) {
+        let planted = if score { self.of_score } else { self.of_mask };
+        for leaf in self.leaves[..planted].iter().filter(|leaf| leaf.along == Along::Keys) {
             trees.starts.push(trees.nodes.len());
             let len = plan.tensors[leaf.table].dims.iter().map(|axis| frame.length(*axis)).product::<usize>();
             for row in 0..len.checked_div(keys).unwrap_or(0) {
-                let base = trees.nodes.len();
-                for tile in 0..trees.tiles {
-                    let (first, end) = (tile * UNIT, ((tile + 1) * UNIT).min(keys));
-                    trees.nodes.push(range(plan, frame, leaf.table, row * keys + first, row * keys + end));
-                }
-                for level in 1..trees.levels.len() {
-                    let (below, below_width) = trees.levels[level - 1];
-                    for node in 0..trees.levels[level].1 {
-                        let left = trees.nodes[base + below + 2 * node];
-                        let right = 2 * node + 1;
-                        let joined =
-                            if right < below_width { left.join(trees.nodes[base + below + right]) } else { left };
-                        trees.nodes.push(joined);
-                    }
-                }
+                trees.plant(plan, frame, leaf.table, (row, keys));
             }
         }
+    }
+
+    /// Fills the trees of the rows of a table that `trees` tells; its others are left empty.
+    pub(crate) fn plant_rows(&self, plan: &Plan, frame: &Frame<'_, '_>, trees: &mut Trees, table: TensorId) {
+        let keys = frame.length(self.key);
+        trees.starts.push(trees.nodes.len());
+        let rows = std::mem::take(&mut trees.rows);
+        for row in 0..rows.last().map_or(0, |last| last + 1) {
+            if rows.binary_search(&row).is_ok() {
+                trees.plant(plan, frame, table, (row, keys));
+            } else {
+                trees.nodes.resize(trees.nodes.len() + trees.per_row, Interval::ANY);
+            }
+        }
+        trees.rows = rows;
     }
 
     /// The greatest finite key term of some segments, which begin at units: subtracted from all in double precision, so that those that
@@ -200,7 +251,7 @@ impl Classifier {
         if most.is_finite() { most } else { 0.0 }
     }
 
-    /// Appends what some queries see; `row` gives the row of a table at the outer indices of the task.
+    /// Appends what some queries see, not yet cut into tiles; `row` gives the row of a table at the outer indices of the task.
     pub(crate) fn segments(
         &self,
         plan: &Plan,
@@ -215,12 +266,12 @@ impl Classifier {
             return;
         }
         let columns = queries.columns();
-        if self.program.is_empty() {
-            memory.segments.push(Segment { first: 0, end: keys, partial: false, columns: (0, columns) });
-            return;
-        }
         memory.rows.clear();
         memory.rows.extend(self.leaves.iter().map(|leaf| row(leaf.table)));
+        if self.program.is_empty() {
+            memory.segments.push(Segment::new((0, keys), false, (0, columns)));
+            return;
+        }
         let top = trees.levels.len().saturating_sub(1);
         let start = memory.segments.len();
         self.fix(plan, frame, queries.positions((0, columns)), memory);
@@ -237,26 +288,35 @@ impl Classifier {
         let queries = frame.length(self.query);
         fixed.clear();
         fixed.extend(self.leaves.iter().zip(rows).map(|(leaf, &mut row)| match leaf.along {
-            Along::Keys => Interval::EMPTY,
+            Along::Keys => Interval::ANY,
             Along::Queries => range(plan, frame, leaf.table, row * queries + first, row * queries + end),
             Along::Neither => range(plan, frame, leaf.table, row, row + 1),
         }));
     }
 
+    /// The interval of a leaf over a node of the trees, for the queries that leaves are fixed for.
+    fn leaf(
+        &self,
+        trees: &Trees,
+        (fixed, rows): (&[Interval], &[usize]),
+        (level, node): (usize, usize),
+        table: TensorId,
+    ) -> Interval {
+        let Some(position) = self.leaves.iter().position(|leaf| leaf.table == table) else { return Interval::ANY };
+        let leaf = self.leaves[position];
+        match leaf.along {
+            Along::Keys => {
+                let base = trees.starts[leaf.tree] + rows[position] * trees.per_row;
+                trees.nodes.get(base + trees.levels[level].0 + node).copied().unwrap_or(Interval::ANY)
+            }
+            _ => fixed[position],
+        }
+    }
+
     /// What the queries that leaves are fixed for see of a node of the trees.
     fn class(&self, trees: &Trees, memory: &mut Memory, level: usize, node: usize) -> TileClass {
         let Memory { steps, fixed, rows, .. } = memory;
-        self.program.classify(steps, |table| {
-            let Some(position) = self.leaves.iter().position(|leaf| leaf.table == table) else { return Interval::ANY };
-            let leaf = self.leaves[position];
-            match leaf.along {
-                Along::Keys => {
-                    let base = trees.starts[leaf.tree] + rows[position] * trees.per_row;
-                    trees.nodes.get(base + trees.levels[level].0 + node).copied().unwrap_or(Interval::ANY)
-                }
-                _ => fixed[position],
-            }
-        })
+        self.program.classify(steps, |table| self.leaf(trees, (fixed, rows), (level, node), table))
     }
 
     fn descend(
@@ -280,7 +340,7 @@ impl Classifier {
                 let span = UNIT << level;
                 let (first, end) = (node * span, ((node + 1) * span).min(keys));
                 let partial = class == TileClass::Partial;
-                push(&mut memory.segments, start, Segment { first, end, partial, columns: (0, columns) });
+                push(&mut memory.segments, start, Segment::new((first, end), partial, (0, columns)));
             }
         }
     }
@@ -354,15 +414,15 @@ fn join_short_runs(segments: &mut Vec<Segment>, start: usize) {
 
 /// The interval of some elements of a table.
 fn range(plan: &Plan, frame: &Frame<'_, '_>, table: TensorId, first: usize, end: usize) -> Interval {
-    fn join<T: Copy>(elements: Option<&[T]>, number: impl Fn(T) -> f64) -> Interval {
+    fn around<T: Copy>(elements: Option<&[T]>, number: impl Fn(T) -> f64) -> Interval {
         let Some(elements) = elements else { return Interval::ANY };
-        elements.iter().fold(Interval::EMPTY, |interval, x| interval.join(Interval::point(number(*x))))
+        Interval::around(elements.iter().map(|x| number(*x)))
     }
     match plan.tensors[table].storage {
-        Storage::F32 => join(frame.f32_table(table).get(first..end), f64::from),
-        Storage::F64 => join(frame.f64_table(table).get(first..end), |x| x),
-        Storage::I32 => join(frame.i32_table(table).get(first..end), f64::from),
-        Storage::Mask => join(frame.i32_table(table).get(first..end), |x| f64::from(u8::from(x != 0))),
+        Storage::F32 => around(frame.f32_table(table).get(first..end), f64::from),
+        Storage::F64 => around(frame.f64_table(table).get(first..end), |x| x),
+        Storage::I32 => around(frame.i32_table(table).get(first..end), f64::from),
+        Storage::Mask => around(frame.i32_table(table).get(first..end), |x| f64::from(u8::from(x != 0))),
         Storage::Byte => Interval::ANY,
     }
 }

@@ -41,6 +41,7 @@ mod interface;
 mod kernel;
 mod layout;
 mod memory;
+mod outer;
 mod overlap;
 mod reference;
 mod threads;

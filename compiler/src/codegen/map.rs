@@ -7,6 +7,7 @@ use rhumb_ir::{Axis, Op, Pairing, Value};
 use super::CodegenError;
 use super::eval::Eval;
 use super::loops::{either, range_loop};
+use super::squares::squares;
 use super::vocab::{access, lane_order};
 use crate::plan::{MapStep, Origin, Source, Storage, TensorId};
 
@@ -52,6 +53,9 @@ pub(crate) fn map_step(eval: &mut Eval<'_, '_>, index: usize, step: &MapStep) ->
         }
         result = match step.inner {
             None => element(eval, step),
+            Some(key) if let Source::Squares { tensor, dim } = step.source => {
+                squares(eval, (tensor, dim), step.target, key)
+            }
             Some(inner) if angle_lanes(eval, step, inner).is_some() => angles(eval, step, inner),
             Some(inner) => {
                 let wide = (!step.double)
@@ -175,6 +179,10 @@ fn compute(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<Ssa, CodegenError>
             }
             Ok(cos)
         }
+        Source::Squares { .. } => Err(CodegenError::Unsupported {
+            op: eval.plan.tensors[step.target].name.clone(),
+            reason: "squared norms are made row by row",
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 //! | function | single precision, any lane count | double precision, scalar |
 //! |---|---|---|
 //! | `exp2` | 2 ulp; 0 below -125 | 4 ulp; 0 below -1021 |
-//! | `exp2` of the softmax | 1 ulp; 0 below -126.5 | |
+//! | `exp2` of the softmax | 1 ulp and 2^-100; 0 from -100 down | |
 //! | `exp` | 3 ulp; 0 below -86 | relative 1e-13 |
 //! | `log2`, `log` | 4 ulp, or 2e-7 absolute near 1 | 4 ulp, or 1e-15 absolute near 1 |
 //! | `sin`, `cos` | 2e-7 absolute for angles up to 1e4 in magnitude | 1e-15 absolute for angles up to 1e6 |
@@ -25,6 +25,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::vocab::Vocab;
+use crate::plan::Vanishing;
 
 const EXP2_F32: [f64; 7] = [
     1.0,
@@ -35,6 +36,9 @@ const EXP2_F32: [f64; 7] = [
     0.001_339_993_090_368_807_3,
     0.000_153_458_124_259_468_64,
 ];
+
+/// Weights of 2 to minus this and less are 0. Much smaller ones would have subnormal products with values, on which processors stall.
+const VANISHING: f64 = Vanishing::BELOW;
 
 const LOG_F32: [f64; 4] = [0.666_666_626_93, 0.400_009_721_52, 0.284_987_866_88, 0.242_790_788_41];
 
@@ -118,10 +122,9 @@ impl Vocab<'_, '_> {
         self.select_float(huge, infinity, result)
     }
 
-    /// `2^x` for `x` of single precision that stays far below 128 (or is NaN): the exponential of softmax. 0 below -126.5.
+    /// `2^x - 2^-100`, from -100 down 0, for `x` of single precision that stays far below 128 (or is NaN): the exponential of softmax.
     pub(crate) fn exp2_bounded(&mut self, x: Value) -> Value {
-        // From here on down the exponent is that of 0.
-        let least = self.float(-127.25);
+        let least = self.float(-VANISHING);
         let x = self.pseudo_max(least, x);
         let magic = self.float(self.rounder() + 127.0);
         let shifted = self.fadd(x, magic);
@@ -132,7 +135,9 @@ impl Vocab<'_, '_> {
         let bits = self.bits_of(shifted);
         let exponent = self.shl(bits, self.mantissa_bits());
         let power = self.float_of(exponent);
-        self.fmul(polynomial, power)
+        // Exact at the least: the polynomial is 1 there.
+        let least = self.float(-f64::exp2(-VANISHING));
+        self.fma(polynomial, power, least)
     }
 
     /// Logarithm to base `e`, times `unit`; `exponent_unit` is the value of one binary exponent.

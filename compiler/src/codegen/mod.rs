@@ -8,6 +8,7 @@ mod loops;
 mod map;
 mod math;
 mod pool;
+mod squares;
 mod tile;
 mod vocab;
 

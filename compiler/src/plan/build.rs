@@ -306,6 +306,7 @@ impl<'a> Planner<'a> {
         let read =
             [key_term, content.as_ref().map(|content| content.key), weighted.as_ref().map(|values| values.value)];
         let read: Vec<TensorId> = read.into_iter().flatten().collect();
+        let vanishing = self.vanishing(key, (&tile_terms, key_term), content.as_ref(), weighted.as_ref());
         let packed = self.packed(query, &outer, (&tile_terms, &masks), dot, &read);
         Ok(Attention {
             query,
@@ -318,6 +319,7 @@ impl<'a> Planner<'a> {
             query_term,
             masks,
             hides,
+            vanishing,
             sink,
             weighted,
             log_sum,

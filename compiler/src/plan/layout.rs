@@ -60,6 +60,7 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
     layout.bases = keep(queries);
     layout.limits = keep(queries);
     layout.sums = keep(queries);
+    layout.squares = keep(attention.vanishing.map_or(0, |_| queries));
     layout.lanes = keep(queries);
     layout.state_bytes = state;
     layout.constants = layout.states + tiling.blocks * state;

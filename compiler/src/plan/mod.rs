@@ -14,6 +14,7 @@ mod packed;
 mod print;
 mod score;
 mod tables;
+mod vanishing;
 
 use std::collections::BTreeMap;
 
@@ -130,6 +131,13 @@ pub enum Source {
     Cos(Value),
     /// The sine of the value; made by the step of its cosine.
     Sin(Value),
+    /// The squared norm of each row of a tensor: NaN or infinite if an element of it is, or if it overflows.
+    Squares {
+        /// The tensor.
+        tensor: TensorId,
+        /// The axis of its rows.
+        dim: Axis,
+    },
 }
 
 /// A loop nest that computes a tensor element by element, before the attention runs.
@@ -279,6 +287,25 @@ pub struct Packed {
     pub heads: u32,
 }
 
+/// What finds keys whose weights vanish for a whole tile of queries, from the greatest score that they can have: their key tiles are left
+/// out. The least such work is [`Vanishing::QUERIES`] and [`Vanishing::KEYS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vanishing {
+    /// The squared norms of keys, if the score has a product of queries and keys.
+    pub keys: Option<TensorId>,
+    /// The squared norms of values, if there are any: one that is not finite makes NaN of a weight of 0, and is never left out.
+    pub values: Option<TensorId>,
+}
+
+impl Vanishing {
+    /// A score this far below the base that weights are measured from, in powers of two, has none.
+    pub const BELOW: f64 = 100.0;
+    /// With fewer queries that share keys, the norms of keys and values are more work than they save.
+    pub const QUERIES: usize = 128;
+    /// With fewer keys, there are no far ones.
+    pub const KEYS: usize = 128;
+}
+
 /// The attention part of a plan: online softmax over key tiles, one query tile at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
@@ -303,6 +330,8 @@ pub struct Attention {
     pub masks: Vec<Term>,
     /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs.
     pub hides: bool,
+    /// What finds keys whose weights vanish, if there can be such.
+    pub vanishing: Option<Vanishing>,
     /// The sink, in double precision.
     pub sink: Option<TensorId>,
     /// The weighted average, if it is asked for.
@@ -361,6 +390,8 @@ pub struct ScratchLayout {
     pub limits: usize,
     /// In the state. Running sum of each query.
     pub sums: usize,
+    /// In the state. Squared norm of each query, where vanishing weights are looked for.
+    pub squares: usize,
     /// In the state. Position of each query, clamped to the last: 32 bits each.
     pub lanes: usize,
     /// Constants of vector code: the last part, 64 bytes for each.

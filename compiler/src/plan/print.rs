@@ -58,6 +58,9 @@ impl fmt::Display for Plan {
                 Source::Value(value) => names[value.index()].clone(),
                 Source::Sum(terms) => self.terms(terms, &names),
                 Source::Cos(angle) | Source::Sin(angle) => format!("cos and sin of {}", names[angle.index()]),
+                Source::Squares { tensor, dim } => {
+                    format!("squared norms of `{}` over {}", self.tensors[*tensor].name, self.axis(*dim))
+                }
             };
             let precision = if step.double { "f64" } else { "f32" };
             let sines = step.sines.map_or(String::new(), |sines| format!(" and {}", self.tensor(sines)));
@@ -91,6 +94,11 @@ impl fmt::Display for Plan {
         for mask in &attention.masks {
             let not = if mask.negative { "not " } else { "" };
             writeln!(f, "    mask {not}{}", names[mask.value.index()])?;
+        }
+        if let Some(vanishing) = attention.vanishing {
+            let tables: Vec<String> =
+                [vanishing.keys, vanishing.values].into_iter().flatten().map(|table| self.tensor(table)).collect();
+            writeln!(f, "    keys without weight are left out: told by {}", tables.join(" and "))?;
         }
         if let Some(sink) = attention.sink {
             writeln!(f, "    sink {}", self.tensor(sink))?;

@@ -79,7 +79,7 @@ impl Planner<'_> {
         let dims = self.order.iter().copied().filter(|axis| axes.contains(*axis)).collect();
         let short = self.graph.value_names().swap_remove(value.index());
         let name = match &source {
-            Source::Value(_) => short,
+            Source::Value(_) | Source::Squares { .. } => short,
             Source::Sum(_) => format!("sum {short}"),
             Source::Cos(_) => format!("cos {short}"),
             Source::Sin(_) => format!("sin {short}"),

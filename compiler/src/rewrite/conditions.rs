@@ -189,7 +189,7 @@ pub(crate) fn exact_sum(x: &'static str, y: &'static str) -> Condition {
     let (x, y) = (var(x), var(y));
     condition(move |m| {
         let (x, y) = (m.fact(x).interval, m.fact(y).interval);
-        [x, y, x.add(y)].into_iter().all(super::interval::Interval::is_exact_in_f32)
+        [x, y, x.add(y)].into_iter().all(crate::intervals::Interval::is_exact_in_f32)
     })
 }
 

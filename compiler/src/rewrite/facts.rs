@@ -10,8 +10,8 @@ use rhumb_ir::{Axis, AxisSet, Base, Binary, Elem, Op, Pairing, Type, Unary, Veri
 
 use super::cost::Extents;
 use super::fold::fold;
-use super::interval::Interval;
 use super::language::{Node, Number};
+use crate::intervals::Interval;
 
 /// The e-graph of fusion.
 pub(crate) type EGraph = egg::EGraph<Node, Facts>;
@@ -210,9 +210,9 @@ impl Facts {
             _ => None,
         };
         match node {
-            Node::Const(number) => Interval::point(*number),
+            Node::Const(number) => Interval::point(number.scalar().as_f64()),
             Node::Leaf(index) => match graph.nodes().get(*index as usize).map(|node| &node.op) {
-                Some(Op::Table { data, .. }) => Interval::around(data).rounded(elem),
+                Some(Op::Table { data, .. }) => Interval::around(data.iter().copied()).rounded(elem),
                 _ => Interval::of(elem),
             },
             Node::Iota([axis]) => {
@@ -227,17 +227,9 @@ impl Facts {
                 Interval::new(0.0, 0.0)
             }
             Node::Binary(op, [a, b]) => of(a).binary(*op, of(b), elem),
-            Node::Compare(op, [a, b]) => super::fold::compare_intervals(*op, of(a), of(b)),
+            Node::Compare(op, [a, b]) => of(a).compare(*op, of(b)),
             Node::Select([_, on_true, on_false]) => of(on_true).hull(of(on_false)),
-            Node::Cast(_, [x]) => match elem {
-                Elem::I32 => {
-                    let x = of(x);
-                    let clamp = |bound: f64| bound.trunc().clamp(f64::from(i32::MIN), f64::from(i32::MAX));
-                    let whole = Interval::new(clamp(x.lo), clamp(x.hi));
-                    if x.nan { whole.hull(Interval::new(0.0, 0.0)) } else { whole }
-                }
-                _ => of(x).rounded(elem),
-            },
+            Node::Cast(_, [x]) => of(x).cast(elem),
             // An empty axis gives 0.
             Node::Gather([table, _, _]) => of(table).hull(Interval::new(0.0, 0.0)),
             Node::Rotate([x, angle, ..]) => {
@@ -263,7 +255,7 @@ impl Analysis<Node> for Facts {
         };
         let constant = fold(&egraph.analysis.graph, node, |id| egraph[id].data.constant, |id| egraph[id].data.kind);
         let interval = match constant {
-            Some(number) => Interval::point(number),
+            Some(number) => Interval::point(number.scalar().as_f64()),
             None => Facts::interval(egraph, node, ty.elem),
         };
         Fact { kind, constant, interval }

@@ -6,7 +6,6 @@ use egg::{Applier, ENodeOrVar, Id, Language, PatternAst, SearchMatches, Searcher
 use rhumb_ir::{Binary, Compare, Elem, Graph, Unary};
 
 use super::facts::{EGraph, Facts, Kind};
-use super::interval::Interval;
 use super::language::{Node, Number};
 
 /// The name of the folding rule in statistics and proofs.
@@ -49,7 +48,8 @@ pub(crate) fn fold(
     }
 }
 
-fn unary(op: Unary, x: Number) -> Option<Number> {
+/// An op of one operand on a constant.
+pub(crate) fn unary(op: Unary, x: Number) -> Option<Number> {
     let real = match (op, x) {
         (Unary::Neg, Number::I32(x)) => return Some(Number::I32(x.wrapping_neg())),
         (Unary::Abs, Number::I32(x)) => return Some(Number::I32(x.wrapping_abs())),
@@ -75,7 +75,8 @@ fn unary(op: Unary, x: Number) -> Option<Number> {
     }))
 }
 
-fn binary(op: Binary, a: Number, b: Number) -> Option<Number> {
+/// An op of two operands on constants.
+pub(crate) fn binary(op: Binary, a: Number, b: Number) -> Option<Number> {
     match (a, b) {
         (Number::Bool(a), Number::Bool(b)) => match op {
             Binary::And => Some(Number::Bool(a && b)),
@@ -121,7 +122,8 @@ fn floor_div(a: i32, b: i32) -> i32 {
     if inexact && (a < 0) != (b < 0) { quotient - 1 } else { quotient }
 }
 
-fn compare(op: Compare, a: f64, b: f64) -> bool {
+/// A comparison of numbers.
+pub(crate) fn compare(op: Compare, a: f64, b: f64) -> bool {
     match op {
         Compare::Eq => a == b,
         Compare::Ne => a != b,
@@ -130,22 +132,6 @@ fn compare(op: Compare, a: f64, b: f64) -> bool {
         Compare::Gt => a > b,
         Compare::Ge => a >= b,
     }
-}
-
-/// What a comparison of values of two intervals may give.
-pub(crate) fn compare_intervals(op: Compare, a: Interval, b: Interval) -> Interval {
-    let nan = a.nan || b.nan;
-    let (always, never) = match op {
-        Compare::Lt => (a.hi < b.lo, a.lo >= b.hi),
-        Compare::Le => (a.hi <= b.lo, a.lo > b.hi),
-        Compare::Gt => (a.lo > b.hi, a.hi <= b.lo),
-        Compare::Ge => (a.lo >= b.hi, a.hi < b.lo),
-        Compare::Eq => (a.lo == a.hi && b.lo == b.hi && a.lo == b.lo, a.hi < b.lo || a.lo > b.hi),
-        Compare::Ne => (a.hi < b.lo || a.lo > b.hi, a.lo == a.hi && b.lo == b.hi && a.lo == b.lo),
-    };
-    // Against NaN all comparisons are false, but `ne`.
-    let (always, never) = if op == Compare::Ne { (always, never && !nan) } else { (always && !nan, never) };
-    Interval::new(if always { 1.0 } else { 0.0 }, if never { 0.0 } else { 1.0 })
 }
 
 /// Finds classes that are known to be a constant but have no constant form yet.

@@ -1,18 +1,15 @@
 //! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
 
 use rhumb_compiler::codegen::{MachineCode, Role};
-use rhumb_compiler::plan::{Attention, Plan, SHARES, TensorId};
-use rhumb_ir::{Axis, Extent};
+use rhumb_compiler::plan::{Attention, MapStep, Plan, SHARES, Source, Vanishing};
 use smallvec::SmallVec;
 
-use crate::classify::{Block, Classifier, Memory, Queries, Segment, Trees};
+use crate::classify::{Block, Classifier, Memory, Queries, Segment, Tiles, Trees};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{Code, CodeError, Constants, Frame, Function, OutOfMemory, Pool, Workspace};
+use crate::outer::Outer;
 use crate::threads::Threads;
-
-/// Key tiles are cut at multiples of this, a multiple of the rows of every register tile.
-const CUT: usize = 16;
 
 /// Tasks for each thread, if there are enough query tiles.
 const TASKS_PER_THREAD: usize = 8;
@@ -128,26 +125,74 @@ impl Program {
         let frame = Frame::new(plan, &self.constants, bound, &self.tables, pad)?;
         for (index, step) in plan.maps.iter().enumerate() {
             let Some(function) = self.function(Role::Map(index)) else { continue };
-            let dims = &plan.tensors[step.target].dims;
-            let shared = dims.iter().filter(|axis| Some(**axis) != step.inner).map(|axis| frame.length(*axis));
-            let turns = shared.fold(1usize, usize::saturating_mul);
+            // Squared norms are made where they tell something.
+            if matches!(step.source, Source::Squares { .. }) {
+                continue;
+            }
             let inner = step.inner.map_or(1, |axis| frame.length(axis));
             if inner == 0 {
                 continue;
             }
+            let turns = turns(plan, step, &frame);
             let parts = (turns.saturating_mul(inner) / SHARED_ELEMENTS).clamp(1, 4 * threads.count()).min(turns);
             threads.for_each(parts, &self.scratch, self.scratch_bytes(), |part, scratch| {
-                let range = [(part * turns / parts) as u64, ((part + 1) * turns / parts) as u64];
-                write_words(scratch, plan.scratch.range, &range);
-                self.constants_into(scratch);
-                // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and
-                // holds its constants. The range is within the shared loop, and each part writes elements of its own of a table that
-                // nothing has borrowed.
-                unsafe { frame.run(function, scratch) }
+                let range = (part * turns / parts, (part + 1) * turns / parts);
+                self.map(function, &frame, range, scratch);
             })?;
         }
         if let (Some(attention), Some(classifier)) = (&plan.attention, &self.classifier) {
             self.attend(attention, classifier, &frame, threads)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a map step over some turns of its shared loop, which no other thread runs meanwhile.
+    fn map(
+        &self,
+        function: Function<'_>,
+        frame: &Frame<'_, '_>,
+        (first, end): (usize, usize),
+        scratch: &mut Workspace,
+    ) {
+        write_words(scratch, self.plan.scratch.range, &[first as u64, end as u64]);
+        self.constants_into(scratch);
+        // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its constants.
+        // The range is within the shared loop, and each turn writes elements of its own of a table that nothing has borrowed.
+        unsafe { frame.run(function, scratch) }
+    }
+
+    /// Makes the squared norms that tell which keys have no weight, for the outer indices where some may have none.
+    fn measure(
+        &self,
+        attention: &Attention,
+        classifier: &Classifier,
+        frame: &Frame<'_, '_>,
+        (threads, trees): (&Threads, &mut Trees),
+    ) -> Result<(), CallError> {
+        let plan = &self.plan;
+        let mut memory = self.memories.take();
+        trees.wanted.clear();
+        for number in 0..Outer::count(attention, frame) {
+            let outer = Outer::new(plan, attention, frame, number);
+            let wanted = classifier.may_vanish(plan, frame, trees, &mut memory, |table| outer.row(table));
+            trees.wanted.push(wanted);
+        }
+        self.memories.give(memory);
+        for (index, step) in plan.maps.iter().enumerate() {
+            let (Source::Squares { .. }, Some(function)) = (&step.source, self.function(Role::Map(index))) else {
+                continue;
+            };
+            trees.rows.clear();
+            for number in (0..trees.wanted.len()).filter(|number| trees.wanted[*number]) {
+                trees.rows.push(Outer::new(plan, attention, frame, number).row(step.target));
+            }
+            trees.rows.sort_unstable();
+            trees.rows.dedup();
+            let rows = &trees.rows;
+            threads.for_each(rows.len(), &self.scratch, self.scratch_bytes(), |part, scratch| {
+                self.map(function, frame, (rows[part], rows[part] + 1), scratch);
+            })?;
+            classifier.plant_rows(plan, frame, trees, step.target);
         }
         Ok(())
     }
@@ -173,10 +218,14 @@ impl Program {
             })
             .collect();
         let mut trees = self.trees.take();
-        classifier.plant(plan, frame, &mut trees);
+        let vanishing = vanishing(attention, frame);
+        classifier.plant(plan, frame, &mut trees, vanishing);
+        if vanishing {
+            self.measure(attention, classifier, frame, (threads, &mut trees))?;
+        }
         let queries = frame.length(attention.query).saturating_mul(attention.queries_per_position());
         let blocks = queries.div_ceil(attention.tiling.queries());
-        let outer = attention.outer.iter().map(|axis| groups(attention, frame, *axis)).fold(1, usize::saturating_mul);
+        let outer = Outer::count(attention, frame);
         let together = match threads.count() {
             1 => attention.tiling.blocks,
             // Enough tasks that threads end together.
@@ -188,8 +237,18 @@ impl Program {
             let mut memory = self.memories.take();
             let (outer, tile) = (task % outer, tiles - 1 - task / outer);
             let blocks = (tile * together, ((tile + 1) * together).min(blocks));
-            let task =
-                Task { plan, attention, frame, classifier, trees: &trees, functions, shapes: &shapes, outer, blocks };
+            let task = Task {
+                plan,
+                attention,
+                frame,
+                classifier,
+                trees: &trees,
+                functions,
+                shapes: &shapes,
+                outer: Outer::new(plan, attention, frame, outer),
+                vanishing: vanishing && trees.wanted[outer],
+                blocks,
+            };
             self.constants_into(scratch);
             task.run(scratch, &mut memory);
             self.memories.give(memory);
@@ -218,7 +277,9 @@ struct Task<'t, 'a, 'p> {
     trees: &'t Trees,
     functions: Functions<'t>,
     shapes: &'t [Shaped<'t>],
-    outer: usize,
+    outer: Outer<'t, 'a, 'p>,
+    /// Whether keys without weight are left out.
+    vanishing: bool,
     /// The first query tile, and the end of them.
     blocks: (usize, usize),
 }
@@ -239,96 +300,65 @@ struct Range {
 }
 
 impl Task<'_, '_, '_> {
-    /// The index along each outer axis, in their order; of heads that are packed, that of the first.
-    fn indices(&self) -> [u64; rhumb_ir::MAX_AXES] {
-        let mut indices = [0; rhumb_ir::MAX_AXES];
-        let mut rest = self.outer;
-        for (position, axis) in self.attention.outer.iter().enumerate().rev() {
-            let length = groups(self.attention, self.frame, *axis).max(1);
-            let step = self.frame.length(*axis).checked_div(length).unwrap_or(1);
-            indices[position] = (rest % length * step) as u64;
-            rest /= length;
-        }
-        indices
-    }
-
-    /// The row of a table at this task's outer indices: all its dimensions but queries and keys.
-    fn row(&self, table: TensorId, indices: &[u64; rhumb_ir::MAX_AXES]) -> usize {
-        let attention = self.attention;
-        let mut row = 0;
-        for &axis in &self.plan.tensors[table].dims {
-            if axis == attention.query || axis == attention.key {
-                continue;
-            }
-            let position = |axis| attention.outer.iter().position(|outer| *outer == axis);
-            let index = match (position(axis), self.plan.graph.axis(axis).groups) {
-                (Some(position), _) => indices[position] as usize,
-                (None, Some(finer)) => {
-                    let of = |axis| match self.plan.graph.axis(axis).extent {
-                        Extent::Static(n) => n as usize,
-                        Extent::Dynamic => 1,
-                    };
-                    let ratio = of(finer).checked_div(of(axis)).unwrap_or(1).max(1);
-                    position(finer).map_or(0, |position| indices[position] as usize / ratio)
-                }
-                (None, None) => 0,
-            };
-            row = row * self.frame.length(axis) + index;
-        }
-        row
-    }
-
     fn run(&self, scratch: &mut Workspace, memory: &mut Memory) {
         let (plan, attention, layout) = (self.plan, self.attention, self.plan.scratch);
         let heads = attention.queries_per_position();
         let queries = self.frame.length(attention.query).saturating_mul(heads);
-        let indices = self.indices();
-        write_words(scratch, layout.outer, &indices[..attention.outer.len()]);
+        write_words(scratch, layout.outer, self.outer.indices());
         memory.segments.clear();
         memory.blocks.clear();
-        for block in self.blocks.0..self.blocks.1 {
-            let first = block * attention.tiling.queries();
+        let turns = self.blocks.1 - self.blocks.0;
+        let mut scanned = None;
+        let mut before: Option<Block> = None;
+        for position in 0..turns {
+            let first = (self.blocks.0 + position) * attention.tiling.queries();
             let end = (first + attention.tiling.queries()).min(queries);
             let segment = memory.segments.len();
-            let row = |table| self.row(table, &indices);
+            let row = |table| self.outer.row(table);
             let queries = Queries { range: (first, end), heads, lanes: attention.tiling.lanes() };
             self.classifier.segments(plan, self.frame, self.trees, queries, memory, row);
-            let segments_end = memory.segments.len();
+            for segment in &mut memory.segments[segment..] {
+                segment.tiles = Tiles::new((segment.first, segment.end), attention.tiling.keys);
+            }
             let shift = attention.key_term.map_or(0.0, |term| {
-                self.classifier.shift(self.trees, &memory.segments[segment..], self.row(term, &indices))
+                self.classifier.shift(self.trees, &memory.segments[segment..], self.outer.row(term))
             });
-            memory.blocks.push(Block { first, queries: end - first, shift, segment, segments_end, key: None });
+            let near = match self.vanishing {
+                true => self.classifier.near(plan, self.frame, self.trees, queries, memory, segment),
+                false => None,
+            };
+            let near = near.and_then(|key| take_tile(&mut memory.segments, segment, key));
+            let segments_end = memory.segments.len();
+            let mut block = Block { first, queries: end - first, shift, segment, segments_end, key: None };
+            let (next, turn) = match near {
+                Some(near) => ((near.first, near.end), (0, 1)),
+                None => (next_tile(&block, &memory.segments), (position, turns)),
+            };
+            self.call(self.functions.begin, scratch, position, &block, Range { next, turn, ..Range::default() });
+            if let Some(near) = near {
+                // What is read next, once keys are left out, is about what it is for the tile before.
+                let next = before.map_or((0, 0), |block| next_tile(&block, &memory.segments));
+                let range = Range { keys: (near.first, near.end), next, turn: (position, turns), column: 0 };
+                self.add(scratch, position, &block, (near, range), &mut scanned);
+                self.leave_out(scratch, position, &block, memory);
+                block.segments_end = memory.segments.len();
+            }
+            before = Some(block);
+            memory.blocks.push(block);
         }
-        let turns = memory.blocks.len();
-        for (position, block) in memory.blocks.iter().enumerate() {
-            let next = self.next_tile(block, &memory.segments);
-            let range = Range { next, turn: (position, turns), ..Range::default() };
-            self.call(self.functions.begin, scratch, position, block, range);
-        }
-        let mut scanned = None;
         loop {
             let turns = memory.blocks.iter().filter(|block| block.segment < block.segments_end).count();
             let mut turn = 0;
             for position in 0..memory.blocks.len() {
                 let block = memory.blocks[position];
                 let Some(&segment) = memory.segments[..block.segments_end].get(block.segment) else { continue };
-                let keys = self.next_tile(&block, &memory.segments);
+                let keys = next_tile(&block, &memory.segments);
                 let advanced = &mut memory.blocks[position];
                 (advanced.segment, advanced.key) =
                     if keys.1 < segment.end { (block.segment, Some(keys.1)) } else { (block.segment + 1, None) };
-                let next = self.next_tile(advanced, &memory.segments);
-                let mut range = Range { keys, next, turn: (turn, turns), column: 0 };
-                let hides = segment.partial || attention.hides;
-                let guarded = hides && self.has_special_values(scratch, position, &block, range, &mut scanned);
-                let (column, shape) = attention.tiling.part(segment.columns.0, segment.columns.1);
-                let shaped = self.shapes.get(shape);
-                let function = match (guarded, segment.partial) {
-                    (true, _) => self.functions.guarded,
-                    (false, true) => shaped.and_then(|shaped| shaped.partial),
-                    (false, false) => shaped.and_then(|shaped| shaped.full),
-                };
-                range.column = if guarded { 0 } else { column };
-                self.call(function, scratch, position, &block, range);
+                let next = next_tile(advanced, &memory.segments);
+                let range = Range { keys, next, turn: (turn, turns), column: 0 };
+                self.add(scratch, position, &block, (segment, range), &mut scanned);
                 turn += 1;
             }
             if turns == 0 {
@@ -340,20 +370,49 @@ impl Task<'_, '_, '_> {
         }
     }
 
-    /// The key tile that a query tile comes to next; empty if there is none.
-    fn next_tile(&self, block: &Block, segments: &[Segment]) -> (usize, usize) {
-        let Some(segment) = segments[..block.segments_end].get(block.segment) else { return (0, 0) };
-        let key = block.key.unwrap_or(segment.first);
-        (key, self.tile_end(key, segment.end))
+    /// Adds a key tile of a segment to a query tile.
+    fn add(
+        &self,
+        scratch: &mut Workspace,
+        position: usize,
+        block: &Block,
+        (segment, mut range): (Segment, Range),
+        scanned: &mut Scanned,
+    ) {
+        let tiling = &self.attention.tiling;
+        let hides = segment.partial || self.attention.hides;
+        let guarded = hides && self.has_special_values(scratch, position, block, range, scanned);
+        let (column, shape) = tiling.part(segment.columns.0, segment.columns.1);
+        let shaped = self.shapes.get(shape);
+        let function = match (guarded, segment.partial) {
+            (true, _) => self.functions.guarded,
+            (false, true) => shaped.and_then(|shaped| shaped.partial),
+            (false, false) => shaped.and_then(|shaped| shaped.full),
+        };
+        range.column = if guarded { 0 } else { column };
+        self.call(function, scratch, position, block, range);
     }
 
-    /// The end of the key tile that begins at `key`: what is left of the segment is cut evenly, at whole register tiles.
-    fn tile_end(&self, key: usize, end: usize) -> usize {
-        let most = self.attention.tiling.keys;
-        let left = end - key;
-        let tiles = left.div_ceil(most).max(1);
-        let size = left.div_ceil(tiles).next_multiple_of(CUT).min(most);
-        (key + size).min(end)
+    /// Leaves out what has no weight for the queries of a tile, by the scores they have already.
+    fn leave_out(&self, scratch: &mut Workspace, position: usize, block: &Block, memory: &mut Memory) {
+        let layout = self.plan.scratch;
+        let state = layout.states + position * layout.state_bytes;
+        let least = |scratch: &mut Workspace, part: usize| {
+            let slots = scratch.slice_mut::<f32>(state + part, block.queries);
+            // What is NaN stays so, whatever is left out.
+            slots.map_or(f32::NEG_INFINITY, |slots| slots.iter().copied().fold(f32::INFINITY, f32::min))
+        };
+        // Without a score yet there is no limit.
+        if least(scratch, layout.limits) == f32::NEG_INFINITY {
+            return;
+        }
+        let limit = f64::from(least(scratch, layout.bases)) + block.shift - Vanishing::BELOW;
+        let squares = match self.attention.content {
+            Some(_) => scratch.slice_mut::<f32>(state + layout.squares, block.queries),
+            None => None,
+        };
+        let squares = squares.map_or(&[][..], |squares| &*squares);
+        self.classifier.leave_out(self.frame, self.trees, memory, (block.segment, squares, limit));
     }
 
     /// Whether a value of the key tile is NaN or infinite.
@@ -416,12 +475,38 @@ impl Task<'_, '_, '_> {
     }
 }
 
-/// Turns of the loop over an outer axis: its length, or the number of groups where heads are packed.
-fn groups(attention: &Attention, frame: &Frame<'_, '_>, axis: Axis) -> usize {
-    match attention.packed {
-        Some(packed) if packed.axis == axis => frame.length(axis) / packed.heads.max(1) as usize,
-        _ => frame.length(axis),
+/// Whether a call looks for keys without weight.
+fn vanishing(attention: &Attention, frame: &Frame<'_, '_>) -> bool {
+    let (queries, keys) = (frame.length(attention.query), frame.length(attention.key));
+    attention.vanishing.is_some() && queries >= Vanishing::QUERIES && keys >= Vanishing::KEYS
+}
+
+/// The key tile that a query tile comes to next; empty if there is none.
+fn next_tile(block: &Block, segments: &[Segment]) -> (usize, usize) {
+    let Some(segment) = segments[..block.segments_end].get(block.segment) else { return (0, 0) };
+    let key = block.key.unwrap_or(segment.first);
+    (key, segment.tiles.around(key).1)
+}
+
+/// Takes the tile with this key out of the segments from `start` on.
+fn take_tile(segments: &mut Vec<Segment>, start: usize, key: usize) -> Option<Segment> {
+    let index = start + segments[start..].iter().position(|segment| (segment.first..segment.end).contains(&key))?;
+    let whole = segments[index];
+    let (first, end) = whole.tiles.around(key);
+    let taken = Segment { first, end, ..whole };
+    segments.remove(index);
+    for rest in [Segment { first: taken.end, ..whole }, Segment { end: first, ..whole }] {
+        if rest.first < rest.end {
+            segments.insert(index, rest);
+        }
     }
+    Some(taken)
+}
+
+/// Turns of the shared loop of a map step.
+fn turns(plan: &Plan, step: &MapStep, frame: &Frame<'_, '_>) -> usize {
+    let shared = plan.tensors[step.target].dims.iter().filter(|axis| Some(**axis) != step.inner);
+    shared.map(|axis| frame.length(*axis)).fold(1, usize::saturating_mul)
 }
 
 fn write_words(scratch: &mut Workspace, start: usize, words: &[u64]) {
@@ -431,96 +516,4 @@ fn write_words(scratch: &mut Workspace, start: usize, words: &[u64]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use rhumb_compiler::{Options, Target, compile};
-    use rhumb_ir::{Bindings, Tensor, Verified, interpret};
-    use rhumb_plugins::{Alibi, Causal, Registry, Rope};
-
-    use super::*;
-    use crate::interface::{Bindings as Views, Interface};
-    use crate::view::{TensorView, TensorViewMut};
-
-    fn random(n: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut uniform = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 24) as f32
-        };
-        (0..n).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
-    }
-
-    /// Greatest difference between a compiled call and the reference, over all outputs.
-    fn difference(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> f64 {
-        let registry = Registry::standard();
-        let compiled = compile(graph, &registry, target, &Options::default(), &mut |_, _| ()).expect("compiles");
-        let program = Program::load(compiled.plan.clone(), &compiled.code).expect("loads");
-        let interface = Interface::of(&compiled.lowered).expect("an interface");
-        let length = |axis: rhumb_ir::Axis| match graph.axis(axis).extent {
-            Extent::Static(n) => n as usize,
-            Extent::Dynamic => sizes.iter().find(|(name, _)| *name == graph.axis(axis).name).expect("a size").1,
-        };
-        let shape = |dims: &[rhumb_ir::Axis]| dims.iter().map(|axis| length(*axis)).collect::<Vec<_>>();
-        let inputs: Vec<(String, Vec<usize>, Vec<f32>)> = interface
-            .inputs()
-            .iter()
-            .zip(1..)
-            .map(|(port, seed)| {
-                let shape = shape(&port.dims);
-                (port.name.clone(), shape.clone(), random(shape.iter().product(), seed))
-            })
-            .collect();
-        let mut outputs: Vec<(String, Vec<usize>, Vec<f32>)> = interface
-            .outputs()
-            .iter()
-            .map(|port| {
-                let shape = shape(&port.dims);
-                (port.name.clone(), shape.clone(), vec![f32::NAN; shape.iter().product()])
-            })
-            .collect();
-        let mut views = Views::default();
-        for (name, shape, data) in &inputs {
-            views.input(name, TensorView::from_slice(data, shape).expect("a view"));
-        }
-        for (name, shape, data) in &mut outputs {
-            views.output(name, TensorViewMut::from_slice(data, shape).expect("a view"));
-        }
-        let threads = Threads::new(1).expect("threads");
-        program.run(interface.bind(views).expect("fits"), &threads).expect("runs");
-        let bindings: Bindings = inputs
-            .iter()
-            .map(|(name, shape, data)| {
-                (name.clone(), Tensor::f32(shape.clone(), data.iter().map(|x| f64::from(*x)).collect::<Vec<_>>()))
-            })
-            .collect();
-        let expected = interpret(&compiled.lowered, &bindings).expect("interprets");
-        let mut worst = 0.0f64;
-        for (name, _, data) in &outputs {
-            for (x, y) in data.iter().zip(&expected[name.as_str()].data) {
-                let off = (f64::from(*x) - y).abs();
-                worst =
-                    if f64::from(*x) == *y { worst } else { worst.max(if off.is_nan() { f64::INFINITY } else { off }) };
-            }
-        }
-        worst
-    }
-
-    #[test]
-    fn kernels_agree_with_the_reference() {
-        let targets = Target::host().expect("a target").candidates();
-        for (q, k) in [(1, 1), (15, 17), (17, 15), (130, 130), (1, 130), (48, 64), (0, 5), (5, 0)] {
-            let sizes = [("b", 2), ("q", q), ("k", k)];
-            let plain = rhumb_plugins::Attention::new(4, 32);
-            let alibi = rhumb_plugins::Attention::new(6, 32).kv_heads(2).scheme(Alibi::new()).scheme(Causal);
-            let rope = rhumb_plugins::Attention::new(4, 24).kv_heads(1).scheme(Rope::new()).scheme(Causal).lse();
-            for (name, attention) in [("plain", plain), ("alibi", alibi), ("rope", rope)] {
-                let graph = attention.build().expect("a graph");
-                for target in &targets {
-                    let off = difference(&graph, target, &sizes);
-                    assert!(off < 2e-6, "{name}, {target}, {q} x {k}: {off}");
-                }
-            }
-        }
-    }
-}
+mod tests;

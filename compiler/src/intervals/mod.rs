@@ -1,20 +1,25 @@
-//! Intervals of values: what is known about sign, finiteness and exactness.
+//! Intervals of values: what rewriting knows about sign, finiteness and exactness, and what is known of the masks and scores of a whole
+//! tile without computing its elements.
 
-use rhumb_ir::{Binary, Elem, Unary};
+mod program;
+#[cfg(test)]
+mod tests;
 
-use super::language::Number;
+use rhumb_ir::{Binary, Compare, Elem, Unary};
 
-/// All values a class may take, of any element type; `true` is 1.
+pub use program::{MaskProgram, ScoreProgram, TileClass};
+
+/// All values that something may take, of any element type; `true` is 1.
 ///
 /// Bounds of `f32` values lie on the grid of `f32`, rounded outward: that keeps refinement along the cycles of an e-graph from creeping.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Interval {
+pub struct Interval {
     /// No value is below.
-    pub(crate) lo: f64,
+    pub lo: f64,
     /// No value is above.
-    pub(crate) hi: f64,
+    pub hi: f64,
     /// Whether it may be NaN.
-    pub(crate) nan: bool,
+    pub nan: bool,
 }
 
 const I32: Interval = Interval { lo: i32::MIN as f64, hi: i32::MAX as f64, nan: false };
@@ -24,7 +29,7 @@ const EXACT: f64 = 16_777_216.0;
 
 impl Interval {
     /// Anything.
-    pub(crate) const ANY: Interval = Interval { lo: f64::NEG_INFINITY, hi: f64::INFINITY, nan: true };
+    pub const ANY: Interval = Interval { lo: f64::NEG_INFINITY, hi: f64::INFINITY, nan: true };
 
     /// All values of an element type.
     pub(crate) fn of(elem: Elem) -> Interval {
@@ -36,22 +41,23 @@ impl Interval {
     }
 
     /// One number.
-    pub(crate) fn point(number: Number) -> Interval {
-        let x = number.scalar().as_f64();
+    pub fn point(x: f64) -> Interval {
         if x.is_nan() { Interval::ANY } else { Interval { lo: x, hi: x, nan: false } }
     }
 
     /// All numbers from `lo` to `hi`, without NaN.
-    pub(crate) fn new(lo: f64, hi: f64) -> Interval {
+    pub fn new(lo: f64, hi: f64) -> Interval {
         Interval { lo, hi, nan: false }
     }
 
-    /// The smallest interval around numbers; empty gives 0.
-    pub(crate) fn around(numbers: &[f64]) -> Interval {
-        let mut all = Interval { lo: f64::INFINITY, hi: f64::NEG_INFINITY, nan: numbers.iter().any(|x| x.is_nan()) };
-        for x in numbers.iter().filter(|x| !x.is_nan()) {
-            all.lo = all.lo.min(*x);
-            all.hi = all.hi.max(*x);
+    /// The smallest interval around numbers; that around none is of 0.
+    pub fn around(numbers: impl IntoIterator<Item = f64>) -> Interval {
+        let mut all = Interval { lo: f64::INFINITY, hi: f64::NEG_INFINITY, nan: false };
+        for x in numbers {
+            // NaN is neither less nor greater.
+            all.lo = all.lo.min(x);
+            all.hi = all.hi.max(x);
+            all.nan |= x.is_nan();
         }
         if all.lo > all.hi { Interval { lo: 0.0, hi: 0.0, nan: all.nan } } else { all }
     }
@@ -83,7 +89,8 @@ impl Interval {
     }
 
     /// What either allows.
-    pub(crate) fn hull(self, other: Interval) -> Interval {
+    #[must_use]
+    pub fn hull(self, other: Interval) -> Interval {
         Interval { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi), nan: self.nan || other.nan }
     }
 
@@ -115,7 +122,19 @@ impl Interval {
         let times = |a: f64, b: f64| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
         let ends =
             [times(self.lo, other.lo), times(self.lo, other.hi), times(self.hi, other.lo), times(self.hi, other.hi)];
-        Interval { nan, ..Interval::around(&ends) }
+        Interval { nan, ..Interval::around(ends) }
+    }
+
+    /// Room for what functions that are not rounded correctly may be off by.
+    pub(crate) fn widened(self) -> Interval {
+        let room = |x: f64| if x.is_finite() { x.abs() * 4e-6 + 1e-6 } else { 0.0 };
+        Interval { lo: self.lo - room(self.lo), hi: self.hi + room(self.hi), nan: self.nan }
+    }
+
+    /// Around what an op that is monotone in either operand makes of the ends.
+    fn corners(self, other: Interval, op: impl Fn(f64, f64) -> f64) -> Interval {
+        let ends = [op(self.lo, other.lo), op(self.lo, other.hi), op(self.hi, other.lo), op(self.hi, other.hi)];
+        if ends.iter().any(|x| x.is_nan()) { Interval::ANY } else { Interval::around(ends) }
     }
 
     /// The result of an elementwise op of one operand.
@@ -157,10 +176,53 @@ impl Interval {
             }
             Binary::Min | Binary::And => Interval { lo: self.lo.min(other.lo), hi: self.hi.min(other.hi), nan },
             Binary::Max | Binary::Or => Interval { lo: self.lo.max(other.lo), hi: self.hi.max(other.hi), nan },
-            Binary::Mod if elem == Elem::I32 && other.lo > 0.0 => Interval { lo: 0.0, hi: other.hi - 1.0, nan },
+            Binary::Div if elem == Elem::I32 && (other.lo > 0.0 || other.hi < 0.0) => {
+                self.corners(other, |a, b| (a / b).floor())
+            }
+            Binary::Mod if elem == Elem::I32 && other.lo > 0.0 => {
+                let turns = |x: f64| (x / other.lo).floor();
+                if other.lo == other.hi && turns(self.lo) == turns(self.hi) {
+                    let whole = turns(self.lo) * other.lo;
+                    Interval { lo: self.lo - whole, hi: self.hi - whole, nan }
+                } else {
+                    Interval { lo: 0.0, hi: other.hi - 1.0, nan }
+                }
+            }
+            // Monotone in either operand; 0 to a negative power is left out.
+            Binary::Pow if self.lo > 0.0 || (self.lo == 0.0 && other.lo >= 0.0) => {
+                Interval { nan, ..self.corners(other, f64::powf) }.widened()
+            }
             Binary::Div | Binary::Mod | Binary::Pow => Interval::of(elem),
         };
         result.rounded(elem)
+    }
+}
+
+impl Interval {
+    /// What a comparison may give.
+    pub(crate) fn compare(self, op: Compare, other: Interval) -> Interval {
+        let (a, b, nan) = (self, other, self.nan || other.nan);
+        let (always, never) = match op {
+            Compare::Lt => (a.hi < b.lo, a.lo >= b.hi),
+            Compare::Le => (a.hi <= b.lo, a.lo > b.hi),
+            Compare::Gt => (a.lo > b.hi, a.hi <= b.lo),
+            Compare::Ge => (a.lo >= b.hi, a.hi < b.lo),
+            Compare::Eq => (a.lo == a.hi && b.lo == b.hi && a.lo == b.lo, a.hi < b.lo || a.lo > b.hi),
+            Compare::Ne => (a.hi < b.lo || a.lo > b.hi, a.lo == a.hi && b.lo == b.hi && a.lo == b.lo),
+        };
+        // Against NaN all comparisons are false, but `ne`.
+        let (always, never) = if op == Compare::Ne { (always, never && !nan) } else { (always && !nan, never) };
+        Interval::new(if always { 1.0 } else { 0.0 }, if never { 0.0 } else { 1.0 })
+    }
+
+    /// The values cast to another element type.
+    pub(crate) fn cast(self, to: Elem) -> Interval {
+        if to != Elem::I32 {
+            return self.rounded(to);
+        }
+        let clamp = |bound: f64| bound.trunc().clamp(I32.lo, I32.hi);
+        let whole = Interval::new(clamp(self.lo), clamp(self.hi));
+        if self.nan { whole.hull(Interval::new(0.0, 0.0)) } else { whole }
     }
 }
 

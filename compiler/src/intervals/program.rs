@@ -1,0 +1,196 @@
+//! What is known of a tile before it is computed: which of its keys its queries see, and how great its scores can be.
+//!
+//! A mask or a score is evaluated over intervals instead of numbers. Its leaves are the tables that the tile kernel reads; for a range of
+//! keys or queries a table is represented by its least and greatest element. Any mask or score a user writes is covered, data-dependent
+//! ones too: an op whose interval is not known exactly gives a wider one, which at worst computes what could have been left out.
+
+use rhumb_ir::{Binary, Compare, Elem, Op, Scalar, Unary, Value};
+
+use super::Interval;
+use crate::plan::{Attention, Plan, Source, TensorId, Term};
+
+/// What part of a key tile a query tile sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TileClass {
+    /// Nothing.
+    Skip,
+    /// Everything: no mask code.
+    Full,
+    /// Some of it, or not known.
+    Partial,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Leaf(TensorId),
+    /// The product of queries and keys.
+    Product,
+    Constant(Interval),
+    Unary(Unary, Elem, usize),
+    Binary(Binary, Elem, usize, usize),
+    Compare(Compare, usize, usize),
+    Select(usize, usize, usize),
+    Cast(Elem, usize),
+    Any(Elem),
+}
+
+/// Expressions, ready to be evaluated over tiles.
+#[derive(Clone, Debug, Default)]
+struct Program {
+    steps: Vec<Step>,
+    /// Where the results are, and whether each is negated.
+    results: Vec<(usize, bool)>,
+}
+
+impl Program {
+    fn new(plan: &Plan, attention: &Attention, terms: &[Term]) -> Program {
+        let mut program = Program::default();
+        let mut known: Vec<Option<usize>> = vec![None; plan.graph.nodes().len()];
+        let dot = attention.content.as_ref().map(|content| content.dot);
+        for &Term { value, negative } in terms {
+            let step = program.add(plan, dot, value, &mut known);
+            program.results.push((step, negative));
+        }
+        program
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = TensorId> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Leaf(tensor) => Some(*tensor),
+            _ => None,
+        })
+    }
+
+    fn add(&mut self, plan: &Plan, dot: Option<Value>, value: Value, known: &mut [Option<usize>]) -> usize {
+        if let Some(step) = known[value.index()] {
+            return step;
+        }
+        let graph = &plan.graph;
+        let elem = graph.ty(value).elem;
+        let mut add = |value: Value| self.add(plan, dot, value, known);
+        let step = if Some(value) == dot {
+            Step::Product
+        } else if let Some(&table) = plan.tables.get(&Source::Value(value)) {
+            Step::Leaf(table)
+        } else {
+            match *graph.op(value) {
+                Op::Const(Scalar::F32(x)) => Step::Constant(Interval::point(x)),
+                Op::Const(Scalar::I32(x)) => Step::Constant(Interval::point(f64::from(x))),
+                Op::Const(Scalar::Bool(x)) => Step::Constant(Interval::point(f64::from(u8::from(x)))),
+                Op::Unary(op, x) => Step::Unary(op, elem, add(x)),
+                Op::Binary(op, a, b) => Step::Binary(op, elem, add(a), add(b)),
+                Op::Compare(op, a, b) => Step::Compare(op, add(a), add(b)),
+                Op::Select { cond, on_true, on_false } => Step::Select(add(cond), add(on_true), add(on_false)),
+                Op::Cast(to, x) => Step::Cast(to, add(x)),
+                _ => Step::Any(elem),
+            }
+        };
+        self.steps.push(step);
+        known[value.index()] = Some(self.steps.len() - 1);
+        self.steps.len() - 1
+    }
+
+    /// Fills `memory` with what every step can give.
+    fn run(&self, memory: &mut Vec<Interval>, product: Interval, mut leaf: impl FnMut(TensorId) -> Interval) {
+        memory.clear();
+        for step in &self.steps {
+            let interval = match *step {
+                Step::Leaf(tensor) => leaf(tensor),
+                Step::Product => product,
+                Step::Constant(interval) => interval,
+                Step::Any(elem) => Interval::of(elem),
+                Step::Unary(op, elem, x) => {
+                    let interval = memory[x].unary(op, elem);
+                    let is_exact = matches!(op, Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Not);
+                    if is_exact { interval } else { interval.widened() }
+                }
+                Step::Binary(op, elem, a, b) => memory[a].binary(op, memory[b], elem),
+                Step::Compare(op, a, b) => memory[a].compare(op, memory[b]),
+                Step::Select(cond, a, b) => match (memory[cond].lo, memory[cond].hi) {
+                    (1.0, _) => memory[a],
+                    (_, 0.0) => memory[b],
+                    _ => memory[a].hull(memory[b]),
+                },
+                Step::Cast(to, x) => memory[x].cast(to),
+            };
+            memory.push(interval);
+        }
+    }
+}
+
+/// A plan's masks, ready to be evaluated over tiles.
+#[derive(Clone, Debug)]
+pub struct MaskProgram(Program);
+
+impl MaskProgram {
+    /// The program of an attention's masks.
+    pub fn new(plan: &Plan, attention: &Attention) -> MaskProgram {
+        MaskProgram(Program::new(plan, attention, &attention.masks))
+    }
+
+    /// Whether there is nothing to evaluate: every tile is full.
+    pub fn is_empty(&self) -> bool {
+        self.0.results.is_empty()
+    }
+
+    /// The tables that the masks read.
+    pub fn leaves(&self) -> impl Iterator<Item = TensorId> {
+        self.0.leaves()
+    }
+
+    /// Classifies a tile; `leaf` gives the interval of a table over it, and `memory` is kept between calls.
+    pub fn classify(&self, memory: &mut Vec<Interval>, leaf: impl FnMut(TensorId) -> Interval) -> TileClass {
+        self.0.run(memory, Interval::ANY, leaf);
+        let mut class = TileClass::Full;
+        for &(step, negative) in &self.0.results {
+            let interval = memory[step];
+            let (always, never) = (interval.lo >= 1.0, interval.hi <= 0.0);
+            let (always, never) = if negative { (never, always) } else { (always, never) };
+            if never {
+                return TileClass::Skip;
+            }
+            if !always {
+                class = TileClass::Partial;
+            }
+        }
+        class
+    }
+}
+
+/// A plan's score, ready to be evaluated over tiles: in powers of two, and without what is the same for all keys of a query.
+#[derive(Clone, Debug)]
+pub struct ScoreProgram {
+    terms: Program,
+    key_term: Option<TensorId>,
+}
+
+impl ScoreProgram {
+    /// The program of an attention's score.
+    pub fn new(plan: &Plan, attention: &Attention) -> ScoreProgram {
+        ScoreProgram { terms: Program::new(plan, attention, &attention.terms), key_term: attention.key_term }
+    }
+
+    /// The tables that the score reads.
+    pub fn leaves(&self) -> impl Iterator<Item = TensorId> {
+        self.terms.leaves().chain(self.key_term)
+    }
+
+    /// What scores of a tile can be, where the products of its queries and keys are within `product`; `leaf` gives the interval of a table
+    /// over it, and `memory` is kept between calls.
+    pub fn bounds(
+        &self,
+        memory: &mut Vec<Interval>,
+        product: Interval,
+        mut leaf: impl FnMut(TensorId) -> Interval,
+    ) -> Interval {
+        self.terms.run(memory, product, &mut leaf);
+        let mut score = Interval::point(0.0);
+        for &(step, negative) in &self.terms.results {
+            score = score.add(if negative { memory[step].neg() } else { memory[step] });
+        }
+        if let Some(term) = self.key_term {
+            score = score.add(leaf(term));
+        }
+        score.widened()
+    }
+}

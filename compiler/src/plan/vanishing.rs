@@ -1,0 +1,78 @@
+//! Which scores fall off so far that weights vanish.
+//!
+//! Where a bias falls with the distance, as ALiBi's does, far keys have no weight: the softmax of a kernel takes `2^x - 2^-100` for `2^x`,
+//! from `x = -100` down 0, where `x` is a score measured from a base that never falls. Single precision has 24 digits, so a weight of 1 and
+//! one of `2^-100` have none in common; what is lost of an average is less than `2^-100` of the sum of all magnitudes of values.
+//!
+//! Which keys have no weight can be told without their scores. The product of a query and a key is at most that of their norms (Cauchy and
+//! Schwarz), and the bias over ranges of keys and queries lies within intervals. So for each query tile those keys come first that the bias
+//! favours most, which gives every query a base; then whole key tiles are left out that can have no score within 100 of it. No bit of a
+//! result depends on that: what is left out would have been multiplied by 0. Zero times NaN or infinity is not 0, which is why values count
+//! too: key tiles with such are never left out.
+
+use rhumb_ir::{Axis, Op, Value};
+
+use super::build::Planner;
+use super::{Content, Source, Storage, TensorId, Term, Vanishing, Weighted};
+
+impl Planner<'_> {
+    /// Tables for finding keys whose weights vanish, where the score has a bias that can make them and nothing that is not known of whole
+    /// tiles.
+    pub(super) fn vanishing(
+        &mut self,
+        key: Axis,
+        (terms, key_term): (&[Term], Option<TensorId>),
+        content: Option<&Content>,
+        weighted: Option<&Weighted>,
+    ) -> Option<Vanishing> {
+        let biased = self.bias(terms, content.map(|content| content.dot))? || key_term.is_some();
+        let rows =
+            [content.map(|content| (content.key, content.dim)), weighted.map(|values| (values.value, values.dim))];
+        let along_keys = |(tensor, _): &(TensorId, Axis)| self.tensors[*tensor].dims.contains(&key);
+        if !biased || !rows.iter().flatten().all(along_keys) {
+            return None;
+        }
+        let [keys, values] = rows.map(|rows| rows.map(|(tensor, dim)| self.squares(tensor, dim, key)));
+        Some(Vanishing { keys, values })
+    }
+
+    /// Whether tables take part in terms beside the product; none where intervals of these and of the product do not tell all.
+    fn bias(&self, terms: &[Term], dot: Option<Value>) -> Option<bool> {
+        let mut seen = vec![false; self.graph.nodes().len()];
+        let mut stack: Vec<Value> = terms.iter().map(|term| term.value).collect();
+        let mut reads_table = false;
+        while let Some(value) = stack.pop() {
+            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            if self.tables.contains_key(&Source::Value(value)) {
+                reads_table = true;
+                continue;
+            }
+            match self.graph.op(value) {
+                Op::Const(_) => {}
+                op @ (Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..)) => {
+                    stack.extend(op.operands());
+                }
+                _ => return None,
+            }
+        }
+        Some(reads_table)
+    }
+
+    fn squares(&mut self, tensor: TensorId, dim: Axis, key: Axis) -> TensorId {
+        let source = Source::Squares { tensor, dim };
+        if let Some(&table) = self.tables.get(&source) {
+            return table;
+        }
+        let of = &self.tensors[tensor];
+        let mut dims: Vec<Axis> =
+            self.order.iter().copied().filter(|axis| *axis != dim && *axis != key && of.dims.contains(axis)).collect();
+        dims.push(key);
+        let name = format!("squares {}", of.name);
+        let target = self.tensor(name, super::Origin::Table, dims, Storage::F32);
+        self.tables.insert(source.clone(), target);
+        self.step(target, source, false, "norms tell which keys' weights vanish");
+        target
+    }
+}

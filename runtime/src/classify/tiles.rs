@@ -1,0 +1,98 @@
+//! How a run of keys is cut into key tiles.
+
+/// Key tiles begin at multiples of this from the first key, a multiple of the rows of every register tile.
+const STEP: usize = 16;
+
+/// A run of keys in tiles that are as even as can be, the larger first: so tiles of runs that begin alike are the same for the most part,
+/// and query tiles that take turns at them find them in the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tiles {
+    first: usize,
+    end: usize,
+    /// How many tiles have a step more than the others.
+    larger: usize,
+    /// Steps of the others.
+    steps: usize,
+}
+
+impl Tiles {
+    /// Cuts a run into as few tiles as there can be of at most `most` keys, a multiple of 16.
+    pub(crate) fn new((first, end): (usize, usize), most: usize) -> Tiles {
+        let steps = (end - first).div_ceil(STEP);
+        let count = (end - first).div_ceil(most.max(STEP)).max(1);
+        Tiles { first, end, larger: steps % count, steps: steps / count }
+    }
+
+    /// The steps from the first key to the tile with this number.
+    fn start(&self, number: usize) -> usize {
+        number * self.steps + number.min(self.larger)
+    }
+
+    /// The number of the tile with a key.
+    fn number(&self, key: usize) -> usize {
+        let step = (key - self.first) / STEP;
+        let in_larger = self.larger * (self.steps + 1);
+        match step.checked_sub(in_larger) {
+            Some(rest) => self.larger + rest / self.steps.max(1),
+            None => step / (self.steps + 1),
+        }
+    }
+
+    /// The tile with a key of the run.
+    pub(crate) fn around(&self, key: usize) -> (usize, usize) {
+        let number = self.number(key);
+        let key = |number: usize| (self.first + self.start(number) * STEP).min(self.end);
+        (key(number), key(number + 1))
+    }
+
+    /// The tiles that lie between two keys: the first of them and the end, empty if there are none.
+    pub(crate) fn within(&self, (from, to): (usize, usize)) -> (usize, usize) {
+        if from >= self.end || to <= self.first {
+            return (self.end, self.end);
+        }
+        let from = match self.around(from.max(self.first)) {
+            (start, end) if start < from => end,
+            (start, _) => start,
+        };
+        let to = if to >= self.end { self.end } else { self.around(to).0 };
+        (from, to.max(from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_even_and_cover_the_run() {
+        for (first, len) in [(0, 1), (0, 16), (16, 17), (0, 64), (32, 65), (0, 130), (48, 336), (0, 2047), (64, 2048)] {
+            let tiles = Tiles::new((first, first + len), 64);
+            let (mut at, mut sizes) = (first, Vec::new());
+            while at < first + len {
+                let (start, end) = tiles.around(at);
+                assert!(start == at && end > at && end - at <= 64, "{tiles:?}: {start} to {end} at {at}");
+                assert!((start..end).all(|key| tiles.around(key) == (start, end)), "{tiles:?}: {start} to {end}");
+                sizes.push((end - start).next_multiple_of(STEP));
+                at = end;
+            }
+            assert_eq!(at, first + len);
+            assert_eq!(sizes.len(), len.div_ceil(64), "{tiles:?}");
+            let [least, most] = [sizes.iter().min(), sizes.iter().max()].map(|size| *size.expect("a tile"));
+            assert!(most - least <= STEP, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn whole_tiles_between_keys() {
+        let tiles = Tiles::new((0, 150), 64);
+        assert_eq!([0, 64, 112].map(|key| tiles.around(key)), [(0, 64), (64, 112), (112, 150)]);
+        assert_eq!(tiles.within((0, 112)), (0, 112));
+        assert_eq!(tiles.within((0, 128)), (0, 112));
+        assert_eq!(tiles.within((16, 128)), (64, 112));
+        assert_eq!(tiles.within((80, 400)), (112, 150));
+        for none in [(16, 96), (80, 96), (160, 176)] {
+            let (from, to) = tiles.within(none);
+            assert!(from >= to, "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Keys whose weights vanish for all queries of a tile.
+
+use rhumb_compiler::intervals::{Interval, ScoreProgram};
+use rhumb_compiler::plan::{Attention, Plan, TensorId, Vanishing};
+
+use super::{Classifier, Memory, Queries, Segment, Trees, UNIT, push};
+use crate::memory::Frame;
+
+/// What is known of the scores of whole tiles.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    score: ScoreProgram,
+    tables: Vanishing,
+    /// What rounding makes of a product of norms, at most.
+    slack: f64,
+}
+
+impl Bounds {
+    pub(super) fn new(plan: &Plan, attention: &Attention) -> Option<Bounds> {
+        let length = attention.content.as_ref().map_or(0, |content| content.length);
+        let slack = 1.0 + f64::from(length) * f64::from(f32::EPSILON);
+        attention.vanishing.map(|tables| Bounds { score: ScoreProgram::new(plan, attention), tables, slack })
+    }
+
+    /// The tables that the score reads.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = TensorId> {
+        self.score.leaves()
+    }
+
+    /// The tables of squared norms.
+    pub(super) fn squares(&self) -> impl Iterator<Item = TensorId> {
+        self.tables.keys.into_iter().chain(self.tables.values)
+    }
+
+    /// The greatest norm that squared norms allow: never 0.
+    fn norm(&self, squares: Interval) -> f64 {
+        // Elements too small for their squares to be numbers are smaller than this.
+        const TINY: f64 = 1e-16;
+        let finite = !squares.nan && squares.hi <= f64::from(f32::MAX);
+        if finite { squares.hi.sqrt() * self.slack + TINY } else { f64::INFINITY }
+    }
+}
+
+/// The scores of the query tile that leaves are fixed for.
+struct Scores<'s> {
+    classifier: &'s Classifier,
+    bounds: &'s Bounds,
+    trees: &'s Trees,
+    /// The number of keys.
+    keys: usize,
+}
+
+impl Classifier {
+    /// Whether any weights may vanish at the outer indices that `row` gives the row of a table at: without a product, scores there differ by
+    /// enough. To be called after [`Classifier::plant`].
+    pub(crate) fn may_vanish(
+        &self,
+        plan: &Plan,
+        frame: &Frame<'_, '_>,
+        trees: &Trees,
+        memory: &mut Memory,
+        row: impl Fn(TensorId) -> usize,
+    ) -> bool {
+        let Some((scores, top)) = self.scores(frame, trees) else { return false };
+        memory.rows.clear();
+        memory.rows.extend(self.leaves[..self.of_score].iter().map(|leaf| row(leaf.table)));
+        self.fix(plan, frame, (0, frame.length(self.query)), memory);
+        let all = scores.of(memory, (top, 0), 0.0);
+        all.nan || all.hi - all.lo > Vanishing::BELOW
+    }
+
+    /// A key that scores of a query tile are greatest at but for the product, in a segment from `start` on that all its vectors see; none if
+    /// there is none, or if no weights of the plan vanish. To be called after [`Classifier::segments`].
+    pub(crate) fn near(
+        &self,
+        plan: &Plan,
+        frame: &Frame<'_, '_>,
+        trees: &Trees,
+        queries: Queries,
+        memory: &mut Memory,
+        start: usize,
+    ) -> Option<usize> {
+        let (scores, top) = self.scores(frame, trees)?;
+        let columns = queries.columns();
+        self.fix(plan, frame, queries.positions((0, columns)), memory);
+        let mut at = (top, 0);
+        scores.seen(memory, (start, columns), at)?;
+        loop {
+            let mut best = None;
+            for part in scores.parts(at) {
+                if scores.seen(memory, (start, columns), part).is_some() {
+                    let greatest = scores.of(memory, part, 0.0).hi;
+                    if best.is_none_or(|(_, most)| greatest > most) {
+                        best = Some((part, greatest));
+                    }
+                }
+            }
+            match best {
+                Some((part, _)) => at = part,
+                None => return scores.seen(memory, (start, columns), at),
+            }
+        }
+    }
+
+    /// Takes whole tiles out of the segments from `start` on where the scores of all queries are below `limit`, and with them the weights 0.
+    /// `squares` are squared norms of the queries. To be called after [`Classifier::near`], where [`Classifier::may_vanish`] says so.
+    pub(crate) fn leave_out(
+        &self,
+        frame: &Frame<'_, '_>,
+        trees: &Trees,
+        memory: &mut Memory,
+        (start, squares, limit): (usize, &[f32], f64),
+    ) {
+        let Some((scores, top)) = self.scores(frame, trees) else { return };
+        let norm = scores.bounds.norm(Interval::around(squares.iter().copied().map(f64::from)));
+        memory.dropped.clear();
+        scores.drop_below(memory, (norm, limit), (top, 0));
+        if !memory.dropped.is_empty() {
+            cut(memory, start);
+        }
+    }
+
+    /// The scores of this plan, and the level of the trees' root.
+    fn scores<'s>(&'s self, frame: &Frame<'_, '_>, trees: &'s Trees) -> Option<(Scores<'s>, usize)> {
+        let top = trees.levels.len().checked_sub(1)?;
+        let bounds = self.vanishing.as_ref()?;
+        Some((Scores { classifier: self, bounds, trees, keys: frame.length(self.key) }, top))
+    }
+}
+
+impl Scores<'_> {
+    /// Keys of a node.
+    fn span(&self, (level, node): (usize, usize)) -> (usize, usize) {
+        let keys = UNIT << level;
+        (node * keys, ((node + 1) * keys).min(self.keys))
+    }
+
+    /// The nodes that a node is made of, later keys first: two, one for the last of an odd number, none for a leaf.
+    fn parts(&self, (level, node): (usize, usize)) -> impl Iterator<Item = (usize, usize)> {
+        let below = level.checked_sub(1).map(|below| (below, self.trees.levels[below].1));
+        below.into_iter().flat_map(move |(below, width)| {
+            (0..2).rev().map(move |part| (below, 2 * node + part)).filter(move |(_, part)| *part < width)
+        })
+    }
+
+    /// The first key of a node that is in a segment from `start` on with this many vectors of queries.
+    fn seen(&self, memory: &Memory, (start, columns): (usize, usize), at: (usize, usize)) -> Option<usize> {
+        let (first, end) = self.span(at);
+        let seen = |segment: &&Segment| {
+            segment.first < end && first < segment.end && segment.columns.1 - segment.columns.0 == columns
+        };
+        memory.segments[start..].iter().find(seen).map(|segment| first.max(segment.first))
+    }
+
+    fn leaf(&self, memory: &Memory, at: (usize, usize), table: TensorId) -> Interval {
+        self.classifier.leaf(self.trees, (&memory.fixed, &memory.rows), at, table)
+    }
+
+    /// What scores of a node can be if products are no greater than this in magnitude.
+    fn of(&self, memory: &mut Memory, at: (usize, usize), product: f64) -> Interval {
+        let products = if product.is_finite() { Interval::new(-product, product) } else { Interval::ANY };
+        let mut steps = std::mem::take(&mut memory.steps);
+        let scores = self.bounds.score.bounds(&mut steps, products, |table| self.leaf(memory, at, table));
+        memory.steps = steps;
+        scores
+    }
+
+    /// Notes the ranges of keys with all scores below `limit`, the last first; `norm` is the queries' greatest.
+    fn drop_below(&self, memory: &mut Memory, (norm, limit): (f64, f64), at: (usize, usize)) {
+        let product = self.bounds.tables.keys.map_or(0.0, |keys| norm * self.bounds.norm(self.leaf(memory, at, keys)));
+        let scores = self.of(memory, at, product);
+        let values = self.bounds.tables.values.map(|values| self.leaf(memory, at, values));
+        let finite = values.is_none_or(|squares| !squares.nan && squares.hi.is_finite());
+        if scores.hi < limit && !scores.nan && finite {
+            let (first, end) = self.span(at);
+            match memory.dropped.last_mut() {
+                Some(last) if last.0 == end => last.0 = first,
+                _ => memory.dropped.push((first, end)),
+            }
+        } else if scores.lo < limit || scores.nan || !finite {
+            for part in self.parts(at) {
+                self.drop_below(memory, (norm, limit), part);
+            }
+        }
+    }
+}
+
+/// Takes the dropped keys, the last first, out of the segments from `start` on, as far as they are whole tiles.
+fn cut(memory: &mut Memory, start: usize) {
+    let Memory { kept, dropped, segments, .. } = memory;
+    kept.clear();
+    kept.extend(segments.drain(start..));
+    for segment in kept.iter() {
+        let mut first = segment.first;
+        for &(from, to) in dropped.iter().rev().filter(|(from, to)| *from < segment.end && segment.first < *to) {
+            let (from, to) = segment.tiles.within((from, to));
+            let (from, to) = (from.max(segment.first), to.min(segment.end));
+            if from < to {
+                if first < from {
+                    push(segments, start, Segment { first, end: from, ..*segment });
+                }
+                first = to;
+            }
+        }
+        if first < segment.end {
+            push(segments, start, Segment { first, ..*segment });
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use rhumb_compiler::{Options, Target, compile};
+use rhumb_ir::{Bindings, Extent, Tensor, Verified, interpret};
+use rhumb_plugins::{Alibi, Causal, Registry, Rope, SlidingWindow};
+
+use super::*;
+use crate::interface::{Bindings as Views, Interface};
+use crate::view::{TensorView, TensorViewMut};
+
+fn random(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    (0..n).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
+}
+
+/// A compiled call.
+struct Ran {
+    program: Program,
+    inputs: Bindings,
+    /// Greatest difference from the reference, over all outputs.
+    off: f64,
+}
+
+fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
+    let registry = Registry::standard();
+    let compiled = compile(graph, &registry, target, &Options::default(), &mut |_, _| ()).expect("compiles");
+    let program = Program::load(compiled.plan.clone(), &compiled.code).expect("loads");
+    let interface = Interface::of(&compiled.lowered).expect("an interface");
+    let length = |axis: rhumb_ir::Axis| match graph.axis(axis).extent {
+        Extent::Static(n) => n as usize,
+        Extent::Dynamic => sizes.iter().find(|(name, _)| *name == graph.axis(axis).name).expect("a size").1,
+    };
+    let shape = |dims: &[rhumb_ir::Axis]| dims.iter().map(|axis| length(*axis)).collect::<Vec<_>>();
+    let inputs: Vec<(String, Vec<usize>, Vec<f32>)> = interface
+        .inputs()
+        .iter()
+        .zip(1..)
+        .map(|(port, seed)| {
+            let shape = shape(&port.dims);
+            (port.name.clone(), shape.clone(), random(shape.iter().product(), seed))
+        })
+        .collect();
+    let mut outputs: Vec<(String, Vec<usize>, Vec<f32>)> = interface
+        .outputs()
+        .iter()
+        .map(|port| {
+            let shape = shape(&port.dims);
+            (port.name.clone(), shape.clone(), vec![f32::NAN; shape.iter().product()])
+        })
+        .collect();
+    let mut views = Views::default();
+    for (name, shape, data) in &inputs {
+        views.input(name, TensorView::from_slice(data, shape).expect("a view"));
+    }
+    for (name, shape, data) in &mut outputs {
+        views.output(name, TensorViewMut::from_slice(data, shape).expect("a view"));
+    }
+    let threads = Threads::new(1).expect("threads");
+    program.run(interface.bind(views).expect("fits"), &threads).expect("runs");
+    let inputs: Bindings = inputs
+        .iter()
+        .map(|(name, shape, data)| {
+            (name.clone(), Tensor::f32(shape.clone(), data.iter().map(|x| f64::from(*x)).collect::<Vec<_>>()))
+        })
+        .collect();
+    let expected = interpret(&compiled.lowered, &inputs).expect("interprets");
+    let mut worst = 0.0f64;
+    for (name, _, data) in &outputs {
+        for (x, y) in data.iter().zip(&expected[name.as_str()].data) {
+            let off = (f64::from(*x) - y).abs();
+            worst = if f64::from(*x) == *y { worst } else { worst.max(if off.is_nan() { f64::INFINITY } else { off }) };
+        }
+    }
+    Ran { program, inputs, off: worst }
+}
+
+#[test]
+fn kernels_agree_with_the_reference() {
+    let targets = Target::host().expect("a target").candidates();
+    for (q, k) in [(1, 1), (15, 17), (17, 15), (130, 130), (1, 130), (48, 64), (0, 5), (5, 0)] {
+        let sizes = [("b", 2), ("q", q), ("k", k)];
+        let plain = rhumb_plugins::Attention::new(4, 32);
+        let alibi = rhumb_plugins::Attention::new(6, 32).kv_heads(2).scheme(Alibi::new()).scheme(Causal);
+        let rope = rhumb_plugins::Attention::new(4, 24).kv_heads(1).scheme(Rope::new()).scheme(Causal).lse();
+        for (name, attention) in [("plain", plain), ("alibi", alibi), ("rope", rope)] {
+            let graph = attention.build().expect("a graph");
+            for target in &targets {
+                let off = run(&graph, target, &sizes).off;
+                assert!(off < 2e-6, "{name}, {target}, {q} x {k}: {off}");
+            }
+        }
+    }
+}
+
+/// What is left out has no weight, by scores computed here; and most of what has none is left out.
+#[test]
+fn keys_without_weight_are_left_out() {
+    const KEYS: usize = 301;
+    const DIM: usize = 24;
+    const SLOPE: f64 = 1.5;
+    let alibi = || Alibi::new().slopes([SLOPE]);
+    let attention = || rhumb_plugins::Attention::new(1, DIM as u32);
+    let cases = [
+        ("causal", attention().scheme(alibi()).scheme(Causal)),
+        ("window", attention().scheme(alibi()).scheme(SlidingWindow::new(260))),
+        ("symmetric", attention().scheme(alibi().symmetric())),
+    ];
+    for ((name, attention), target) in
+        cases.iter().flat_map(|case| Target::host().expect("a target").candidates().into_iter().map(move |t| (case, t)))
+    {
+        let graph = attention.build().expect("a graph");
+        let ran = run(&graph, &target, &[("b", 1), ("q", KEYS), ("k", KEYS)]);
+        assert!(ran.off < 3e-6, "{name}, {target}: {}", ran.off);
+        let row = |tensor: &str, at: usize| ran.inputs[tensor].data[at * DIM..(at + 1) * DIM].to_vec();
+        let score = |query: usize, key: usize| {
+            let product: f64 = row("q", query).iter().zip(row("k", key)).map(|(x, y)| x * y).sum();
+            let score = product / (DIM as f64).sqrt() - SLOPE * query.abs_diff(key) as f64;
+            score * std::f64::consts::LOG2_E
+        };
+        // A single thread's memory is that of the last task: with one head, all of 16 lanes, the first queries of fewer.
+        let memory = ran.program.memories.take();
+        let (mut left_out, mut first_segment) = (0, 0);
+        for block in &memory.blocks {
+            let segments = &memory.segments[first_segment..block.segments_end];
+            first_segment = block.segments_end;
+            // The tile that came first lies among the queries' own keys.
+            let came_first = block.first.saturating_sub(64)..block.first + block.queries + 64;
+            let computed = |key: usize| {
+                came_first.contains(&key) || segments.iter().any(|segment| (segment.first..segment.end).contains(&key))
+            };
+            for query in block.first..block.first + block.queries {
+                let seen: Vec<usize> = (0..KEYS)
+                    .filter(|key| *name == "symmetric" || *key <= query && (*name == "causal" || query - key < 260))
+                    .collect();
+                let most = seen.iter().map(|key| score(query, *key)).fold(f64::NEG_INFINITY, f64::max);
+                for &key in seen.iter().filter(|key| !computed(**key)) {
+                    assert!(score(query, key) < most - Vanishing::BELOW, "{name}, {target}: query {query}, key {key}");
+                    left_out += 1;
+                }
+                // A unit, a tile of queries and the products of norms may stand between.
+                let far = seen.iter().filter(|key| computed(**key) && query.abs_diff(**key) > 240).count();
+                assert_eq!(far, 0, "{name}, {target}: query {query}");
+            }
+        }
+        assert!(left_out > 1000, "{name}, {target}: {left_out}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The outer indices of a task: which attention of a call it is part of.
+
+use rhumb_compiler::plan::{Attention, Plan, TensorId};
+use rhumb_ir::{Axis, Extent, MAX_AXES};
+
+use crate::memory::Frame;
+
+/// One index along each outer axis; of heads that are packed, that of the first.
+#[derive(Clone, Copy)]
+pub(crate) struct Outer<'t, 'a, 'p> {
+    plan: &'t Plan,
+    attention: &'t Attention,
+    frame: &'t Frame<'a, 'p>,
+    indices: [u64; MAX_AXES],
+}
+
+impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
+    /// How many there are.
+    pub(crate) fn count(attention: &Attention, frame: &Frame<'_, '_>) -> usize {
+        attention.outer.iter().map(|axis| groups(attention, frame, *axis)).fold(1, usize::saturating_mul)
+    }
+
+    /// The outer indices with this number of [`Outer::count`].
+    pub(crate) fn new(
+        plan: &'t Plan,
+        attention: &'t Attention,
+        frame: &'t Frame<'a, 'p>,
+        number: usize,
+    ) -> Outer<'t, 'a, 'p> {
+        let mut indices = [0; MAX_AXES];
+        let mut rest = number;
+        for (position, axis) in attention.outer.iter().enumerate().rev() {
+            let length = groups(attention, frame, *axis).max(1);
+            let step = frame.length(*axis).checked_div(length).unwrap_or(1);
+            indices[position] = (rest % length * step) as u64;
+            rest /= length;
+        }
+        Outer { plan, attention, frame, indices }
+    }
+
+    /// The index along each outer axis, in their order.
+    pub(crate) fn indices(&self) -> &[u64] {
+        &self.indices[..self.attention.outer.len()]
+    }
+
+    /// The row of a table here: the index over all its dimensions but queries and keys.
+    pub(crate) fn row(&self, table: TensorId) -> usize {
+        let attention = self.attention;
+        let mut row = 0;
+        for &axis in &self.plan.tensors[table].dims {
+            if axis == attention.query || axis == attention.key {
+                continue;
+            }
+            let position = |axis| attention.outer.iter().position(|outer| *outer == axis);
+            let index = match (position(axis), self.plan.graph.axis(axis).groups) {
+                (Some(position), _) => self.indices[position] as usize,
+                (None, Some(finer)) => {
+                    let of = |axis| match self.plan.graph.axis(axis).extent {
+                        Extent::Static(n) => n as usize,
+                        Extent::Dynamic => 1,
+                    };
+                    let ratio = of(finer).checked_div(of(axis)).unwrap_or(1).max(1);
+                    position(finer).map_or(0, |position| self.indices[position] as usize / ratio)
+                }
+                (None, None) => 0,
+            };
+            row = row * self.frame.length(axis) + index;
+        }
+        row
+    }
+}
+
+/// Turns of the loop over an outer axis: its length, or the number of groups where heads are packed.
+fn groups(attention: &Attention, frame: &Frame<'_, '_>, axis: Axis) -> usize {
+    match attention.packed {
+        Some(packed) if packed.axis == axis => frame.length(axis) / packed.heads.max(1) as usize,
+        _ => frame.length(axis),
+    }
+}
