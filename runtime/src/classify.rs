@@ -266,12 +266,12 @@ impl Classifier {
             return;
         }
         let columns = queries.columns();
-        memory.rows.clear();
-        memory.rows.extend(self.leaves.iter().map(|leaf| row(leaf.table)));
         if self.program.is_empty() {
             memory.segments.push(Segment::new((0, keys), false, (0, columns)));
             return;
         }
+        memory.rows.clear();
+        memory.rows.extend(self.leaves[..self.of_mask].iter().map(|leaf| row(leaf.table)));
         let top = trees.levels.len().saturating_sub(1);
         let start = memory.segments.len();
         self.fix(plan, frame, queries.positions((0, columns)), memory);

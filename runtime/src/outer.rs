@@ -1,17 +1,17 @@
 //! The outer indices of a task: which attention of a call it is part of.
 
 use rhumb_compiler::plan::{Attention, Plan, TensorId};
-use rhumb_ir::{Axis, Extent, MAX_AXES};
+use rhumb_ir::{Axis, Extent};
+use smallvec::{SmallVec, smallvec};
 
 use crate::memory::Frame;
 
 /// One index along each outer axis; of heads that are packed, that of the first.
-#[derive(Clone, Copy)]
 pub(crate) struct Outer<'t, 'a, 'p> {
     plan: &'t Plan,
     attention: &'t Attention,
     frame: &'t Frame<'a, 'p>,
-    indices: [u64; MAX_AXES],
+    indices: SmallVec<[u64; 4]>,
 }
 
 impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
@@ -27,7 +27,7 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
         frame: &'t Frame<'a, 'p>,
         number: usize,
     ) -> Outer<'t, 'a, 'p> {
-        let mut indices = [0; MAX_AXES];
+        let mut indices: SmallVec<[u64; 4]> = smallvec![0; attention.outer.len()];
         let mut rest = number;
         for (position, axis) in attention.outer.iter().enumerate().rev() {
             let length = groups(attention, frame, *axis).max(1);
@@ -40,7 +40,7 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
 
     /// The index along each outer axis, in their order.
     pub(crate) fn indices(&self) -> &[u64] {
-        &self.indices[..self.attention.outer.len()]
+        &self.indices
     }
 
     /// The row of a table here: the index over all its dimensions but queries and keys.

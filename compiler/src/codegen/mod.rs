@@ -63,6 +63,8 @@ pub enum Role {
     Map(usize),
     /// Loads a query tile and resets its state.
     Begin,
+    /// Sums the squares of each query of a tile.
+    Squares,
     /// Adds a key tile that every query sees whole to a query tile of the shape with this index.
     Full(usize),
     /// Adds a key tile with the mask evaluated per element.
@@ -79,7 +81,7 @@ pub enum Role {
 impl Role {
     /// Whether the function is plain loops, whose addresses Cranelift's mid-end moves out.
     fn is_plain_loop(self) -> bool {
-        matches!(self, Role::Map(_) | Role::Begin | Role::End)
+        matches!(self, Role::Map(_) | Role::Begin | Role::Squares | Role::End)
     }
 
     /// The function's name; of those that come in several shapes, with the index of the shape.
@@ -87,6 +89,7 @@ impl Role {
         match self {
             Role::Map(index) => format!("map{index}"),
             Role::Begin => "tile_begin".to_owned(),
+            Role::Squares => "tile_squares".to_owned(),
             Role::Full(shape) => format!("tile_full{shape}"),
             Role::Partial(shape) => format!("tile_partial{shape}"),
             Role::Guarded => "tile_guarded".to_owned(),
@@ -150,6 +153,9 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
     }
     if let Some(attention) = &plan.attention {
         let mut roles = vec![Role::Begin];
+        if attention.vanishing.is_some() && attention.content.is_some() {
+            roles.push(Role::Squares);
+        }
         for shape in 0..attention.tiling.shapes.len() {
             roles.push(Role::Full(shape));
             if !attention.masks.is_empty() {
@@ -169,6 +175,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
             };
             let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| match role {
                 Role::Begin => tile::begin(eval, attention),
+                Role::Squares => tile::squares(eval, attention),
                 Role::Full(index) => keys(eval, index, false, false),
                 Role::Partial(index) => keys(eval, index, true, false),
                 Role::Guarded => keys(eval, 0, true, true),

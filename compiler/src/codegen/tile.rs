@@ -24,12 +24,14 @@ mod end;
 mod prefetch;
 mod product;
 mod scan;
+mod squares;
 
 use self::average::{average, weights};
 pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
 use self::product::{Product, Rows};
 pub(crate) use self::scan::scan;
+pub(crate) use self::squares::squares;
 use super::CodegenError;
 use super::eval::{Eval, Order};
 use super::loops::range_loop;

@@ -76,3 +76,53 @@ impl Planner<'_> {
         target
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_plugins::{Alibi, Attention, Batch, Causal, DynamicAlibi, Registry, Rope, SlidingWindow, lower};
+
+    use crate::plan::{Vectors, plan};
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    /// Names of the tables of squared norms.
+    fn squares(attention: &Attention) -> Vec<String> {
+        let graph = attention.build().expect("a graph");
+        let lowered = lower(&graph, &Registry::standard()).expect("lowers");
+        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+        let plan = plan(fused.graph(), Vectors { lanes: 16, registers: 32 }).expect("a plan");
+        let vanishing = plan.attention.expect("attention").vanishing;
+        let tables = vanishing.into_iter().flat_map(|found| [found.keys, found.values]).flatten();
+        tables.map(|table| plan.tensors[table].name.clone()).collect()
+    }
+
+    fn small() -> Attention {
+        Attention::new(4, 16).kv_heads(2)
+    }
+
+    #[test]
+    fn a_bias_makes_weights_vanish() {
+        let symmetric = || Alibi::new().symmetric();
+        for attention in [
+            small().scheme(Alibi::new()),
+            small().scheme(Alibi::new()).scheme(Causal).softcap(30.0),
+            small().scheme(symmetric()).scheme(SlidingWindow::new(9)),
+            small().scheme(DynamicAlibi::new(64).alibi(symmetric())).lse(),
+            small().score_with(|cx, score| score - (cx.q_pos() - cx.k_pos()).abs().pow(0.5)),
+        ] {
+            assert_eq!(squares(&attention), ["squares k", "squares v"], "{attention:?}");
+        }
+        let rotated = squares(&small().scheme(Rope::new()).scheme(Alibi::new()));
+        assert!(matches!(&rotated[..], [keys, values] if keys != "squares k" && values == "squares v"), "{rotated:?}");
+    }
+
+    #[test]
+    fn without_a_known_bias_none_do() {
+        for attention in [
+            small(),
+            small().scheme(Rope::new()).scheme(Causal).softcap(30.0),
+            small().scheme(Alibi::new()).bias(Batch::Shared),
+        ] {
+            assert_eq!(squares(&attention), Vec::<String>::new(), "{attention:?}");
+        }
+    }
+}

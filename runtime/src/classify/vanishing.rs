@@ -77,10 +77,12 @@ impl Classifier {
         frame: &Frame<'_, '_>,
         trees: &Trees,
         queries: Queries,
-        memory: &mut Memory,
-        start: usize,
+        (memory, start): (&mut Memory, usize),
+        row: impl Fn(TensorId) -> usize,
     ) -> Option<usize> {
         let (scores, top) = self.scores(frame, trees)?;
+        memory.rows.clear();
+        memory.rows.extend(self.leaves.iter().map(|leaf| row(leaf.table)));
         let columns = queries.columns();
         self.fix(plan, frame, queries.positions((0, columns)), memory);
         let mut at = (top, 0);

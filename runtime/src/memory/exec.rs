@@ -62,6 +62,7 @@ pub enum LoadError {
 #[derive(Clone, Copy)]
 struct Functions<'p> {
     begin: Option<Function<'p>>,
+    squares: Option<Function<'p>>,
     guarded: Option<Function<'p>>,
     scan: Option<Function<'p>>,
     end: Option<Function<'p>>,
@@ -124,11 +125,11 @@ impl Program {
         let pad = plan.attention.as_ref().map_or(0, |attention| attention.tiling.queries() + 16);
         let frame = Frame::new(plan, &self.constants, bound, &self.tables, pad)?;
         for (index, step) in plan.maps.iter().enumerate() {
-            let Some(function) = self.function(Role::Map(index)) else { continue };
             // Squared norms are made where they tell something.
             if matches!(step.source, Source::Squares { .. }) {
                 continue;
             }
+            let Some(function) = self.function(Role::Map(index)) else { continue };
             let inner = step.inner.map_or(1, |axis| frame.length(axis));
             if inner == 0 {
                 continue;
@@ -207,6 +208,7 @@ impl Program {
         let plan = &self.plan;
         let functions = Functions {
             begin: self.function(Role::Begin),
+            squares: self.function(Role::Squares),
             guarded: self.function(Role::Guarded),
             scan: self.function(Role::Scan),
             end: self.function(Role::End),
@@ -324,7 +326,7 @@ impl Task<'_, '_, '_> {
                 self.classifier.shift(self.trees, &memory.segments[segment..], self.outer.row(term))
             });
             let near = match self.vanishing {
-                true => self.classifier.near(plan, self.frame, self.trees, queries, memory, segment),
+                true => self.classifier.near(plan, self.frame, self.trees, queries, (memory, segment), row),
                 false => None,
             };
             let near = near.and_then(|key| take_tile(&mut memory.segments, segment, key));
@@ -406,8 +408,11 @@ impl Task<'_, '_, '_> {
         if least(scratch, layout.limits) == f32::NEG_INFINITY {
             return;
         }
-        let limit = f64::from(least(scratch, layout.bases)) + block.shift - Vanishing::BELOW;
-        let squares = match self.attention.content {
+        // Scores are rounded otherwise than their bounds are.
+        const ROOM: f64 = 1.0 / 64.0;
+        let limit = f64::from(least(scratch, layout.bases)) + block.shift - Vanishing::BELOW - ROOM;
+        self.call(self.functions.squares, scratch, position, block, Range::default());
+        let squares = match self.functions.squares {
             Some(_) => scratch.slice_mut::<f32>(state + layout.squares, block.queries),
             None => None,
         };

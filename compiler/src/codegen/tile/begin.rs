@@ -27,9 +27,6 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     });
     if let Some(content) = &attention.content {
         queries(eval, tile, content)?;
-        if attention.vanishing.is_some() {
-            squares(eval, tile, content);
-        }
     }
     let width = 4 * shape.lanes as i32;
     for c in 0..shape.columns as i32 {
@@ -163,25 +160,4 @@ fn columns(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content, lane: Ssa
         }
         vec![eval.fb().ins().iadd_imm_s(carried[0], ROW_LANES as i64 * tile.row_bytes())]
     });
-}
-
-/// Sums the squares of each query's column.
-fn squares(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) {
-    let layout = eval.plan.scratch;
-    let width = 4 * tile.shape.lanes as i32;
-    let columns = tile.shape.columns as i32;
-    let ty = eval.v.float_type();
-    let start = eval.fb().ins().iadd_imm_s(tile.state, layout.queries as i64);
-    let end = eval.fb().ins().iadd_imm_s(start, i64::from(content.length) * tile.row_bytes());
-    let zeros: Vec<Ssa> = (0..columns).map(|_| eval.v.float(0.0)).collect();
-    let sums = range_loop(eval, start, end, tile.row_bytes(), &zeros, |eval, row, sums| {
-        let square = |eval: &mut Eval<'_, '_>, (column, sum): (i32, &Ssa)| {
-            let x = eval.fb().ins().load(ty, access(), row, width * column);
-            eval.v.fma(x, x, *sum)
-        };
-        (0..).zip(sums).map(|at| square(eval, at)).collect()
-    });
-    for (column, sum) in (0..).zip(sums) {
-        eval.fb().ins().store(access(), sum, tile.state, layout.squares as i32 + width * column);
-    }
 }
