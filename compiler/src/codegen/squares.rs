@@ -8,6 +8,7 @@ use super::CodegenError;
 use super::eval::Eval;
 use super::loops::range_loop;
 use super::map::ROW_LANES;
+use super::tile::{dim_stride, row_base};
 use super::vocab::access;
 use crate::plan::TensorId;
 
@@ -18,14 +19,9 @@ pub(crate) fn squares(
     target: TensorId,
     key: Axis,
 ) -> Result<(), CodegenError> {
-    let plan = eval.plan;
-    let rows = eval.address(tensor, &[key, dim])?;
+    let (rows, key_stride) = row_base(eval, tensor, key, dim)?;
+    let stride = dim_stride(eval, tensor, dim);
     let sums = eval.address(target, &[key])?;
-    let stride = |eval: &mut Eval<'_, '_>, axis: Axis| match plan.tensors[tensor].dims.iter().position(|x| *x == axis) {
-        Some(position) => eval.stride(tensor, position),
-        None => eval.fb().ins().iconst(types::I64, 0),
-    };
-    let (key_stride, stride) = (stride(eval, key), stride(eval, dim));
     let (keys, length) = (eval.extent(key), eval.extent(dim));
     let zero = eval.fb().ins().iconst(types::I64, 0);
     // Without contiguous rows every element is read by itself.

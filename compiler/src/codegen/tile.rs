@@ -404,7 +404,7 @@ fn score(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, row: Ssa, r
 }
 
 /// The address of key 0, element 0 of a tensor at the outer point, and the stride from key to key.
-fn row_base(
+pub(crate) fn row_base(
     eval: &mut Eval<'_, '_>,
     tensor: TensorId,
     key: rhumb_ir::Axis,
@@ -414,7 +414,8 @@ fn row_base(
     Ok((base, dim_stride(eval, tensor, key)))
 }
 
-fn dim_stride(eval: &mut Eval<'_, '_>, tensor: TensorId, axis: rhumb_ir::Axis) -> Ssa {
+/// The stride of a tensor along an axis, in bytes: 0 if it does not vary along it.
+pub(crate) fn dim_stride(eval: &mut Eval<'_, '_>, tensor: TensorId, axis: rhumb_ir::Axis) -> Ssa {
     match eval.plan.tensors[tensor].dims.iter().position(|dim| *dim == axis) {
         Some(dim) => eval.stride(tensor, dim),
         None => eval.fb().ins().iconst(types::I64, 0),

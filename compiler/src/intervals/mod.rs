@@ -24,6 +24,9 @@ pub struct Interval {
 
 const I32: Interval = Interval { lo: i32::MIN as f64, hi: i32::MAX as f64, nan: false };
 
+/// What functions of one operand, and sums of a few terms, are off by at most in kernels, relative to their values.
+pub(crate) const ROUNDING: f64 = 4e-6;
+
 /// Integers up to this magnitude are exact as `f32`.
 const EXACT: f64 = 16_777_216.0;
 
@@ -125,9 +128,9 @@ impl Interval {
         Interval { nan, ..Interval::around(ends) }
     }
 
-    /// Room for what functions that are not rounded correctly may be off by.
-    pub(crate) fn widened(self) -> Interval {
-        let room = |x: f64| if x.is_finite() { x.abs() * 4e-6 + 1e-6 } else { 0.0 };
+    /// Room for what functions that are not rounded correctly may be off by, relative to their values.
+    pub(crate) fn widened(self, relative: f64) -> Interval {
+        let room = |x: f64| if x.is_finite() { x.abs() * relative + 1e-6 } else { 0.0 };
         Interval { lo: self.lo - room(self.lo), hi: self.hi + room(self.hi), nan: self.nan }
     }
 
@@ -188,9 +191,10 @@ impl Interval {
                     Interval { lo: 0.0, hi: other.hi - 1.0, nan }
                 }
             }
-            // Monotone in either operand; 0 to a negative power is left out.
-            Binary::Pow if self.lo > 0.0 || (self.lo == 0.0 && other.lo >= 0.0) => {
-                Interval { nan, ..self.corners(other, f64::powf) }.widened()
+            // Monotone in either operand; 0 to a negative power is left out. Errors of the logarithm are multiplied by the exponent.
+            Binary::Pow if (self.lo > 0.0 || (self.lo == 0.0 && other.lo >= 0.0)) && other.is_finite() => {
+                let most = other.lo.abs().max(other.hi.abs());
+                Interval { nan, ..self.corners(other, f64::powf) }.widened(4e-5 + 2e-7 * most)
             }
             Binary::Div | Binary::Mod | Binary::Pow => Interval::of(elem),
         };

@@ -6,8 +6,11 @@
 
 use rhumb_ir::{Binary, Compare, Elem, Op, Scalar, Unary, Value};
 
-use super::Interval;
+use super::{Interval, ROUNDING};
 use crate::plan::{Attention, Plan, Source, TensorId, Term};
+
+/// Sines and cosines of angles up to this magnitude are as exact as those of the standard library, but for rounding.
+const ANGLES: f64 = 1e4;
 
 /// What part of a key tile a query tile sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +103,13 @@ impl Program {
                 Step::Constant(interval) => interval,
                 Step::Any(elem) => Interval::of(elem),
                 Step::Unary(op, elem, x) => {
-                    let interval = memory[x].unary(op, elem);
-                    let is_exact = matches!(op, Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Not);
-                    if is_exact { interval } else { interval.widened() }
+                    let (x, interval) = (memory[x], memory[x].unary(op, elem));
+                    match op {
+                        Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Not => interval,
+                        // Kernels reduce larger angles less exactly.
+                        Unary::Sin | Unary::Cos if x.lo < -ANGLES || x.hi > ANGLES => Interval::of(elem),
+                        _ => interval.widened(ROUNDING),
+                    }
                 }
                 Step::Binary(op, elem, a, b) => memory[a].binary(op, memory[b], elem),
                 Step::Compare(op, a, b) => memory[a].compare(op, memory[b]),
@@ -191,6 +198,6 @@ impl ScoreProgram {
         if let Some(term) = self.key_term {
             score = score.add(leaf(term));
         }
-        score.widened()
+        score.widened(ROUNDING)
     }
 }

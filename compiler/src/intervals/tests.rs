@@ -95,3 +95,17 @@ fn remainders_are_exact_within_one_turn() {
     assert_eq!(Interval::new(30.0, 40.0).binary(Binary::Mod, sixteen, Elem::I32), Interval::new(0.0, 15.0));
     assert_eq!(Interval::new(-40.0, 40.0).binary(Binary::Div, sixteen, Elem::I32), Interval::new(-3.0, 2.0));
 }
+
+/// Kernels compute a power by logarithm: the more the exponent, the more of its error.
+#[test]
+fn powers_have_room_for_their_errors() {
+    let near_one = 1.0 + f64::from(f32::EPSILON);
+    for (base, exponent) in [(3.0, 30.0), (1e-30, 1.2), (near_one, 1e6), (near_one, -1e6)] {
+        let interval = Interval::point(base).binary(Binary::Pow, Interval::point(exponent), Elem::F32);
+        for off in [-2e-7, 2e-7] {
+            let made = ((base.log2() + off) * exponent).exp2();
+            assert!(interval.lo <= made && made <= interval.hi, "{base}^{exponent}: {made}, not in {interval:?}");
+        }
+    }
+    assert_eq!(Interval::new(0.0, 2.0).binary(Binary::Pow, Interval::ANY, Elem::F32), Interval::ANY);
+}

@@ -432,3 +432,19 @@ impl Plan {
         self.tensor_word(self.tensors.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_plugins::{Registry, lower};
+
+    use super::{Plan, Vectors, plan};
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    /// The plan of an attention for 16 lanes.
+    pub(super) fn planned(attention: &rhumb_plugins::Attention) -> Plan {
+        let graph = attention.build().expect("a graph");
+        let lowered = lower(&graph, &Registry::standard()).expect("lowers");
+        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+        plan(fused.graph(), Vectors { lanes: 16, registers: 32 }).expect("a plan")
+    }
+}

@@ -64,17 +64,13 @@ fn gcd(a: u32, b: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope, SlidingWindow, lower};
+    use rhumb_plugins::{Alibi, Attention, Causal, Rope, SlidingWindow};
 
-    use crate::plan::{Vectors, plan};
-    use crate::rewrite::{RewriteOptions, fuse};
+    use crate::plan::tests::planned;
 
     /// Heads that the plan packs.
     fn heads(attention: &Attention) -> Option<u32> {
-        let graph = attention.build().expect("a graph");
-        let lowered = lower(&graph, &Registry::standard()).expect("lowers");
-        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
-        let plan = plan(fused.graph(), Vectors { lanes: 16, registers: 32 }).expect("a plan");
+        let plan = planned(attention);
         plan.attention.expect("attention").packed.map(|packed| packed.heads)
     }
 

@@ -79,17 +79,13 @@ impl Planner<'_> {
 
 #[cfg(test)]
 mod tests {
-    use rhumb_plugins::{Alibi, Attention, Batch, Causal, DynamicAlibi, Registry, Rope, SlidingWindow, lower};
+    use rhumb_plugins::{Alibi, Attention, Batch, Causal, DynamicAlibi, Rope, SlidingWindow};
 
-    use crate::plan::{Vectors, plan};
-    use crate::rewrite::{RewriteOptions, fuse};
+    use crate::plan::tests::planned;
 
     /// Names of the tables of squared norms.
     fn squares(attention: &Attention) -> Vec<String> {
-        let graph = attention.build().expect("a graph");
-        let lowered = lower(&graph, &Registry::standard()).expect("lowers");
-        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
-        let plan = plan(fused.graph(), Vectors { lanes: 16, registers: 32 }).expect("a plan");
+        let plan = planned(attention);
         let vanishing = plan.attention.expect("attention").vanishing;
         let tables = vanishing.into_iter().flat_map(|found| [found.keys, found.values]).flatten();
         tables.map(|table| plan.tensors[table].name.clone()).collect()
