@@ -89,7 +89,10 @@ pub(crate) struct Classifier {
     vanishing: Option<Bounds>,
     key: Axis,
     query: Axis,
+    /// The high parts of the key terms.
     key_term: Option<TensorId>,
+    /// Keys of a key tile, where key tiles lie on a grid.
+    grid: Option<usize>,
 }
 
 /// Least and greatest element of each leaf over keys, for every key tile and every power of two of tiles. Made once per call.
@@ -101,8 +104,8 @@ pub(crate) struct Trees {
     levels: Vec<(usize, usize)>,
     per_row: usize,
     tiles: usize,
-    /// Greatest finite key term of each unit of keys, row by row of the table.
-    key_terms: Vec<f64>,
+    /// Greatest key term of each unit of keys, row by row of the table.
+    key_terms: Vec<f32>,
     /// Whether keys may have no weight at each number of the outer indices.
     pub(crate) wanted: Vec<bool>,
     /// Rows of a table.
@@ -129,8 +132,6 @@ pub(crate) struct Block {
     pub(crate) first: usize,
     /// Number of queries.
     pub(crate) queries: usize,
-    /// What its key terms are shifted by.
-    pub(crate) shift: f64,
     /// Its segments: the next, and the end of them.
     pub(crate) segment: usize,
     pub(crate) segments_end: usize,
@@ -183,8 +184,10 @@ impl Classifier {
         let of_mask = program.leaves().map(&mut add).last().unwrap_or(0);
         let of_score = vanishing.iter().flat_map(Bounds::leaves).map(&mut add).last().unwrap_or(of_mask);
         vanishing.iter().flat_map(Bounds::squares).for_each(|table| _ = add(table));
-        let (key, query, key_term) = (attention.key, attention.query, attention.key_term);
-        Classifier { program, leaves, of_mask, of_score, vanishing, key, query, key_term }
+        let (key, query) = (attention.key, attention.query);
+        let key_term = attention.key_term.map(|term| term.high);
+        let grid = attention.on_grid.then_some(attention.tiling.keys);
+        Classifier { program, leaves, of_mask, of_score, vanishing, key, query, key_term, grid }
     }
 
     /// Fills the trees from the tables of a call: of the mask, and if wanted of the score.
@@ -208,11 +211,10 @@ impl Classifier {
         if let Some(term) = self.key_term
             && keys > 0
         {
-            for row in frame.f64_table(term).chunks(keys) {
-                trees.key_terms.extend(row.chunks(UNIT).map(|unit| {
-                    let finite = unit.iter().map(|x| if x.is_finite() { *x } else { f64::NEG_INFINITY });
-                    finite.fold(f64::NEG_INFINITY, f64::max)
-                }));
+            // `max` passes NaN by.
+            let greatest = |unit: &[f32]| unit.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            for row in frame.f32_table(term).chunks(keys) {
+                trees.key_terms.extend(row.chunks(UNIT).map(greatest));
             }
         }
         let planted = if score { self.of_score } else { self.of_mask };
@@ -240,18 +242,18 @@ impl Classifier {
         trees.rows = rows;
     }
 
-    /// The greatest finite key term of some segments, which begin at units: subtracted from all in double precision, so that those that
-    /// matter keep their digits when they are rounded. `row` is that of the table.
-    pub(crate) fn shift(&self, trees: &Trees, segments: &[Segment], row: usize) -> f64 {
+    /// The greatest key term of the segments that every query of a tile sees whole, `-inf` without such; `row` is that of the table. Not
+    /// NaN.
+    pub(crate) fn greatest_key_term(&self, trees: &Trees, segments: &[Segment], row: usize) -> f32 {
         let units = |segment: &Segment| {
             let base = row * trees.tiles;
             trees.key_terms.get(base + segment.first / UNIT..base + segment.end.div_ceil(UNIT))
         };
-        let most = segments.iter().filter_map(units).flatten().copied().fold(f64::NEG_INFINITY, f64::max);
-        if most.is_finite() { most } else { 0.0 }
+        let full = segments.iter().filter(|segment| !segment.partial);
+        full.filter_map(units).flatten().copied().fold(f32::NEG_INFINITY, f32::max)
     }
 
-    /// Appends what some queries see, not yet cut into tiles; `row` gives the row of a table at the outer indices of the task.
+    /// Appends what some queries see; `row` gives the row of a table at the outer indices of the task.
     pub(crate) fn segments(
         &self,
         plan: &Plan,
@@ -276,10 +278,19 @@ impl Classifier {
         let start = memory.segments.len();
         self.fix(plan, frame, queries.positions((0, columns)), memory);
         self.descend(trees, memory, start, top, 0, (keys, columns));
-        join_short_runs(&mut memory.segments, start);
+        match self.grid {
+            Some(cell) => self.onto_grid(memory, start, cell),
+            None => join_short_runs(&mut memory.segments, start),
+        }
         if columns > 1 && memory.segments[start..].iter().any(|segment| segment.partial) {
             self.narrow(plan, frame, trees, queries, memory, start);
         }
+    }
+
+    /// The key tiles of a segment.
+    pub(crate) fn tiles(&self, segment: &Segment, most: usize) -> Tiles {
+        let keys = (segment.first, segment.end);
+        if self.grid.is_some() { Tiles::on_grid(keys, most) } else { Tiles::new(keys, most) }
     }
 
     /// Sets the intervals of all leaves but those along keys, for queries at some positions.
@@ -345,6 +356,29 @@ impl Classifier {
         }
     }
 
+    /// Cuts segments at key tiles of a grid, with at most one segment in each: from the first unit that is seen to the last.
+    fn onto_grid(&self, memory: &mut Memory, start: usize, cell: usize) {
+        let Memory { kept, segments, .. } = memory;
+        kept.clear();
+        for segment in segments.drain(start..) {
+            let mut first = segment.first;
+            while first < segment.end {
+                let end = (first / cell + 1).saturating_mul(cell).min(segment.end);
+                match kept.last_mut() {
+                    Some(last) if last.first / cell == first / cell => {
+                        last.partial |= segment.partial || last.end < first;
+                        last.end = end;
+                    }
+                    _ => kept.push(Segment { first, end, ..segment }),
+                }
+                first = end;
+            }
+        }
+        for segment in kept.iter() {
+            push(segments, start, *segment);
+        }
+    }
+
     /// Cuts partial segments where the vectors of queries that see something change.
     fn narrow(
         &self,
@@ -359,17 +393,20 @@ impl Classifier {
         let mut kept = std::mem::take(&mut memory.kept);
         kept.clear();
         for segment in memory.segments.drain(start..) {
-            let unit = if segment.partial { UNIT } else { segment.end - segment.first };
-            let cuts = (segment.first..segment.end).step_by(unit.max(1));
-            kept.extend(cuts.map(|first| {
-                let columns = if segment.partial { (columns, 0) } else { (0, columns) };
-                Segment { first, end: (first + unit).min(segment.end), columns, ..segment }
-            }));
+            let step = if segment.partial { self.grid.unwrap_or(UNIT) } else { usize::MAX };
+            let columns = if segment.partial { (columns, 0) } else { (0, columns) };
+            let mut first = segment.first;
+            while first < segment.end {
+                let end = (first / step + 1).saturating_mul(step).min(segment.end);
+                kept.push(Segment { first, end, columns, ..segment });
+                first = end;
+            }
         }
         for column in 0..columns {
             self.fix(plan, frame, queries.positions((column, column + 1)), memory);
             for segment in kept.iter_mut().filter(|segment| segment.partial) {
-                if self.class(trees, memory, 0, segment.first / UNIT) != TileClass::Skip {
+                let mut units = segment.first / UNIT..segment.end.div_ceil(UNIT);
+                if units.any(|unit| self.class(trees, memory, 0, unit) != TileClass::Skip) {
                     segment.columns = (segment.columns.0.min(column), column + 1);
                 }
             }

@@ -75,7 +75,7 @@ impl<'a, 'f> Eval<'a, 'f> {
     /// Tells that the code runs as the map step of this index: its table and those of later steps can't be read.
     pub(crate) fn run_as_step(&mut self, index: usize) {
         self.unmade =
-            self.plan.maps[index..].iter().flat_map(|step| [Some(step.target), step.sines]).flatten().collect();
+            self.plan.maps[index..].iter().flat_map(|step| [Some(step.target), step.second]).flatten().collect();
     }
 
     /// The table of a value, if it has one that can be read here.

@@ -1,6 +1,6 @@
 //! Map steps: tables, transformed rows and plain outputs, element by element or by four along contiguous rows.
 
-use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Op, Pairing, Value};
 
@@ -102,13 +102,13 @@ fn angle_lanes(eval: &Eval<'_, '_>, step: &MapStep, inner: Axis) -> Option<usize
         spec.dims.last() == Some(&inner) && spec.storage == Storage::F32 && spec.origin == Origin::Table
     };
     let fits = length.is_multiple_of(lanes) && 16 * length <= layout.tile_maxima - layout.scores;
-    let tables = step.sines.is_some_and(|sines| rows(sines) && rows(step.target));
+    let tables = step.second.is_some_and(|sines| rows(sines) && rows(step.target));
     (step.double && fits && tables && matches!(step.source, Source::Cos(_))).then_some(lanes)
 }
 
 /// Makes a row of cosines and a row of sines: angles one by one, what is made of them by vectors, in double precision to the end.
 fn angles(eval: &mut Eval<'_, '_>, step: &MapStep, inner: Axis) -> Result<(), CodegenError> {
-    let (Source::Cos(angle), Some(sines), Some(lanes)) = (&step.source, step.sines, angle_lanes(eval, step, inner))
+    let (Source::Cos(angle), Some(sines), Some(lanes)) = (&step.source, step.second, angle_lanes(eval, step, inner))
     else {
         return Ok(());
     };
@@ -170,11 +170,17 @@ fn element(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<(), CodegenError> 
 fn compute(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<Ssa, CodegenError> {
     match &step.source {
         Source::Value(value) => eval.emit(*value),
-        Source::Sum(terms) => eval.sum(terms),
+        Source::Sum(terms) => {
+            let sum = eval.sum(terms)?;
+            let Some(low) = step.second else { return Ok(sum) };
+            let (high, rest) = parts(eval, sum);
+            store_to(eval, low, rest)?;
+            Ok(high)
+        }
         Source::Cos(angle) | Source::Sin(angle) => {
             let angle = eval.emit(*angle)?;
             let (sin, cos) = eval.v.sin_cos(angle);
-            if let Some(sines) = step.sines {
+            if let Some(sines) = step.second {
                 store_to(eval, sines, sin)?;
             }
             Ok(cos)
@@ -184,6 +190,24 @@ fn compute(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<Ssa, CodegenError>
             reason: "squared norms are made row by row",
         }),
     }
+}
+
+/// A number in double precision as the sum of two of single precision: itself, rounded, and what rounding took of it. What is infinite or
+/// NaN is so by its first part.
+fn parts(eval: &mut Eval<'_, '_>, x: Ssa) -> (Ssa, Ssa) {
+    // A finite number too large for single precision must not become infinite, which would hide a key or make NaN.
+    let (least, most) = (eval.v.float(-f64::from(f32::MAX)), eval.v.float(f64::from(f32::MAX)));
+    let raised = eval.v.pseudo_max(least, x);
+    let bounded = eval.v.pseudo_min(most, raised);
+    let difference = eval.v.fsub(x, x);
+    let finite = eval.v.fcmp(FloatCC::Ordered, difference, difference);
+    let high = eval.v.select_float(finite, bounded, x);
+    let single = eval.fb().ins().fdemote(types::F32, high);
+    let rounded = eval.fb().ins().fpromote(types::F64, single);
+    let rest = eval.v.fsub(x, rounded);
+    let zero = eval.v.float(0.0);
+    let rest = eval.v.select_float(finite, rest, zero);
+    (high, rest)
 }
 
 /// Stores the element of a step's target at the current point.

@@ -63,6 +63,8 @@ pub enum Role {
     Map(usize),
     /// Loads a query tile and resets its state.
     Begin,
+    /// Raises the references of a query tile to the key terms of some keys, with the mask evaluated per element.
+    Reference,
     /// Sums the squares of each query of a tile.
     Squares,
     /// Adds a key tile that every query sees whole to a query tile of the shape with this index.
@@ -89,6 +91,7 @@ impl Role {
         match self {
             Role::Map(index) => format!("map{index}"),
             Role::Begin => "tile_begin".to_owned(),
+            Role::Reference => "tile_reference".to_owned(),
             Role::Squares => "tile_squares".to_owned(),
             Role::Full(shape) => format!("tile_full{shape}"),
             Role::Partial(shape) => format!("tile_partial{shape}"),
@@ -153,6 +156,9 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
     }
     if let Some(attention) = &plan.attention {
         let mut roles = vec![Role::Begin];
+        if attention.key_term.is_some() && !attention.masks.is_empty() {
+            roles.push(Role::Reference);
+        }
         if attention.vanishing.is_some() && attention.content.is_some() {
             roles.push(Role::Squares);
         }
@@ -175,6 +181,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
             };
             let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| match role {
                 Role::Begin => tile::begin(eval, attention),
+                Role::Reference => tile::reference(eval, attention),
                 Role::Squares => tile::squares(eval, attention),
                 Role::Full(index) => keys(eval, index, false, false),
                 Role::Partial(index) => keys(eval, index, true, false),

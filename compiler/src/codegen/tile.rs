@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! begin   Q^T[d][queries]  <- rows of the query side, rotated and scaled as they are read
-//! keys    S[keys][queries] = K Q^T, + bias, masked      register tile: key_rows x columns vectors
+//! refer   R[queries]       = max of the key term over the keys that each query sees
+//! keys    S[keys][queries] = K Q^T, + bias, + (key term - R), masked     register tile: key_rows x columns vectors
 //!         r = 1, but where max S passes the limit: r = exp2(m - max S);  m = max S;  limit = m + 8
 //!         P = exp2(S - m);  l = l r + sum P
 //!         O^T[e][queries]  = O^T r + V^T P              register tile: value_rows x columns vectors
-//! end     out = O / l,  lse = m + log2(l)
+//! end     out = O / l,  lse = R + m + log2(l)
 //! ```
 //!
 //! Keys and values are read in their own layout, one scalar broadcast at a time; all else is lane-wise. No vector lives across a hot
@@ -14,8 +15,11 @@
 //!
 //! Scores are measured from a base `m`. It need not be their maximum: weights up to 2^8 cost a float no digits, so the base follows only
 //! when a score passes it by more, and most key tiles change no base.
+//!
+//! Terms of keys alone, such as ALiBi's, may be far larger than their differences among the keys that a query sees. They come as two
+//! numbers of single precision, and each query takes them relative to a reference of its own: where they are near it the difference is
+//! exact. What a query does not see takes no part in its reference.
 
-use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 mod average;
@@ -23,6 +27,7 @@ mod begin;
 mod end;
 mod prefetch;
 mod product;
+mod reference;
 mod scan;
 mod squares;
 
@@ -30,14 +35,15 @@ use self::average::{average, weights};
 pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
 use self::product::{Product, Rows};
+pub(crate) use self::reference::reference;
 pub(crate) use self::scan::scan;
 pub(crate) use self::squares::squares;
 use super::CodegenError;
 use super::eval::{Eval, Order};
 use super::loops::range_loop;
 use super::map::least;
-use super::vocab::{access, lane_order};
-use crate::plan::{Attention, Content, TensorId, TileShape};
+use super::vocab::access;
+use crate::plan::{Attention, Content, KeyTerm, TensorId, TileShape};
 
 /// Which kind of key tile is emitted.
 #[derive(Clone, Copy)]
@@ -47,11 +53,6 @@ pub(crate) struct Mode {
     /// Values that a query does not see are kept from it even if they are NaN or infinite.
     pub(crate) guarded: bool,
 }
-
-/// Adding this in double precision and subtracting it again rounds to a multiple of 2^-10: the grid of key terms.
-const GRID_ROUNDER_F64: f64 = 6_597_069_766_656.0;
-/// The same in single precision, for numbers below 2^12 in magnitude.
-const GRID_ROUNDER_F32: f64 = 12_288.0;
 
 /// The most products that one chain of additions sums up.
 const LONGEST_SUM: u32 = 64;
@@ -154,7 +155,6 @@ pub(crate) fn keys(
     let first = range_word(eval, FIRST_KEY);
     let end = range_word(eval, END_KEY);
     let count = eval.fb().ins().isub(end, first);
-    key_terms(eval, tile, first, count)?;
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
     let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
     for c in 0..shape.columns as i32 {
@@ -179,62 +179,6 @@ pub(crate) fn keys(
     result?;
     weights(eval, tile, mode, count);
     average(eval, tile, mode, first, count)
-}
-
-/// Shifts the key terms of the tile and splits them into a multiple of the grid and the rest, which is small: differences of multiples
-/// are exact, so that a score keeps its digits however far its key term lies from those of other queries of the tile.
-fn key_terms(eval: &mut Eval<'_, '_>, tile: Tile<'_>, first: Ssa, count: Ssa) -> Result<(), CodegenError> {
-    let Some(term) = tile.attention.key_term else { return Ok(()) };
-    let (scratch, layout) = (eval.scratch, eval.plan.scratch);
-    let pair = types::F64X2;
-    // The row of the table is contiguous and padded: two keys at a time, the last pair may pass its end.
-    let row = eval.address(term, &[tile.attention.key])?;
-    let skipped = eval.fb().ins().imul_imm_s(first, 8);
-    let row = eval.fb().ins().iadd(row, skipped);
-    let shift = eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32);
-    let shift = eval.fb().ins().splat(pair, shift);
-    let splat = |eval: &mut Eval<'_, '_>, x: f64| {
-        let x = eval.fb().ins().f64const(x);
-        eval.fb().ins().splat(pair, x)
-    };
-    let (rounder, zero) = (splat(eval, GRID_ROUNDER_F64), splat(eval, 0.0));
-    let start = eval.fb().ins().iconst(types::I64, 0);
-    range_loop(eval, start, count, 2, &[], |eval, key, _| {
-        let offset = eval.fb().ins().imul_imm_s(key, 8);
-        let address = eval.fb().ins().iadd(row, offset);
-        let x = eval.fb().ins().load(pair, access(), address, 0);
-        let x = eval.fb().ins().fsub(x, shift);
-        let rounded = eval.fb().ins().fadd(x, rounder);
-        let coarse = eval.fb().ins().fsub(rounded, rounder);
-        let rest = eval.fb().ins().fsub(x, coarse);
-        // Infinite terms have no rest.
-        let ordered = eval.fb().ins().fcmp(FloatCC::Ordered, rest, rest);
-        let ordered = eval.fb().ins().bitcast(pair, lane_order(), ordered);
-        let rest = eval.fb().ins().bitselect(ordered, rest, zero);
-        let address = slot(eval, 0, key, 4);
-        for (x, offset) in [(coarse, layout.key_terms), (rest, layout.key_rests)] {
-            // Two numbers and two zeros, which the next pair overwrites.
-            let x = eval.fb().ins().fvdemote(x);
-            eval.fb().ins().store(access(), x, address, offset as i32);
-        }
-        Vec::new()
-    });
-    // Rows of a register tile past the last key repeat it.
-    let rows = tile.last_rows();
-    let rounded = eval.fb().ins().iadd_imm_s(count, rows - 1);
-    let tiles = eval.fb().ins().udiv_imm_u(rounded, rows);
-    let rounded = eval.fb().ins().imul_imm_s(tiles, rows);
-    let last = eval.fb().ins().iadd_imm_s(count, -1);
-    let last = slot(eval, 0, last, 4);
-    range_loop(eval, count, rounded, 1, &[], |eval, key, _| {
-        let address = slot(eval, 0, key, 4);
-        for offset in [layout.key_terms as i32, layout.key_rests as i32] {
-            let x = eval.fb().ins().load(types::F32, access(), last, offset);
-            eval.fb().ins().store(access(), x, address, offset);
-        }
-        Vec::new()
-    });
-    Ok(())
 }
 
 /// A register tile of scores in its query tile and key tile.
@@ -270,19 +214,16 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
     if let (Some(content), true) = (&attention.content, place.whole) {
         prefetch::next(eval, tile, (content.key, content.dim, content.length), place.row, place.rows)?;
     }
-    let first_query = range_word(eval, FIRST_QUERY);
+    let key_rows = match attention.key_term {
+        Some(term) => Some(KeyRows::new(eval, attention, term)?),
+        None => None,
+    };
     for c in 0..shape.columns {
-        let lane = (c * shape.lanes) as i64;
-        let query = eval.fb().ins().iadd_imm_s(first_query, lane);
-        let clamped = eval.fb().ins().iadd_imm_s(state, layout.lanes as i64 + 4 * lane);
         let column = width * c as i32;
         let saved = eval.save();
-        let (first, order) = match attention.packed {
-            None => (query, Order::Successive),
-            Some(_) => (eval.fb().ins().uload32(access(), clamped, 0), Order::Any),
-        };
-        eval.set(attention.query, first);
-        eval.set_lanes(attention.query, clamped, order);
+        set_column(eval, tile, c);
+        let ty = eval.v.float_type();
+        let reference = key_rows.map(|_| eval.fb().ins().load(ty, access(), state, layout.references as i32 + column));
         let mut most: Option<Ssa> = None;
         for (r, &index) in indices.iter().enumerate() {
             eval.set(attention.key, index);
@@ -290,20 +231,17 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
             if let Some(content) = &attention.content {
                 eval.seed(content.dot, accumulators[r * shape.columns + c]);
             }
-            let score = score(eval, attention, mode, place.row, r)?;
+            let term = key_rows.zip(reference).map(|(rows, reference)| rows.relative(eval, index, reference));
+            let score = score(eval, attention, mode, term)?;
             let row = layout.scores as i32 + r as i32 * tile.row_bytes() as i32 + column;
             eval.fb().ins().store(access(), score, scores, row);
-            let score = match key_part(eval, attention, layout.key_terms, place.row, r) {
-                Some(coarse) => eval.v.fadd(score, coarse),
-                None => score,
-            };
             most = Some(match most {
                 Some(most) => eval.v.pseudo_max(score, most),
                 None => score,
             });
         }
         if let Some(most) = most {
-            let (ty, offset) = (eval.v.float_type(), layout.tile_maxima as i32 + column);
+            let offset = layout.tile_maxima as i32 + column;
             let old = eval.fb().ins().load(ty, access(), scratch, offset);
             let new = eval.v.pseudo_max(most, old);
             eval.fb().ins().store(access(), new, scratch, offset);
@@ -373,34 +311,76 @@ fn products(
     Ok(sums)
 }
 
-/// The splatted key term of a key of the tile, or the rest of it.
-fn key_part(eval: &mut Eval<'_, '_>, attention: &Attention, part: usize, row: Ssa, r: usize) -> Option<Ssa> {
-    attention.key_term?;
-    let ty = eval.v.float_type();
-    let address = slot(eval, part, row, 4);
-    let term = eval.fb().ins().load(types::F32, access(), address, 4 * r as i32);
-    Some(eval.v.splat(term, ty))
+/// The rows of a key term's tables at the outer point, which are contiguous along keys.
+#[derive(Clone, Copy)]
+struct KeyRows {
+    high: Ssa,
+    low: Ssa,
 }
 
-/// A vector of scores, without the coarse part of the key term.
-fn score(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, row: Ssa, r: usize) -> Result<Ssa, CodegenError> {
-    let layout = eval.plan.scratch;
-    let mut score = eval.sum(&attention.terms)?;
-    if let Some(rest) = key_part(eval, attention, layout.key_rests, row, r) {
-        score = eval.v.fadd(score, rest);
+impl KeyRows {
+    fn new(eval: &mut Eval<'_, '_>, attention: &Attention, term: KeyTerm) -> Result<KeyRows, CodegenError> {
+        let [high, low] = [term.high, term.low].map(|part| eval.address(part, &[attention.key]));
+        Ok(KeyRows { high: high?, low: low? })
     }
-    if mode.masked {
-        for mask in &attention.masks {
-            let seen = eval.emit(mask.value)?;
-            let hidden = eval.v.float(f64::NEG_INFINITY);
-            score = if mask.negative {
-                eval.v.select_float(seen, hidden, score)
-            } else {
-                eval.v.select_float(seen, score, hidden)
-            };
+
+    /// The key term of a key, in every lane.
+    fn splat(eval: &mut Eval<'_, '_>, row: Ssa, key: Ssa) -> Ssa {
+        let offset = eval.fb().ins().ishl_imm_u(key, 2);
+        let address = eval.fb().ins().iadd(row, offset);
+        let (x, ty) = (eval.fb().ins().load(types::F32, access(), address, 0), eval.v.float_type());
+        eval.v.splat(x, ty)
+    }
+
+    /// The key term of a key relative to references, which come negated.
+    fn relative(self, eval: &mut Eval<'_, '_>, key: Ssa, reference: Ssa) -> Ssa {
+        let high = KeyRows::splat(eval, self.high, key);
+        let difference = eval.v.fadd(reference, high);
+        let low = KeyRows::splat(eval, self.low, key);
+        eval.v.fadd(difference, low)
+    }
+}
+
+/// Sets the lanes to those of a vector of queries.
+fn set_column(eval: &mut Eval<'_, '_>, tile: Tile<'_>, column: usize) {
+    let Tile { attention, shape, state } = tile;
+    let lane = (column * shape.lanes) as i64;
+    let first = range_word(eval, FIRST_QUERY);
+    let query = eval.fb().ins().iadd_imm_s(first, lane);
+    let lanes = eval.plan.scratch.lanes as i64;
+    let clamped = eval.fb().ins().iadd_imm_s(state, lanes + 4 * lane);
+    let (first, order) = match attention.packed {
+        None => (query, Order::Successive),
+        Some(_) => (eval.fb().ins().uload32(access(), clamped, 0), Order::Any),
+    };
+    eval.set(attention.query, first);
+    eval.set_lanes(attention.query, clamped, order);
+}
+
+/// A vector of scores; `term` is the key's term relative to the references of the queries.
+fn score(eval: &mut Eval<'_, '_>, attention: &Attention, mode: Mode, term: Option<Ssa>) -> Result<Ssa, CodegenError> {
+    let mut score = match term {
+        Some(term) if attention.terms.is_empty() => term,
+        term => {
+            let sum = eval.sum(&attention.terms)?;
+            term.map_or(sum, |term| eval.v.fadd(sum, term))
         }
+    };
+    // Last: what a mask hides may be infinite or NaN.
+    if mode.masked {
+        score = masked(eval, attention, score)?;
     }
     Ok(score)
+}
+
+/// A vector where queries see the key, `-inf` where they don't.
+fn masked(eval: &mut Eval<'_, '_>, attention: &Attention, x: Ssa) -> Result<Ssa, CodegenError> {
+    attention.masks.iter().try_fold(x, |x, mask| {
+        let seen = eval.emit(mask.value)?;
+        let hidden = eval.v.float(f64::NEG_INFINITY);
+        let (on_true, on_false) = if mask.negative { (hidden, x) } else { (x, hidden) };
+        Ok(eval.v.select_float(seen, on_true, on_false))
+    })
 }
 
 /// The address of key 0, element 0 of a tensor at the outer point, and the stride from key to key.

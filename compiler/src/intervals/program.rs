@@ -7,7 +7,7 @@
 use rhumb_ir::{Binary, Compare, Elem, Op, Scalar, Unary, Value};
 
 use super::{Interval, ROUNDING};
-use crate::plan::{Attention, Plan, Source, TensorId, Term};
+use crate::plan::{Attention, KeyTerm, Plan, Source, TensorId, Term};
 
 /// Sines and cosines of angles up to this magnitude are as exact as those of the standard library, but for rounding.
 const ANGLES: f64 = 1e4;
@@ -168,7 +168,7 @@ impl MaskProgram {
 #[derive(Clone, Debug)]
 pub struct ScoreProgram {
     terms: Program,
-    key_term: Option<TensorId>,
+    key_term: Option<KeyTerm>,
 }
 
 impl ScoreProgram {
@@ -179,7 +179,7 @@ impl ScoreProgram {
 
     /// The tables that the score reads.
     pub fn leaves(&self) -> impl Iterator<Item = TensorId> {
-        self.terms.leaves().chain(self.key_term)
+        self.terms.leaves().chain(self.key_term.map(|term| term.high))
     }
 
     /// What scores of a tile can be, where the products of its queries and keys are within `product`; `leaf` gives the interval of a table
@@ -192,12 +192,19 @@ impl ScoreProgram {
     ) -> Interval {
         self.terms.run(memory, product, &mut leaf);
         let mut score = Interval::point(0.0);
+        // Terms that cancel leave the rounding errors of their own sizes.
+        let mut room = 0.0;
+        let mut add = |term: Interval| {
+            score = score.add(term);
+            room += term.lo.abs().max(term.hi.abs()) * ROUNDING;
+        };
         for &(step, negative) in &self.terms.results {
-            score = score.add(if negative { memory[step].neg() } else { memory[step] });
+            add(if negative { memory[step].neg() } else { memory[step] });
         }
         if let Some(term) = self.key_term {
-            score = score.add(leaf(term));
+            // The low parts are within a rounding of the high ones.
+            add(leaf(term.high).widened(f64::from(f32::EPSILON)));
         }
-        score.widened(ROUNDING)
+        Interval { lo: score.lo - room, hi: score.hi + room, nan: score.nan }
     }
 }

@@ -276,7 +276,7 @@ impl<'a> Planner<'a> {
         let (key_terms, query_terms): (Vec<Term>, Vec<Term>) = rest.into_iter().partition(|term| keyed(term.value));
         let hides =
             tile_terms.iter().chain(&key_terms).chain(&query_terms).any(|term| self.reads_input(term.value, dot));
-        let key_term = self.sum(key_terms, "varies over keys alone: shifted and added in double precision")?;
+        let key_term = self.key_term(key_terms, key)?;
         let query_term = self.sum(query_terms, "varies over queries alone")?;
         for term in tile_terms.iter().chain(&masks) {
             self.hoist_operands(term.value, query, key, dot)?;
@@ -303,10 +303,14 @@ impl<'a> Planner<'a> {
             }
             None => None,
         };
-        let read =
-            [key_term, content.as_ref().map(|content| content.key), weighted.as_ref().map(|values| values.value)];
+        let on_grid = masks.iter().any(|mask| self.reads_rows(mask.value, (query, key), None));
+        let read = [
+            key_term.map(|term| term.high),
+            content.as_ref().map(|content| content.key),
+            weighted.as_ref().map(|values| values.value),
+        ];
         let read: Vec<TensorId> = read.into_iter().flatten().collect();
-        let vanishing = self.vanishing(key, (&tile_terms, key_term), content.as_ref(), weighted.as_ref());
+        let vanishing = self.vanishing((query, key), (&tile_terms, key_term), content.as_ref(), weighted.as_ref());
         let packed = self.packed(query, &outer, (&tile_terms, &masks), dot, &read);
         Ok(Attention {
             query,
@@ -318,6 +322,7 @@ impl<'a> Planner<'a> {
             key_term,
             query_term,
             masks,
+            on_grid,
             hides,
             vanishing,
             sink,

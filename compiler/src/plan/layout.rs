@@ -32,8 +32,7 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
         end = (end + bytes).next_multiple_of(64);
         start
     };
-    let mut layout =
-        ScratchLayout { outer: take(8 * axes.max(1)), range: take(8 * 9), shift: take(8), ..Default::default() };
+    let mut layout = ScratchLayout { outer: take(8 * axes.max(1)), range: take(8 * 9), ..Default::default() };
     let Some(attention) = attention else {
         layout.constants = end;
         return layout;
@@ -46,8 +45,6 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
     layout.scores = take(queries * keys);
     layout.tile_maxima = take(queries);
     layout.rescale = take(queries);
-    layout.key_terms = take(4 * keys);
-    layout.key_rests = take(4 * keys);
     layout.states = take(0);
     let mut state = 0usize;
     let mut keep = |bytes: usize| {
@@ -60,6 +57,7 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
     layout.bases = keep(queries);
     layout.limits = keep(queries);
     layout.sums = keep(queries);
+    layout.references = keep(attention.key_term.map_or(0, |_| queries));
     layout.squares = keep(attention.vanishing.map_or(0, |_| queries));
     layout.lanes = keep(queries);
     layout.state_bytes = state;

@@ -59,7 +59,7 @@ pub enum PlanError {
 pub enum Storage {
     /// 32-bit floats.
     F32,
-    /// 64-bit floats: terms that are shifted before they are rounded.
+    /// 64-bit floats: terms that are part of no score.
     F64,
     /// 32-bit integers.
     I32,
@@ -145,8 +145,8 @@ pub enum Source {
 pub struct MapStep {
     /// What is written: a table or an output.
     pub target: TensorId,
-    /// Of a table of cosines: the table of sines that is made along with it.
-    pub sines: Option<TensorId>,
+    /// The table that is made along with it: of cosines, that of sines; of the high parts of a key term, that of the low parts.
+    pub second: Option<TensorId>,
     /// What is computed.
     pub source: Source,
     /// The innermost axis of the loop nest: that of a rotation, or the last dimension; none for a scalar. The other dimensions, in
@@ -195,6 +195,15 @@ pub struct LogSum {
     pub value: Value,
     /// Where it is written.
     pub output: TensorId,
+}
+
+/// A term of the score that varies over keys alone: its values in double precision, each as the sum of two of single precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyTerm {
+    /// The values, rounded.
+    pub high: TensorId,
+    /// What rounding took of them.
+    pub low: TensorId,
 }
 
 /// A term of the score and whether it is subtracted.
@@ -321,13 +330,17 @@ pub struct Attention {
     pub content: Option<Content>,
     /// Terms of the score that vary over queries and keys, evaluated per element.
     pub terms: Vec<Term>,
-    /// Sum of the terms that vary over keys alone, in double precision: added after a shift per query tile.
-    pub key_term: Option<TensorId>,
+    /// Sum of the terms that vary over keys alone. A query's scores take it relative to a reference of the query: the greatest high part
+    /// among the keys that the query sees.
+    pub key_term: Option<KeyTerm>,
     /// Sum of the terms that vary over queries alone, in double precision: part of the log-sum-exp and of the comparison with a sink,
     /// of no weight.
     pub query_term: Option<TensorId>,
     /// What must hold for a query to see a key: evaluated by interval for each tile, and per element in partial tiles.
     pub masks: Vec<Term>,
+    /// Whether key tiles lie on a grid of [`Tiling::keys`], because masks read tensors that vary over queries or keys. A query's result
+    /// then depends on no other query of its tile: those decide which keys the tile computes, and not where key tiles begin.
+    pub on_grid: bool,
     /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs.
     pub hides: bool,
     /// What finds keys whose weights vanish, if there can be such.
@@ -349,6 +362,9 @@ impl Attention {
     }
 }
 
+/// A score passes its base by at most this power of 2.
+pub const HEADROOM: f32 = 8.0;
+
 /// Shares of a key tile that is prefetched are counted in parts of this number, a power of 2.
 pub const SHARES: usize = 256;
 
@@ -364,18 +380,12 @@ pub struct ScratchLayout {
     /// next, and the share of it that is prefetched, from and to, in [`SHARES`]: one word each. Map steps: first and end of their outermost
     /// loop.
     pub range: usize,
-    /// What the key terms are shifted by: one `f64`.
-    pub shift: usize,
     /// Scores and weights: `[keys][queries]`.
     pub scores: usize,
     /// Maximum of each query with the current key tile.
     pub tile_maxima: usize,
     /// What the accumulators of each query are multiplied by when their base grows.
     pub rescale: usize,
-    /// Shifted key terms of each key of the tile, rounded to a grid.
-    pub key_terms: usize,
-    /// What the rounding took of them.
-    pub key_rests: usize,
     /// The first state.
     pub states: usize,
     /// Bytes from one state to the next.
@@ -390,6 +400,8 @@ pub struct ScratchLayout {
     pub limits: usize,
     /// In the state. Running sum of each query.
     pub sums: usize,
+    /// In the state. The negated reference of each query's key terms, where there are such; not negated until all keys are looked at.
+    pub references: usize,
     /// In the state. Squared norm of each query, where vanishing weights are looked for.
     pub squares: usize,
     /// In the state. Position of each query, clamped to the last: 32 bits each.

@@ -63,8 +63,13 @@ impl fmt::Display for Plan {
                 }
             };
             let precision = if step.double { "f64" } else { "f32" };
-            let sines = step.sines.map_or(String::new(), |sines| format!(" and {}", self.tensor(sines)));
-            writeln!(f, "  map{index} {}{sines} = {source} in {precision}: {}", self.tensor(step.target), step.reason)?;
+            let second = step.second.map_or(String::new(), |second| format!(" and {}", self.tensor(second)));
+            writeln!(
+                f,
+                "  map{index} {}{second} = {source} in {precision}: {}",
+                self.tensor(step.target),
+                step.reason
+            )?;
         }
         let Some(attention) = &self.attention else { return Ok(()) };
         let outer = self.axes(&attention.outer);
@@ -86,7 +91,7 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "    score {}", self.terms(&attention.terms, &names))?;
         if let Some(term) = attention.key_term {
-            writeln!(f, "    key term {}", self.tensor(term))?;
+            writeln!(f, "    key term {} + {}", self.tensor(term.high), self.tensor(term.low))?;
         }
         if let Some(term) = attention.query_term {
             writeln!(f, "    query term {}", self.tensor(term))?;
@@ -94,6 +99,9 @@ impl fmt::Display for Plan {
         for mask in &attention.masks {
             let not = if mask.negative { "not " } else { "" };
             writeln!(f, "    mask {not}{}", names[mask.value.index()])?;
+        }
+        if attention.on_grid {
+            writeln!(f, "    key tiles on a grid: masks read tensors over queries or keys")?;
         }
         if let Some(vanishing) = attention.vanishing {
             let tables: Vec<String> =

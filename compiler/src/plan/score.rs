@@ -118,6 +118,24 @@ impl Planner<'_> {
         })
     }
 
+    /// Whether inputs that vary over queries or keys take part in `value` other than through the dot of query and key.
+    pub(super) fn reads_rows(&self, value: Value, (query, key): (Axis, Axis), dot: Option<Value>) -> bool {
+        let mut seen = vec![false; value.index() + 1];
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            let (op, axes) = (self.graph.op(value), self.graph.ty(value).axes);
+            let rows = self.graph.varies(axes, query) || self.graph.varies(axes, key);
+            if rows && matches!(op, Op::Input { .. }) {
+                return true;
+            }
+            stack.extend(op.operands());
+        }
+        false
+    }
+
     /// Whether a floating-point input takes part in `value` other than through the dot of query and key.
     pub(super) fn reads_input(&self, value: Value, dot: Option<Value>) -> bool {
         let mut seen = vec![false; value.index() + 1];

@@ -9,7 +9,7 @@
 use rhumb_ir::{Axis, AxisSet, Elem, Op, Value};
 
 use super::build::Planner;
-use super::{MapStep, Origin, PlanError, Source, Storage, TensorId, Term};
+use super::{KeyTerm, MapStep, Origin, PlanError, Source, Storage, TensorId, Term};
 
 impl Planner<'_> {
     /// The tensor that holds rows of keys or values: the input itself, or a table made of it.
@@ -38,6 +38,25 @@ impl Planner<'_> {
         Ok(Some(self.table_over(axes, Source::Sum(terms), first, Storage::F64, true, reason)))
     }
 
+    /// The tables of a sum of terms that vary over keys; `None` for no terms.
+    pub(super) fn key_term(&mut self, terms: Vec<Term>, key: Axis) -> Result<Option<KeyTerm>, PlanError> {
+        let Some(first) = terms.first().map(|term| term.value) else { return Ok(None) };
+        for term in &terms {
+            self.prepare(term.value)?;
+        }
+        let axes = terms
+            .iter()
+            .fold(AxisSet::EMPTY.with(key), |axes, term| self.graph.join(axes, self.graph.ty(term.value).axes));
+        let reason = "varies over keys alone: computed in double precision, kept in two parts";
+        let high = self.table_over(axes, Source::Sum(terms), first, Storage::F32, true, reason);
+        let name = format!("low {}", self.tensors[high].name);
+        let low = self.tensor(name, Origin::Table, self.tensors[high].dims.clone(), Storage::F32);
+        if let Some(step) = self.maps.last_mut() {
+            step.second = Some(low);
+        }
+        Ok(Some(KeyTerm { high, low }))
+    }
+
     pub(super) fn table(
         &mut self,
         source: Source,
@@ -60,7 +79,7 @@ impl Planner<'_> {
         let sines = self.tensor(name, Origin::Table, self.tensors[cosines].dims.clone(), Storage::F32);
         self.tables.insert(Source::Sin(angle), sines);
         if let Some(step) = self.maps.last_mut() {
-            step.sines = Some(sines);
+            step.second = Some(sines);
         }
     }
 
@@ -96,7 +115,7 @@ impl Planner<'_> {
             _ => None,
         };
         let inner = rotated.or(self.tensors[target].dims.last().copied());
-        self.maps.push(MapStep { target, sines: None, source, inner, double, reason });
+        self.maps.push(MapStep { target, second: None, source, inner, double, reason });
     }
 
     /// The axis of the rotations that a map step over `value` computes in place.

@@ -5,27 +5,34 @@
 //! one of `2^-100` have none in common; what is lost of an average is less than `2^-100` of the sum of all magnitudes of values.
 //!
 //! Which keys have no weight can be told without their scores. The product of a query and a key is at most that of their norms (Cauchy and
-//! Schwarz), and the bias over ranges of keys and queries lies within intervals. So for each query tile those keys come first that the bias
-//! favours most, which gives every query a base; then whole key tiles are left out that can have no score within 100 of it. No bit of a
-//! result depends on that: what is left out would have been multiplied by 0. Zero times NaN or infinity is not 0, which is why values count
-//! too: key tiles with such are never left out.
+//! Schwarz), and the bias over ranges of keys and queries lies within intervals. Whole key tiles are left out that can have no score within
+//! 100 of the base of any query. No bit of a result depends on that: what is left out would have been multiplied by 0. Zero times NaN or
+//! infinity is not 0, which is why values count too: key tiles with such are never left out.
+//!
+//! A base must be known before. Where the score has a term of keys alone, the reference of each query is one: its own greatest visible term.
+//! Where it has none, those keys come first that the bias favours most. They are the same for all queries of a tile, so a query's result
+//! must not depend on which they are: only biases of indices are looked at then, which no tensor of a call changes.
 
 use rhumb_ir::{Axis, Op, Value};
 
 use super::build::Planner;
-use super::{Content, Source, Storage, TensorId, Term, Vanishing, Weighted};
+use super::{Content, KeyTerm, Source, Storage, TensorId, Term, Vanishing, Weighted};
 
 impl Planner<'_> {
     /// Tables for finding keys whose weights vanish, where the score has a bias that can make them and nothing that is not known of whole
     /// tiles.
     pub(super) fn vanishing(
         &mut self,
-        key: Axis,
-        (terms, key_term): (&[Term], Option<TensorId>),
+        (query, key): (Axis, Axis),
+        (terms, key_term): (&[Term], Option<KeyTerm>),
         content: Option<&Content>,
         weighted: Option<&Weighted>,
     ) -> Option<Vanishing> {
-        let biased = self.bias(terms, content.map(|content| content.dot))? || key_term.is_some();
+        let dot = content.map(|content| content.dot);
+        let biased = self.bias(terms, dot)? || key_term.is_some();
+        if key_term.is_none() && terms.iter().any(|term| self.reads_rows(term.value, (query, key), dot)) {
+            return None;
+        }
         let rows =
             [content.map(|content| (content.key, content.dim)), weighted.map(|values| (values.value, values.dim))];
         let along_keys = |(tensor, _): &(TensorId, Axis)| self.tensors[*tensor].dims.contains(&key);

@@ -9,6 +9,8 @@ const STEP: usize = 16;
 pub(crate) struct Tiles {
     first: usize,
     end: usize,
+    /// Where the first tile would begin, were it whole.
+    origin: usize,
     /// How many tiles have a step more than the others.
     larger: usize,
     /// Steps of the others.
@@ -20,17 +22,23 @@ impl Tiles {
     pub(crate) fn new((first, end): (usize, usize), most: usize) -> Tiles {
         let steps = (end - first).div_ceil(STEP);
         let count = (end - first).div_ceil(most.max(STEP)).max(1);
-        Tiles { first, end, larger: steps % count, steps: steps / count }
+        Tiles { first, end, origin: first, larger: steps % count, steps: steps / count }
     }
 
-    /// The steps from the first key to the tile with this number.
+    /// Cuts a run at the multiples of `size`, itself a multiple of 16.
+    pub(crate) fn on_grid((first, end): (usize, usize), size: usize) -> Tiles {
+        let size = size.max(STEP);
+        Tiles { first, end, origin: first / size * size, larger: 0, steps: size / STEP }
+    }
+
+    /// The steps from the origin to the tile with this number.
     fn start(&self, number: usize) -> usize {
         number * self.steps + number.min(self.larger)
     }
 
     /// The number of the tile with a key.
     fn number(&self, key: usize) -> usize {
-        let step = (key - self.first) / STEP;
+        let step = (key - self.origin) / STEP;
         let in_larger = self.larger * (self.steps + 1);
         match step.checked_sub(in_larger) {
             Some(rest) => self.larger + rest / self.steps.max(1),
@@ -41,7 +49,7 @@ impl Tiles {
     /// The tile with a key of the run.
     pub(crate) fn around(&self, key: usize) -> (usize, usize) {
         let number = self.number(key);
-        let key = |number: usize| (self.first + self.start(number) * STEP).min(self.end);
+        let key = |number: usize| (self.origin + self.start(number) * STEP).clamp(self.first, self.end);
         (key(number), key(number + 1))
     }
 
@@ -80,6 +88,18 @@ mod tests {
             let [least, most] = [sizes.iter().min(), sizes.iter().max()].map(|size| *size.expect("a tile"));
             assert!(most - least <= STEP, "{sizes:?}");
         }
+    }
+
+    #[test]
+    fn tiles_on_a_grid_end_at_its_multiples() {
+        let tiles = Tiles::on_grid((80, 200), 64);
+        assert_eq!(
+            [80, 127, 128, 191, 192, 199].map(|key| tiles.around(key)),
+            [(80, 128), (80, 128), (128, 192), (128, 192), (192, 200), (192, 200)]
+        );
+        assert_eq!(tiles.within((80, 192)), (80, 192));
+        assert_eq!(tiles.within((96, 200)), (128, 200));
+        assert_eq!(Tiles::on_grid((64, 65), 64).around(64), (64, 65));
     }
 
     #[test]

@@ -81,10 +81,8 @@ impl Classifier {
         row: impl Fn(TensorId) -> usize,
     ) -> Option<usize> {
         let (scores, top) = self.scores(frame, trees)?;
-        memory.rows.clear();
-        memory.rows.extend(self.leaves.iter().map(|leaf| row(leaf.table)));
         let columns = queries.columns();
-        self.fix(plan, frame, queries.positions((0, columns)), memory);
+        self.fix_all(plan, frame, queries, memory, row);
         let mut at = (top, 0);
         scores.seen(memory, (start, columns), at)?;
         loop {
@@ -105,21 +103,40 @@ impl Classifier {
     }
 
     /// Takes whole tiles out of the segments from `start` on where the scores of all queries are below `limit`, and with them the weights 0.
-    /// `squares` are squared norms of the queries. To be called after [`Classifier::near`], where [`Classifier::may_vanish`] says so.
+    /// `squares` are squared norms of the queries. To be called where [`Classifier::may_vanish`] says so.
+    #[expect(clippy::too_many_arguments, reason = "what a query tile is classified by")]
     pub(crate) fn leave_out(
         &self,
+        plan: &Plan,
         frame: &Frame<'_, '_>,
         trees: &Trees,
+        queries: Queries,
         memory: &mut Memory,
         (start, squares, limit): (usize, &[f32], f64),
+        row: impl Fn(TensorId) -> usize,
     ) {
         let Some((scores, top)) = self.scores(frame, trees) else { return };
+        self.fix_all(plan, frame, queries, memory, row);
         let norm = scores.bounds.norm(Interval::around(squares.iter().copied().map(f64::from)));
         memory.dropped.clear();
         scores.drop_below(memory, (norm, limit), (top, 0));
         if !memory.dropped.is_empty() {
             cut(memory, start);
         }
+    }
+
+    /// Sets the rows of all leaves, and the intervals of those that do not vary along keys.
+    fn fix_all(
+        &self,
+        plan: &Plan,
+        frame: &Frame<'_, '_>,
+        queries: Queries,
+        memory: &mut Memory,
+        row: impl Fn(TensorId) -> usize,
+    ) {
+        memory.rows.clear();
+        memory.rows.extend(self.leaves.iter().map(|leaf| row(leaf.table)));
+        self.fix(plan, frame, queries.positions((0, queries.columns())), memory);
     }
 
     /// The scores of this plan, and the level of the trees' root.

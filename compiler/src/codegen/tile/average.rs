@@ -4,22 +4,20 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::product::{Product, Rows};
-use super::{GRID_ROUNDER_F32, Mode, Tile, dim_stride, key_part, prefetch, row_base};
+use super::{Mode, Tile, dim_stride, prefetch, row_base};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{either, range_loop};
 use crate::codegen::map::least;
 use crate::codegen::vocab::access;
-
-/// A score passes its base by at most this power of 2.
-const HEADROOM: f64 = 8.0;
+use crate::plan::HEADROOM;
 
 /// Weights that are summed up one after the other.
 const RUN: i64 = 16;
 
 /// Moves the bases of queries whose scores pass their limit, and tells what their accumulators are to be multiplied by.
 fn rebase(eval: &mut Eval<'_, '_>, tile: Tile<'_>) {
-    let Tile { attention, shape, state } = tile;
+    let Tile { shape, state, .. } = tile;
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
     let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
     let columns = 0..shape.columns as i32;
@@ -45,15 +43,6 @@ fn rebase(eval: &mut Eval<'_, '_>, tile: Tile<'_>) {
             let (limit, most, passed) = passes(eval, c);
             let base_place = layout.bases as i32 + width * c;
             let old = eval.fb().ins().load(ty, access(), state, base_place);
-            let most = if attention.key_term.is_some() {
-                // Any number near the maximum serves; one of the grid makes its difference to a key term exact.
-                let rounder = eval.v.float(GRID_ROUNDER_F32);
-                let rounded = eval.v.fadd(most, rounder);
-                let rounder = eval.v.float(GRID_ROUNDER_F32);
-                eval.v.fsub(rounded, rounder)
-            } else {
-                most
-            };
             let base = eval.v.select_float(passed, most, old);
             // A query that has seen no key yet has nothing to rescale.
             let low = eval.v.float(f64::NEG_INFINITY);
@@ -62,7 +51,7 @@ fn rebase(eval: &mut Eval<'_, '_>, tile: Tile<'_>) {
             let low = eval.v.float(f64::NEG_INFINITY);
             let difference = eval.v.select_float(unseen, low, difference);
             let rescale = eval.v.exp2_bounded(difference);
-            let headroom = eval.v.float(HEADROOM);
+            let headroom = eval.v.float(f64::from(HEADROOM));
             let raised = eval.v.fadd(base, headroom);
             let limit = eval.v.select_float(passed, raised, limit);
             eval.fb().ins().store(access(), base, state, base_place);
@@ -97,7 +86,7 @@ pub(super) fn weights(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count
         let end = least(eval, end, count);
         let mut run = vec![carried[0]];
         run.extend((0..shape.columns).map(|_| eval.v.float(0.0)));
-        let mut run = range_loop(eval, first, end, 1, &run, |eval, key, run| weigh(eval, tile, mode, key, run));
+        let mut run = range_loop(eval, first, end, 1, &run, |eval, _, run| weigh(eval, tile, mode, run));
         for (sum, before) in run[1..].iter_mut().zip(&carried[1..]) {
             *sum = eval.v.fadd(*before, *sum);
         }
@@ -113,8 +102,8 @@ pub(super) fn weights(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count
 }
 
 /// The weights of a key; carries the address of its scores and the sums.
-fn weigh(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, key: Ssa, carried: &[Ssa]) -> Vec<Ssa> {
-    let Tile { attention, shape, state } = tile;
+fn weigh(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, carried: &[Ssa]) -> Vec<Ssa> {
+    let Tile { shape, state, .. } = tile;
     let layout = eval.plan.scratch;
     let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
     let row = carried[0];
@@ -123,13 +112,7 @@ fn weigh(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, key: Ssa, carried:
         let column = width * c as i32;
         let score = eval.fb().ins().load(ty, access(), row, column);
         let base = eval.fb().ins().load(ty, access(), state, layout.bases as i32 + column);
-        let difference = match key_part(eval, attention, layout.key_terms, key, 0) {
-            Some(coarse) => {
-                let exact = eval.v.fsub(coarse, base);
-                eval.v.fadd(score, exact)
-            }
-            None => eval.v.fsub(score, base),
-        };
+        let difference = eval.v.fsub(score, base);
         let weight = eval.v.exp2_bounded(difference);
         next.push(eval.v.fadd(carried[1 + c], weight));
         let stored = if mode.guarded {

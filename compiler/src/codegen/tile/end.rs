@@ -114,13 +114,6 @@ fn averages(
     Ok(())
 }
 
-fn add(eval: &mut Eval<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
-    match sum {
-        Some(sum) => eval.v.fadd(sum, x),
-        None => x,
-    }
-}
-
 /// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
 fn normalise(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), CodegenError> {
     let (layout, attention) = (eval.plan.scratch, tile.attention);
@@ -136,15 +129,18 @@ fn normalise(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), C
     let mut most = eval.v.select_float(unseen, low, base);
     let sum = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
     let mut sum = eval.fb().ins().fpromote(types::F64, sum);
-    // Terms of the query alone change no weight; with the shift of the key terms they make the true score.
+    // Terms of the query alone change no weight; with the reference of the key terms they make the true score.
     let mut shift = match attention.query_term {
         Some(term) => Some(eval.load(term)?),
         None => None,
     };
     if attention.key_term.is_some() {
-        let scratch = eval.scratch;
-        let keys = eval.fb().ins().load(types::F64, access(), scratch, layout.shift as i32);
-        shift = Some(add(eval, shift, keys));
+        let reference = eval.fb().ins().load(types::F32, access(), column, layout.references as i32);
+        let reference = eval.fb().ins().fpromote(types::F64, reference);
+        shift = Some(match shift {
+            Some(shift) => eval.v.fsub(shift, reference),
+            None => eval.fb().ins().fneg(reference),
+        });
     }
     let zero = eval.v.float(0.0);
     let one = eval.v.float(1.0);

@@ -1,3 +1,4 @@
+use rhumb_compiler::plan::Vanishing;
 use rhumb_compiler::{Options, Target, compile};
 use rhumb_ir::{Bindings, Extent, Tensor, Verified, interpret};
 use rhumb_plugins::{Alibi, Causal, Registry, Rope, SlidingWindow};

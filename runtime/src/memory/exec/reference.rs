@@ -1,0 +1,86 @@
+//! The references of a query tile's key terms, and queries that they do not serve.
+
+use rhumb_compiler::plan::HEADROOM;
+use smallvec::SmallVec;
+
+use super::task::{Range, Scanned, Task};
+use crate::classify::{Block, Memory};
+use crate::memory::Workspace;
+
+/// Sums of weights below this are too small to have kept their digits: weights end at 2^-100.
+const LEAST_SUM: f32 = 1.0 / (1u64 << 60) as f32;
+
+impl Task<'_, '_, '_> {
+    /// Sets the reference of each query's key terms: the greatest that it sees. Weights are measured from it, so that keys far below can be
+    /// left out before any score is known; but not those of the queries that `follows` names, whose base is their greatest score. Gives
+    /// the least reference that weights are measured from.
+    pub(super) fn refer(
+        &self,
+        scratch: &mut Workspace,
+        position: usize,
+        block: &Block,
+        memory: &Memory,
+        follows: impl Fn(usize) -> bool,
+    ) -> f64 {
+        let Some(term) = self.attention.key_term else { return f64::NEG_INFINITY };
+        let (layout, queries) = (self.plan.scratch, self.attention.tiling.queries());
+        let segments = &memory.segments[block.segment..block.segments_end];
+        let greatest = self.classifier.greatest_key_term(self.trees, segments, self.outer.row(term.high));
+        if let Some(references) = self.state(scratch, position, layout.references, queries) {
+            references.fill(greatest);
+        }
+        let mut partial = segments.iter().filter(|segment| segment.partial).peekable();
+        while let Some(segment) = partial.next() {
+            let mut keys = (segment.first, segment.end);
+            while let Some(next) = partial.next_if(|next| next.first == keys.1) {
+                keys.1 = next.end;
+            }
+            self.call(self.functions.reference, scratch, position, block, Range { keys, ..Range::default() });
+        }
+        let mut least = f64::INFINITY;
+        for query in 0..queries {
+            let Some([reference]) = self.state(scratch, position, layout.references + 4 * query, 1) else { continue };
+            // Without a finite key term there is nothing to measure from.
+            let finite = reference.is_finite();
+            let from = if finite { *reference } else { 0.0 };
+            *reference = -from;
+            if !finite || follows(query) {
+                continue;
+            }
+            least = least.min(f64::from(from));
+            if let Some([limit]) = self.state(scratch, position, layout.limits + 4 * query, 1) {
+                *limit = HEADROOM;
+            }
+        }
+        if least.is_finite() { least } else { f64::NEG_INFINITY }
+    }
+
+    /// Runs a query tile again where all scores of a query are far below its reference: from its greatest score instead. The others'
+    /// results come out the same.
+    pub(super) fn run_again(
+        &self,
+        scratch: &mut Workspace,
+        position: usize,
+        memory: &mut Memory,
+        scanned: &mut Scanned,
+    ) {
+        let layout = self.plan.scratch;
+        let mut block = memory.blocks[position];
+        let mut part = |part: usize| -> SmallVec<[f32; 64]> {
+            self.state(scratch, position, part, block.queries).map_or_else(SmallVec::new, |part| (&*part).into())
+        };
+        let (sums, limits) = (part(layout.sums), part(layout.limits));
+        let low: SmallVec<[bool; 64]> =
+            sums.iter().zip(&limits).map(|(sum, limit)| *sum < LEAST_SUM && *limit == HEADROOM).collect();
+        if !low.contains(&true) {
+            return;
+        }
+        block.segment = memory.segments.len();
+        self.segments(block.first, memory);
+        block.segments_end = memory.segments.len();
+        self.call(self.functions.begin, scratch, position, &block, Range::default());
+        self.refer(scratch, position, &block, memory, |query| low.get(query).is_some_and(|low| *low));
+        memory.blocks[position] = block;
+        while self.advance(scratch, position, memory, (0, 1), scanned) {}
+    }
+}
