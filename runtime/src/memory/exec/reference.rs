@@ -37,22 +37,28 @@ impl Task<'_, '_, '_> {
             }
             self.call(self.functions.reference, scratch, position, block, Range { keys, ..Range::default() });
         }
-        let mut least = f64::INFINITY;
-        for query in 0..queries {
-            let Some([reference]) = self.state(scratch, position, layout.references + 4 * query, 1) else { continue };
+        let Some([references, limits]) = self.states(scratch, position, [layout.references, layout.limits]) else {
+            return f64::NEG_INFINITY;
+        };
+        let mut least = f32::INFINITY;
+        for (query, (reference, limit)) in references.iter_mut().zip(limits).enumerate() {
             // Without a finite key term there is nothing to measure from.
             let finite = reference.is_finite();
             let from = if finite { *reference } else { 0.0 };
             *reference = -from;
-            if !finite || follows(query) {
-                continue;
-            }
-            least = least.min(f64::from(from));
-            if let Some([limit]) = self.state(scratch, position, layout.limits + 4 * query, 1) {
+            if finite && !follows(query) {
+                least = least.min(from);
                 *limit = HEADROOM;
             }
         }
-        if least.is_finite() { least } else { f64::NEG_INFINITY }
+        if least.is_finite() { f64::from(least) } else { f64::NEG_INFINITY }
+    }
+
+    /// Two parts of the state of a query tile, of all its queries.
+    fn states<'s>(&self, scratch: &'s mut Workspace, position: usize, parts: [usize; 2]) -> Option<[&'s mut [f32]; 2]> {
+        let (layout, queries) = (self.plan.scratch, self.attention.tiling.queries());
+        let state = self.state(scratch, position, 0, layout.state_bytes / 4)?;
+        state.get_disjoint_mut(parts.map(|part| part / 4..part / 4 + queries)).ok()
     }
 
     /// Runs a query tile again where all scores of a query are far below its reference: from its greatest score instead. The others'
@@ -66,15 +72,13 @@ impl Task<'_, '_, '_> {
     ) {
         let layout = self.plan.scratch;
         let mut block = memory.blocks[position];
-        let mut part = |part: usize| -> SmallVec<[f32; 64]> {
-            self.state(scratch, position, part, block.queries).map_or_else(SmallVec::new, |part| (&*part).into())
-        };
-        let (sums, limits) = (part(layout.sums), part(layout.limits));
-        let low: SmallVec<[bool; 64]> =
-            sums.iter().zip(&limits).map(|(sum, limit)| *sum < LEAST_SUM && *limit == HEADROOM).collect();
-        if !low.contains(&true) {
+        let Some([sums, limits]) = self.states(scratch, position, [layout.sums, layout.limits]) else { return };
+        let is_low = |(sum, limit): (&f32, &f32)| *sum < LEAST_SUM && *limit == HEADROOM;
+        let queries = || sums[..block.queries].iter().zip(&*limits);
+        if !queries().any(is_low) {
             return;
         }
+        let low: SmallVec<[bool; 64]> = queries().map(is_low).collect();
         block.segment = memory.segments.len();
         self.segments(block.first, memory);
         block.segments_end = memory.segments.len();

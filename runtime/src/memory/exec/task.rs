@@ -61,14 +61,16 @@ impl Task<'_, '_, '_> {
             let near = near.and_then(|key| take_tile(&mut memory.segments, segment, key));
             let segments_end = memory.segments.len();
             let mut block = Block { first, queries: end - first, segment, segments_end, key: None };
-            let (next, turn) = match near {
-                Some(near) => ((near.first, near.end), (0, 1)),
-                None => (next_tile(&block, &memory.segments), (position, turns)),
+            // What is read first, once keys are left out, is about what it is for the tile before.
+            let first_tile = |block: &Block| next_tile(block, &memory.segments);
+            let (next, turn) = match (near, &before) {
+                (Some(near), _) => ((near.first, near.end), (0, 1)),
+                (None, Some(before)) if self.vanishing => (first_tile(before), (position, turns)),
+                (None, _) => (first_tile(&block), (position, turns)),
             };
             self.call(self.functions.begin, scratch, position, &block, Range { next, turn, ..Range::default() });
             let mut base = attention.key_term.map(|_| self.refer(scratch, position, &block, memory, |_| false));
             if let Some(near) = near {
-                // What is read next, once keys are left out, is about what it is for the tile before.
                 let next = before.map_or((0, 0), |block| next_tile(&block, &memory.segments));
                 let range = Range { keys: (near.first, near.end), next, turn: (position, turns), column: 0 };
                 self.add(scratch, position, &block, (near, range), &mut scanned);
