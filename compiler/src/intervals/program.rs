@@ -183,13 +183,13 @@ impl ScoreProgram {
     }
 
     /// What scores of a tile can be, where the products of its queries and keys are within `product`; `leaf` gives the interval of a table
-    /// over it, and `memory` is kept between calls.
+    /// over it, and `memory` is kept between calls. And how far rounding errors of terms that cancel may go beyond.
     pub fn bounds(
         &self,
         memory: &mut Vec<Interval>,
         product: Interval,
         mut leaf: impl FnMut(TensorId) -> Interval,
-    ) -> Interval {
+    ) -> (Interval, f64) {
         self.terms.run(memory, product, &mut leaf);
         let mut score = Interval::point(0.0);
         // Terms that cancel leave the rounding errors of their own sizes.
@@ -205,6 +205,6 @@ impl ScoreProgram {
             // The low parts are within a rounding of the high ones.
             add(leaf(term.high).widened(f64::from(f32::EPSILON)));
         }
-        Interval { lo: score.lo - room, hi: score.hi + room, nan: score.nan }
+        (score.widened(ROUNDING), room)
     }
 }

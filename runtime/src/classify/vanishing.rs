@@ -65,7 +65,7 @@ impl Classifier {
         memory.rows.clear();
         memory.rows.extend(self.leaves[..self.of_score].iter().map(|leaf| row(leaf.table)));
         self.fix(plan, frame, (0, frame.length(self.query)), memory);
-        let all = scores.of(memory, (top, 0), 0.0);
+        let (all, _) = scores.of(memory, (top, 0), 0.0);
         all.nan || all.hi - all.lo > Vanishing::BELOW
     }
 
@@ -89,7 +89,7 @@ impl Classifier {
             let mut best = None;
             for part in scores.parts(at) {
                 if scores.seen(memory, (start, columns), part).is_some() {
-                    let greatest = scores.of(memory, part, 0.0).hi;
+                    let greatest = scores.of(memory, part, 0.0).0.hi;
                     if best.is_none_or(|(_, most)| greatest > most) {
                         best = Some((part, greatest));
                     }
@@ -175,8 +175,8 @@ impl Scores<'_> {
         self.classifier.leaf(self.trees, (&memory.fixed, &memory.rows), at, table)
     }
 
-    /// What scores of a node can be if products are no greater than this in magnitude.
-    fn of(&self, memory: &mut Memory, at: (usize, usize), product: f64) -> Interval {
+    /// What scores of a node can be if products are no greater than this in magnitude, and how far rounding errors may go beyond.
+    fn of(&self, memory: &mut Memory, at: (usize, usize), product: f64) -> (Interval, f64) {
         let products = if product.is_finite() { Interval::new(-product, product) } else { Interval::ANY };
         let mut steps = std::mem::take(&mut memory.steps);
         let scores = self.bounds.score.bounds(&mut steps, products, |table| self.leaf(memory, at, table));
@@ -187,16 +187,16 @@ impl Scores<'_> {
     /// Notes the ranges of keys with all scores below `limit`, the last first; `norm` is the queries' greatest.
     fn drop_below(&self, memory: &mut Memory, (norm, limit): (f64, f64), at: (usize, usize)) {
         let product = self.bounds.tables.keys.map_or(0.0, |keys| norm * self.bounds.norm(self.leaf(memory, at, keys)));
-        let scores = self.of(memory, at, product);
+        let (scores, room) = self.of(memory, at, product);
         let values = self.bounds.tables.values.map(|values| self.leaf(memory, at, values));
         let finite = values.is_none_or(|squares| !squares.nan && squares.hi.is_finite());
-        if scores.hi < limit && !scores.nan && finite {
+        if scores.hi + room < limit && !scores.nan && finite {
             let (first, end) = self.span(at);
             match memory.dropped.last_mut() {
                 Some(last) if last.0 == end => last.0 = first,
                 _ => memory.dropped.push((first, end)),
             }
-        } else if scores.lo < limit || scores.nan || !finite {
+        } else if scores.lo < limit + room || scores.nan || !finite {
             for part in self.parts(at) {
                 self.drop_below(memory, (norm, limit), part);
             }
