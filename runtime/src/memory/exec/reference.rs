@@ -7,8 +7,8 @@ use super::task::{Range, Scanned, Task};
 use crate::classify::{Block, Memory};
 use crate::memory::Workspace;
 
-/// Sums of weights below this are too small to have kept their digits: weights end at 2^-100.
-const LEAST_SUM: f32 = 1.0 / (1u64 << 60) as f32;
+/// Sums of weights below this are small enough that products with small values may have lost digits.
+const LEAST_SUM: f32 = 1.0 / (1 << 30) as f32;
 
 impl Task<'_, '_, '_> {
     /// Sets the reference of each query's key terms: the greatest that it sees. Weights are measured from it, so that keys far below can be
