@@ -40,6 +40,17 @@ impl Lanes {
     }
 }
 
+/// How a value is emitted.
+#[derive(Clone, Copy)]
+enum Form {
+    /// By a load.
+    Table(TensorId),
+    /// A sum with the product of these two.
+    Fused(Value, Value),
+    /// By its op.
+    Op,
+}
+
 /// Emits expressions of a plan's graph.
 pub(crate) struct Eval<'a, 'f> {
     pub(crate) plan: &'a Plan,
@@ -207,20 +218,74 @@ impl<'a, 'f> Eval<'a, 'f> {
         })
     }
 
-    /// The value at this point.
+    /// The value at this point. Operands come first, in their order, each once.
     pub(crate) fn emit(&mut self, value: Value) -> Result<Ssa, CodegenError> {
-        if let Some(&ssa) = self.memo.get(&value) {
-            return Ok(ssa);
+        // What is on the way from the value to its operands, and what is made of an op that has them.
+        let mut stack = vec![(value, None)];
+        while let Some((at, form)) = stack.pop() {
+            if self.memo.contains_key(&at) {
+                continue;
+            }
+            match form {
+                None => {
+                    let form = self.form(at);
+                    stack.push((at, Some(form)));
+                    stack.extend(self.operands(at, form).into_iter().rev().map(|operand| (operand, None)));
+                }
+                Some(form) => {
+                    let ssa = self.emit_op(at, form)?;
+                    self.memo.insert(at, ssa);
+                }
+            }
         }
-        let ssa = self.emit_new(value)?;
-        self.memo.insert(value, ssa);
-        Ok(ssa)
+        self.made(value)
     }
 
-    fn emit_new(&mut self, value: Value) -> Result<Ssa, CodegenError> {
+    /// What has been emitted.
+    fn made(&self, value: Value) -> Result<Ssa, CodegenError> {
+        self.memo
+            .get(&value)
+            .copied()
+            .ok_or_else(|| self.unsupported(value, "this value is used before it is computed"))
+    }
+
+    fn form(&self, value: Value) -> Form {
+        let graph = &self.plan.graph;
+        if let Some(table) = self.table(&Source::Value(value)) {
+            return Form::Table(table);
+        }
+        // A product that has not been computed joins the sum that uses it.
+        if let Op::Binary(Binary::Add, a, _) = *graph.op(value)
+            && graph.ty(value).elem == Elem::F32
+            && self.v.is_vector()
+            && !self.memo.contains_key(&a)
+            && let Op::Binary(Binary::Mul, x, y) = *graph.op(a)
+            && self.table(&Source::Value(a)).is_none()
+        {
+            return Form::Fused(x, y);
+        }
+        Form::Op
+    }
+
+    /// What is emitted ahead of an op.
+    fn operands(&self, value: Value, form: Form) -> Vec<Value> {
+        match (form, self.plan.graph.op(value)) {
+            (Form::Table(_), _) => Vec::new(),
+            (Form::Fused(x, y), Op::Binary(_, _, b)) => vec![x, y, *b],
+            // Tables are read, and factors multiplied, at points of their own.
+            (_, Op::Gather { table: _, axis: _, index }) => vec![*index],
+            (_, Op::Dot { .. }) => Vec::new(),
+            (_, Op::Rotate { x, .. }) if !matches!(self.lanes, Some(Lanes::Clamped(..))) => vec![*x],
+            (_, Op::Rotate { .. } | Op::Softmax { .. } | Op::LogSumExp { .. } | Op::Scheme { .. }) => Vec::new(),
+            (_, op) => op.operands(),
+        }
+    }
+
+    /// Emits an op whose operands have been emitted.
+    fn emit_op(&mut self, value: Value, form: Form) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
         let graph = &plan.graph;
-        if let Some(table) = self.table(&Source::Value(value)) {
+        if let Form::Table(table) = form {
             return self.load(table);
         }
         match graph.op(value) {
@@ -250,42 +315,36 @@ impl<'a, 'f> Eval<'a, 'f> {
             }
             Op::Unary(unary, x) => {
                 let elem = graph.ty(*x).elem;
-                let x = self.emit(*x)?;
+                let x = self.made(*x)?;
                 Ok(self.unary(*unary, elem, x))
             }
             Op::Binary(binary, a, b) => {
-                let elem = graph.ty(*a).elem;
-                if *binary == Binary::Add && elem == Elem::F32 && !self.memo.contains_key(a) {
-                    // A product that only this sum uses joins it.
-                    if let Op::Binary(Binary::Mul, x, y) = *graph.op(*a)
-                        && self.table(&Source::Value(*a)).is_none()
-                        && self.v.is_vector()
-                    {
-                        let (x, y, b) = (self.emit(x)?, self.emit(y)?, self.emit(*b)?);
-                        return Ok(self.v.fma(x, y, b));
-                    }
+                if let Form::Fused(x, y) = form {
+                    let (x, y, b) = (self.made(x)?, self.made(y)?, self.made(*b)?);
+                    return Ok(self.v.fma(x, y, b));
                 }
-                let (a, b) = (self.emit(*a)?, self.emit(*b)?);
+                let elem = graph.ty(*a).elem;
+                let (a, b) = (self.made(*a)?, self.made(*b)?);
                 Ok(self.binary(*binary, elem, a, b))
             }
             Op::Compare(compare, a, b) => {
                 let elem = graph.ty(*a).elem;
-                let (a, b) = (self.emit(*a)?, self.emit(*b)?);
+                let (a, b) = (self.made(*a)?, self.made(*b)?);
                 Ok(self.compare(*compare, elem, a, b))
             }
             Op::Select { cond, on_true, on_false } => {
                 let elem = graph.ty(*on_true).elem;
-                let cond = self.emit(*cond)?;
-                let (a, b) = (self.emit(*on_true)?, self.emit(*on_false)?);
+                let cond = self.made(*cond)?;
+                let (a, b) = (self.made(*on_true)?, self.made(*on_false)?);
                 Ok(if elem == Elem::F32 { self.v.select_float(cond, a, b) } else { self.v.select_int(cond, a, b) })
             }
             Op::Cast(to, x) => {
                 let from = graph.ty(*x).elem;
-                let x = self.emit(*x)?;
+                let x = self.made(*x)?;
                 Ok(self.cast(from, *to, x))
             }
             Op::Gather { table, axis, index } => {
-                let index = self.emit(*index)?;
+                let index = self.made(*index)?;
                 if self.lanes.is_some() {
                     self.gather_lanes(*table, *axis, index)
                 } else {
@@ -294,7 +353,7 @@ impl<'a, 'f> Eval<'a, 'f> {
             }
             Op::Dot { a, b, axis } if !self.v.is_vector() => self.dot(*a, *b, *axis),
             // Outside its rotary block, or in the block of another rotation, a rotation passes its operand.
-            Op::Rotate { x, .. } if !matches!(self.lanes, Some(Lanes::Clamped(..))) => self.emit(*x),
+            Op::Rotate { x, .. } if !matches!(self.lanes, Some(Lanes::Clamped(..))) => self.made(*x),
             _ => Err(self.unsupported(value, "this op can't be computed element by element")),
         }
     }

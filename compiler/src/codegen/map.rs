@@ -261,7 +261,7 @@ pub(crate) fn contiguous(eval: &mut Eval<'_, '_>, root: Value, axis: Axis, targe
     let fits = multiple(plan.graph.static_extent(axis)?)
         && blocks(eval, root, axis).iter().all(|block| multiple(block.start) && multiple(block.pairs));
     let mut tensors: Vec<TensorId> = target.into_iter().collect();
-    if !fits || !row_tensors(eval, root, root, axis, &mut tensors) {
+    if !fits || !row_tensors(eval, root, axis, &mut tensors) {
         return None;
     }
     let mut all = eval.fb().ins().iconst(types::I8, 1);
@@ -287,39 +287,43 @@ pub(crate) fn contiguous(eval: &mut Eval<'_, '_>, root: Value, axis: Axis, targe
     Some(all)
 }
 
-/// Collects the tensors that an expression reads; false where it has an op that does not go by rows.
-fn row_tensors(eval: &Eval<'_, '_>, root: Value, value: Value, axis: Axis, tensors: &mut Vec<TensorId>) -> bool {
+/// Collects the tensors that an expression reads, each once; false where it has an op that does not go by rows.
+fn row_tensors(eval: &Eval<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<TensorId>) -> bool {
     let plan = eval.plan;
-    if let Some(table) = eval.table(&Source::Value(value)).filter(|_| value != root) {
-        tensors.push(table);
-        return true;
-    }
-    match plan.graph.op(value) {
-        Op::Input { .. } => match plan.tensors.iter().position(|t| t.origin == Origin::Input(value)) {
-            Some(input) => {
-                tensors.push(input);
-                true
+    let mut seen = vec![false; root.index() + 1];
+    let mut stack = vec![root];
+    while let Some(value) = stack.pop() {
+        if std::mem::replace(&mut seen[value.index()], true) {
+            continue;
+        }
+        if let Some(table) = eval.table(&Source::Value(value)).filter(|_| value != root) {
+            tensors.push(table);
+            continue;
+        }
+        match plan.graph.op(value) {
+            Op::Input { .. } => match plan.tensors.iter().position(|t| t.origin == Origin::Input(value)) {
+                Some(input) => tensors.push(input),
+                None => return false,
+            },
+            Op::Const(_) | Op::Size(_) => {}
+            Op::Iota(of) if *of != axis => {}
+            op @ (Op::Unary(..) | Op::Cast(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. }) => {
+                stack.extend(op.operands().into_iter().rev());
             }
-            None => false,
-        },
-        Op::Const(_) | Op::Size(_) => true,
-        Op::Iota(of) => *of != axis,
-        Op::Unary(_, x) | Op::Cast(_, x) => row_tensors(eval, root, *x, axis, tensors),
-        Op::Binary(_, a, b) | Op::Compare(_, a, b) => {
-            row_tensors(eval, root, *a, axis, tensors) && row_tensors(eval, root, *b, axis, tensors)
+            Op::Rotate { x, angle, dim, pair, .. } => {
+                // The rows of the tables of its angles are made of pairs.
+                let paired = [Source::Cos(*angle), Source::Sin(*angle)].iter().all(|source| {
+                    eval.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(pair))
+                });
+                if *dim != axis || !paired {
+                    return false;
+                }
+                stack.push(*x);
+            }
+            _ => return false,
         }
-        Op::Select { cond, on_true, on_false } => {
-            [cond, on_true, on_false].iter().all(|x| row_tensors(eval, root, **x, axis, tensors))
-        }
-        Op::Rotate { x, angle, dim, pair, .. } => {
-            // The rows of the tables of its angles are made of pairs.
-            let paired = [Source::Cos(*angle), Source::Sin(*angle)]
-                .iter()
-                .all(|source| eval.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(pair)));
-            *dim == axis && paired && row_tensors(eval, root, *x, axis, tensors)
-        }
-        _ => false,
     }
+    true
 }
 
 /// Emits a loop along `axis` that hands the expression rooted at `root` to `sink`, as many elements at a time as the shape has lanes,

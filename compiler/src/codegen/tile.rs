@@ -25,6 +25,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 mod average;
 mod begin;
 mod end;
+mod long;
 mod prefetch;
 mod product;
 mod reference;
@@ -213,6 +214,9 @@ fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> 
     };
     if let (Some(content), true) = (&attention.content, place.whole) {
         prefetch::next(eval, tile, (content.key, content.dim, content.length), place.row, place.rows)?;
+    }
+    if eval.plan.has_long_scores(attention) {
+        return long::scores(eval, tile, mode, place, &accumulators, scores);
     }
     let key_rows = match attention.key_term {
         Some(term) => Some(KeyRows::new(eval, attention, term)?),

@@ -51,10 +51,32 @@ impl Program {
         let mut known: Vec<Option<usize>> = vec![None; plan.graph.nodes().len()];
         let dot = attention.content.as_ref().map(|content| content.dot);
         for &Term { value, negative } in terms {
-            let step = program.add(plan, dot, value, &mut known);
-            program.results.push((step, negative));
+            let mut stack = vec![value];
+            while let Some(&at) = stack.last() {
+                let operands = Program::operands(plan, dot, at);
+                let missing = operands.iter().copied().find(|operand| known[operand.index()].is_none());
+                match missing {
+                    Some(operand) => stack.push(operand),
+                    None => {
+                        program.add(plan, dot, at, &mut known);
+                        stack.pop();
+                    }
+                }
+            }
+            program.results.extend(known[value.index()].map(|step| (step, negative)));
         }
         program
+    }
+
+    /// What a step is computed from.
+    fn operands(plan: &Plan, dot: Option<Value>, value: Value) -> Vec<Value> {
+        if Some(value) == dot || plan.tables.contains_key(&Source::Value(value)) {
+            return Vec::new();
+        }
+        match plan.graph.op(value) {
+            op @ (Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..)) => op.operands(),
+            _ => Vec::new(),
+        }
     }
 
     fn leaves(&self) -> impl Iterator<Item = TensorId> {
@@ -64,13 +86,14 @@ impl Program {
         })
     }
 
-    fn add(&mut self, plan: &Plan, dot: Option<Value>, value: Value, known: &mut [Option<usize>]) -> usize {
-        if let Some(step) = known[value.index()] {
-            return step;
+    /// Adds a value whose operands have been added.
+    fn add(&mut self, plan: &Plan, dot: Option<Value>, value: Value, known: &mut [Option<usize>]) {
+        if known[value.index()].is_some() {
+            return;
         }
         let graph = &plan.graph;
         let elem = graph.ty(value).elem;
-        let mut add = |value: Value| self.add(plan, dot, value, known);
+        let of = |x: Value| known[x.index()].unwrap_or(0);
         let step = if Some(value) == dot {
             Step::Product
         } else if let Some(&table) = plan.tables.get(&Source::Value(value)) {
@@ -80,17 +103,16 @@ impl Program {
                 Op::Const(Scalar::F32(x)) => Step::Constant(Interval::point(x)),
                 Op::Const(Scalar::I32(x)) => Step::Constant(Interval::point(f64::from(x))),
                 Op::Const(Scalar::Bool(x)) => Step::Constant(Interval::point(f64::from(u8::from(x)))),
-                Op::Unary(op, x) => Step::Unary(op, elem, add(x)),
-                Op::Binary(op, a, b) => Step::Binary(op, elem, add(a), add(b)),
-                Op::Compare(op, a, b) => Step::Compare(op, add(a), add(b)),
-                Op::Select { cond, on_true, on_false } => Step::Select(add(cond), add(on_true), add(on_false)),
-                Op::Cast(to, x) => Step::Cast(to, add(x)),
+                Op::Unary(op, x) => Step::Unary(op, elem, of(x)),
+                Op::Binary(op, a, b) => Step::Binary(op, elem, of(a), of(b)),
+                Op::Compare(op, a, b) => Step::Compare(op, of(a), of(b)),
+                Op::Select { cond, on_true, on_false } => Step::Select(of(cond), of(on_true), of(on_false)),
+                Op::Cast(to, x) => Step::Cast(to, of(x)),
                 _ => Step::Any(elem),
             }
         };
         self.steps.push(step);
         known[value.index()] = Some(self.steps.len() - 1);
-        self.steps.len() - 1
     }
 
     /// Fills `memory` with what every step can give.

@@ -1,9 +1,11 @@
 //! The planner: matches attention in a fused graph and decides what is made where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::layout::{scratch_layout, tiling};
-use rhumb_ir::{Axis, Base, Elem, Op, Scalar, Value, Verified};
+use super::powers;
+use super::score::Normalised;
+use rhumb_ir::{Axis, Elem, Op, Scalar, Value, Verified};
 
 use super::{
     Attention, Content, LogSum, MapStep, Origin, Plan, PlanError, Source, Storage, Tensor, TensorId, Term, Vectors,
@@ -15,7 +17,10 @@ use super::{
 /// # Errors
 /// [`PlanError`] names the op that has no place in the kernels.
 pub fn plan(graph: &Verified, vectors: Vectors) -> Result<Plan, PlanError> {
-    Planner::new(graph).run(vectors)
+    match powers::of_two(graph)? {
+        Some(graph) => Planner::new(&graph).run(vectors),
+        None => Planner::new(graph).run(vectors),
+    }
 }
 
 pub(super) struct Planner<'a> {
@@ -25,6 +30,14 @@ pub(super) struct Planner<'a> {
     pub(super) tables: BTreeMap<Source, TensorId>,
     pub(super) inputs: BTreeMap<Value, TensorId>,
     outputs: Vec<TensorId>,
+    /// Names of the values.
+    pub(super) names: Vec<String>,
+    /// What has been prepared for map steps, inside a rotation along an axis or outside.
+    pub(super) prepared: BTreeSet<(Value, Option<Axis>)>,
+    /// Whether a rotation takes part in a value.
+    pub(super) rotates: Vec<bool>,
+    /// Whether a sum or a lookup takes part in a value.
+    pub(super) reduces: Vec<bool>,
     /// Axes in the order that dimensions of tables take.
     pub(super) order: Vec<Axis>,
 }
@@ -38,8 +51,14 @@ impl<'a> Planner<'a> {
             tables: BTreeMap::new(),
             inputs: BTreeMap::new(),
             outputs: Vec::new(),
+            names: graph.value_names(),
+            prepared: BTreeSet::new(),
+            rotates: Vec::new(),
+            reduces: Vec::new(),
             order: (0..graph.axes().len()).filter_map(Axis::from_index).collect(),
         };
+        planner.rotates = planner.reaches(|op| matches!(op, Op::Rotate { .. }));
+        planner.reduces = planner.reaches(|op| matches!(op, Op::Dot { .. } | Op::Gather { .. }));
         for (name, value) in graph.inputs() {
             let Op::Input { name: _, dims, elem } = graph.op(value) else { continue };
             let storage = match elem {
@@ -88,6 +107,7 @@ impl<'a> Planner<'a> {
             None
         };
         for (value, target) in plain {
+            self.plain(value)?;
             self.prepare(value)?;
             let double = self.find(value, |op| matches!(op, Op::Rotate { .. })).is_none();
             self.step(target, Source::Value(value), double, "an output");
@@ -126,6 +146,16 @@ impl<'a> Planner<'a> {
             stack.extend(self.graph.op(value).operands());
         }
         None
+    }
+
+    /// For each value, whether such an op takes part in it.
+    pub(super) fn reaches(&self, wanted: impl Fn(&Op) -> bool) -> Vec<bool> {
+        let mut reached: Vec<bool> = Vec::with_capacity(self.graph.nodes().len());
+        for node in self.graph.nodes() {
+            let found = wanted(&node.op) || node.op.operands().iter().any(|operand| reached[operand.index()]);
+            reached.push(found);
+        }
+        reached
     }
 
     /// The length of an axis that must have a fixed one.
@@ -176,30 +206,30 @@ impl<'a> Planner<'a> {
     ) -> Result<Attention, PlanError> {
         let graph = self.graph;
         // The score, from whichever output there is; both must normalise the same one.
-        let mut found: Option<(Value, Axis, Option<Value>)> = None;
+        let mut found: Option<Normalised> = None;
         let mut values = None;
         if let Some((output, target)) = average {
             let inner = self.find(output, |op| matches!(op, Op::Softmax { .. })).unwrap_or(output);
             let (softmax, value, _) = self.weighted_dot(output, inner)?;
             values = Some((value, target));
-            if let Op::Softmax { x, axis, sink, base } = *graph.op(softmax) {
-                self.base_two(softmax, base)?;
-                found = Some((x, axis, sink));
+            if let Op::Softmax { x: score, axis: key, sink, base: _ } = *graph.op(softmax) {
+                found = Some(Normalised { score, key, sink });
             }
         }
+        let mut logged: Option<Normalised> = None;
         if let Some((_, leaf, _)) = log_sum
-            && let Op::LogSumExp { x, axis, sink, base } = *graph.op(leaf)
+            && let Op::LogSumExp { x: score, axis: key, sink, base: _ } = *graph.op(leaf)
         {
-            self.base_two(leaf, base)?;
-            let here = (x, axis, sink);
-            if found.is_some_and(|found| found != here) {
+            let here = Normalised { score, key, sink };
+            if found.is_some_and(|found| !self.weighs_alike(found, here)) {
                 return Err(
                     self.not(leaf, "the log-sum-exp and the average use different scores; make two graphs of it")
                 );
             }
-            found = Some(here);
+            found = found.or(Some(here));
+            logged = Some(here);
         }
-        let Some((score, key, sink)) = found else {
+        let Some(Normalised { score, key, sink }) = found else {
             return Err(self.not(Value::clone(&graph.outputs()[0].value), "no softmax found"));
         };
         let inner = [Some(score), sink, values.map(|(value, _)| value)];
@@ -274,13 +304,11 @@ impl<'a> Planner<'a> {
         let keyed = |value: Value| graph.varies(graph.ty(value).axes, key);
         let (tile_terms, rest): (Vec<Term>, Vec<Term>) = terms.into_iter().partition(|term| both(term.value));
         let (key_terms, query_terms): (Vec<Term>, Vec<Term>) = rest.into_iter().partition(|term| keyed(term.value));
-        let hides =
-            tile_terms.iter().chain(&key_terms).chain(&query_terms).any(|term| self.reads_input(term.value, dot));
+        // Terms of queries alone hide whole rows, at the end.
+        let hides = self.read_input(tile_terms.iter().chain(&key_terms), dot);
         let key_term = self.key_term(key_terms, key)?;
         let query_term = self.sum(query_terms, "varies over queries alone")?;
-        for term in tile_terms.iter().chain(&masks) {
-            self.hoist_operands(term.value, query, key, dot)?;
-        }
+        self.hoist_operands(tile_terms.iter().chain(&masks).map(|term| term.value), query, key, dot)?;
         let sink = match sink {
             Some(sink) => self.sum(vec![Term { value: sink, negative: false }], "the sink")?,
             None => None,
@@ -299,7 +327,9 @@ impl<'a> Planner<'a> {
         let log_sum = match log_sum {
             Some((value, leaf, output)) => {
                 self.hoist_around(value, leaf)?;
-                Some(LogSum { leaf, value, output })
+                let terms = logged.map_or_else(Vec::new, |logged| self.query_terms(logged));
+                let query_term = self.sum(terms, "varies over queries alone")?;
+                Some(LogSum { leaf, value, query_term, output })
             }
             None => None,
         };
@@ -342,12 +372,5 @@ impl<'a> Planner<'a> {
         self.prepare(queries)?;
         let key = self.rows(keys, "keys")?;
         Ok(Content { dot, dim, length, query: queries, key })
-    }
-
-    fn base_two(&self, value: Value, base: Base) -> Result<(), PlanError> {
-        match base {
-            Base::Two => Ok(()),
-            Base::E => Err(self.not(value, "kernels take powers of 2: fuse the graph first, which rewrites this")),
-        }
     }
 }

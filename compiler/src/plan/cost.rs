@@ -32,6 +32,10 @@ const WEIGHT: f64 = 12.0;
 const SOFTMAX: f64 = 6.0;
 /// Cycles to look an element up by an index of its own, lane by lane.
 const GATHER: f64 = 2.0;
+/// Instructions to look an element up in every lane.
+const LOOKUP: f64 = 32.0;
+/// Instructions for a score that are written out for each element of a register tile, of which there are up to 24.
+const UNROLLED: f64 = 400.0;
 /// Cycles to classify a key tile, and to call its function.
 const CALL: f64 = 100.0;
 
@@ -187,13 +191,19 @@ struct Score {
 
 impl Score {
     fn of(plan: &Plan, attention: &Attention) -> Score {
+        let terms: Vec<Value> = attention.terms.iter().map(|term| term.value).collect();
+        let added = (terms.len() + 2 * usize::from(attention.key_term.is_some())).saturating_sub(1) as f64;
+        let score = Score::of_values(plan, attention, terms);
+        Score { instructions: score.instructions + added, ..score }
+    }
+
+    fn of_values(plan: &Plan, attention: &Attention, values: Vec<Value>) -> Score {
         let graph = &plan.graph;
         let mut score = Score::default();
         let content = attention.content.as_ref().map(|content| content.dot);
         let per_pair = |axes: AxisSet| graph.varies(axes, attention.query) && graph.varies(axes, attention.key);
         let mut seen = vec![false; graph.nodes().len()];
-        let mut stack: Vec<Value> = attention.terms.iter().map(|term| term.value).collect();
-        score.instructions += (stack.len() + 2 * usize::from(attention.key_term.is_some())).saturating_sub(1) as f64;
+        let mut stack = values;
         while let Some(value) = stack.pop() {
             if Some(value) == content || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
@@ -211,6 +221,15 @@ impl Score {
             stack.extend(op.operands());
         }
         score
+    }
+}
+
+impl Plan {
+    /// Whether what is computed for every query and key is too long to be written out for every element of a register tile.
+    pub(crate) fn has_long_scores(&self, attention: &Attention) -> bool {
+        let values = attention.terms.iter().chain(&attention.masks).map(|term| term.value).collect();
+        let Score { instructions, gathers } = Score::of_values(self, attention, values);
+        instructions + LOOKUP * gathers > UNROLLED
     }
 }
 

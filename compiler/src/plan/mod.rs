@@ -11,6 +11,8 @@ mod build;
 mod cost;
 mod layout;
 mod packed;
+mod plain;
+mod powers;
 mod print;
 mod score;
 mod tables;
@@ -193,6 +195,8 @@ pub struct LogSum {
     pub leaf: Value,
     /// What is written, computed in double precision.
     pub value: Value,
+    /// Sum of the terms of its score that vary over queries alone, in double precision. Those of the average can lack some of them.
+    pub query_term: Option<TensorId>,
     /// Where it is written.
     pub output: TensorId,
 }
@@ -333,8 +337,8 @@ pub struct Attention {
     /// Sum of the terms that vary over keys alone. A query's scores take it relative to a reference of the query: the greatest high part
     /// among the keys that the query sees.
     pub key_term: Option<KeyTerm>,
-    /// Sum of the terms that vary over queries alone, in double precision: part of the log-sum-exp and of the comparison with a sink,
-    /// of no weight.
+    /// Sum of the terms that vary over queries alone, in double precision: compared with a sink, else of no weight. `-inf` hides the whole
+    /// row; NaN and `inf` make NaN of it.
     pub query_term: Option<TensorId>,
     /// What must hold for a query to see a key: evaluated by interval for each tile, and per element in partial tiles.
     pub masks: Vec<Term>,

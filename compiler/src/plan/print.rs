@@ -117,6 +117,9 @@ impl fmt::Display for Plan {
         }
         if let Some(log_sum) = &attention.log_sum {
             writeln!(f, "    log-sum-exp {} -> {}", names[log_sum.value.index()], self.tensor(log_sum.output))?;
+            if let Some(term) = log_sum.query_term.filter(|_| log_sum.query_term != attention.query_term) {
+                writeln!(f, "      query term {}", self.tensor(term))?;
+            }
         }
         let tiling = &attention.tiling;
         writeln!(

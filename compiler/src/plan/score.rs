@@ -1,52 +1,95 @@
 //! Takes a score apart: terms, masks, the dot of query and key, the axis of queries.
 
+use std::collections::BTreeSet;
+
 use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Unary, Value};
 
 use super::build::Planner;
 use super::{PlanError, Term};
 
+/// What a softmax or log-sum-exp is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Normalised {
+    pub(super) score: Value,
+    pub(super) key: Axis,
+    pub(super) sink: Option<Value>,
+}
+
 impl Planner<'_> {
-    /// Takes the score apart into terms and masks.
+    /// Takes the score apart into terms and masks. A sum with several users is taken apart for the first alone: for every one of them, the
+    /// terms of nested sums would be without end.
     pub(super) fn flatten(&self, term: Term, terms: &mut Vec<Term>, masks: &mut Vec<Term>) {
-        let Term { value, negative } = term;
-        let mut go = |value, negative| self.flatten(Term { value, negative }, terms, masks);
-        match *self.graph.op(value) {
-            Op::Binary(Binary::Add, a, b) => {
-                go(a, negative);
-                go(b, negative);
+        let mut apart = BTreeSet::new();
+        let mut stack = vec![term];
+        while let Some(term @ Term { value, negative }) = stack.pop() {
+            let hidden = |x: Value| !negative && self.is_const(x, f64::NEG_INFINITY);
+            let parts: &[(Value, bool)] = match *self.graph.op(value) {
+                Op::Binary(Binary::Add, a, b) => &[(a, negative), (b, negative)],
+                Op::Binary(Binary::Sub, a, b) => &[(a, negative), (b, !negative)],
+                Op::Unary(Unary::Neg, x) => &[(x, !negative)],
+                Op::Select { on_true, on_false, .. } if hidden(on_false) => &[(on_true, negative)],
+                Op::Select { on_true, on_false, .. } if hidden(on_true) => &[(on_false, negative)],
+                _ => &[],
+            };
+            if parts.is_empty() || !apart.insert(value) {
+                terms.push(term);
+                continue;
             }
-            Op::Binary(Binary::Sub, a, b) => {
-                go(a, negative);
-                go(b, !negative);
+            if let Op::Select { cond, on_false, .. } = *self.graph.op(value) {
+                self.conjuncts(Term { value: cond, negative: !hidden(on_false) }, masks);
             }
-            Op::Unary(Unary::Neg, x) => go(x, !negative),
-            Op::Select { cond, on_true, on_false } if !negative && self.is_const(on_false, f64::NEG_INFINITY) => {
-                self.conjuncts(Term { value: cond, negative: false }, masks);
-                self.flatten(Term { value: on_true, negative }, terms, masks);
-            }
-            Op::Select { cond, on_true, on_false } if !negative && self.is_const(on_true, f64::NEG_INFINITY) => {
-                self.conjuncts(Term { value: cond, negative: true }, masks);
-                self.flatten(Term { value: on_false, negative }, terms, masks);
-            }
-            _ => terms.push(term),
+            stack.extend(parts.iter().rev().map(|&(value, negative)| Term { value, negative }));
         }
     }
 
-    /// Takes a mask apart into conditions that must all hold.
+    /// Takes a mask apart into conditions that must all hold, each once.
     pub(super) fn conjuncts(&self, mask: Term, masks: &mut Vec<Term>) {
-        let Term { value, negative } = mask;
-        match *self.graph.op(value) {
-            Op::Binary(Binary::And, a, b) if !negative => {
-                self.conjuncts(Term { value: a, negative }, masks);
-                self.conjuncts(Term { value: b, negative }, masks);
+        let mut seen: BTreeSet<Term> = masks.iter().copied().collect();
+        let mut stack = vec![mask];
+        while let Some(mask @ Term { value, negative }) = stack.pop() {
+            if !seen.insert(mask) {
+                continue;
             }
-            Op::Binary(Binary::Or, a, b) if negative => {
-                self.conjuncts(Term { value: a, negative }, masks);
-                self.conjuncts(Term { value: b, negative }, masks);
+            match *self.graph.op(value) {
+                Op::Binary(Binary::And, a, b) if !negative => {
+                    stack.extend([b, a].map(|value| Term { value, negative }));
+                }
+                Op::Binary(Binary::Or, a, b) if negative => {
+                    stack.extend([b, a].map(|value| Term { value, negative }));
+                }
+                Op::Unary(Unary::Not, x) => stack.push(Term { value: x, negative: !negative }),
+                _ => masks.push(mask),
             }
-            Op::Unary(Unary::Not, x) => self.conjuncts(Term { value: x, negative: !negative }, masks),
-            _ => masks.push(mask),
         }
+    }
+
+    /// Whether two softmaxes or log-sum-exps weigh keys alike: their scores differ in nothing but terms that are the same for all keys, and
+    /// where a sink is compared with them, in nothing.
+    pub(super) fn weighs_alike(&self, one: Normalised, other: Normalised) -> bool {
+        if one == other {
+            return true;
+        }
+        let apart = |of: Normalised| {
+            let (mut terms, mut masks) = (Vec::new(), Vec::new());
+            self.flatten(Term { value: of.score, negative: false }, &mut terms, &mut masks);
+            terms.retain(|term| of.sink.is_some() || self.is_keyed(term.value, of.key));
+            terms.sort();
+            masks.sort();
+            (of.key, of.sink, terms, masks)
+        };
+        apart(one) == apart(other)
+    }
+
+    /// The terms of a score that are the same for all keys.
+    pub(super) fn query_terms(&self, of: Normalised) -> Vec<Term> {
+        let mut terms = Vec::new();
+        self.flatten(Term { value: of.score, negative: false }, &mut terms, &mut Vec::new());
+        terms.retain(|term| !self.is_keyed(term.value, of.key));
+        terms
+    }
+
+    fn is_keyed(&self, value: Value, key: Axis) -> bool {
+        self.graph.varies(self.graph.ty(value).axes, key)
     }
 
     /// The one dot of queries and keys among the terms.
@@ -57,9 +100,9 @@ impl Planner<'_> {
         key: Axis,
     ) -> Result<Option<Value>, PlanError> {
         let mut found = None;
+        let mut seen = vec![false; self.graph.nodes().len()];
         for term in terms {
             let mut stack = vec![term.value];
-            let mut seen = vec![false; term.value.index() + 1];
             while let Some(value) = stack.pop() {
                 if std::mem::replace(&mut seen[value.index()], true) {
                     continue;
@@ -136,10 +179,10 @@ impl Planner<'_> {
         false
     }
 
-    /// Whether a floating-point input takes part in `value` other than through the dot of query and key.
-    pub(super) fn reads_input(&self, value: Value, dot: Option<Value>) -> bool {
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
+    /// Whether a floating-point input takes part in one of `terms` other than through the dot of query and key.
+    pub(super) fn read_input<'t>(&self, terms: impl Iterator<Item = &'t Term>, dot: Option<Value>) -> bool {
+        let mut seen = vec![false; self.graph.nodes().len()];
+        let mut stack: Vec<Value> = terms.map(|term| term.value).collect();
         while let Some(value) = stack.pop() {
             if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
                 continue;

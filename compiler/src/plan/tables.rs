@@ -11,6 +11,22 @@ use rhumb_ir::{Axis, AxisSet, Elem, Op, Value};
 use super::build::Planner;
 use super::{KeyTerm, MapStep, Origin, PlanError, Source, Storage, TensorId, Term};
 
+/// A step of preparing what a map step reads.
+enum Task {
+    /// A value; inside a rotation, with the axis of that.
+    Visit(Value, Option<Axis>),
+    /// The angle of a rotation, prepared.
+    Angle(Value),
+    /// A rotation whose operand is prepared.
+    Overlap { value: Value, x: Value, dim: Axis },
+    /// A rotation, prepared, inside one of other pairs.
+    Again(Value),
+    /// What is summed over or looked up in, prepared.
+    Reduced(Value),
+    /// An index, prepared.
+    Rotations(Value),
+}
+
 impl Planner<'_> {
     /// The tensor that holds rows of keys or values: the input itself, or a table made of it.
     pub(super) fn rows(&mut self, value: Value, what: &'static str) -> Result<TensorId, PlanError> {
@@ -96,7 +112,7 @@ impl Planner<'_> {
             return table;
         }
         let dims = self.order.iter().copied().filter(|axis| axes.contains(*axis)).collect();
-        let short = self.graph.value_names().swap_remove(value.index());
+        let short = self.names[value.index()].clone();
         let name = match &source {
             Source::Value(_) | Source::Squares { .. } => short,
             Source::Sum(_) => format!("sum {short}"),
@@ -120,8 +136,12 @@ impl Planner<'_> {
 
     /// The axis of the rotations that a map step over `value` computes in place.
     pub(super) fn rotated_axis(&self, value: Value) -> Option<Axis> {
+        let mut seen = vec![false; value.index() + 1];
         let mut stack = vec![value];
         while let Some(at) = stack.pop() {
+            if std::mem::replace(&mut seen[at.index()], true) {
+                continue;
+            }
             if at != value && self.tables.contains_key(&Source::Value(at)) {
                 continue;
             }
@@ -149,35 +169,47 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Makes tables of all that an expression over queries and keys reads and that varies over less.
+    /// Makes tables of all that expressions over queries and keys read and that varies over less.
     pub(super) fn hoist_operands(
         &mut self,
-        value: Value,
+        values: impl Iterator<Item = Value>,
         query: Axis,
         key: Axis,
         dot: Option<Value>,
     ) -> Result<(), PlanError> {
-        if Some(value) == dot || self.inputs.contains_key(&value) && self.over_both(value, query, key) {
-            return Ok(());
-        }
-        if !self.over_both(value, query, key) {
-            return self.hoist(value, "read by the score for every element");
-        }
-        match self.graph.op(value).clone() {
-            Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..) => {
-                for operand in self.graph.op(value).operands() {
-                    self.hoist_operands(operand, query, key, dot)?;
+        let graph = self.graph;
+        let mut seen = vec![false; graph.nodes().len()];
+        for value in values {
+            let mut stack = vec![value];
+            while let Some(value) = stack.pop() {
+                if std::mem::replace(&mut seen[value.index()], true) || Some(value) == dot {
+                    continue;
                 }
-                Ok(())
+                if !self.over_both(value, query, key) {
+                    self.hoist(value, "read by the score for every element")?;
+                } else if !self.inputs.contains_key(&value) {
+                    stack.extend(self.read_by_pairs(value, query, key)?.into_iter().rev());
+                }
             }
-            Op::Gather { table, axis: _, index } => {
+        }
+        Ok(())
+    }
+
+    /// The operands that an op reads where it is computed for every query and key.
+    fn read_by_pairs(&mut self, value: Value, query: Axis, key: Axis) -> Result<Vec<Value>, PlanError> {
+        let graph = self.graph;
+        match graph.op(value) {
+            op @ (Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..)) => {
+                Ok(op.operands())
+            }
+            &Op::Gather { table, axis: _, index } => {
                 if self.over_both(table, query, key) {
                     return Err(
                         self.not(value, "the score gathers from a table that varies over queries and keys both")
                     );
                 }
                 self.hoist(table, "gathered from by the score")?;
-                self.hoist_operands(index, query, key, dot)
+                Ok(vec![index])
             }
             Op::Dot { .. } => {
                 Err(self.not(value, "this dot varies over queries and keys, and the score can have one such dot"))
@@ -197,32 +229,59 @@ impl Planner<'_> {
 
     /// Makes tables of what the log-sum-exp output reads besides the log-sum-exp itself.
     pub(super) fn hoist_around(&mut self, value: Value, leaf: Value) -> Result<(), PlanError> {
-        if value == leaf {
-            return Ok(());
-        }
-        if self.find(value, |op| op == self.graph.op(leaf)).is_none() {
-            return self.prepare(value);
-        }
-        match self.graph.op(value) {
-            Op::Unary(..) | Op::Binary(..) | Op::Select { .. } | Op::Compare(..) | Op::Cast(..) => {
-                for operand in self.graph.op(value).operands() {
-                    self.hoist_around(operand, leaf)?;
-                }
-                Ok(())
+        let graph = self.graph;
+        // What the log-sum-exp is an operand of.
+        let around = self.reaches(|op| op == graph.op(leaf));
+        let mut seen = vec![false; value.index() + 1];
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if value == leaf || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
             }
-            _ => Err(self.not(value, "only elementwise ops can follow the log-sum-exp")),
+            if !around[value.index()] {
+                self.prepare(value)?;
+                continue;
+            }
+            match graph.op(value) {
+                op @ (Op::Unary(..) | Op::Binary(..) | Op::Select { .. } | Op::Compare(..) | Op::Cast(..)) => {
+                    stack.extend(op.operands().into_iter().rev());
+                }
+                _ => return Err(self.not(value, "only elementwise ops can follow the log-sum-exp")),
+            }
         }
+        Ok(())
     }
 
     /// Makes what a map step over `value` reads: constants, cosines and sines of angles, and rotations that can't be computed in place.
     pub(super) fn prepare(&mut self, value: Value) -> Result<(), PlanError> {
-        self.prepare_inner(value, None)
+        let mut tasks = vec![Task::Visit(value, None)];
+        while let Some(task) = tasks.pop() {
+            match task {
+                Task::Visit(value, rotated) => {
+                    let known = self.tables.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value);
+                    if !known && self.prepared.insert((value, rotated)) {
+                        let next = self.prepare_op(value, rotated)?;
+                        tasks.extend(next.into_iter().rev());
+                    }
+                }
+                Task::Angle(angle) => self.cosines_and_sines(angle),
+                Task::Overlap { value, x, dim } => {
+                    if let Some(inner) = self.overlapping(value, x) {
+                        tasks.extend([Task::Again(inner), Task::Visit(inner, Some(dim))]);
+                    }
+                }
+                Task::Again(inner) => {
+                    self.table(Source::Value(inner), inner, Storage::F32, false, "rotated again, with other pairs");
+                }
+                Task::Reduced(operand) => self.reduced(operand),
+                Task::Rotations(operand) => self.rotations(operand),
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn prepare_inner(&mut self, value: Value, rotated: Option<Axis>) -> Result<(), PlanError> {
-        if self.tables.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value) {
-            return Ok(());
-        }
+    /// What is to be done to prepare an op, in order.
+    fn prepare_op(&mut self, value: Value, rotated: Option<Axis>) -> Result<Vec<Task>, PlanError> {
         match self.graph.op(value).clone() {
             Op::Table { dims, elem, data: _ } => {
                 let storage = match elem {
@@ -230,10 +289,10 @@ impl Planner<'_> {
                     Elem::I32 => Storage::I32,
                     Elem::Bool => Storage::Mask,
                 };
-                let name = self.graph.value_names().swap_remove(value.index());
+                let name = self.names[value.index()].clone();
                 let id = self.tensor(name, Origin::Constant(value), dims, storage);
                 self.tables.insert(Source::Value(value), id);
-                Ok(())
+                Ok(Vec::new())
             }
             Op::Softmax { .. } | Op::LogSumExp { .. } => {
                 Err(self.not(value, "a softmax can't be an operand here; make two graphs of it"))
@@ -243,33 +302,47 @@ impl Planner<'_> {
                 if rotated.is_some_and(|other| other != dim) {
                     return Err(self.not(value, "a rotation inside a rotation along another axis"));
                 }
-                self.prepare_inner(angle, None)?;
-                self.cosines_and_sines(angle);
-                self.prepare_inner(x, Some(dim))?;
-                if let Some(inner) = self.overlapping(value, x) {
-                    self.prepare_inner(inner, Some(dim))?;
-                    self.table(Source::Value(inner), inner, Storage::F32, false, "rotated again, with other pairs");
-                }
-                Ok(())
+                Ok(vec![
+                    Task::Visit(angle, None),
+                    Task::Angle(angle),
+                    Task::Visit(x, Some(dim)),
+                    Task::Overlap { value, x, dim },
+                ])
             }
-            Op::Dot { a, b, axis: _ } | Op::Gather { table: a, axis: _, index: b } => {
-                for operand in [a, b] {
-                    self.prepare_inner(operand, None)?;
-                    // Rotations come in pairs of elements, which a reduction or a gather does not visit together.
-                    if let Some(inner) = self.find(operand, |op| matches!(op, Op::Rotate { .. }))
-                        && !self.tables.contains_key(&Source::Value(inner))
-                    {
-                        self.table(Source::Value(inner), inner, Storage::F32, false, "rotated before it is reduced");
-                    }
-                }
-                Ok(())
+            Op::Dot { a, b, axis: _ } => {
+                Ok(vec![Task::Visit(a, None), Task::Reduced(a), Task::Visit(b, None), Task::Reduced(b)])
             }
-            op => {
-                for operand in op.operands() {
-                    self.prepare_inner(operand, rotated)?;
-                }
-                Ok(())
-            }
+            Op::Gather { table, axis: _, index } => Ok(vec![
+                Task::Visit(table, None),
+                Task::Reduced(table),
+                Task::Visit(index, None),
+                Task::Rotations(index),
+            ]),
+            op => Ok(op.operands().into_iter().map(|operand| Task::Visit(operand, rotated)).collect()),
+        }
+    }
+
+    /// Makes tables of what a sum, or a lookup at an index of its own, would compute again for each of its elements.
+    fn reduced(&mut self, operand: Value) {
+        self.rotations(operand);
+        let nested = self.reduces[operand.index()] && !self.tables.contains_key(&Source::Value(operand));
+        if nested {
+            let storage = match self.graph.ty(operand).elem {
+                Elem::F32 => Storage::F64,
+                Elem::I32 => Storage::I32,
+                Elem::Bool => Storage::Mask,
+            };
+            self.table(Source::Value(operand), operand, storage, true, "computed once, not for every element of a sum");
+        }
+    }
+
+    /// Makes a table of a rotation: they come in pairs of elements, which a reduction or a gather does not visit together.
+    fn rotations(&mut self, operand: Value) {
+        if self.rotates[operand.index()]
+            && let Some(inner) = self.find(operand, |op| matches!(op, Op::Rotate { .. }))
+            && !self.tables.contains_key(&Source::Value(inner))
+        {
+            self.table(Source::Value(inner), inner, Storage::F32, false, "rotated before it is reduced");
         }
     }
 
@@ -282,6 +355,9 @@ impl Planner<'_> {
             }
             _ => (0, 0),
         };
+        if !self.rotates[x.index()] {
+            return None;
+        }
         let (from, to) = block(self.graph.op(outer));
         self.find(x, |op| {
             let (inner_from, inner_to) = block(op);

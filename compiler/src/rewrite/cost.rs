@@ -16,30 +16,45 @@ const LARGEST_SPACE: u64 = 1 << 48;
 
 /// An estimate of work. The unit is a quarter of an `f32` addition on one element.
 ///
-/// Addition saturates. Every op costs at least one unit, so an op is dearer than its operands; inputs and constants are free.
+/// What kernels have no place for comes first: of two forms, the one with less of it is the cheaper, whatever work it takes. Addition
+/// saturates. Every op costs at least one unit, so an op is dearer than its operands; inputs and constants are free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cost(u128);
+pub struct Cost {
+    /// Powers of `e`, and products of queries and keys: kernels take powers of 2, of one such product.
+    misfits: u64,
+    work: u128,
+}
 
 impl Cost {
     /// No work.
-    pub const ZERO: Cost = Cost(0);
-    /// More than any work: a form that cannot be computed.
-    pub const INFINITE: Cost = Cost(u128::MAX);
+    pub const ZERO: Cost = Cost { misfits: 0, work: 0 };
 
-    /// The sum, at most [`Cost::INFINITE`].
+    /// The sum, at most the greatest that there is.
     #[must_use]
     pub fn plus(self, other: Cost) -> Cost {
-        Cost(self.0.saturating_add(other.0))
+        let Cost { misfits, work } = other;
+        Cost { misfits: self.misfits.saturating_add(misfits), work: self.work.saturating_add(work) }
+    }
+
+    /// What is left of a sum without one of its parts.
+    pub(crate) fn minus(self, part: Cost) -> Cost {
+        let Cost { misfits, work } = part;
+        Cost { misfits: self.misfits.saturating_sub(misfits), work: self.work.saturating_sub(work) }
     }
 
     fn of(space: u64, unit: u64) -> Cost {
-        Cost(u128::from(space) * u128::from(unit))
+        Cost { misfits: 0, work: u128::from(space) * u128::from(unit) }
+    }
+
+    fn misfit(self, is_one: bool) -> Cost {
+        Cost { misfits: self.misfits + u64::from(is_one), ..self }
     }
 }
 
+/// The work.
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.work.fmt(f)
     }
 }
 
@@ -135,17 +150,20 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
             Cost::of(result(), 12).plus(Cost::of(space(axes(*angle)), 2 * unary_unit(Unary::Sin)))
         }
         // One fused multiply-add per element of the space summed over.
-        Node::Dot([a, b, _]) => Cost::of(space(facts.graph.join(axes(*a), axes(*b))), 4),
+        Node::Dot([a, b, _]) => {
+            let scores = facts.varies_over_keys(axes(class));
+            Cost::of(space(facts.graph.join(axes(*a), axes(*b))), 4).misfit(scores)
+        }
         // Maximum, exponential, sum and, for softmax, the product that normalises.
-        Node::Softmax([x, _, _, base]) => Cost::of(space(axes(*x)), 12 + exp_unit(egraph, *base)),
-        Node::LogSumExp([x, _, _, base]) => Cost::of(space(axes(*x)), 8 + exp_unit(egraph, *base)),
+        Node::Softmax([x, _, _, base]) => power(space(axes(*x)), 12, egraph, *base),
+        Node::LogSumExp([x, _, _, base]) => power(space(axes(*x)), 8, egraph, *base),
     }
 }
 
-/// Cost of the power in a softmax or log-sum-exp. Kernels compute powers of 2; base `e` is so dear that no other saving outweighs it.
-fn exp_unit(egraph: &EGraph, base: Id) -> u64 {
+/// Cost of a softmax or log-sum-exp: of its power, and of what it takes beside that.
+fn power(space: u64, beside: u64, egraph: &EGraph, base: Id) -> Cost {
     match egraph[base].data.kind {
-        Some(Kind::Base(Base::Two)) => unary_unit(Unary::Exp2),
-        _ => 4 * unary_unit(Unary::Exp),
+        Some(Kind::Base(Base::Two)) => Cost::of(space, beside + unary_unit(Unary::Exp2)),
+        _ => Cost::of(space, beside + unary_unit(Unary::Exp)).misfit(true),
     }
 }

@@ -1,9 +1,12 @@
 //! Extraction: one form for every class, the cheapest as a whole.
 //!
-//! Two steps. The first gives each class its cheapest form were nothing shared: a fixpoint that cannot produce a cycle. The second
-//! counts every class once and swaps forms, one at a time, as long as the whole gets cheaper; so a value with several users is paid
-//! once, and all outputs are chosen together. Classes are visited in order of their ids, and ties go to the lesser node: the result
-//! is a function of the e-graph.
+//! Two steps. The first gives each class its cheapest form were nothing shared; its choices form no cycle. The second counts every class
+//! once and swaps forms, one at a time, as long as the whole gets cheaper; so a value with several users is paid once, and all outputs
+//! are chosen together. Classes are visited in order of their ids, and ties go to the lesser node: the result is a function of the
+//! e-graph. Work is counted and bounded, so that no graph takes long; where the second step ends early the choice is as right, if dearer.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use egg::{Id, Language};
 
@@ -27,35 +30,46 @@ struct Form {
 /// Rounds of the second step; each can only make the whole cheaper.
 const ROUNDS: usize = 8;
 
+/// Classes that the second step may visit from one start, all rounds together.
+const MOST_VISITS: usize = 4_000_000;
+
 impl Extraction {
-    /// Chooses forms for all that `roots` need; `written` are the forms of the user's graph. `None` if some root has no finite form.
+    /// Chooses forms for all that `roots` need; `written` are the forms of the user's graph, in its order. `None` if some root has no
+    /// finite form.
     ///
-    /// The second step starts once from the cheapest forms alone and once from the forms as written: the better end is taken.
+    /// The second step starts once from the cheapest forms alone and once from the forms as written, with the cheapest way from there to
+    /// the other classes: the better end is taken. What the user computed once is then computed once at the start, even where it would
+    /// take several swaps to get there.
     pub(crate) fn new(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Option<Extraction> {
         let roots: Vec<usize> = roots.iter().map(|id| usize::from(egraph.find(*id))).collect();
         let forms = forms(egraph);
-        let mut walk = Walk { marks: vec![(0, false); forms.len()], round: 0 };
-        let alone = cheapest_alone(&forms);
-        let mut as_written = alone.clone();
-        for (class, node) in written {
-            let node = node.clone().map_children(|id| egraph.find(id));
-            let class = usize::from(egraph.find(*class));
-            if let Some(form) = forms[class].iter().position(|form| form.node == node) {
-                as_written[class] = Some(form);
-            }
-        }
-        let ends = [alone, as_written].into_iter().filter_map(|mut chosen| {
-            let total = walk.improve(&forms, &mut chosen, &roots)?;
-            Some((total, chosen))
+        let starts = [vec![None; forms.len()], as_written(egraph, &forms, written)];
+        let ends = starts.into_iter().filter_map(|given| {
+            let mut choice = Choice::new(&forms, cheapest(&forms, given), &roots)?;
+            choice.improve(&roots);
+            Some((choice.total, choice.chosen))
         });
         // Of equals the first is taken.
         let (total, chosen) = ends.min_by_key(|(total, _)| *total)?;
+        Some(Extraction::of(forms, chosen, total))
+    }
+
+    /// The forms as the user wrote them, but for what is known to be constant.
+    pub(crate) fn written(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Option<Extraction> {
+        let roots: Vec<usize> = roots.iter().map(|id| usize::from(egraph.find(*id))).collect();
+        let forms = forms(egraph);
+        let choice = Choice::new(&forms, cheapest(&forms, as_written(egraph, &forms, written)), &roots)?;
+        let (total, chosen) = (choice.total, choice.chosen);
+        Some(Extraction::of(forms, chosen, total))
+    }
+
+    fn of(forms: Vec<Vec<Form>>, chosen: Vec<Option<usize>>, total: Cost) -> Extraction {
         let chosen = forms
             .into_iter()
             .zip(chosen)
             .map(|(forms, choice)| forms.into_iter().nth(choice?).map(|form| (form.node, form.own)))
             .collect();
-        Some(Extraction { chosen, total })
+        Extraction { chosen, total }
     }
 
     /// The form chosen for a class.
@@ -88,112 +102,202 @@ fn forms(egraph: &EGraph) -> Vec<Vec<Form>> {
     forms
 }
 
-/// The form of each class that is cheapest as a tree.
+/// The form that the user wrote of each class that has one: of several that came to be equal the first, so that choices form no cycle.
+fn as_written(egraph: &EGraph, forms: &[Vec<Form>], written: &[(Id, Node)]) -> Vec<Option<usize>> {
+    let mut given: Vec<Option<usize>> = vec![None; forms.len()];
+    for (class, node) in written {
+        let class = usize::from(egraph.find(*class));
+        let node = node.clone().map_children(|id| egraph.find(id));
+        if given[class].is_none() {
+            given[class] = forms[class].iter().position(|form| form.node == node);
+        }
+    }
+    given
+}
+
+/// The form of each class that is cheapest as a tree, where the classes of `given` have a form already and cost nothing.
 ///
-/// The rank is the cost, then the depth: both grow from operand to user, the depth even where costs saturate, so choices form no cycle.
-fn cheapest_alone(forms: &[Vec<Form>]) -> Vec<Option<usize>> {
-    let mut ranks: Vec<Option<(Cost, u32)>> = vec![None; forms.len()];
-    let rank = |ranks: &[Option<(Cost, u32)>], form: &Form| {
-        form.node.children().iter().try_fold((form.own, 0u32), |(cost, depth), child| {
-            let (c, d) = (*ranks.get(usize::from(*child))?)?;
-            Some((cost.plus(c), depth.max(d.saturating_add(1))))
-        })
-    };
-    let mut changed = true;
-    while changed {
-        changed = false;
-        for (class, forms) in forms.iter().enumerate() {
-            for form in forms {
-                let Some(found) = rank(&ranks, form) else { continue };
-                if ranks[class].is_none_or(|best| found < best) {
-                    ranks[class] = Some(found);
-                    changed = true;
-                }
+/// The rank is the cost, then the depth: both grow from operand to user, the depth even where costs saturate. So classes are settled by
+/// rising rank, each once, and choices form no cycle.
+fn cheapest(forms: &[Vec<Form>], given: Vec<Option<usize>>) -> Vec<Option<usize>> {
+    type Rank = (Cost, u32);
+    let mut users: Vec<Vec<(usize, usize)>> = vec![Vec::new(); forms.len()];
+    // What is known of a form: children that are not settled, and the rank from those that are.
+    let mut waits: Vec<Vec<(usize, Rank)>> = Vec::with_capacity(forms.len());
+    let mut heap: BinaryHeap<Reverse<(Rank, usize, usize)>> = BinaryHeap::new();
+    for (class, list) in forms.iter().enumerate() {
+        let mut wait = Vec::with_capacity(list.len());
+        for (index, form) in list.iter().enumerate() {
+            for child in form.node.children() {
+                users[usize::from(*child)].push((class, index));
+            }
+            wait.push((form.node.len(), (form.own, 0)));
+            if given[class].is_none() && form.node.is_leaf() {
+                heap.push(Reverse(((form.own, 0), class, index)));
+            }
+        }
+        waits.push(wait);
+        if let Some(index) = given[class] {
+            heap.push(Reverse(((Cost::ZERO, 0), class, index)));
+        }
+    }
+    let mut chosen: Vec<Option<usize>> = vec![None; forms.len()];
+    while let Some(Reverse((rank, class, index))) = heap.pop() {
+        if chosen[class].is_some() {
+            continue;
+        }
+        chosen[class] = Some(index);
+        for &(user, form) in &users[class] {
+            let (missing, known) = &mut waits[user][form];
+            *missing -= 1;
+            *known = (known.0.plus(rank.0), known.1.max(rank.1.saturating_add(1)));
+            if *missing == 0 && given[user].is_none() {
+                heap.push(Reverse((*known, user, form)));
             }
         }
     }
-    let pick = |forms: &Vec<Form>, best: Option<(Cost, u32)>| {
-        forms.iter().position(|form| best.is_some() && rank(&ranks, form) == best)
-    };
-    forms.iter().zip(&ranks).map(|(forms, best)| pick(forms, *best)).collect()
+    chosen
 }
 
-/// Walks over what a choice needs. Marks are kept from walk to walk, so that each costs only what it visits.
-struct Walk {
-    /// For each class: the last walk that met it, and whether that walk was through with it.
-    marks: Vec<(u32, bool)>,
-    round: u32,
+/// A choice of forms, with how often each class is used by what the roots need. Choices form no cycle.
+struct Choice<'a> {
+    forms: &'a [Vec<Form>],
+    chosen: Vec<Option<usize>>,
+    uses: Vec<u32>,
+    total: Cost,
+    /// Classes visited so far.
+    visits: usize,
+    /// For each class: the last walk that met it.
+    marks: Vec<u32>,
+    walk: u32,
 }
 
-impl Walk {
-    /// Swaps forms, one at a time, as long as all that `roots` need gets cheaper; gives the cost in the end.
-    fn improve(&mut self, forms: &[Vec<Form>], chosen: &mut [Option<usize>], roots: &[usize]) -> Option<Cost> {
-        let mut total = self.cost(forms, chosen, roots)?;
+impl<'a> Choice<'a> {
+    /// `None` if the roots need a class without a form.
+    fn new(forms: &'a [Vec<Form>], chosen: Vec<Option<usize>>, roots: &[usize]) -> Option<Choice<'a>> {
+        let (uses, marks) = (vec![0; forms.len()], vec![0; forms.len()]);
+        let mut choice = Choice { forms, chosen, uses, total: Cost::ZERO, visits: 0, marks, walk: 0 };
+        roots.iter().all(|root| choice.take(&[*root])).then_some(choice)
+    }
+
+    fn children(&self, class: usize) -> Option<&'a Form> {
+        self.chosen[class].and_then(|choice| self.forms[class].get(choice))
+    }
+
+    /// Adds a use of each of `classes`, and of what they need if they had none. False if one has no form.
+    fn take(&mut self, classes: &[usize]) -> bool {
+        let mut complete = true;
+        let mut stack = classes.to_vec();
+        while let Some(class) = stack.pop() {
+            self.visits += 1;
+            self.uses[class] += 1;
+            if self.uses[class] == 1 {
+                match self.children(class) {
+                    Some(form) => {
+                        self.total = self.total.plus(form.own);
+                        stack.extend(form.node.children().iter().map(|child| usize::from(*child)));
+                    }
+                    None => complete = false,
+                }
+            }
+        }
+        complete
+    }
+
+    /// Takes back a use of each of `classes`, and of what they needed if it was the last.
+    fn release(&mut self, classes: &[usize]) {
+        let mut stack = classes.to_vec();
+        while let Some(class) = stack.pop() {
+            self.visits += 1;
+            self.uses[class] -= 1;
+            if self.uses[class] == 0
+                && let Some(form) = self.children(class)
+            {
+                self.total = self.total.minus(form.own);
+                stack.extend(form.node.children().iter().map(|child| usize::from(*child)));
+            }
+        }
+    }
+
+    /// Gives a class that is in use another form. False if what that needs has no form.
+    fn swap(&mut self, class: usize, other: usize) -> bool {
+        let form = |choice: Option<usize>| choice.and_then(|choice| self.forms[class].get(choice));
+        let (old, new) = (form(self.chosen[class]), form(Some(other)));
+        let children = |form: Option<&Form>| -> Vec<usize> {
+            form.map_or_else(Vec::new, |form| form.node.children().iter().map(|child| usize::from(*child)).collect())
+        };
+        let own = |form: Option<&Form>| form.map_or(Cost::ZERO, |form| form.own);
+        self.chosen[class] = Some(other);
+        self.total = self.total.plus(own(new)).minus(own(old));
+        let complete = self.take(&children(new));
+        self.release(&children(old));
+        complete
+    }
+
+    /// Whether a class needs itself.
+    fn is_cyclic(&mut self, class: usize) -> bool {
+        self.walk += 1;
+        let mut stack = vec![class];
+        while let Some(at) = stack.pop() {
+            let Some(form) = self.children(at) else { continue };
+            for child in form.node.children() {
+                let child = usize::from(*child);
+                if child == class {
+                    return true;
+                }
+                if std::mem::replace(&mut self.marks[child], self.walk) != self.walk {
+                    self.visits += 1;
+                    stack.push(child);
+                }
+            }
+        }
+        false
+    }
+
+    /// Swaps forms, one at a time, as long as all that `roots` need gets cheaper.
+    fn improve(&mut self, roots: &[usize]) {
         for _ in 0..ROUNDS {
-            let before = total;
-            for class in self.reachable(forms, chosen, roots) {
-                for other in 0..forms[class].len() {
-                    let kept = chosen[class].replace(other);
-                    match self.cost(forms, chosen, roots) {
-                        Some(cost) if cost < total => total = cost,
-                        _ => chosen[class] = kept,
+            let before = self.total;
+            for class in self.reachable(roots) {
+                for other in 0..self.forms[class].len() {
+                    if self.visits > MOST_VISITS {
+                        return;
+                    }
+                    let (kept, total) = (self.chosen[class], self.total);
+                    let Some(kept) = kept.filter(|kept| *kept != other && self.uses[class] > 0) else { continue };
+                    let better = self.swap(class, other) && self.total < total && !self.is_cyclic(class);
+                    if !better {
+                        self.swap(class, kept);
                     }
                 }
             }
-            if total == before {
+            if self.total == before {
                 break;
             }
         }
-        Some(total)
     }
 
-    /// Classes that `roots` need under a choice, operands before users.
-    fn reachable(&mut self, forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize]) -> Vec<usize> {
+    /// Classes that `roots` need, operands before users.
+    fn reachable(&mut self, roots: &[usize]) -> Vec<usize> {
+        self.walk += 1;
         let mut order = Vec::new();
-        self.visit(forms, chosen, roots, &mut |class, _| order.push(class));
-        order
-    }
-
-    /// Cost of all that `roots` need under a choice, each class once. `None` if the choice is incomplete or cyclic.
-    fn cost(&mut self, forms: &[Vec<Form>], chosen: &[Option<usize>], roots: &[usize]) -> Option<Cost> {
-        let mut total = Cost::ZERO;
-        let complete = self.visit(forms, chosen, roots, &mut |_, form| total = total.plus(form.own));
-        complete.then_some(total)
-    }
-
-    /// Calls `each` on every class that `roots` need, operands first. Tells whether there was a form for each, and no cycle.
-    fn visit(
-        &mut self,
-        forms: &[Vec<Form>],
-        chosen: &[Option<usize>],
-        roots: &[usize],
-        each: &mut impl FnMut(usize, &Form),
-    ) -> bool {
-        self.round += 1;
+        // The classes on the way from a root, each with the number of children already entered.
+        let mut path: Vec<(usize, usize)> = Vec::new();
         for root in roots {
-            // The classes on the way from the root, each with the number of children already entered.
-            let mut path = vec![(*root, 0usize)];
+            path.push((*root, 0));
             while let Some((class, entered)) = path.pop() {
-                if entered == 0 {
-                    match self.marks[class] {
-                        (round, true) if round == self.round => continue,
-                        (round, false) if round == self.round => return false,
-                        _ => self.marks[class] = (self.round, false),
-                    }
+                if entered == 0 && std::mem::replace(&mut self.marks[class], self.walk) == self.walk {
+                    continue;
                 }
-                let Some(form) = chosen[class].and_then(|choice| forms[class].get(choice)) else { return false };
-                match form.node.children().get(entered) {
+                match self.children(class).and_then(|form| form.node.children().get(entered)) {
                     Some(child) => {
                         path.push((class, entered + 1));
                         path.push((usize::from(*child), 0));
                     }
-                    None => {
-                        self.marks[class] = (self.round, true);
-                        each(class, form);
-                    }
+                    None => order.push(class),
                 }
             }
         }
-        true
+        order
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Facts {
     pub(crate) extents: Extents,
     /// Axes along which some softmax or log-sum-exp of the graph runs: keys.
     pub(crate) normalised: AxisSet,
+    /// Rules add nothing to an e-graph of this many nodes.
+    pub(crate) node_limit: usize,
     /// Set when two forms of a class differ in type: a faulty rule.
     pub(crate) conflict: Option<String>,
 }
@@ -90,7 +92,8 @@ impl Facts {
                 _ => None,
             })
             .collect();
-        Facts { graph: Arc::new(graph.clone()), extents: Extents::of(graph), normalised, conflict: None }
+        let (graph, extents) = (Arc::new(graph.clone()), Extents::of(graph));
+        Facts { graph, extents, normalised, node_limit: usize::MAX, conflict: None }
     }
 
     /// Whether a value over `axes` changes along a normalised axis.

@@ -28,7 +28,7 @@ use std::fmt;
 use std::time::Duration;
 
 use egg::{BackoffScheduler, Id, RecExpr, Runner};
-use rhumb_ir::{Op, Verified, VerifyError};
+use rhumb_ir::{Base, Op, Verified, VerifyError};
 use thiserror::Error;
 
 pub use cost::Cost;
@@ -194,7 +194,7 @@ struct Saturated {
 }
 
 fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Result<Saturated, RewriteError> {
-    let mut runner = Runner::new(Facts::new(lowered))
+    let mut runner = Runner::new(Facts { node_limit: options.node_limit, ..Facts::new(lowered) })
         // A rule that matches everywhere pauses for some rounds: no round takes long, even on graphs that never come to rest.
         .with_scheduler(BackoffScheduler::default().with_initial_match_limit(MATCH_LIMIT).with_ban_length(2))
         .with_iter_limit(options.iteration_limit)
@@ -205,21 +205,24 @@ fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Re
     }
     let roots = add_graph(&mut runner.egraph, lowered)?;
     runner.egraph.rebuild();
-    // As yet every class has the one form that the user wrote.
-    let written: Vec<(Id, Node)> =
+    // As yet every class has the one form that the user wrote, and operands have lesser ids than what takes them.
+    let mut written: Vec<(Id, Node)> =
         runner.egraph.classes().flat_map(|class| class.nodes.iter().map(|node| (class.id, node.clone()))).collect();
+    written.sort_unstable();
     let original = extraction(&runner.egraph, &roots, &written)?.total;
 
     let mut runner = runner.run(rule::rewrites(options.float_class));
     if let Some(what) = runner.egraph.analysis.conflict.take() {
         return Err(RewriteError::Contradiction { what });
     }
-    let extraction = extraction(&runner.egraph, &roots, &written)?;
-    let terms = roots
-        .iter()
-        .map(|root| rebuild::term(&runner.egraph, &extraction, *root))
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(no_form)?;
+    let mut extraction = extraction(&runner.egraph, &roots, &written)?;
+    let mut terms = chosen_terms(&runner.egraph, &extraction, &roots)?;
+    let saturated = matches!(runner.stop_reason, Some(egg::StopReason::Saturated));
+    if !saturated && has_base(&terms, Base::E) && has_base(&terms, Base::Two) {
+        // Stopped halfway through the change of bases: what shared a score would share none.
+        extraction = Extraction::written(&runner.egraph, &roots, &written).ok_or_else(no_form)?;
+        terms = chosen_terms(&runner.egraph, &extraction, &roots)?;
+    }
 
     let mut fired = std::collections::BTreeMap::new();
     for iteration in &runner.iterations {
@@ -258,6 +261,15 @@ fn add_graph(egraph: &mut EGraph, graph: &Verified) -> Result<Vec<Id>, RewriteEr
         ids.push(egraph.add(lowered));
     }
     Ok(graph.outputs().iter().map(|output| ids[output.value.index()]).collect())
+}
+
+fn chosen_terms(egraph: &EGraph, extraction: &Extraction, roots: &[Id]) -> Result<Vec<RecExpr<Node>>, RewriteError> {
+    roots.iter().map(|root| rebuild::term(egraph, extraction, *root)).collect::<Option<Vec<_>>>().ok_or_else(no_form)
+}
+
+/// Whether a softmax or log-sum-exp among the terms has this base.
+fn has_base(terms: &[RecExpr<Node>], base: Base) -> bool {
+    terms.iter().flatten().any(|node| *node == Node::Base(base))
 }
 
 fn extraction(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Result<Extraction, RewriteError> {

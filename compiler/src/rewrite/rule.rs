@@ -162,7 +162,12 @@ impl Applier<Node, Facts> for Checked {
         searched: Option<&PatternAst<Node>>,
         rule: Symbol,
     ) -> Vec<Id> {
-        if self.when.iter().all(|condition| condition.holds(egraph, class, subst)) && self.fits(egraph, class, subst) {
+        // egg looks at its limit after all matches of a rule: there can be many.
+        let full = egraph.total_size() > egraph.analysis.node_limit;
+        if !full
+            && self.when.iter().all(|condition| condition.holds(egraph, class, subst))
+            && self.fits(egraph, class, subst)
+        {
             self.rhs.apply_one(egraph, class, subst, searched, rule)
         } else {
             Vec::new()

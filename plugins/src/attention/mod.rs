@@ -34,6 +34,10 @@ use crate::schemes::{Documents, KeyLengths};
 ///
 /// The score is `scale (q . k)`, then capped, then transformed by schemes and [`score_with`](Attention::score_with) in the order given,
 /// then the bias is added, then what masks hide becomes `-inf`. All masks must hold. Query and key are rotated in the order given.
+///
+/// A score of `-inf` hides its key as a mask does, whatever it comes from: a bias, or a term of one's own. A row whose keys are all hidden,
+/// be it by masks, by `-inf` in a bias, or by a term of the query alone that is `-inf`, is 0 in `out` and `-inf` in `lse` (with a sink, the
+/// sink's score). NaN or `inf` in a score that a query sees makes NaN of its row; at pairs that masks hide it changes nothing.
 pub struct Attention {
     heads: u32,
     kv_heads: u32,
@@ -219,7 +223,7 @@ impl Attention {
         Attention { documents: Some(batch), ..self }
     }
 
-    /// Adds the input `bias` to the score.
+    /// Adds the input `bias` to the score. `-inf` in it hides a pair, and a row of `-inf` gives 0 in `out` and `-inf` in `lse`.
     #[must_use]
     pub fn bias(self, batch: Batch) -> Attention {
         Attention { bias: Some(batch), ..self }
@@ -253,7 +257,8 @@ impl Attention {
         self
     }
 
-    /// Transforms the score by an expression of one's own.
+    /// Transforms the score by an expression of one's own, of any elementwise ops: it stays in the loop over queries and keys. What it adds
+    /// that is the same for all keys costs nothing there; where that is `-inf`, the row is hidden.
     ///
     /// ```
     /// use rhumb_plugins::{Attention, Causal};

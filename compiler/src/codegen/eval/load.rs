@@ -117,12 +117,23 @@ impl Eval<'_, '_> {
         self.fb().ins().brif(n, read, &[], merge, &[nothing.into()]);
         self.fb().switch_to_block(read);
         self.fb().seal_block(read);
-        let saved = self.save();
         let index = Self::clamp(self.v.fb, index, n);
-        self.set(axis, index);
-        self.forget(axis);
-        let x = self.emit(table)?;
-        self.restore(saved);
+        let x = match self.table(&Source::Value(table)) {
+            Some(tensor) => {
+                let outside = self.env[axis.index()].replace(index);
+                let x = self.load(tensor)?;
+                self.env[axis.index()] = outside;
+                x
+            }
+            None => {
+                let saved = self.save();
+                self.set(axis, index);
+                self.forget(axis);
+                let x = self.emit(table)?;
+                self.restore(saved);
+                x
+            }
+        };
         self.fb().ins().jump(merge, &[x.into()]);
         self.fb().switch_to_block(merge);
         self.fb().seal_block(merge);

@@ -8,8 +8,8 @@ use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::map::{ROW_LANES, least};
-use crate::codegen::vocab::access;
-use crate::plan::{Attention, Weighted};
+use crate::codegen::vocab::{access, lane_order};
+use crate::plan::{Attention, TensorId, Weighted};
 
 /// Normalises and stores a query tile, of any shape.
 pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
@@ -85,7 +85,7 @@ fn averages(
                 let scaled = [0, 1, 2, 3].map(|row| {
                     let at = (row * tile.row_bytes()) as i32;
                     let x = eval.fb().ins().load(types::F32X4, access(), carried[0], at);
-                    eval.fb().ins().fmul(x, factor)
+                    average(eval, tile, x, factor)
                 });
                 let offset = eval.fb().ins().ishl_imm_u(element, 2);
                 for (x, out) in eval.v.transpose(scaled).into_iter().zip(outs).rev() {
@@ -104,7 +104,7 @@ fn averages(
         let accumulators = eval.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
         range_loop(eval, zero, length, 1, &[accumulators, out], |eval, _, carried| {
             let x = eval.fb().ins().load(types::F32, access(), carried[0], 0);
-            let x = eval.fb().ins().fmul(x, factor);
+            let x = average(eval, tile, x, factor);
             eval.fb().ins().store(access(), x, carried[1], 0);
             let next = eval.fb().ins().iadd_imm_s(carried[0], tile.row_bytes());
             vec![next, eval.fb().ins().iadd(carried[1], stride)]
@@ -114,34 +114,85 @@ fn averages(
     Ok(())
 }
 
+fn add(eval: &mut Eval<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
+    match sum {
+        Some(sum) => eval.v.fadd(sum, x),
+        None => x,
+    }
+}
+
+/// What is known of a row: the greatest score, measured without the `shift` that belongs to all of them, and the sum of the powers.
+#[derive(Clone, Copy)]
+struct Row {
+    most: Ssa,
+    sum: Ssa,
+    shift: Option<Ssa>,
+    /// `-inf` where no key was seen.
+    limit: Ssa,
+}
+
+impl Row {
+    /// The row as its tiles left it.
+    fn of_tiles(eval: &mut Eval<'_, '_>, tile: Tile<'_>, column: Ssa) -> Row {
+        let layout = eval.plan.scratch;
+        let base = eval.fb().ins().load(types::F32, access(), column, layout.bases as i32);
+        let base = eval.fb().ins().fpromote(types::F64, base);
+        // Without a limit no key was seen, and the base stands for nothing.
+        let limit = eval.fb().ins().load(types::F32, access(), column, layout.limits as i32);
+        let limit = eval.fb().ins().fpromote(types::F64, limit);
+        let low = eval.v.float(f64::NEG_INFINITY);
+        let unseen = eval.v.fcmp(FloatCC::Equal, limit, low);
+        let most = eval.v.select_float(unseen, low, base);
+        let sum = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
+        let sum = eval.fb().ins().fpromote(types::F64, sum);
+        // With the reference of the key terms, which comes negated, scores are the true ones.
+        let shift = tile.attention.key_term.map(|_| {
+            let reference = eval.fb().ins().load(types::F32, access(), column, layout.references as i32);
+            let reference = eval.fb().ins().fpromote(types::F64, reference);
+            eval.fb().ins().fneg(reference)
+        });
+        Row { most, sum, shift, limit }
+    }
+
+    /// The row with a term of the query alone, which changes no weight where it is finite. `-inf` hides the whole row; NaN and `inf` make
+    /// NaN of it, where it sees a key.
+    fn with_query_term(
+        self,
+        eval: &mut Eval<'_, '_>,
+        attention: &Attention,
+        term: Option<TensorId>,
+    ) -> Result<Row, CodegenError> {
+        let Some(term) = term else { return Ok(self) };
+        let term = eval.load(term)?;
+        let (zero, low) = (eval.v.float(0.0), eval.v.float(f64::NEG_INFINITY));
+        let seen = if attention.masks.is_empty() {
+            let keys = eval.extent(attention.key);
+            eval.fb().ins().icmp_imm_s(IntCC::NotEqual, keys, 0)
+        } else {
+            eval.v.fcmp(FloatCC::NotEqual, self.limit, low)
+        };
+        let hidden = eval.v.fcmp(FloatCC::Equal, term, low);
+        let term = eval.v.select_float(hidden, zero, term);
+        // 0, but for a term that is NaN or infinite.
+        let spoilt = eval.v.fsub(term, term);
+        let spoilt = eval.v.select_float(seen, spoilt, zero);
+        let sum = eval.v.fadd(self.sum, spoilt);
+        // 0, but for a sum that is NaN.
+        let none = eval.v.fmul(sum, zero);
+        let sum = eval.v.select_float(hidden, none, sum);
+        let most = eval.v.select_float(hidden, low, self.most);
+        let shift = Some(add(eval, self.shift, term));
+        Ok(Row { most, sum, shift, limit: self.limit })
+    }
+}
+
 /// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
 fn normalise(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), CodegenError> {
     let (layout, attention) = (eval.plan.scratch, tile.attention);
     let offset = eval.fb().ins().imul_imm_s(lane, 4);
     let column = eval.fb().ins().iadd(tile.state, offset);
-    let base = eval.fb().ins().load(types::F32, access(), column, layout.bases as i32);
-    let base = eval.fb().ins().fpromote(types::F64, base);
-    // Without a limit no key was seen, and the base stands for nothing.
-    let limit = eval.fb().ins().load(types::F32, access(), column, layout.limits as i32);
-    let limit = eval.fb().ins().fpromote(types::F64, limit);
-    let low = eval.v.float(f64::NEG_INFINITY);
-    let unseen = eval.v.fcmp(FloatCC::Equal, limit, low);
-    let mut most = eval.v.select_float(unseen, low, base);
-    let sum = eval.fb().ins().load(types::F32, access(), column, layout.sums as i32);
-    let mut sum = eval.fb().ins().fpromote(types::F64, sum);
-    // Terms of the query alone change no weight; with the reference of the key terms they make the true score.
-    let mut shift = match attention.query_term {
-        Some(term) => Some(eval.load(term)?),
-        None => None,
-    };
-    if attention.key_term.is_some() {
-        let reference = eval.fb().ins().load(types::F32, access(), column, layout.references as i32);
-        let reference = eval.fb().ins().fpromote(types::F64, reference);
-        shift = Some(match shift {
-            Some(shift) => eval.v.fsub(shift, reference),
-            None => eval.fb().ins().fneg(reference),
-        });
-    }
+    let tiles = Row::of_tiles(eval, tile, column);
+    let Row { mut most, mut sum, shift, limit } = tiles.with_query_term(eval, attention, attention.query_term)?;
     let zero = eval.v.float(0.0);
     let one = eval.v.float(1.0);
     let mut numerator = one;
@@ -169,9 +220,15 @@ fn normalise(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), C
     let factor = eval.fb().ins().fdemote(types::F32, factor);
     eval.fb().ins().store(access(), factor, column, layout.sums as i32);
     let Some(log_sum) = &attention.log_sum else { return Ok(()) };
-    let log = eval.v.log2(sum);
-    let mut value = eval.v.fadd(most, log);
-    if let Some(shift) = shift {
+    let (mut row, mut none) = (Row { most, sum, shift, limit }, none);
+    if log_sum.query_term != attention.query_term {
+        // Without a sink, then: where there is one, both are of the same score.
+        row = tiles.with_query_term(eval, attention, log_sum.query_term)?;
+        none = eval.v.fcmp(FloatCC::Equal, row.sum, zero);
+    }
+    let log = eval.v.log2(row.sum);
+    let mut value = eval.v.fadd(row.most, log);
+    if let Some(shift) = row.shift {
         value = eval.v.fadd(value, shift);
     }
     let low = eval.v.float(f64::NEG_INFINITY);
@@ -182,4 +239,22 @@ fn normalise(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), C
     let address = eval.address(log_sum.output, &[])?;
     eval.fb().ins().store(access(), value, address, 0);
     Ok(())
+}
+
+/// An element of an average. Rows that a term of their query hides are 0, whatever the values hold.
+fn average(eval: &mut Eval<'_, '_>, tile: Tile<'_>, sum: Ssa, factor: Ssa) -> Ssa {
+    let average = eval.fb().ins().fmul(sum, factor);
+    if tile.attention.query_term.is_none() {
+        return average;
+    }
+    let ty = eval.fb().func.dfg.value_type(factor);
+    let zero = eval.fb().ins().f32const(0.0);
+    let zero = if ty.is_vector() { eval.fb().ins().splat(ty, zero) } else { zero };
+    let hidden = eval.fb().ins().fcmp(FloatCC::Equal, factor, zero);
+    if ty.is_vector() {
+        let hidden = eval.fb().ins().bitcast(ty, lane_order(), hidden);
+        eval.fb().ins().bitselect(hidden, zero, average)
+    } else {
+        eval.fb().ins().select(hidden, zero, average)
+    }
 }

@@ -86,12 +86,12 @@ pub(super) fn rules() -> Vec<Rule> {
         rule(t, Exact,      "false-or",          "(or ?a ?b)",                       "?b",                             [zero("?a")]),
         rule(t, Exact,      "or-true",           "(or ?a ?b)",                       "?b",                             [one("?b")]),
         rule(t, Exact,      "or-same",           "(or ?a ?a)",                       "?a",                             []),
-        // not not a = a, and the opposite of each comparison.
+        // not not a = a, and the opposite of each comparison: of floats, NaN is neither less nor not less.
         rule(t, Exact,      "not-not",           "(not (not ?a))",                   "?a",                             []),
-        rule(t, FiniteOnly, "not-less",          "(not (< ?a ?b))",                  "(>= ?a ?b)",                     []).milder(Exact, whole("?a")),
-        rule(t, FiniteOnly, "not-less-equal",    "(not (<= ?a ?b))",                 "(> ?a ?b)",                      []).milder(Exact, whole("?a")),
-        rule(t, FiniteOnly, "not-greater",       "(not (> ?a ?b))",                  "(<= ?a ?b)",                     []).milder(Exact, whole("?a")),
-        rule(t, FiniteOnly, "not-greater-equal", "(not (>= ?a ?b))",                 "(< ?a ?b)",                      []).milder(Exact, whole("?a")),
+        rule(t, Exact,      "not-less",          "(not (< ?a ?b))",                  "(>= ?a ?b)",                     [whole("?a")]),
+        rule(t, Exact,      "not-less-equal",    "(not (<= ?a ?b))",                 "(> ?a ?b)",                      [whole("?a")]),
+        rule(t, Exact,      "not-greater",       "(not (> ?a ?b))",                  "(<= ?a ?b)",                     [whole("?a")]),
+        rule(t, Exact,      "not-greater-equal", "(not (>= ?a ?b))",                 "(< ?a ?b)",                      [whole("?a")]),
         rule(t, Exact,      "not-equal",         "(not (== ?a ?b))",                 "(!= ?a ?b)",                     []),
         rule(t, Exact,      "not-different",     "(not (!= ?a ?b))",                 "(== ?a ?b)",                     []),
         // |x| < w where x < w and x > -w

@@ -1,0 +1,96 @@
+//! Graphs without a softmax: what has a kernel, and what is refused.
+
+mod common;
+
+use common::{Layout, Lengths, Rng, difference, engine, inputs, outputs, run, targets};
+use rhumb::prelude::*;
+
+/// A graph of one output over the usual axes.
+fn graph(build: impl for<'g> Fn(&'g GraphBuilder, [Axis; 4]) -> Expr<'g>) -> Verified {
+    let builder = GraphBuilder::new("plain");
+    let axes = [builder.axis("b"), builder.axis("q"), builder.axis("k"), builder.axis_of("d", 8)];
+    let out = build(&builder, axes);
+    builder.output("out", out, out.ty().axes.iter());
+    builder.finish().expect("a graph")
+}
+
+fn tensor<'g>(builder: &'g GraphBuilder, name: &str, dims: &[Axis]) -> Expr<'g> {
+    builder.input(name, Elem::F32, dims.iter().copied())
+}
+
+#[test]
+fn products_outside_of_a_softmax_are_refused() {
+    let scores = |builder: &GraphBuilder, [b, q, k, d]: [Axis; 4]| {
+        tensor(builder, "q", &[b, q, d]).dot(tensor(builder, "k", &[b, k, d]), d).value()
+    };
+    let mut report = String::new();
+    for (title, graph) in [
+        ("scores alone", graph(|g, axes| g.expr(scores(g, axes)) * 0.5)),
+        (
+            "sigmoid attention",
+            graph(|g, axes @ [b, _, k, d]| g.expr(scores(g, axes)).sigmoid().dot(tensor(g, "v", &[b, k, d]), k)),
+        ),
+        ("a matrix product", graph(|g, [_, q, k, d]| tensor(g, "x", &[q, d]).dot(tensor(g, "y", &[k, d]), d))),
+        ("a norm", graph(|g, [_, q, _, d]| tensor(g, "x", &[q, d]).dot(tensor(g, "y", &[d]), d).sqrt())),
+        ("an outer product", graph(|g, [_, q, k, _]| tensor(g, "x", &[q]) * tensor(g, "y", &[k]))),
+        ("an outer sum", graph(|g, [b, q, k, _]| (tensor(g, "x", &[b, q]) - tensor(g, "y", &[b, k])).abs())),
+    ] {
+        let error = engine(&targets()[0], 1).compile(&graph).expect_err(title);
+        report += &format!("# {title}\n{error}\n\n");
+    }
+    // Beside an attention too.
+    let builder = GraphBuilder::new("beside");
+    let (parts, [query, key, value]) = Attention::new(2, 8).parts(&builder).expect("parts");
+    let score = query.dot(key, parts.d);
+    parts.output(score, value, None);
+    builder.output("scores", score, [parts.b, parts.h, parts.q, parts.k]);
+    let error = engine(&targets()[0], 1).compile(&builder.finish().expect("a graph")).expect_err("scores");
+    report += &format!("# scores beside an attention\n{error}\n");
+    insta::assert_snapshot!(report);
+}
+
+#[test]
+fn rotations_tables_and_elementwise_ops_stay() {
+    let lengths = Lengths { batch: 2, queries: 5, keys: 9 };
+    let attention = || Attention::new(4, 8).kv_heads(2).k_positions(Elem::F32, Batch::Each);
+    for (name, graph) in [
+        ("keys", attention().scheme(Rope::new()).key_graph().expect("a graph")),
+        ("keys twice", attention().scheme(Rope::new()).scheme(Rope::new().base(9.0)).key_graph().expect("a graph")),
+        ("frequencies", {
+            graph(|g, [b, _, k, d]| {
+                let pair = g.axis_of("p", 4);
+                let angle = tensor(g, "k_pos", &[b, k]) * tensor(g, "f", &[pair]);
+                tensor(g, "k", &[b, k, d]).rotate(angle, d, pair, Pairing::Half, 0)
+            })
+        }),
+        (
+            "a table",
+            graph(|g, [_, q, k, _]| {
+                let slopes = g.table([g.axis_of("h", 2)], [0.5, 0.25]);
+                let told = tensor(g, "x", &[q]) * 0.0;
+                let keys = g.input("k_pos", Elem::I32, [k]);
+                slopes * (g.iota(q) - keys).abs().cast(Elem::F32) + told
+            }),
+        ),
+        (
+            "rows",
+            graph(|g, [b, q, _, d]| {
+                let x = tensor(g, "x", &[b, q, d]);
+                x * x.sigmoid() + tensor(g, "y", &[d]) - tensor(g, "z", &[b, q])
+            }),
+        ),
+    ] {
+        for target in &targets() {
+            let engine = engine(target, 1);
+            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let inputs = inputs(&mut Rng::new(2), kernel.interface(), lengths);
+            let [mut got, mut expected] = [0, 1].map(|_| outputs(kernel.interface(), lengths, |_| Layout::Rows));
+            run(kernel.call(), &inputs, &mut got).expect("runs");
+            run(engine.reference(&graph).expect("a reference").call(), &inputs, &mut expected).expect("interprets");
+            for (output, tensor) in &expected {
+                let found = difference(&got[output].values(), &tensor.values(), |_, x| x.abs().max(1.0));
+                assert!(found < 2e-6, "{name}, {output}: {found}");
+            }
+        }
+    }
+}

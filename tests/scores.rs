@@ -1,0 +1,221 @@
+//! Scores of any elementwise ops over one product: they compile at every head size, however far rewriting goes, and are right.
+
+mod common;
+
+use common::{Layout, Lengths, Rng, Tensors, difference, engine, inputs, outputs, run, targets};
+use rhumb::compiler::plan::{Plan, PlanError, Vectors, plan};
+use rhumb::compiler::rewrite::{FloatClass, RewriteOptions, fuse};
+use rhumb::ir::Op;
+use rhumb::plugins::{AttentionParts, lower};
+use rhumb::prelude::*;
+
+type Score = for<'g> fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g>;
+
+/// Expressions that use the score more than once, or in ways that no rule takes apart.
+const SCORES: &[(&str, Score)] = &[
+    ("s - 0.5 s", |_, s| s - s * 0.5),
+    ("0.25 s + 0.5 s", |_, s| s * 0.25 + s * 0.5),
+    ("s q + s", |cx, s| s * (cx.q_pos() * 0.01) + s),
+    ("s k + s", |cx, s| s * (cx.k_pos() * 0.01) + s),
+    ("s (q - k) + s", |cx, s| s * ((cx.q_pos() - cx.k_pos()) * 0.01) + s),
+    ("s s", |_, s| s * s),
+    ("s tanh(s)", |_, s| s * s.tanh()),
+    ("s / (1 + |s|)", |_, s| s / (s.abs() + 1.0)),
+    ("max(s, 0.1 s)", |_, s| s.max(s * 0.1)),
+    ("min(s, 2 s - 1)", |_, s| s.min(s * 2.0 - 1.0)),
+    ("s > 0 ? s : 0.1 s", |_, s| s.gt(0.0).select(s, s * 0.1)),
+    ("s > 0.3 s - q ? s : -s", |cx, s| s.gt(s * 0.3 - cx.q_pos() * 0.1).select(s, -s)),
+    ("(s - 0.5 s) (s + 1)", |_, s| (s - s * 0.5) * (s + 1.0)),
+    ("s / 3 - s / 7", |_, s| s / 3.0 - s / 7.0),
+    ("-s + 2 s", |_, s| -s + s * 2.0),
+    ("s sigmoid(s) - s", |_, s| s * s.sigmoid() - s),
+    ("exp(0.1 s) + s", |_, s| (s * 0.1).exp() + s),
+    ("floor(s) + s", |_, s| s.floor() + s),
+    ("pow(|s|, 1.5) - s", |_, s| s.abs().pow(1.5) - s),
+    ("log(1 + s s)", |_, s| (s * s + 1.0).log()),
+];
+
+fn attention(head_dim: u32, score: Score) -> Attention {
+    Attention::new(4, head_dim).kv_heads(2).value_dim(8).score_with(score)
+}
+
+fn host() -> Target {
+    targets().swap_remove(0)
+}
+
+fn planned(attention: &Attention, options: RewriteOptions) -> Result<Plan, PlanError> {
+    let graph = attention.build().expect("a graph");
+    let lowered = lower(&graph, &Registry::standard()).expect("lowers");
+    let fused = fuse(&lowered, &options).expect("fuses");
+    plan(fused.graph(), Vectors { lanes: 8, registers: 16 })
+}
+
+#[test]
+fn every_score_of_one_product_has_a_plan_with_one_product() {
+    for (name, score) in SCORES {
+        let heads = [1, 2, 7, 32, 64, 300].map(|head_dim| attention(head_dim, *score).lse());
+        let more = [attention(64, *score).scheme(Alibi::new()).scheme(Causal), attention(64, *score).sinks().lse()];
+        for attention in heads.into_iter().chain(more) {
+            let plan = planned(&attention, RewriteOptions::default());
+            let graph = plan.unwrap_or_else(|error| panic!("{name}, {attention:?}: {error}")).graph;
+            let key = graph.axis_named("k").expect("keys");
+            let product = |node: &&rhumb::ir::Node| matches!(node.op, Op::Dot { .. }) && node.ty.axes.contains(key);
+            assert_eq!(graph.nodes().iter().filter(product).count(), 1, "{name}, {attention:?}:\n{graph}");
+        }
+    }
+}
+
+/// Compares a kernel with the reference; gives the largest difference.
+fn off(attention: &Attention, change: impl Fn(&mut Tensors)) -> f64 {
+    let graph = attention.build().expect("a graph");
+    let lengths = Lengths { batch: 2, queries: 19, keys: 37 };
+    let mut worst: f64 = 0.0;
+    for target in &targets() {
+        let engine = engine(target, 1);
+        let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{attention:?}: {error}"));
+        let mut inputs = inputs(&mut Rng::new(11), kernel.interface(), lengths);
+        change(&mut inputs);
+        let mut got = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+        run(kernel.call(), &inputs, &mut got).expect("runs");
+        let reference = engine.reference(&graph).expect("a reference");
+        let mut expected = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+        run(reference.call(), &inputs, &mut expected).expect("interprets");
+        for (name, tensor) in &expected {
+            let found = difference(&got[name].values(), &tensor.values(), |_, x| x.abs().max(1.0));
+            worst = worst.max(found);
+        }
+    }
+    worst
+}
+
+#[test]
+fn powers_of_e_are_computed_as_powers_of_2() {
+    // Rewriting that may do nothing leaves them.
+    let attention = Attention::new(2, 8).sink(0.5).scheme(Alibi::new()).scheme(Causal).lse();
+    let none = planned(&attention, RewriteOptions { iteration_limit: 0, ..RewriteOptions::default() }).expect("a plan");
+    let text = none.graph.to_string();
+    assert!(text.contains("base 2") && text.lines().all(|line| !line.contains("softmax") || line.contains("base 2")));
+    let attention = none.attention.expect("attention");
+    assert_eq!((attention.masks.len(), attention.query_term, attention.terms.len()), (1, None, 2));
+}
+
+#[test]
+fn every_score_is_right() {
+    for (name, score) in SCORES {
+        let found = off(&attention(32, *score).scheme(Causal).lse(), |_| ());
+        assert!(found < 1e-5, "{name}: {found}");
+    }
+}
+
+#[test]
+fn no_graph_is_refused_because_rewriting_stopped() {
+    let all: [(&str, Attention); 7] = [
+        ("ALiBi", Attention::new(4, 32).scheme(Alibi::new()).scheme(Causal).lse()),
+        ("RoPE", Attention::new(4, 32).kv_heads(2).scheme(Rope::new()).scheme(SlidingWindow::new(5)).lse()),
+        ("sinks", Attention::new(4, 32).sinks().softcap(30.0).scheme(Alibi::new().symmetric()).lse()),
+        ("bias", Attention::new(4, 32).bias(Batch::Each).scheme(Alibi::new()).lse()),
+        ("s s", attention(32, |_, s| s * s).scheme(Causal).lse()),
+        ("s - 0.5 s", attention(32, |_, s| s - s * 0.5).lse()),
+        ("a term of queries", attention(32, |cx, s| s + cx.input("f", Elem::F32, [cx.h, cx.q])).lse()),
+    ];
+    for (name, attention) in all {
+        let check = |options: RewriteOptions| {
+            let refused = planned(&attention, options).err();
+            assert!(refused.is_none(), "{name}, {options:?}: {}", refused.expect("an error"));
+        };
+        for float_class in [FloatClass::Exact, FloatClass::Reassociating] {
+            check(RewriteOptions { float_class, ..RewriteOptions::default() });
+        }
+        for iteration_limit in 0..4 {
+            check(RewriteOptions { iteration_limit, ..RewriteOptions::default() });
+        }
+        for node_limit in (1..300).step_by(7) {
+            check(RewriteOptions { node_limit, ..RewriteOptions::default() });
+        }
+    }
+}
+
+/// What a term of queries alone holds, row by row.
+fn put(inputs: &mut Tensors, name: &str) {
+    let special = [f32::NEG_INFINITY, f32::NAN, f32::INFINITY];
+    let tensor = inputs.get_mut(name).expect("bound");
+    tensor.change(|index, x| {
+        if index % 5 == 1 {
+            *x = special[index / 5 % 3];
+        }
+    });
+}
+
+#[test]
+fn a_term_of_queries_alone_hides_whole_rows() {
+    let base = || Attention::new(4, 16).kv_heads(2).value_dim(8);
+    let of_heads: Score = |cx, s| s + cx.input("f", Elem::F32, [cx.h, cx.q]);
+    let of_queries: Score = |cx, s| s - cx.input("f", Elem::F32, [cx.q]);
+    let of_batches: Score = |cx, s| cx.input("f", Elem::F32, [cx.b, cx.q]) + s * 2.0;
+    for score in [of_heads, of_queries, of_batches] {
+        for attention in [
+            base().score_with(score),
+            base().score_with(score).lse(),
+            base().score_with(score).scheme(Causal).lse(),
+            base().score_with(score).scheme(Alibi::new()).scheme(SlidingWindow::new(4)).lse(),
+            base().score_with(score).sinks().scheme(Causal).lse(),
+            base().score_with(score).sink(0.0),
+            base().scheme(Alibi::new().symmetric()).score_with(score).lse(),
+            base().softcap(20.0).score_with(score).lse(),
+            // Some rows see nothing.
+            base().score_with(score).mask_with(|cx| cx.k_index().lt(cx.q_index() - 24)).lse(),
+        ] {
+            let found = off(&attention, |inputs| put(inputs, "f"));
+            assert!(found < 1e-5, "{attention:?}: {found}");
+            // A hidden row takes nothing of its values, whatever they hold.
+            let found = off(&attention, |inputs| {
+                inputs.get_mut("f").expect("bound").change(|_, x| *x = f32::NEG_INFINITY);
+                inputs.get_mut("v").expect("bound").change(|index, x| {
+                    if index % 7 == 0 {
+                        *x = [f32::NAN, f32::INFINITY][index % 2];
+                    }
+                });
+            });
+            assert_eq!(found, 0.0, "{attention:?}");
+        }
+    }
+}
+
+#[test]
+fn scores_that_differ_in_a_term_of_queries_share_a_kernel() {
+    let builder = GraphBuilder::new("apart");
+    let (parts, [query, key, value]) = Attention::new(4, 16).value_dim(8).parts(&builder).expect("parts");
+    let score = query.dot(key, parts.d);
+    let f = builder.input("f", Elem::F32, [parts.h, parts.q]);
+    let g = builder.input("g", Elem::F32, [parts.q]);
+    parts.output(score + f, value, None);
+    parts.output_lse(score - g, None);
+    let graph = builder.finish().expect("a graph");
+    let lengths = Lengths { batch: 1, queries: 19, keys: 5 };
+    for target in &targets() {
+        let engine = engine(target, 1);
+        let kernel = engine.compile(&graph).expect("a kernel");
+        let mut inputs = inputs(&mut Rng::new(3), kernel.interface(), lengths);
+        put(&mut inputs, "f");
+        inputs.get_mut("g").expect("bound").change(|index, x| {
+            if index % 4 == 0 {
+                *x = [f32::NEG_INFINITY, f32::INFINITY, f32::NAN][index / 4 % 3];
+            }
+        });
+        let [mut got, mut expected] = [0, 1].map(|_| outputs(kernel.interface(), lengths, |_| Layout::Rows));
+        run(kernel.call(), &inputs, &mut got).expect("runs");
+        run(engine.reference(&graph).expect("a reference").call(), &inputs, &mut expected).expect("interprets");
+        for (name, tensor) in &expected {
+            let found = difference(&got[name].values(), &tensor.values(), |_, x| x.abs().max(1.0));
+            assert!(found < 1e-5, "{name}, {target}: {found}");
+        }
+    }
+    // With a sink, scores that differ are different.
+    let builder = GraphBuilder::new("sunk");
+    let (parts, [query, key, value]) = Attention::new(4, 16).parts(&builder).expect("parts");
+    let (score, sink) = (query.dot(key, parts.d), Some(builder.scalar(0.0)));
+    parts.output(score + builder.input("f", Elem::F32, [parts.q]), value, sink);
+    parts.output_lse(score, sink);
+    let error = engine(&host(), 1).compile(&builder.finish().expect("a graph")).expect_err("two scores");
+    assert!(error.to_string().contains("different scores"), "{error}");
+}
