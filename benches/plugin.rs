@@ -9,13 +9,12 @@ use std::time::Duration;
 use common::{Case, DIM, HEADS};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rhumb::prelude::*;
-use slanted::{INFO, Slanted};
+use slanted::Slanted;
 
 const TOKENS: usize = 1024;
 
 fn plugin(criterion: &mut Criterion) {
-    let registry = Registry::standard().with(Entry::new(INFO, |_| Ok(Slanted))).expect("a new name");
-    let engine = Engine::builder().threads(1).registry(registry).build().expect("an engine");
+    let engine = Engine::builder().threads(1).build().expect("an engine");
     let mut group = criterion.benchmark_group("plugin");
     group.sample_size(20).measurement_time(Duration::from_secs(3));
     group.throughput(Throughput::Elements(common::operations(TOKENS * (TOKENS + 1) / 2)));

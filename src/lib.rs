@@ -68,18 +68,12 @@
 //!     }
 //! }
 //!
-//! const INFO: SchemeInfo = SchemeInfo {
-//!     name: "log_distance",
-//!     summary: "a penalty that grows with the logarithm of the distance",
-//!     formula: "score - ln(1 + |p_q - p_k|)",
-//!     attributes: &[],
-//! };
-//!
-//! let registry = Registry::standard().with(Entry::new(INFO, |_| Ok(LogDistance)))?;
-//! let engine = Engine::builder().registry(registry).build()?;
-//! let kernel = engine.compile(&Attention::new(8, 32).scheme(LogDistance).scheme(Causal).build()?)?;
+//! let kernel = Engine::host()?.compile(&Attention::new(8, 32).scheme(LogDistance).scheme(Causal).build()?)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! What is compiled is the value that was given. A graph that is read from text has a name and attributes in its place:
+//! [`Registry`](plugins::Registry) says how a scheme is made of them.
 //!
 //! # Errors
 //!

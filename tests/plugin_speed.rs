@@ -5,27 +5,24 @@ mod slanted;
 
 use rhumb::compiler::{Backend, Compiled, Options, compile};
 use rhumb::ir::Verified;
-use rhumb::plugins::{Entry, lower};
+use rhumb::plugins::lower;
 use rhumb::prelude::*;
-use slanted::{INFO, Slanted};
-
-fn registry() -> Registry {
-    Registry::standard().with(Entry::new(INFO, |_| Ok(Slanted))).expect("a new name")
-}
+use slanted::Slanted;
 
 fn attention(scheme: impl PositionScheme + 'static) -> Verified {
     Attention::new(8, 16).scheme(scheme).scheme(Causal).lse().build().expect("a graph")
 }
 
 fn compiled(graph: &Verified, target: &Target) -> Compiled {
-    compile(graph, &registry(), target, &Options::default(), &mut |_, _| ()).expect("compiles")
+    compile(graph, &Registry::empty(), target, &Options::default(), &mut |_, _| ()).expect("compiles")
 }
 
 #[test]
 fn a_scheme_of_ones_own_costs_what_a_built_in_one_does() {
     let (own, built_in) = (attention(Slanted), attention(Alibi::new()));
     assert_ne!(own, built_in, "the graphs name different schemes");
-    assert_eq!(lower(&own, &registry()).expect("lowers"), lower(&built_in, &registry()).expect("lowers"));
+    let lowered = |graph| lower(graph, &Registry::empty()).expect("lowers");
+    assert_eq!(lowered(&own), lowered(&built_in));
     for triple in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"] {
         let target = Target::named(triple).expect("a target");
         let of =

@@ -2,10 +2,6 @@
 
 use rhumb::prelude::*;
 
-/// What a registry says of it.
-pub(crate) const INFO: SchemeInfo =
-    SchemeInfo { name: "slanted", summary: "ALiBi for 8 heads", formula: "score - m_h (p_q - p_k)", attributes: &[] };
-
 #[derive(Debug)]
 pub(crate) struct Slanted;
 

@@ -45,5 +45,5 @@ pub mod rewrite;
 mod target;
 
 pub use choice::{Choice, Ranked};
-pub use pipeline::{CompileError, Compiled, Options, Stage, Timing, compile};
+pub use pipeline::{CompileError, Compiled, Lowered, Options, Stage, Timing, compile, compile_lowered};
 pub use target::{Backend, Features, Target, TargetError};

@@ -94,6 +94,26 @@ pub struct Timing {
     pub time: Duration,
 }
 
+/// The first stage: a graph of primitive ops only, which says all that the kernel will do.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The graph with schemes expanded.
+    pub graph: Verified,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Lowered {
+    /// The graph with schemes expanded: those it carries, and of those it names alone, the registry's.
+    ///
+    /// # Errors
+    /// [`LowerError`] says which scheme, which op and why.
+    pub fn of(graph: &Verified, registry: &Registry) -> Result<Lowered, LowerError> {
+        let start = Instant::now();
+        Ok(Lowered { graph: lower(graph, registry)?, time: start.elapsed() })
+    }
+}
+
 /// Every stage of one compilation.
 #[derive(Clone, Debug)]
 pub struct Compiled {
@@ -132,9 +152,21 @@ pub fn compile(
     options: &Options,
     observer: &mut dyn FnMut(Stage, &dyn Fn() -> String),
 ) -> Result<Compiled, CompileError> {
-    let mut timings = Vec::new();
     observer(Stage::Graph, &|| graph.to_string());
-    let lowered = timed(&mut timings, Stage::Lowered, || lower(graph, registry))?;
+    compile_lowered(Lowered::of(graph, registry)?, target, options, observer)
+}
+
+/// As [`compile`], from the second stage on.
+///
+/// # Errors
+/// [`CompileError`] from the stage that failed.
+pub fn compile_lowered(
+    Lowered { graph: lowered, time }: Lowered,
+    target: &Target,
+    options: &Options,
+    observer: &mut dyn FnMut(Stage, &dyn Fn() -> String),
+) -> Result<Compiled, CompileError> {
+    let mut timings = vec![Timing { stage: Stage::Lowered, time }];
     observer(Stage::Lowered, &|| lowered.to_string());
     let fused = timed(&mut timings, Stage::Fused, || fuse(&lowered, &options.rewrite))?;
     observer(Stage::Fused, &|| fused.to_string());

@@ -7,6 +7,7 @@ use crate::expr::Expr;
 use crate::fault::Fault;
 use crate::graph::{Graph, Node, Output};
 use crate::infer::infer;
+use crate::instance::Instance;
 use crate::op::{Attrs, Hook, Op, Scalar, Site, SiteId, Unary, Value};
 use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
 use crate::verify::{Place, Problem, Verified, VerifyError, check};
@@ -137,15 +138,15 @@ impl GraphBuilder {
         self.state.borrow().graph.sites.get(site.index()).copied()
     }
 
-    /// A scheme op at the query, key or score hook.
+    /// A scheme op at the query, key or score hook; [`Expr::instance`] gives it the scheme itself.
     pub fn scheme<'g>(&'g self, name: &str, hook: Hook, x: Expr<'g>, site: SiteId, attrs: Attrs) -> Expr<'g> {
         let x = Some(self.local(x).value);
-        self.push(Op::Scheme { scheme: name.to_owned(), hook, x, site, attrs })
+        self.push(Op::Scheme { scheme: name.to_owned(), hook, x, site, attrs, instance: None })
     }
 
-    /// A scheme op at the mask hook.
+    /// A scheme op at the mask hook; [`Expr::instance`] gives it the scheme itself.
     pub fn scheme_mask(&self, name: &str, site: SiteId, attrs: Attrs) -> Expr<'_> {
-        self.push(Op::Scheme { scheme: name.to_owned(), hook: Hook::Mask, x: None, site, attrs })
+        self.push(Op::Scheme { scheme: name.to_owned(), hook: Hook::Mask, x: None, site, attrs, instance: None })
     }
 
     /// Names a result of the graph; `dims` is the order of its dimensions.
@@ -159,7 +160,7 @@ impl GraphBuilder {
     pub fn push(&self, op: Op) -> Expr<'_> {
         let mut state = self.state.borrow_mut();
         let mut poisoned = op.operands().iter().any(|operand| state.poisoned.get(operand.index()) == Some(&true));
-        if let Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } = &op
+        if let Op::Scheme { site, .. } = &op
             && let Some(site) = state.graph.sites.get(site.index())
         {
             poisoned |= site.values().iter().any(|(_, value)| state.poisoned.get(value.index()) == Some(&true));
@@ -195,6 +196,16 @@ impl GraphBuilder {
     /// Number of values made.
     pub(crate) fn len(&self) -> usize {
         self.state.borrow().graph.nodes.len()
+    }
+
+    /// The values made earlier, in order.
+    pub fn values(&self) -> impl Iterator<Item = Value> + use<> {
+        self.state.borrow().graph.values()
+    }
+
+    /// The operands of the op that makes a value of this builder; none if it does not exist here.
+    pub fn operands(&self, value: Value) -> Vec<Value> {
+        self.state.borrow().graph.nodes.get(value.index()).map_or_else(Vec::new, |node| node.op.operands())
     }
 
     pub(crate) fn is_labelled(&self, x: Expr<'_>) -> bool {
@@ -257,6 +268,13 @@ impl GraphBuilder {
     /// The type of a value that was made here.
     pub(crate) fn type_of(&self, x: Value) -> Type {
         self.state.borrow().graph.ty(x)
+    }
+
+    pub(crate) fn set_instance(&self, x: Value, given: Instance) {
+        // Anything else stands for an op that was refused.
+        if let Op::Scheme { instance, .. } = &mut self.state.borrow_mut().graph.nodes[x.index()].op {
+            *instance = Some(given);
+        }
     }
 
     pub(crate) fn set_label(&self, x: Value, label: &str) {

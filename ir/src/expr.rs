@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Rem, Sub};
 
 use crate::builder::GraphBuilder;
+use crate::instance::Instance;
 use crate::op::{Base, Binary, Compare, Op, Pairing, Unary, Value};
 use crate::types::{Axis, Elem, Type};
 
@@ -43,6 +44,13 @@ impl<'g> Expr<'g> {
     #[must_use]
     pub fn label(self, label: &str) -> Expr<'g> {
         self.builder.set_label(self.value, label);
+        self
+    }
+
+    /// Gives the scheme op that makes the value the scheme it was made from, which lowering applies; other ops take none.
+    #[must_use]
+    pub fn instance(self, instance: Instance) -> Expr<'g> {
+        self.builder.set_instance(self.value, instance);
         self
     }
 

@@ -29,6 +29,8 @@ pub struct Output {
 ///
 /// Nodes are append-only and refer to earlier nodes alone. A graph made by [`GraphBuilder`](crate::GraphBuilder), by the parser or by a
 /// pass is checked by [`Graph::verify`](crate::Graph::verify) before anything runs it.
+///
+/// Two graphs are equal if they print the same and their scheme ops stand for the same instances: see [`Instance`](crate::Instance).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     /// The graph's name.

@@ -257,7 +257,7 @@ impl Infer<'_> {
                 let ty = self.normalised("logsumexp", *x, *axis, *sink)?;
                 Ok(Type { elem: ty.elem, axes: ty.axes.without(*axis) })
             }
-            Op::Scheme { scheme, hook, x, site: id, attrs: _ } => {
+            Op::Scheme { scheme, hook, x, site: id, attrs: _, instance: _ } => {
                 let Some(site) = self.graph.sites.get(id.index()) else {
                     return Err(OpError::BadHandle { what: "site", index: id.index() });
                 };

@@ -23,7 +23,8 @@
 //! and so does the [interpreter](interpret) (double precision, which every kernel is held against). [`Op`] defines each operation.
 //!
 //! A *scheme op* stands for what a position scheme (RoPE, ALiBi, a mask) does to the query, key, score or mask at one [`Site`]. It has a
-//! type but no meaning here: lowering expands it into the other operations.
+//! type but no meaning here: lowering expands it into the other operations. It is written as a name and attributes, and may carry the
+//! scheme itself as an [`Instance`], which the text form leaves out.
 //!
 //! # Example
 //!
@@ -170,6 +171,7 @@ mod expr;
 mod fault;
 mod graph;
 mod infer;
+mod instance;
 mod interp;
 mod names;
 mod op;
@@ -184,6 +186,7 @@ pub use expr::{Expr, Operand};
 pub use fault::Fault;
 pub use graph::{Graph, Node, Output};
 pub use infer::{OpError, infer};
+pub use instance::Instance;
 pub use interp::{Bindings, InterpError, MAX_ELEMENTS, Outputs, Tensor, interpret, interpret_value};
 pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site, SiteId, Unary, Value};
 pub use suggest::closest;

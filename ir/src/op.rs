@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::instance::Instance;
 use crate::types::{Axis, Elem};
 
 /// A value of a graph: a handle into its arena. Every operand of an op was made before the op.
@@ -353,6 +354,8 @@ pub enum Op {
         site: SiteId,
         /// The scheme's attributes.
         attrs: Attrs,
+        /// The scheme itself, which lowering applies; `None` where the name and the attributes are all there is, as in a parsed graph.
+        instance: Option<Instance>,
     },
 }
 
@@ -374,7 +377,7 @@ impl Op {
             Op::Softmax { x, axis: _, sink, base: _ } | Op::LogSumExp { x, axis: _, sink, base: _ } => {
                 std::iter::once(*x).chain(*sink).collect()
             }
-            Op::Scheme { scheme: _, hook: _, x, site: _, attrs } => x
+            Op::Scheme { scheme: _, hook: _, x, site: _, attrs, instance: _ } => x
                 .iter()
                 .copied()
                 .chain(attrs.values().filter_map(|attr| match attr {
@@ -401,7 +404,7 @@ impl Op {
             | Op::Compare(_, _, _)
             | Op::Select { cond: _, on_true: _, on_false: _ }
             | Op::Cast(_, _)
-            | Op::Scheme { scheme: _, hook: _, x: _, site: _, attrs: _ } => Vec::new(),
+            | Op::Scheme { scheme: _, hook: _, x: _, site: _, attrs: _, instance: _ } => Vec::new(),
         }
     }
 
@@ -443,7 +446,7 @@ impl Op {
                     *sink = map(*sink);
                 }
             }
-            Op::Scheme { scheme: _, hook: _, x, site: _, attrs } => {
+            Op::Scheme { scheme: _, hook: _, x, site: _, attrs, instance: _ } => {
                 if let Some(x) = x {
                     *x = map(*x);
                 }

@@ -45,7 +45,7 @@ impl Verified {
         let mut sites: Vec<Option<SiteId>> = vec![None; self.sites().len()];
         for (value, node) in self.values().zip(self.nodes()) {
             let mut op = node.op.map_operands(|operand| map[operand.index()]);
-            if let Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } = &mut op {
+            if let Op::Scheme { site, .. } = &mut op {
                 let old = site.index();
                 *site = *sites[old]
                     .get_or_insert_with(|| builder.site(self.sites()[old].map_values(|value| map[value.index()])));
@@ -83,7 +83,7 @@ impl Verified {
             for operand in node.op.operands() {
                 live[operand.index()] = true;
             }
-            if let Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } = &node.op {
+            if let Op::Scheme { site, .. } = &node.op {
                 for (_, value) in self.site(*site).values() {
                     live[value.index()] = true;
                 }
@@ -120,7 +120,7 @@ impl Graph {
     pub(crate) fn drop_unused_sites(&mut self) {
         let mut used = vec![false; self.sites.len()];
         let site = |op: &Op| match op {
-            Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } => Some(*site),
+            Op::Scheme { site, .. } => Some(*site),
             _ => None,
         };
         for id in self.nodes.iter().filter_map(|node| site(&node.op)) {
@@ -136,7 +136,7 @@ impl Graph {
         }
         self.sites = kept;
         for node in &mut self.nodes {
-            if let Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } = &mut node.op {
+            if let Op::Scheme { site, .. } = &mut node.op {
                 *site = map[site.index()];
             }
         }

@@ -203,7 +203,7 @@ impl Check<'_> {
         }
         for (index, Node { op, ty: Type { elem: _, axes: stored }, label: _ }) in nodes.iter().enumerate() {
             let bad_site = match op {
-                Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } if site.index() >= sites.len() => {
+                Op::Scheme { site, .. } if site.index() >= sites.len() => {
                     Some(OpError::BadHandle { what: "site", index: site.index() })
                 }
                 _ => None,

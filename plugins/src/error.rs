@@ -114,6 +114,12 @@ pub enum SchemeError {
         /// The hooks it has.
         known: Vec<Hook>,
     },
+    /// A value of the graph that the scheme reads and its attributes do not tell.
+    #[error("the scheme reads {value}, a value of the graph that its attributes do not tell")]
+    Untold {
+        /// The value: what the scheme calls it, or the number it has.
+        value: String,
+    },
     /// Anything else, for schemes of other crates.
     #[error("{message}")]
     Other {
@@ -158,6 +164,9 @@ impl SchemeError {
             SchemeError::Hook { hook: _, known } => {
                 let known: Vec<String> = known.iter().map(|hook| hook.name().to_owned()).collect();
                 if known.is_empty() { "remove the op".to_owned() } else { format!("it has {}", quoted(&known)) }
+            }
+            SchemeError::Untold { value: _ } => {
+                "tell it in `attributes`, as `Attr::Value`, and read it by `Cx::value`".to_owned()
             }
             SchemeError::Other { message: _, hint } => hint.clone(),
         }

@@ -5,12 +5,12 @@
 
 use std::rc::Rc;
 
-use rhumb_ir::{Elem, Expr, Hook, Op, Verified, VerifyError};
+use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Instance, Op, Value, Verified, VerifyError};
 use thiserror::Error;
 
 use crate::error::SchemeError;
 use crate::registry::{Registry, RegistryError};
-use crate::scheme::{Cx, Made, PositionScheme};
+use crate::scheme::{Cx, Made, PositionScheme, Scheme};
 
 /// Why a graph could not be lowered.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -23,6 +23,22 @@ pub enum LowerError {
         op: String,
         /// What is wrong.
         source: Box<RegistryError>,
+    },
+    /// An op whose name or attributes are no longer those of the scheme that it carries.
+    #[error("the op carries scheme `{scheme}`, and no longer has its name and attributes\n  in {op}")]
+    Changed {
+        /// The scheme that the op carries.
+        scheme: String,
+        /// Its attributes.
+        attrs: Attrs,
+        /// The op, printed.
+        op: String,
+    },
+    /// An op that carries something else than a scheme.
+    #[error("the op carries an instance that is no scheme\n  in {op}")]
+    Foreign {
+        /// The op, printed.
+        op: String,
     },
     /// The scheme refused its place.
     #[error("scheme `{scheme}`: {source}\n  in {op}")]
@@ -54,6 +70,10 @@ impl LowerError {
     pub fn hint(&self) -> String {
         match self {
             LowerError::Registry { op: _, source } => source.hint(),
+            LowerError::Changed { .. } | LowerError::Foreign { .. } => {
+                "leave the op as the scheme made it, or without its instance, so that the registry makes the scheme"
+                    .to_owned()
+            }
             LowerError::Scheme { source, .. } => source.hint(),
             LowerError::IllFormed { scheme, .. } => format!("mend the hooks of scheme `{scheme}`"),
             LowerError::Graph(_) => "see that every scheme keeps the axes that the ops after it need".to_owned(),
@@ -61,7 +81,8 @@ impl LowerError {
     }
 }
 
-/// Expands every scheme op of `graph` by the schemes of `registry`.
+/// Expands every scheme op of `graph`: by the scheme that the op carries, or, where it has but a name and attributes as in a parsed graph,
+/// by the one that `registry` makes of them.
 ///
 /// # Errors
 /// [`LowerError`] says which scheme, which op and why.
@@ -70,13 +91,24 @@ pub fn lower(graph: &Verified, registry: &Registry) -> Result<Verified, LowerErr
     // The first scheme op whose ops are not well formed; the builder keeps the details until the end.
     let mut ill_formed = None;
     let lowered = graph.rebuild(|builder, value, op| {
-        let Op::Scheme { scheme: name, hook, x, site, attrs } = op else { return Ok(builder.push(op)) };
+        let Op::Scheme { scheme: name, hook, x, site, attrs, instance } = op else { return Ok(builder.push(op)) };
         let shown = || graph.line(value);
-        let scheme = registry
-            .make(&name, &attrs)
-            .map_err(|source| LowerError::Registry { op: shown(), source: Box::new(source) })?;
+        let (scheme, renamed) = match &instance {
+            Some(instance) => {
+                let (scheme, renamed) = carried(instance, &name, &attrs, shown)?;
+                (scheme, Some(renamed))
+            }
+            None => {
+                let made = registry.make(&name, &attrs);
+                (made.map_err(|source| LowerError::Registry { op: shown(), source: Box::new(source) })?, None)
+            }
+        };
         let applied = match builder.site_info(site) {
-            Some(site) => apply(&*scheme, hook, &Cx::sharing(builder, site, made.clone()), x.map(|x| builder.expr(x))),
+            Some(site) => {
+                let cx = Cx::sharing(builder, site, made.clone());
+                let cx = if let Some(renamed) = renamed { cx.renamed(renamed) } else { cx };
+                apply(&*scheme, hook, &cx, x.map(|x| builder.expr(x)), &attrs)
+            }
             None => Err(SchemeError::other("the site does not exist", "give the op a site of its graph")),
         };
         let expr = applied.map_err(|source| LowerError::Scheme {
@@ -96,16 +128,53 @@ pub fn lower(graph: &Verified, registry: &Registry) -> Result<Verified, LowerErr
     }
 }
 
+/// The scheme that an op carries, and the values it holds, each with what it is called in the op's attributes.
+fn carried(
+    instance: &Instance,
+    name: &str,
+    attrs: &Attrs,
+    op: impl Fn() -> String,
+) -> Result<(Scheme, Vec<(Value, Value)>), LowerError> {
+    let Some(scheme) = Scheme::of(instance) else { return Err(LowerError::Foreign { op: op() }) };
+    let own = scheme.attributes();
+    let mut renamed: Vec<(Value, Value)> = Vec::new();
+    let mut same = scheme.name() == name && own.len() == attrs.len();
+    for ((own_name, own), (name, attr)) in own.iter().zip(attrs) {
+        same &= own_name == name && same_but_values(own, attr);
+        if let (Attr::Value(old), Attr::Value(new)) = (own, attr) {
+            // One value has one name.
+            same &= renamed.iter().all(|(o, n)| o != old || n == new);
+            renamed.push((*old, *new));
+        }
+    }
+    if same {
+        return Ok((scheme, renamed));
+    }
+    Err(LowerError::Changed { scheme: scheme.name().to_owned(), attrs: own, op: op() })
+}
+
+/// Whether two attributes are the same to the bit, where values are taken for the same.
+fn same_but_values(a: &Attr, b: &Attr) -> bool {
+    match (a, b) {
+        (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
+        (Attr::List(a), Attr::List(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+        (Attr::Value(_), Attr::Value(_)) => true,
+        _ => a == b,
+    }
+}
+
 /// Runs one hook of a scheme, checked on both sides.
 fn apply<'g>(
     scheme: &dyn PositionScheme,
     hook: Hook,
     cx: &Cx<'g>,
     x: Option<Expr<'g>>,
+    attrs: &Attrs,
 ) -> Result<Expr<'g>, SchemeError> {
     if !scheme.hooks().contains(&hook) {
         return Err(SchemeError::Hook { hook, known: scheme.hooks().to_vec() });
     }
+    let before = cx.builder().values().count();
     scheme.check(cx)?;
     let (result, expected) = match (hook, x) {
         (Hook::Query, Some(x)) => (scheme.query(cx, x)?, Elem::F32),
@@ -118,5 +187,27 @@ fn apply<'g>(
     if found != expected && !cx.builder().is_poisoned(result) {
         return Err(SchemeError::ResultType { hook, found, expected });
     }
+    if !cx.builder().is_poisoned(result) {
+        reads_its_own(cx, before, x, result, attrs)?;
+    }
     Ok(result)
+}
+
+/// Checks that of the first `before` values, what a scheme wrote reads none but those it was offered: another would be a value of the
+/// graph that the scheme was made for, which has another number here.
+fn reads_its_own<'g>(
+    cx: &Cx<'g>,
+    before: usize,
+    x: Option<Expr<'g>>,
+    result: Expr<'g>,
+    attrs: &Attrs,
+) -> Result<(), SchemeError> {
+    let values = attrs.values().filter_map(|attr| if let Attr::Value(value) = attr { Some(*value) } else { None });
+    let offered: Vec<Value> = cx.offered().into_iter().chain(x.map(Expr::value)).chain(values).collect();
+    let builder = cx.builder();
+    let read = builder.values().skip(before).flat_map(|value| builder.operands(value)).chain([result.value()]);
+    match read.into_iter().find(|value| value.index() < before && !offered.contains(value)) {
+        Some(value) => Err(SchemeError::Untold { value: format!("number {}", value.index()) }),
+        None => Ok(()),
+    }
 }

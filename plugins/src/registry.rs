@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::attrs::{AttrInfo, AttrReader};
 use crate::error::{SchemeError, quoted};
-use crate::scheme::PositionScheme;
+use crate::scheme::{PositionScheme, Scheme};
 use crate::schemes;
 
 /// What a registry tells about a scheme.
@@ -24,7 +24,7 @@ pub struct SchemeInfo {
     pub attributes: &'static [AttrInfo],
 }
 
-type Factory = Arc<dyn Fn(AttrReader<'_>) -> Result<Box<dyn PositionScheme>, SchemeError> + Send + Sync>;
+type Factory = Arc<dyn Fn(AttrReader<'_>) -> Result<Scheme, SchemeError> + Send + Sync>;
 
 /// A scheme's entry in a registry: what is known of it, and how attributes make it.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Entry {
         S: PositionScheme + 'static,
         F: Fn(AttrReader<'_>) -> Result<S, SchemeError> + Send + Sync + 'static,
     {
-        let make = move |attrs: AttrReader<'_>| make(attrs).map(|scheme| Box::new(scheme) as Box<dyn PositionScheme>);
+        let make = move |attrs: AttrReader<'_>| make(attrs).map(Scheme::new);
         Entry { info, make: Arc::new(make) }
     }
 
@@ -166,7 +166,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Unknown`], or [`RegistryError::Attrs`] for an attribute that is unknown, missing or of another type.
-    pub fn make(&self, name: &str, attrs: &Attrs) -> Result<Box<dyn PositionScheme>, RegistryError> {
+    pub fn make(&self, name: &str, attrs: &Attrs) -> Result<Scheme, RegistryError> {
         let Some(entry) = self.find(name) else { return Err(self.unknown(name)) };
         let wrong = |source| RegistryError::Attrs { scheme: name.to_owned(), source };
         let known = || entry.info.attributes.iter().map(|attr| attr.name);

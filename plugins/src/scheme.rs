@@ -1,10 +1,12 @@
 //! The trait of position schemes and the context they build IR through.
 
 use std::cell::RefCell;
+use std::fmt;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rhumb_ir::{Attrs, Axis, Elem, Expr, Extent, GraphBuilder, Hook, Site, Type, Value};
+use rhumb_ir::{Attrs, Axis, Elem, Expr, Extent, GraphBuilder, Hook, Instance, Site, Type, Value};
 
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
@@ -23,7 +25,12 @@ pub trait PositionScheme: Send + Sync {
     /// The hooks at which the scheme does something; the methods of the others are not called.
     fn hooks(&self) -> &[Hook];
 
-    /// The attributes that make this scheme again through the registry. Those at their default may be left out.
+    /// The attributes that the scheme is written with in the text form, which make it again through a registry. Those at their default
+    /// may be left out.
+    ///
+    /// A graph that is built is compiled by the scheme it was given, whatever this tells; what is read from text has nothing else. Values
+    /// of the graph that the scheme holds must be among them: a value has another number in the lowered graph, which [`Cx::value`]
+    /// knows for these.
     fn attributes(&self) -> Attrs {
         Attrs::new()
     }
@@ -73,37 +80,45 @@ pub trait PositionScheme: Send + Sync {
     }
 }
 
-impl PositionScheme for Box<dyn PositionScheme> {
-    fn name(&self) -> &str {
-        (**self).name()
+/// A scheme, shared: with every op that it is applied by, so that what is compiled is this very scheme.
+///
+/// Any scheme converts to one; [`Scheme::new`] says so where types are to be told.
+#[derive(Clone)]
+pub struct Scheme(Arc<Box<dyn PositionScheme>>);
+
+impl Scheme {
+    /// The scheme, shared.
+    pub fn new(scheme: impl PositionScheme + 'static) -> Scheme {
+        Scheme(Arc::new(Box::new(scheme)))
     }
 
-    fn hooks(&self) -> &[Hook] {
-        (**self).hooks()
+    /// What scheme ops carry.
+    pub(crate) fn instance(&self) -> Instance {
+        Instance::new(self.0.clone())
     }
 
-    fn attributes(&self) -> Attrs {
-        (**self).attributes()
+    /// What a scheme op carries, if it is a scheme.
+    pub(crate) fn of(instance: &Instance) -> Option<Scheme> {
+        instance.get().map(Scheme)
     }
+}
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
-        (**self).check(cx)
+impl<S: PositionScheme + 'static> From<S> for Scheme {
+    fn from(scheme: S) -> Scheme {
+        Scheme::new(scheme)
     }
+}
 
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
-        (**self).query(cx, x)
+impl Deref for Scheme {
+    type Target = dyn PositionScheme;
+    fn deref(&self) -> &(dyn PositionScheme + 'static) {
+        &**self.0
     }
+}
 
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
-        (**self).key(cx, x)
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
-        (**self).score(cx, score)
-    }
-
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
-        (**self).mask(cx)
+impl fmt::Debug for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scheme({} {:?})", self.name(), self.attributes())
     }
 }
 
@@ -115,6 +130,8 @@ pub struct Cx<'g> {
     builder: &'g GraphBuilder,
     site: Site,
     made: Rc<Made>,
+    /// What the values that the scheme holds are called here; `None` where they are called the same.
+    renamed: Option<Rc<[(Value, Value)]>>,
 }
 
 /// Axes and tables made for schemes of one graph: asking twice gives the same, so that query and key share a table of frequencies.
@@ -139,7 +156,18 @@ impl<'g> Cx<'g> {
 
     /// The context of one of several sites of a graph, which share axes and tables.
     pub(crate) fn sharing(builder: &'g GraphBuilder, site: Site, made: Rc<Made>) -> Cx<'g> {
-        Cx { builder, site, made }
+        Cx { builder, site, made, renamed: None }
+    }
+
+    /// The context of a scheme that holds values of another graph: each is followed by the value that stands for it here.
+    pub(crate) fn renamed(self, values: Vec<(Value, Value)>) -> Cx<'g> {
+        Cx { renamed: Some(values.into()), ..self }
+    }
+
+    /// The values made earlier that the scheme may read: those of its site, and tables of constants.
+    pub(crate) fn offered(&self) -> Vec<Value> {
+        let tables = self.made.tables.borrow();
+        self.site.values().map(|(_, value)| value).into_iter().chain(tables.iter().map(|table| table.value)).collect()
     }
 
     /// The builder, for all that the context has no shorter way to say.
@@ -292,8 +320,15 @@ impl<'g> Cx<'g> {
     /// The value of a value attribute.
     ///
     /// # Errors
-    /// [`SchemeError::AttrValue`] if the graph has no such value.
+    /// [`SchemeError::AttrValue`] if the graph has no such value, [`SchemeError::Untold`] if the scheme's attributes do not tell it.
     pub fn value(&self, name: &str, value: Value) -> Result<Expr<'g>, SchemeError> {
+        let value = match &self.renamed {
+            None => value,
+            Some(renamed) => match renamed.iter().find(|(old, _)| *old == value) {
+                Some((_, new)) => *new,
+                None => return Err(SchemeError::Untold { value: format!("`{name}`") }),
+            },
+        };
         match self.builder.ty(value) {
             Some(_) => Ok(self.builder.expr(value)),
             None => Err(SchemeError::AttrValue {

@@ -35,8 +35,8 @@ fn prefix_lm() -> Result<(), TestFailure> {
             .run()?;
     }
     SchemeTest::with_inputs(&registry, |cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b])))
-        .input("prefix", |_| Tensor::i32([1], [3]))
-        .agrees_with(|p| p.masked(p.k_index < 3 || p.k_index <= p.q_index))
+        .input("prefix", |_| Tensor::i32([2], [3, 6]))
+        .agrees_with(|p| p.masked(p.k_index < [3, 6][p.batch] || p.k_index <= p.q_index))
         .run()
 }
 
@@ -45,8 +45,8 @@ fn key_lengths() -> Result<(), TestFailure> {
     let registry = Registry::standard();
     SchemeTest::new(&registry, || KeyLengths::new(4)).agrees_with(|p| p.masked(p.k_index < 4)).run()?;
     SchemeTest::with_inputs(&registry, |cx| KeyLengths::new(cx.input("lengths", Elem::I32, [cx.b])))
-        .input("lengths", |_| Tensor::i32([1], [2]))
-        .agrees_with(|p| p.masked(p.k_index < 2))
+        .input("lengths", |_| Tensor::i32([2], [2, 5]))
+        .agrees_with(|p| p.masked(p.k_index < [2, 5][p.batch]))
         .run()
 }
 

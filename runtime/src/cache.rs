@@ -15,7 +15,7 @@ pub struct CacheStats {
     pub evictions: u64,
     /// Kernels kept now.
     pub entries: usize,
-    /// Time spent compiling.
+    /// Time spent compiling lowered graphs. Lowering is not in it: every compilation begins with it, to find the kernel.
     pub compile_time: Duration,
 }
 

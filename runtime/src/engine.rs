@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use rhumb_compiler::rewrite::RewriteOptions;
-use rhumb_compiler::{Backend, CompileError, Options, Target, TargetError, compile};
+use rhumb_compiler::{Backend, CompileError, Lowered, Options, Target, TargetError, compile_lowered};
 use rhumb_ir::Verified;
 use rhumb_plugins::{Registry, lower};
 
@@ -91,7 +91,7 @@ impl EngineBuilder {
         EngineBuilder { backend: Some(backend), ..self }
     }
 
-    /// The position schemes that graphs may name. Unless set, [`Registry::standard`].
+    /// The position schemes that graphs read from text may name. Unless set, [`Registry::standard`].
     pub fn registry(self, registry: Registry) -> EngineBuilder {
         EngineBuilder { registry, ..self }
     }
@@ -153,16 +153,21 @@ impl Engine {
         }
     }
 
-    /// Compiles a graph, or gives the kernel that was compiled from the same graph before.
+    /// Compiles a graph, or gives the kernel that was compiled before from a graph that lowers to the same.
+    ///
+    /// Schemes that the graph carries are compiled as they are; the registry is asked for those that it names alone, as a parsed graph
+    /// does.
     ///
     /// # Errors
     /// [`KernelError`] of the stage that refused the graph.
     pub fn compile(&self, graph: &Verified) -> Result<Arc<Kernel>, KernelError> {
-        // The text says all there is to a graph; target and options are the engine's own and never change, and with the graph they
-        // decide which of the target's candidates it is compiled for.
-        self.cache.get_or_make(&graph.to_string(), || {
+        // The text of the lowered graph says all there is to it, where that of the graph names schemes, of which two may do different
+        // things. Target and options are the engine's own and never change, and with the graph they decide which of the target's
+        // candidates it is compiled for.
+        let lowered = Lowered::of(graph, &self.registry).map_err(CompileError::Lower)?;
+        self.cache.get_or_make(&lowered.graph.to_string(), || {
             let options = Options { rewrite: self.rewrite, disassemble: false };
-            let compiled = compile(graph, &self.registry, &self.target, &options, &mut |_, _| ())?;
+            let compiled = compile_lowered(lowered, &self.target, &options, &mut |_, _| ())?;
             Kernel::load(compiled, self.threads.clone())
         })
     }
@@ -181,7 +186,7 @@ impl Engine {
         &self.target
     }
 
-    /// The schemes that graphs may name.
+    /// The schemes that graphs read from text may name.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }

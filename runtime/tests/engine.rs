@@ -1,11 +1,12 @@
 //! Engines, kernels and calls as users have them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use insta::assert_snapshot;
-use rhumb_compiler::{Backend, Features, Target};
-use rhumb_ir::Verified;
-use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope};
+use rhumb_compiler::{Backend, Features, Stage, Target};
+use rhumb_ir::{Expr, Graph, Hook, Verified};
+use rhumb_plugins::{Alibi, Attention, Causal, Cx, PositionScheme, Registry, Rope, SchemeError};
 use rhumb_runtime::{CallError, Engine, EngineError, Kernel, Reference, TensorView, TensorViewMut};
 
 const HEADS: usize = 4;
@@ -177,7 +178,7 @@ fn warm_calls_on_threads_allocate_next_to_nothing() {
 }
 
 #[test]
-fn kernels_are_kept_by_the_text_of_their_graph() {
+fn kernels_are_kept_by_the_text_of_their_lowered_graph() {
     let engine = Engine::builder().threads(1).cache_capacity(2).build().expect("an engine");
     let first = engine.compile(&llama()).expect("a kernel");
     assert!(Arc::ptr_eq(&first, &engine.compile(&llama()).expect("a kernel")));
@@ -186,13 +187,66 @@ fn kernels_are_kept_by_the_text_of_their_graph() {
     assert!(!Arc::ptr_eq(&first, &other));
     let stats = engine.cache_stats();
     assert_eq!((stats.hits, stats.misses, stats.evictions, stats.entries), (1, 2, 0, 2));
-    assert!(stats.compile_time >= first.compile_time() + other.compile_time());
+    let compiling = |kernel: &Kernel| -> Duration {
+        kernel.timings().iter().filter(|timing| timing.stage != Stage::Lowered).map(|timing| timing.time).sum()
+    };
+    assert!(stats.compile_time >= compiling(&first) + compiling(&other));
     engine.compile(&Attention::new(4, 16).build().expect("a graph")).expect("a kernel");
     assert_eq!((engine.cache_stats().evictions, engine.cache_stats().entries), (1, 2));
     engine.clear_cache();
     assert_eq!(engine.cache_stats().entries, 0);
     // What made room still works.
     Tensors::new(3, 3).run(&first).expect("runs");
+}
+
+/// A penalty by distance whose written form says nothing of its slope.
+struct Lazy {
+    slope: f64,
+}
+
+impl PositionScheme for Lazy {
+    fn name(&self) -> &str {
+        "lazy"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Score]
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(score + self.slope * (cx.k_pos() - cx.q_pos()))
+    }
+}
+
+#[test]
+fn schemes_that_read_the_same_are_compiled_as_they_are() {
+    let attention = || Attention::new(HEADS as u32, DIM as u32).kv_heads(2).lse();
+    let lazy = |slope| attention().scheme(Lazy { slope }).scheme(Causal).build().expect("a graph");
+    let closure = |slope: f64| {
+        let attention = attention().score_with(move |cx, score| score + slope * (cx.k_pos() - cx.q_pos()));
+        attention.scheme(Causal).build().expect("a graph")
+    };
+    let engine = engine(1);
+    let run = |engine: &Engine, graph: &Verified| {
+        let kernel = engine.compile(graph).expect("a kernel");
+        let mut tensors = Tensors::new(37, 41);
+        tensors.run(&kernel).expect("runs");
+        let off = tensors.difference(&tensors.expected(&engine.reference(graph).expect("a reference")));
+        assert!(off < 2e-6, "{off}");
+        (kernel, tensors)
+    };
+    assert_eq!(lazy(1.0).to_string(), lazy(0.5).to_string());
+    let made = [1.0, 0.5].map(|slope| {
+        let (kernel, found) = run(&engine, &lazy(slope));
+        // On an engine of its own, so that the closure has a kernel of its own.
+        let (_, expected) = run(&self::engine(1), &closure(slope));
+        assert_eq!(found, expected, "bit for bit");
+        assert!(Arc::ptr_eq(&kernel, &engine.compile(&lazy(slope)).expect("a kernel")), "another of the same slope");
+        (kernel, found)
+    });
+    assert!(!Arc::ptr_eq(&made[0].0, &made[1].0));
+    assert!(made[0].1.difference(&made[1].1) > 1e-2);
+    assert_eq!((engine.cache_stats().misses, engine.cache_stats().entries), (2, 2));
 }
 
 /// Machines with less than this one: without AVX-512, without wide vectors.
@@ -259,7 +313,11 @@ fn refused_graphs_and_calls_leave_the_engine_as_it_was() {
 
     let plain = Registry::empty();
     let bare = Engine::builder().threads(1).registry(plain).build().expect("an engine");
-    let unknown = bare.compile(&llama()).expect_err("refused").to_string();
+    // A graph that carries its schemes needs no registry; one read from text does.
+    bare.compile(&llama()).expect("a kernel");
+    bare.clear_cache();
+    let named = Graph::parse(&llama().to_string()).expect("parses");
+    let unknown = bare.compile(&named).expect_err("refused").to_string();
     let missing = kernel.call().run().expect_err("refused").to_string();
     bad.tokens.1 = 8;
     bad.k.truncate(2 * 8 * 2 * DIM);

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rhumb::ir::{Op, ParseError, ParseFault};
+use rhumb::plugins::Scheme;
 use rhumb::prelude::*;
 
 use super::CliError;
@@ -110,7 +111,7 @@ fn read(path: &Path) -> Result<Verified, CliError> {
 }
 
 /// The scheme of a specification: a name, and its attributes as the text form has them.
-fn scheme(spec: &str, registry: &Registry) -> Result<Box<dyn PositionScheme>, CliError> {
+fn scheme(spec: &str, registry: &Registry) -> Result<Scheme, CliError> {
     let (name, attrs) = parse_spec(spec)?;
     if attrs.values().any(|attr| matches!(attr, Attr::Value(_))) {
         return Err(CliError::SchemeValue { spec: spec.to_owned(), value: "%0".to_owned() });

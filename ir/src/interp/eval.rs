@@ -50,7 +50,7 @@ impl<'a> Eval<'_, 'a> {
             Op::Dot { a, b, axis } => self.dot(&out, *a, *b, *axis),
             Op::Softmax { x, axis, sink, base } => self.softmax(&out, *x, *axis, *sink, *base),
             Op::LogSumExp { x, axis, sink, base } => self.log_sum_exp(&out, *x, *axis, *sink, *base),
-            Op::Scheme { scheme: _, hook: _, x: _, site: _, attrs: _ } => {
+            Op::Scheme { scheme: _, hook: _, x: _, site: _, attrs: _, instance: _ } => {
                 return Err(InterpError::Scheme { line: self.graph.line(value) });
             }
         };

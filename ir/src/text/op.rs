@@ -195,7 +195,7 @@ impl<'s> Parser<'s> {
                 Ok(())
             })?;
         }
-        Ok(Op::Scheme { scheme, hook, x, site, attrs })
+        Ok(Op::Scheme { scheme, hook, x, site, attrs, instance: None })
     }
 
     fn attr(&mut self) -> Fallible<Attr> {

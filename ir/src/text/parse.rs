@@ -335,7 +335,7 @@ impl<'s> Parser<'s> {
         self.site_spans = order.iter().map(|old| spans[old.index()]).collect();
         self.graph.sites = sites;
         for node in &mut self.graph.nodes {
-            if let Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } = &mut node.op {
+            if let Op::Scheme { site, .. } = &mut node.op {
                 *site = place[site.index()];
             }
         }

@@ -110,7 +110,7 @@ impl<'g> Printer<'g> {
             Op::Dot { a, b, axis: along } => format!("dot {}, {} over {}", value(a), value(b), axis(along)),
             Op::Softmax { x, axis, sink, base } => self.normalised("softmax", *x, *axis, *sink, *base),
             Op::LogSumExp { x, axis, sink, base } => self.normalised("logsumexp", *x, *axis, *sink, *base),
-            Op::Scheme { scheme, hook, x, site, attrs } => {
+            Op::Scheme { scheme, hook, x, site, attrs, instance: _ } => {
                 let mut text = format!("scheme {}.{}", name_text(scheme), hook.name());
                 if let Some(x) = x {
                     let _ = write!(text, " {}", value(x));
@@ -326,7 +326,7 @@ impl fmt::Display for Graph {
         let mut printed = vec![false; self.sites.len()];
         for (value, node) in self.values().zip(&self.nodes) {
             // A site stands in front of the first op that refers to it: there all its values exist.
-            if let Op::Scheme { scheme: _, hook: _, x: _, site, attrs: _ } = &node.op
+            if let Op::Scheme { site, .. } = &node.op
                 && let Some(printed @ false) = printed.get_mut(site.index())
             {
                 *printed = true;

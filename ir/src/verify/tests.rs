@@ -75,7 +75,17 @@ fn every_fault_is_found_and_told() {
         }),
         case("site that does not exist", |graph| {
             let attrs = Attrs::from([("at".to_owned(), Attr::Value(i))]);
-            put(graph, Op::Scheme { scheme: "m".to_owned(), hook: Hook::Mask, x: None, site: SiteId(3), attrs });
+            put(
+                graph,
+                Op::Scheme {
+                    scheme: "m".to_owned(),
+                    hook: Hook::Mask,
+                    x: None,
+                    site: SiteId(3),
+                    attrs,
+                    instance: None,
+                },
+            );
         }),
         case("site with a value that does not exist", |graph| graph.sites[0].length = Value(99)),
         case("output of a value that does not exist", |graph| graph.outputs[0].value = Value(99)),
@@ -138,11 +148,24 @@ fn every_fault_is_found_and_told() {
         }),
         case("scheme operands", |graph| {
             let attrs = Attrs::new();
-            put(graph, Op::Scheme { scheme: "m".to_owned(), hook: Hook::Mask, x: Some(query), site: SiteId(0), attrs });
+            put(
+                graph,
+                Op::Scheme {
+                    scheme: "m".to_owned(),
+                    hook: Hook::Mask,
+                    x: Some(query),
+                    site: SiteId(0),
+                    attrs,
+                    instance: None,
+                },
+            );
         }),
         case("scheme without a name", |graph| {
             let attrs = Attrs::new();
-            put(graph, Op::Scheme { scheme: String::new(), hook: Hook::Mask, x: None, site: SiteId(0), attrs });
+            put(
+                graph,
+                Op::Scheme { scheme: String::new(), hook: Hook::Mask, x: None, site: SiteId(0), attrs, instance: None },
+            );
         }),
         case("site with an axis twice", |graph| graph.sites[0].key = q),
         case("site over an axis and its groups", |graph| graph.sites[0].dim = g),

@@ -10,7 +10,7 @@ use rhumb_ir::{Axis, AxisInfo, Elem, Expr, Extent, GraphBuilder, Hook, Site, Ver
 pub use error::BuildError;
 pub use parts::AttentionParts;
 
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{Cx, Scheme};
 use crate::schemes::{Documents, KeyLengths};
 
 /// Builds the usual attention graph.
@@ -90,12 +90,12 @@ enum Sink {
     Input,
 }
 
-type SchemeFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Box<dyn PositionScheme>>;
+type SchemeFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Scheme>;
 type ScoreFn = Box<dyn for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g>>;
 type MaskFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Expr<'g>>;
 
 enum Step {
-    Scheme(Box<dyn PositionScheme>),
+    Scheme(Scheme),
     SchemeWith(SchemeFn),
     Score(ScoreFn),
     Mask(MaskFn),
@@ -229,10 +229,10 @@ impl Attention {
         Attention { bias: Some(batch), ..self }
     }
 
-    /// Adds a scheme or a mask.
+    /// Adds a scheme or a mask. The graph carries it, and is compiled by it; what is written of it is for readers and the text form.
     #[must_use]
-    pub fn scheme(mut self, scheme: impl PositionScheme + 'static) -> Attention {
-        self.steps.push(Step::Scheme(Box::new(scheme)));
+    pub fn scheme(mut self, scheme: impl Into<Scheme>) -> Attention {
+        self.steps.push(Step::Scheme(scheme.into()));
         self
     }
 
@@ -251,9 +251,9 @@ impl Attention {
     #[must_use]
     pub fn scheme_with<S>(mut self, make: impl for<'g> Fn(&AttentionParts<'g>) -> S + 'static) -> Attention
     where
-        S: PositionScheme + 'static,
+        S: Into<Scheme>,
     {
-        self.steps.push(Step::SchemeWith(Box::new(move |cx| Box::new(make(cx)))));
+        self.steps.push(Step::SchemeWith(Box::new(move |cx| make(cx).into())));
         self
     }
 
@@ -313,14 +313,14 @@ impl Attention {
     ///
     /// ```
     /// use rhumb_ir::{GraphBuilder, Hook};
-    /// use rhumb_plugins::{Attention, Causal, Rope};
+    /// use rhumb_plugins::{Attention, Causal, Rope, Scheme};
     ///
     /// let builder = GraphBuilder::new("squared");
     /// let (parts, [query, key, value]) = Attention::new(8, 64).kv_heads(2).parts(&builder)?;
-    /// let rope = Rope::new();
+    /// let (rope, causal) = (Scheme::new(Rope::new()), Scheme::new(Causal));
     /// let score = parts.apply(&rope, Hook::Query, query).dot(parts.apply(&rope, Hook::Key, key), parts.d);
     /// let score = score * score * 0.125;
-    /// let score = parts.mask(&Causal).map_or(score, |mask| score.mask(mask));
+    /// let score = parts.mask(&causal).map_or(score, |mask| score.mask(mask));
     /// parts.output(score, value, None);
     /// let graph = builder.finish()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -404,18 +404,15 @@ impl Attention {
     }
 
     /// Schemes that are made for one graph, each in the place of its step.
-    fn made(&self, parts: &AttentionParts<'_>) -> Vec<Option<Box<dyn PositionScheme>>> {
+    fn made(&self, parts: &AttentionParts<'_>) -> Vec<Option<Scheme>> {
         let make = |step: &Step| if let Step::SchemeWith(make) = step { Some(make(parts)) } else { None };
         self.steps.iter().map(make).collect()
     }
 
     /// The scheme of each step, where it has one.
-    fn schemes<'a>(
-        &'a self,
-        made: &'a [Option<Box<dyn PositionScheme>>],
-    ) -> impl Iterator<Item = Option<&'a dyn PositionScheme>> {
+    fn schemes<'a>(&'a self, made: &'a [Option<Scheme>]) -> impl Iterator<Item = Option<&'a Scheme>> {
         self.steps.iter().zip(made).map(|(step, made)| match (step, made) {
-            (Step::Scheme(scheme), _) | (_, Some(scheme)) => Some(&**scheme),
+            (Step::Scheme(scheme), _) | (_, Some(scheme)) => Some(scheme),
             _ => None,
         })
     }
@@ -458,13 +455,13 @@ impl Attention {
         let builder = parts.builder();
 
         let made = self.made(parts);
-        let schemes: Vec<Option<&dyn PositionScheme>> = self.schemes(&made).collect();
+        let schemes: Vec<Option<&Scheme>> = self.schemes(&made).collect();
         for scheme in schemes.iter().flatten() {
-            checked(*scheme, parts)?;
+            checked(scheme, parts)?;
         }
         for scheme in schemes.iter().flatten() {
-            query = parts.apply(*scheme, Hook::Query, query);
-            key = parts.apply(*scheme, Hook::Key, key);
+            query = parts.apply(scheme, Hook::Query, query);
+            key = parts.apply(scheme, Hook::Key, key);
         }
         let mut score = (query.dot(key, parts.d) * self.scale).label("score");
         if let Some(cap) = self.softcap {
@@ -472,7 +469,7 @@ impl Attention {
         }
         for (step, scheme) in self.steps.iter().zip(&schemes) {
             score = match (step, scheme) {
-                (_, Some(scheme)) => parts.apply(*scheme, Hook::Score, score),
+                (_, Some(scheme)) => parts.apply(scheme, Hook::Score, score),
                 (Step::Score(write), None) => write(parts, score),
                 _ => score,
             };
@@ -481,13 +478,14 @@ impl Attention {
             score = score + builder.input("bias", Elem::F32, batch.dims(b, &[h, q, k]));
         }
 
-        let lengths = self.key_lengths.then(|| KeyLengths::new(builder.input("key_lengths", Elem::I32, [b])));
+        let lengths =
+            self.key_lengths.then(|| Scheme::new(KeyLengths::new(builder.input("key_lengths", Elem::I32, [b]))));
         let documents = self.documents.map(|batch| {
             let q_documents = builder.input("q_documents", Elem::I32, batch.dims(b, &[q]));
-            Documents::new(q_documents, builder.input("k_documents", Elem::I32, batch.dims(b, &[k])))
+            Scheme::new(Documents::new(q_documents, builder.input("k_documents", Elem::I32, batch.dims(b, &[k]))))
         });
         let masks = self.steps.iter().zip(&schemes).filter_map(|(step, scheme)| match (step, scheme) {
-            (_, Some(scheme)) => parts.mask(*scheme),
+            (_, Some(scheme)) => parts.mask(scheme),
             (Step::Mask(write), None) => Some(write(parts)),
             _ => None,
         });
@@ -510,7 +508,7 @@ impl Attention {
     }
 }
 
-fn checked(scheme: &dyn PositionScheme, cx: &Cx<'_>) -> Result<(), BuildError> {
+fn checked(scheme: &Scheme, cx: &Cx<'_>) -> Result<(), BuildError> {
     scheme.check(cx).map_err(|source| BuildError::Scheme { scheme: scheme.name().to_owned(), source })
 }
 

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use rhumb_ir::{Axis, Elem, Expr, Hook, SiteId};
 
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{Cx, Scheme};
 
 /// The axes and the site of an attention: what expressions of one's own build on, beside all that a [`Cx`] offers.
 #[derive(Clone, Debug)]
@@ -44,18 +44,20 @@ impl<'g> AttentionParts<'g> {
 
     /// `x` after a scheme op of `scheme` at the query, key or score hook; `x` itself if the scheme does nothing there.
     #[must_use]
-    pub fn apply(&self, scheme: &dyn PositionScheme, hook: Hook, x: Expr<'g>) -> Expr<'g> {
+    pub fn apply(&self, scheme: &Scheme, hook: Hook, x: Expr<'g>) -> Expr<'g> {
         if hook == Hook::Mask || !scheme.hooks().contains(&hook) {
             return x;
         }
-        self.builder().scheme(scheme.name(), hook, x, self.site_id, scheme.attributes())
+        let made = self.builder().scheme(scheme.name(), hook, x, self.site_id, scheme.attributes());
+        made.instance(scheme.instance())
     }
 
     /// The mask of `scheme`, if it makes one.
     #[must_use]
-    pub fn mask(&self, scheme: &dyn PositionScheme) -> Option<Expr<'g>> {
+    pub fn mask(&self, scheme: &Scheme) -> Option<Expr<'g>> {
         let masks = scheme.hooks().contains(&Hook::Mask);
-        masks.then(|| self.builder().scheme_mask(scheme.name(), self.site_id, scheme.attributes()))
+        let made = || self.builder().scheme_mask(scheme.name(), self.site_id, scheme.attributes());
+        masks.then(|| made().instance(scheme.instance()))
     }
 
     /// The output `out`: `value` averaged by the softmax of `score`.

@@ -40,6 +40,22 @@ pub enum Finding {
         /// What the scheme made of that tells.
         after: Attrs,
     },
+    /// A scheme that does more than its attributes tell, or something else.
+    #[error(
+        "scheme `{scheme}` is not what it is written as: the registry's, made from what `attributes` tells, {attrs:?}, lowers to \
+         another graph; `attributes` has to tell all that the hooks read, and the registry has to read all of it\n  \
+         as given:   {given}\n  as written: {written}"
+    )]
+    Written {
+        /// The scheme.
+        scheme: String,
+        /// What it tells.
+        attrs: Attrs,
+        /// The first line of the lowered graph that differs; empty if it ends before.
+        given: String,
+        /// The same line of the graph that is read from text.
+        written: String,
+    },
     /// An attribute that is declared but not read, or read as another kind.
     #[error("attribute `{attribute}` of another kind than declared is not refused by its type")]
     Unread {
@@ -65,12 +81,17 @@ pub enum Finding {
     /// The scheme does not lower.
     #[error("the graph does not lower: {0}")]
     Lower(LowerError),
+    /// The scheme lowers, and the registry's, made from what its attributes tell, does not.
+    #[error("the graph lowers, and does not once it is read from its text: {0}")]
+    LowerWritten(LowerError),
     /// The lowered graph can't be computed.
     #[error("the lowered graph can't be computed: {0}")]
     Interpret(InterpError),
     /// A score that differs from the author's.
-    #[error("head {head}, query {query}, key {key}: expected a score of {expected}, found {found}")]
+    #[error("batch {batch}, head {head}, query {query}, key {key}: expected a score of {expected}, found {found}")]
     Score {
+        /// The sequence of the batch.
+        batch: usize,
         /// The head.
         head: u32,
         /// The query, from 0.

@@ -1,8 +1,9 @@
 //! The test kit for authors of schemes.
 //!
-//! [`SchemeTest`] holds a scheme against a scalar function of its author's at many shapes, through the reference interpreter; checks that
-//! it can be made again from its attributes, that its registry entry tells the truth, and, where it is claimed, that scores stay as they
-//! are when all positions shift.
+//! [`SchemeTest`] holds a scheme against a scalar function of its author's at many shapes, through the reference interpreter. The batch has
+//! two sequences, whose positions differ and are nothing like the indices: what reads the one for the other is found. Where it is claimed,
+//! scores stay as they are when all positions shift. With a registry that has the scheme, the kit also checks that the scheme is what it
+//! is written as (the registry's, made from its attributes, lowers to the same graph), and that its entry tells the truth.
 //!
 //! ```
 //! use rhumb_plugins::testing::SchemeTest;
@@ -29,7 +30,7 @@ use crate::attrs::AttrKind;
 use crate::error::SchemeError;
 use crate::lower::lower;
 use crate::registry::{Registry, RegistryError};
-use crate::scheme::PositionScheme;
+use crate::scheme::{PositionScheme, Scheme};
 
 /// Sizes of an attention that a scheme is tried at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,22 @@ pub struct Shape {
     pub queries: usize,
     /// Keys.
     pub keys: usize,
+}
+
+impl Shape {
+    fn first_query(&self) -> i64 {
+        self.keys as i64 - self.queries as i64
+    }
+
+    fn scale(&self) -> f64 {
+        1.0 / f64::from(self.head_dim).sqrt()
+    }
+}
+
+/// The position of a token: no index, spread out in one sequence, and backwards in the other, so that neither a difference nor an order
+/// of positions is that of the indices.
+fn position(batch: usize, index: i64) -> i64 {
+    if batch == 0 { 3 * index + 5 } else { 7 - 4 * index }
 }
 
 const fn shape(heads: u32, kv_heads: u32, head_dim: u32, queries: usize, keys: usize) -> Shape {
@@ -64,13 +81,16 @@ const SHAPES: &[Shape] = &[
 /// Shifts that scores are compared at.
 const SHIFTS: [i32; 4] = [1, 37, 4096, -12];
 
-type Make<'a> = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Box<dyn PositionScheme> + 'a>;
+/// Sequences of the batch.
+const BATCH: usize = 2;
+
+type Make<'a> = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Scheme + 'a>;
 type Reference<'a> = Box<dyn Fn(&Point<'_>) -> f64 + 'a>;
 type Bind<'a> = Box<dyn Fn(&Shape) -> Tensor + 'a>;
 
 /// Checks of one scheme: see the [module](self).
 pub struct SchemeTest<'a> {
-    registry: &'a Registry,
+    registry: Option<&'a Registry>,
     make: Make<'a>,
     shapes: Vec<Shape>,
     reference: Option<Reference<'a>>,
@@ -79,25 +99,25 @@ pub struct SchemeTest<'a> {
 }
 
 impl<'a> SchemeTest<'a> {
-    /// Checks of the scheme that `make` makes, by the registry that knows it.
-    pub fn new<S>(registry: &'a Registry, make: impl Fn() -> S + 'a) -> SchemeTest<'a>
+    /// Checks of the scheme that `make` makes; `registry` has its entry, or is `None` for a scheme without one.
+    pub fn new<S>(registry: impl Into<Option<&'a Registry>>, make: impl Fn() -> S + 'a) -> SchemeTest<'a>
     where
-        S: PositionScheme + 'static,
+        S: Into<Scheme>,
     {
         SchemeTest::with_inputs(registry, move |_| make())
     }
 
     /// Checks of a scheme that takes values of the graph: inputs that `make` adds and [`input`](SchemeTest::input) binds.
     pub fn with_inputs<S>(
-        registry: &'a Registry,
+        registry: impl Into<Option<&'a Registry>>,
         make: impl for<'g> Fn(&AttentionParts<'g>) -> S + 'a,
     ) -> SchemeTest<'a>
     where
-        S: PositionScheme + 'static,
+        S: Into<Scheme>,
     {
         SchemeTest {
-            registry,
-            make: Box::new(move |cx| Box::new(make(cx))),
+            registry: registry.into(),
+            make: Box::new(move |cx| make(cx).into()),
             shapes: SHAPES.to_vec(),
             reference: None,
             shift_invariant: false,
@@ -105,7 +125,7 @@ impl<'a> SchemeTest<'a> {
         }
     }
 
-    /// The tensor bound to an input that the scheme was given, at each shape. The batch has one sequence.
+    /// The tensor bound to an input that the scheme was given, at each shape. The batch has two sequences.
     #[must_use]
     pub fn input(mut self, name: &str, tensor: impl Fn(&Shape) -> Tensor + 'a) -> SchemeTest<'a> {
         self.inputs.push((name.to_owned(), Box::new(tensor)));
@@ -143,11 +163,17 @@ impl<'a> SchemeTest<'a> {
 
     fn at(&self, shape: &Shape) -> Result<(), Finding> {
         let (graph, scheme) = self.graph(shape)?;
-        self.round_trip(&*scheme)?;
-        self.entry(&*scheme)?;
-        text_round_trip(&graph)?;
-        let lowered = lower(&graph, self.registry).map_err(Finding::Lower)?;
+        if let Some(registry) = self.registry {
+            made_again(registry, &*scheme)?;
+            entry(registry, &*scheme)?;
+        }
+        let parsed = text_round_trip(&graph)?;
+        // The graph carries the scheme.
+        let lowered = lower(&graph, &Registry::empty()).map_err(Finding::Lower)?;
         text_round_trip(&lowered)?;
+        if let Some(registry) = self.registry {
+            written(registry, &*scheme, &lowered, &parsed)?;
+        }
         let scores = scores(&lowered, &self.bindings(shape, 0))?;
         self.compare(shape, &scores)?;
         for shift in SHIFTS {
@@ -159,20 +185,20 @@ impl<'a> SchemeTest<'a> {
     }
 
     /// A graph whose output `score` is the score after the scheme, masked.
-    fn graph(&self, shape: &Shape) -> Result<(Verified, Box<dyn PositionScheme>), Finding> {
+    fn graph(&self, shape: &Shape) -> Result<(Verified, Scheme), Finding> {
         let builder = GraphBuilder::new("scheme_test");
         let attention = Attention::new(shape.heads, shape.head_dim)
             .kv_heads(shape.kv_heads)
-            .q_positions(Elem::I32, Batch::Shared)
-            .k_positions(Elem::I32, Batch::Shared);
+            .q_positions(Elem::I32, Batch::Each)
+            .k_positions(Elem::I32, Batch::Each);
         let (parts, [query, key, _]) = attention.parts(&builder).map_err(Finding::Build)?;
         let scheme = (self.make)(&parts);
         scheme.check(&parts).map_err(Finding::Check)?;
-        let query = parts.apply(&*scheme, Hook::Query, query);
-        let key = parts.apply(&*scheme, Hook::Key, key);
-        let score = query.dot(key, parts.d) * scale(shape);
-        let score = parts.apply(&*scheme, Hook::Score, score);
-        let score = parts.mask(&*scheme).map_or(score, |mask| score.mask(mask));
+        let query = parts.apply(&scheme, Hook::Query, query);
+        let key = parts.apply(&scheme, Hook::Key, key);
+        let score = query.dot(key, parts.d) * shape.scale();
+        let score = parts.apply(&scheme, Hook::Score, score);
+        let score = parts.mask(&scheme).map_or(score, |mask| score.mask(mask));
         builder.output("score", score, [parts.b, parts.h, parts.q, parts.k]);
         let graph = builder.finish().map_err(|error| Finding::Build(error.into()))?;
         Ok((graph, scheme))
@@ -180,14 +206,17 @@ impl<'a> SchemeTest<'a> {
 
     fn bindings(&self, shape: &Shape, shift: i32) -> Bindings {
         let Shape { heads, kv_heads, head_dim, queries, keys } = *shape;
-        let positions = |first: i64, n: usize| (0..n as i64).map(move |i| (first + i) as i32 + shift);
-        let key_shape = [1, kv_heads as usize, keys, head_dim as usize];
+        let positions = |first: i64, n: usize| {
+            let of = move |batch| (first..first + n as i64).map(move |i| position(batch, i) as i32 + shift);
+            Tensor::i32([BATCH, n], (0..BATCH).flat_map(of))
+        };
+        let key_shape = [BATCH, kv_heads as usize, keys, head_dim as usize];
         let mut bindings = Bindings::from([
-            ("q".to_owned(), Tensor::f32([1, heads as usize, queries, head_dim as usize], query_data(shape))),
+            ("q".to_owned(), Tensor::f32([BATCH, heads as usize, queries, head_dim as usize], query_data(shape))),
             ("k".to_owned(), Tensor::f32(key_shape, key_data(shape))),
             ("v".to_owned(), Tensor::f32(key_shape, key_data(shape))),
-            ("q_pos".to_owned(), Tensor::i32([queries], positions(first_query(shape), queries))),
-            ("k_pos".to_owned(), Tensor::i32([keys], positions(0, keys))),
+            ("q_pos".to_owned(), positions(shape.first_query(), queries)),
+            ("k_pos".to_owned(), positions(0, keys)),
         ]);
         for (name, bind) in &self.inputs {
             bindings.insert(name.clone(), bind(shape));
@@ -199,49 +228,73 @@ impl<'a> SchemeTest<'a> {
         let Some(reference) = &self.reference else { return Ok(()) };
         let (query, key) = (query_data(shape), key_data(shape));
         for (index, &found) in scores.iter().enumerate() {
-            let point = Point::new(shape, index, first_query(shape), scale(shape), &query, &key);
+            let point = Point::new(shape, index, &query, &key);
             let expected = reference(&point);
             if !close(found, expected) {
-                let (head, query, key) = (point.head, point.query, point.key);
-                return Err(Finding::Score { head, query, key, expected, found });
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the scheme again from its attributes.
-    fn round_trip(&self, scheme: &dyn PositionScheme) -> Result<(), Finding> {
-        let attrs = scheme.attributes();
-        let again = self.registry.make(scheme.name(), &attrs).map_err(Finding::Registry)?;
-        let same = again.name() == scheme.name() && again.hooks() == scheme.hooks() && again.attributes() == attrs;
-        if same { Ok(()) } else { Err(Finding::RoundTrip { before: attrs, after: again.attributes() }) }
-    }
-
-    /// Checks that the registry entry's attributes are those that the scheme reads, and of the kinds it reads.
-    fn entry(&self, scheme: &dyn PositionScheme) -> Result<(), Finding> {
-        let info = *self.registry.info(scheme.name()).map_err(Finding::Registry)?;
-        for attr in info.attributes {
-            // Nothing takes a list but lists.
-            let list = matches!(attr.kind, AttrKind::List | AttrKind::ListOrValue);
-            let wrong = if list { Attr::Str("wrong".to_owned()) } else { Attr::List(vec![0.5]) };
-            let mut attrs = scheme.attributes();
-            attrs.insert(attr.name.to_owned(), wrong);
-            match self.registry.make(info.name, &attrs) {
-                Err(RegistryError::Attrs { source: SchemeError::AttrType { name, .. }, .. }) if name == attr.name => {}
-                _ => return Err(Finding::Unread { attribute: attr.name.to_owned() }),
+                let Point { batch, head, query, key, .. } = point;
+                return Err(Finding::Score { batch, head, query, key, expected, found });
             }
         }
         Ok(())
     }
 }
 
-fn text_round_trip(graph: &Verified) -> Result<(), Finding> {
-    let text = graph.to_string();
-    let parsed = match Graph::parse(&text) {
-        Ok(parsed) => parsed.to_string(),
-        Err(error) => return Err(Finding::Parse { text, error: Box::new(error) }),
+/// Makes the scheme again from its attributes.
+fn made_again(registry: &Registry, scheme: &dyn PositionScheme) -> Result<(), Finding> {
+    let attrs = scheme.attributes();
+    let again = registry.make(scheme.name(), &attrs).map_err(Finding::Registry)?;
+    let same = again.name() == scheme.name() && again.hooks() == scheme.hooks() && again.attributes() == attrs;
+    if same { Ok(()) } else { Err(Finding::RoundTrip { before: attrs, after: again.attributes() }) }
+}
+
+/// Checks that the registry entry's attributes are those that the scheme reads, and of the kinds it reads.
+fn entry(registry: &Registry, scheme: &dyn PositionScheme) -> Result<(), Finding> {
+    let info = *registry.info(scheme.name()).map_err(Finding::Registry)?;
+    for attr in info.attributes {
+        // Nothing takes a list but lists.
+        let list = matches!(attr.kind, AttrKind::List | AttrKind::ListOrValue);
+        let wrong = if list { Attr::Str("wrong".to_owned()) } else { Attr::List(vec![0.5]) };
+        let mut attrs = scheme.attributes();
+        attrs.insert(attr.name.to_owned(), wrong);
+        match registry.make(info.name, &attrs) {
+            Err(RegistryError::Attrs { source: SchemeError::AttrType { name, .. }, .. }) if name == attr.name => {}
+            _ => return Err(Finding::Unread { attribute: attr.name.to_owned() }),
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the scheme lowers as the one that the registry makes from what is written of it.
+fn written(
+    registry: &Registry,
+    scheme: &dyn PositionScheme,
+    lowered: &Verified,
+    parsed: &Verified,
+) -> Result<(), Finding> {
+    let again = lower(parsed, registry).map_err(Finding::LowerWritten)?;
+    let (given, written) = (lowered.to_string(), again.to_string());
+    if given == written {
+        return Ok(());
+    }
+    let (mut given, mut written) = (given.lines(), written.lines());
+    let (given, written) = loop {
+        match (given.next(), written.next()) {
+            (Some(given), Some(written)) if given == written => {}
+            (given, written) => break (given.unwrap_or_default(), written.unwrap_or_default()),
+        }
     };
-    if parsed == text { Ok(()) } else { Err(Finding::Print { before: text, after: parsed }) }
+    let (scheme, attrs) = (scheme.name().to_owned(), scheme.attributes());
+    Err(Finding::Written { scheme, attrs, given: given.to_owned(), written: written.to_owned() })
+}
+
+/// The graph, printed and read.
+fn text_round_trip(graph: &Verified) -> Result<Verified, Finding> {
+    let text = graph.to_string();
+    match Graph::parse(&text) {
+        Ok(parsed) if parsed.to_string() == text => Ok(parsed),
+        Ok(parsed) => Err(Finding::Print { before: text, after: parsed.to_string() }),
+        Err(error) => Err(Finding::Parse { text, error: Box::new(error) }),
+    }
 }
 
 fn scores(lowered: &Verified, bindings: &Bindings) -> Result<Vec<f64>, Finding> {
@@ -256,20 +309,12 @@ fn compare_shifted(shift: i32, before: &[f64], after: &[f64]) -> Result<(), Find
     }
 }
 
-fn first_query(shape: &Shape) -> i64 {
-    shape.keys as i64 - shape.queries as i64
-}
-
-fn scale(shape: &Shape) -> f64 {
-    1.0 / f64::from(shape.head_dim).sqrt()
-}
-
 fn query_data(shape: &Shape) -> Vec<f64> {
-    noise(1, shape.heads as usize * shape.queries * shape.head_dim as usize)
+    noise(1, BATCH * shape.heads as usize * shape.queries * shape.head_dim as usize)
 }
 
 fn key_data(shape: &Shape) -> Vec<f64> {
-    noise(2, shape.kv_heads as usize * shape.keys * shape.head_dim as usize)
+    noise(2, BATCH * shape.kv_heads as usize * shape.keys * shape.head_dim as usize)
 }
 
 /// Numbers in -1 to 1 that look random and are always the same (SplitMix64).
@@ -286,7 +331,7 @@ fn noise(seed: u64, n: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Equal up to what double precision leaves of angles of some thousands of radians; infinities of one sign are equal.
+/// Equal up to what double precision leaves of angles of some thousands of radians; an infinity is close to itself alone.
 fn close(a: f64, b: f64) -> bool {
-    a == b || (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
+    a == b || (a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs())))
 }

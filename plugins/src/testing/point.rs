@@ -1,10 +1,12 @@
 //! One score, as an author's scalar function sees it.
 
-use super::Shape;
+use super::{Shape, position};
 
 /// One query and one key of a head, with all that a score depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Point<'a> {
+    /// The sequence of the batch.
+    pub batch: usize,
     /// The query head.
     pub head: u32,
     /// Query heads.
@@ -32,26 +34,22 @@ pub struct Point<'a> {
 }
 
 impl<'a> Point<'a> {
-    /// The point of the score at `index` of a tensor `[h, q, k]`.
-    pub(super) fn new(
-        shape: &Shape,
-        index: usize,
-        first_query: i64,
-        scale: f64,
-        queries: &'a [f64],
-        keys: &'a [f64],
-    ) -> Point<'a> {
+    /// The point of the score at `index` of a tensor `[b, h, q, k]`, of queries `[b, h, q, d]` and keys `[b, g, k, d]`.
+    pub(super) fn new(shape: &Shape, index: usize, queries: &'a [f64], keys: &'a [f64]) -> Point<'a> {
         let (row, key) = (index / shape.keys, index % shape.keys);
-        let (head, query) = (row / shape.queries, row % shape.queries);
+        let (batch_head, query) = (row / shape.queries, row % shape.queries);
+        let (heads, groups) = (shape.heads as usize, shape.kv_heads as usize);
+        let (batch, head) = (batch_head / heads, batch_head % heads);
         let dim = shape.head_dim as usize;
-        let group = head / (shape.heads / shape.kv_heads) as usize;
+        let group = batch * groups + head / (heads / groups);
         let (q, k) = (row * dim, (group * shape.keys + key) * dim);
-        let (q_index, k_index) = (first_query + query as i64, key as i64);
+        let (q_index, k_index) = (shape.first_query() + query as i64, key as i64);
         Point {
+            batch,
             head: head as u32,
             heads: shape.heads,
-            q_pos: q_index as f64,
-            k_pos: k_index as f64,
+            q_pos: position(batch, q_index) as f64,
+            k_pos: position(batch, k_index) as f64,
             q_index,
             k_index,
             length: shape.keys as i64,
@@ -59,7 +57,7 @@ impl<'a> Point<'a> {
             key,
             q: &queries[q..q + dim],
             k: &keys[k..k + dim],
-            scale,
+            scale: shape.scale(),
         }
     }
 

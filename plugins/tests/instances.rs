@@ -1,0 +1,347 @@
+//! What is lowered is the scheme that was given; what the test kit finds where that is not what is written, or reads the wrong thing.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use rhumb_ir::{
+    Attr, Attrs, Bindings, Elem, Expr, Graph, GraphBuilder, Hook, Instance, Op, Pairing, Tensor, Value, Verified,
+    interpret,
+};
+use rhumb_plugins::testing::{Finding, Point, SchemeTest};
+use rhumb_plugins::{
+    Alibi, Attention, AttrInfo, AttrKind, Causal, Cx, Documents, Entry, LowerError, PositionScheme, PrefixLm, Registry,
+    Rope, Scheme, SchemeError, SchemeInfo, lower,
+};
+
+/// A penalty by distance that tells nothing of itself.
+#[derive(Clone, Copy)]
+struct Lazy {
+    slope: f64,
+}
+
+impl PositionScheme for Lazy {
+    fn name(&self) -> &str {
+        "lazy"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Score]
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(score + self.slope * (cx.k_pos() - cx.q_pos()))
+    }
+}
+
+const LAZY: SchemeInfo = SchemeInfo {
+    name: "lazy",
+    summary: "a penalty by distance",
+    formula: "score - slope (p_q - p_k)",
+    attributes: &[AttrInfo::new("slope", AttrKind::Float, "0.5", "how steep it is")],
+};
+
+fn registry() -> Registry {
+    let entry = Entry::new(LAZY, |attrs| Ok(Lazy { slope: attrs.float("slope")?.unwrap_or(0.5) }));
+    Registry::standard().with(entry).expect("a new name")
+}
+
+fn lowered(graph: &Verified) -> Verified {
+    lower(graph, &Registry::empty()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_scheme_that_was_given_is_lowered() {
+    let own = |slope| Attention::new(2, 8).scheme(Lazy { slope }).scheme(Causal).build().expect("a graph");
+    let closure = |slope: f64| {
+        let attention = Attention::new(2, 8).score_with(move |cx, score| score + slope * (cx.k_pos() - cx.q_pos()));
+        attention.scheme(Causal).build().expect("a graph")
+    };
+    for slope in [1.0, 0.5, 0.25] {
+        assert_eq!(lowered(&own(slope)), lowered(&closure(slope)));
+        // An entry of that name, and of another default, is not asked.
+        assert_eq!(lower(&own(slope), &registry()).expect("lowers"), lowered(&own(slope)));
+    }
+    assert_eq!(own(1.0).to_string(), own(0.5).to_string(), "they read the same");
+    assert_ne!(own(1.0), own(0.5), "and are not");
+    // Of text nothing is left but the name.
+    let parsed = Graph::parse(&own(1.0).to_string()).expect("parses");
+    assert_eq!(lower(&parsed, &registry()).expect("lowers"), lowered(&own(0.5)));
+    assert!(matches!(lower(&parsed, &Registry::standard()), Err(LowerError::Registry { .. })));
+}
+
+#[test]
+fn graphs_of_one_attention_are_equal() {
+    let attention = Attention::new(2, 8).scheme(Rope::new()).scheme(Lazy { slope: 1.0 });
+    assert_eq!(attention.build().expect("a graph"), attention.build().expect("a graph"));
+}
+
+/// A graph in which values that schemes hold stand behind a rotation, so that they have other numbers once it is lowered; and behind
+/// values that nothing depends on.
+fn behind<S: PositionScheme + 'static>(make: impl for<'g> Fn(&Cx<'g>, Expr<'g>) -> S) -> Verified {
+    let builder = GraphBuilder::new("behind");
+    let (parts, [query, key, value]) = Attention::new(2, 8).parts(&builder).expect("sizes");
+    let dead = builder.scalar(1.0) + parts.q_pos();
+    let _ = dead.exp();
+    let rope = Scheme::new(Rope::new());
+    let query = parts.apply(&rope, Hook::Query, query);
+    let score = query.dot(parts.apply(&rope, Hook::Key, key), parts.d);
+    let documents = parts.input("documents", Elem::I32, [parts.b, parts.k]);
+    let scheme = Scheme::new(make(&parts, documents));
+    let score = parts.apply(&scheme, Hook::Score, score);
+    let score = parts.mask(&scheme).map_or(score, |mask| score.mask(mask));
+    parts.output(score, value, None);
+    builder.finish().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn rebuilt(graph: &Verified, change: impl Fn(Op) -> Op) -> Verified {
+    let Ok(builder) = graph.rebuild(|builder, _, op| {
+        if matches!(op, Op::Scheme { .. }) {
+            let _ = builder.scalar(3.0);
+        }
+        Ok::<_, Infallible>(builder.push(change(op)))
+    });
+    builder.finish().expect("a graph")
+}
+
+#[test]
+fn values_that_schemes_hold_are_found_in_every_copy() {
+    let graph = behind(|_, documents| Documents::of_keys(documents));
+    let noise = |n: usize| (0..n).map(|i| (i as f64 * 1.7).sin()).collect::<Vec<_>>();
+    let bindings = Bindings::from([
+        ("q".to_owned(), Tensor::f32([2, 2, 3, 8], noise(96))),
+        ("k".to_owned(), Tensor::f32([2, 2, 5, 8], noise(160))),
+        ("v".to_owned(), Tensor::f32([2, 2, 5, 8], noise(160))),
+        ("documents".to_owned(), Tensor::i32([2, 5], [0, 0, 1, 1, 1, 4, 2, 2, 4, 4])),
+    ]);
+    let out = |graph: &Verified| interpret(graph, &bindings).expect("runs")["out"].data.clone();
+    // As written, by the registry, whose scheme is made of the values of the lowered graph.
+    let parsed = Graph::parse(&graph.to_string()).expect("parses");
+    let expected = lower(&parsed, &Registry::standard()).expect("lowers");
+    for copy in [&graph, &graph.prune(), &rebuilt(&graph, |op| op), &rebuilt(&graph.prune(), |op| op)] {
+        assert_eq!(out(&lowered(copy)), out(&expected));
+    }
+    assert_eq!(lowered(&graph), expected);
+}
+
+/// A mask that holds a value of the graph and may not tell it.
+struct Ids {
+    ids: Value,
+    told: bool,
+    raw: bool,
+}
+
+impl PositionScheme for Ids {
+    fn name(&self) -> &str {
+        "ids"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Mask]
+    }
+
+    fn attributes(&self) -> Attrs {
+        self.told.then(|| ("ids".to_owned(), Attr::Value(self.ids))).into_iter().collect()
+    }
+
+    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+        let ids = if self.raw { cx.builder().expr(self.ids) } else { cx.value("ids", self.ids)? };
+        Ok((ids % 2).eq(0))
+    }
+}
+
+#[test]
+fn values_that_are_not_told_are_refused() {
+    let ids = |told, raw| behind(move |_, ids| Ids { ids: ids.value(), told, raw });
+    lowered(&ids(true, false));
+    let mut report = String::new();
+    // The mask varies over what the attributes tell.
+    for (told, raw) in [(false, false), (true, true), (false, true)] {
+        let error = lower(&ids(told, raw), &Registry::empty()).expect_err("a value of another graph");
+        assert!(matches!(&error, LowerError::Scheme { source, .. } if matches!(**source, SchemeError::Untold { .. })));
+        report += &format!("{error}\n  hint: {}\n\n", error.hint());
+    }
+    insta::assert_snapshot!(report);
+}
+
+#[test]
+fn ops_that_are_changed_under_their_scheme_are_refused() {
+    let graph = Attention::new(2, 8).scheme(Alibi::new().scale(2.0)).build().expect("a graph");
+    let edited = |change: fn(&mut String, &mut Attrs, &mut Option<Instance>)| {
+        rebuilt(&graph, |mut op| {
+            if let Op::Scheme { scheme, attrs, instance, .. } = &mut op {
+                change(scheme, attrs, instance);
+            }
+            op
+        })
+    };
+    let refused: [fn(&mut String, &mut Attrs, &mut Option<Instance>); 4] = [
+        |_, attrs, _| drop(attrs.insert("scale".to_owned(), Attr::Float(4.0))),
+        |_, attrs, _| attrs.clear(),
+        |name, _, _| name.push_str("_2"),
+        |_, _, instance| *instance = Some(Instance::new(Arc::new(3))),
+    ];
+    let mut report = String::new();
+    for change in refused {
+        let error = lower(&edited(change), &Registry::standard()).expect_err("changed");
+        report += &format!("{error}\n  hint: {}\n\n", error.hint());
+    }
+    insta::assert_snapshot!(report);
+    let remade = edited(|_, attrs, instance| {
+        attrs.insert("scale".to_owned(), Attr::Float(4.0));
+        *instance = None;
+    });
+    let expected = Attention::new(2, 8).scheme(Alibi::new().scale(4.0)).build().expect("a graph");
+    assert_eq!(lower(&remade, &Registry::standard()).expect("lowers").to_string(), lowered(&expected).to_string());
+}
+
+fn finding(test: &SchemeTest<'_>) -> Finding {
+    *test.run().expect_err("the claim is false").finding
+}
+
+fn penalty(slope: f64) -> impl Fn(&Point<'_>) -> f64 {
+    move |p| p.score() + slope * (p.k_pos - p.q_pos)
+}
+
+#[test]
+fn the_kit_finds_a_scheme_that_is_not_what_is_written() {
+    let registry = registry();
+    let untold = finding(&SchemeTest::new(&registry, || Lazy { slope: 1.0 }).agrees_with(penalty(1.0)));
+    insta::assert_snapshot!(untold, @"
+    scheme `lazy` is not what it is written as: the registry's, made from what `attributes` tells, {}, lowers to another graph; `attributes` has to tell all that the hooks read, and the registry has to read all of it
+      as given:   %9 = const 1.0 : f32
+      as written: %9 = const 0.5 : f32
+    ");
+    assert!(matches!(untold, Finding::Written { .. }));
+    // At its default it is what is written, and without an entry nothing is written that could be read.
+    SchemeTest::new(&registry, || Lazy { slope: 0.5 }).agrees_with(penalty(0.5)).run().expect("is what is written");
+    SchemeTest::new(None, || Lazy { slope: 1.0 }).agrees_with(penalty(1.0)).shift_invariant().run().expect("agrees");
+}
+
+/// A scheme by functions.
+#[derive(Clone, Copy)]
+struct By {
+    hooks: &'static [Hook],
+    turn: for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>,
+    score: for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>,
+    mask: for<'g> fn(&Cx<'g>) -> Expr<'g>,
+}
+
+impl By {
+    fn turned<'g>(&self, cx: &Cx<'g>, hook: Hook, x: Expr<'g>) -> Expr<'g> {
+        let pair = cx.axis("pair", 4);
+        let angle = (self.turn)(cx, hook) * cx.table(&[pair], [1.0, 0.1, 0.01, 0.001]);
+        x.rotate(angle, cx.dim_axis(), pair, Pairing::Half, 0)
+    }
+}
+
+impl PositionScheme for By {
+    fn name(&self) -> &str {
+        "by"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        self.hooks
+    }
+
+    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(self.turned(cx, Hook::Query, x))
+    }
+
+    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(self.turned(cx, Hook::Key, x))
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok((self.score)(cx, score))
+    }
+
+    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok((self.mask)(cx))
+    }
+}
+
+const BY: By = By {
+    hooks: &[],
+    turn: |cx, hook| if hook == Hook::Query { cx.q_pos() } else { cx.k_pos() },
+    score: |_, score| score,
+    mask: |cx| cx.builder().bool(true),
+};
+
+fn check(scheme: By, reference: fn(&Point<'_>) -> f64) -> Result<(), Finding> {
+    let test = SchemeTest::new(None, move || scheme).agrees_with(reference);
+    test.run().map_err(|failure| *failure.finding)
+}
+
+/// The first is right, the others take indices for positions.
+#[test]
+fn the_kit_finds_biases_that_read_indices() {
+    let forms: [for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>; 4] = [
+        |cx, score| score - 0.5 * (cx.q_pos() - cx.k_pos()).abs(),
+        |cx, score| score - 0.5 * (cx.q_index() - cx.k_pos()).abs(),
+        |cx, score| score - 0.5 * (cx.q_pos() - cx.k_index()).abs(),
+        |cx, score| score - 0.5 * (cx.q_index() - cx.k_index()).abs(),
+    ];
+    let found = forms
+        .map(|score| check(By { hooks: &[Hook::Score], score, ..BY }, |p| p.score() - 0.5 * (p.q_pos - p.k_pos).abs()));
+    assert!(found[0].is_ok(), "{found:?}");
+    assert!(found[1..].iter().all(|found| matches!(found, Err(Finding::Score { .. }))), "{found:?}");
+}
+
+/// The first is right, the others take indices for positions.
+#[test]
+fn the_kit_finds_rotations_that_read_indices() {
+    let forms: [for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>; 4] = [
+        BY.turn,
+        |cx, hook| if hook == Hook::Query { cx.q_index() } else { cx.k_pos() },
+        |cx, hook| if hook == Hook::Query { cx.q_pos() } else { cx.k_index() },
+        |cx, hook| if hook == Hook::Query { cx.q_index() } else { cx.k_index() },
+    ];
+    let found = forms.map(|turn| {
+        check(By { hooks: &[Hook::Query, Hook::Key], turn, ..BY }, |p| {
+            let theta = [1.0, 0.1, 0.01, 0.001];
+            p.rotated((0..4).map(|j| (j, j + 4, p.q_pos * theta[j], p.k_pos * theta[j])))
+        })
+    });
+    assert!(found[0].is_ok(), "{found:?}");
+    assert!(found[1..].iter().all(|found| matches!(found, Err(Finding::Score { .. }))), "{found:?}");
+}
+
+/// The first of each is right, the others take positions for indices.
+#[test]
+fn the_kit_finds_masks_that_read_positions() {
+    type Mask = for<'g> fn(&Cx<'g>) -> Expr<'g>;
+    type Sees = fn(&Point<'_>) -> f64;
+    let causal: [Mask; 4] = [
+        |cx| cx.k_index().le(cx.q_index()),
+        |cx| cx.k_pos().le(cx.q_index()),
+        |cx| cx.k_index().le(cx.q_pos()),
+        |cx| cx.k_pos().le(cx.q_pos()),
+    ];
+    let near: [Mask; 2] = [|cx| (cx.q_index() - cx.k_index()).abs().le(2), |cx| (cx.q_pos() - cx.k_pos()).abs().le(2)];
+    let prefix: [Mask; 2] = [|cx| cx.k_index().lt(4), |cx| cx.k_pos().lt(4)];
+    let parity: [Mask; 2] =
+        [|cx| ((cx.q_index() - cx.k_index()) % 2).eq(0), |cx| ((cx.q_pos() - cx.k_pos()) % 2).eq(0)];
+    let cases: [(&[Mask], Sees); 4] = [
+        (&causal, |p| p.masked(p.k_index <= p.q_index)),
+        (&near, |p| p.masked((p.q_index - p.k_index).abs() <= 2)),
+        (&prefix, |p| p.masked(p.k_index < 4)),
+        (&parity, |p| p.masked((p.q_index - p.k_index) % 2 == 0)),
+    ];
+    for (index, (forms, sees)) in cases.into_iter().enumerate() {
+        let found: Vec<_> =
+            forms.iter().map(|mask| check(By { hooks: &[Hook::Mask], mask: *mask, ..BY }, sees)).collect();
+        assert!(found[0].is_ok(), "{index}: {found:?}");
+        assert!(found[1..].iter().all(|found| matches!(found, Err(Finding::Score { .. }))), "{index}: {found:?}");
+    }
+}
+
+/// What varies over the batch has one number per sequence.
+#[test]
+fn the_kit_tells_sequences_apart() {
+    let registry = Registry::standard();
+    let test = SchemeTest::with_inputs(&registry, |cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b])))
+        .input("prefix", |_| Tensor::i32([2], [1, 6]))
+        .agrees_with(|p| p.masked(p.k_index < 1 || p.k_index <= p.q_index));
+    let found = finding(&test);
+    assert!(matches!(found, Finding::Score { batch: 1, .. }), "{found}");
+}
