@@ -148,6 +148,7 @@ fn what_shares_its_parts_is_right() {
 }
 
 /// Chains of as many ops as steps.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "a method is of one lifetime")]
 const CHAINS: &[(&str, Make)] = &[
     ("score", |n| score(n, |_, x| x.abs())),
     ("sum", |n| score(n, |cx, x| x + cx.q_pos() * 1e-5)),

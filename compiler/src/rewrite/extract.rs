@@ -45,7 +45,7 @@ impl Extraction {
         let forms = forms(egraph);
         let starts = [vec![None; forms.len()], as_written(egraph, &forms, written)];
         let ends = starts.into_iter().filter_map(|given| {
-            let mut choice = Choice::new(&forms, cheapest(&forms, given), &roots)?;
+            let mut choice = Choice::new(&forms, cheapest(&forms, &given), &roots)?;
             choice.improve(&roots);
             Some((choice.total, choice.chosen))
         });
@@ -58,7 +58,7 @@ impl Extraction {
     pub(crate) fn written(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Option<Extraction> {
         let roots: Vec<usize> = roots.iter().map(|id| usize::from(egraph.find(*id))).collect();
         let forms = forms(egraph);
-        let choice = Choice::new(&forms, cheapest(&forms, as_written(egraph, &forms, written)), &roots)?;
+        let choice = Choice::new(&forms, cheapest(&forms, &as_written(egraph, &forms, written)), &roots)?;
         let (total, chosen) = (choice.total, choice.chosen);
         Some(Extraction::of(forms, chosen, total))
     }
@@ -119,7 +119,7 @@ fn as_written(egraph: &EGraph, forms: &[Vec<Form>], written: &[(Id, Node)]) -> V
 ///
 /// The rank is the cost, then the depth: both grow from operand to user, the depth even where costs saturate. So classes are settled by
 /// rising rank, each once, and choices form no cycle.
-fn cheapest(forms: &[Vec<Form>], given: Vec<Option<usize>>) -> Vec<Option<usize>> {
+fn cheapest(forms: &[Vec<Form>], given: &[Option<usize>]) -> Vec<Option<usize>> {
     type Rank = (Cost, u32);
     let mut users: Vec<Vec<(usize, usize)>> = vec![Vec::new(); forms.len()];
     // What is known of a form: children that are not settled, and the rank from those that are.
