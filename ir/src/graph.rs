@@ -113,6 +113,13 @@ impl Graph {
         }
     }
 
+    /// The axis that `axis` groups, and how many of its indices make a group; none if it groups none.
+    pub fn grouped(&self, axis: Axis) -> Option<(Axis, u32)> {
+        let finer = self.axis(axis).groups?;
+        let ratio = self.static_extent(finer)?.checked_div(self.static_extent(axis)?)?;
+        Some((finer, ratio.max(1)))
+    }
+
     /// The axes of a value computed from values over `a` and over `b`: those in either set, without an axis that groups another of
     /// them. (A key of group `g` combined with the query of head `h` varies over `h` alone: the head tells its group.)
     pub fn join(&self, a: AxisSet, b: AxisSet) -> AxisSet {

@@ -62,12 +62,39 @@ impl Queries {
     }
 }
 
-/// How a leaf varies.
+/// How a leaf varies, in its last dimension if at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
-    Keys,
-    Queries,
+    /// This many keys share an element: more than 1 along an axis that groups that of keys.
+    Keys(usize),
+    /// This many queries share an element.
+    Queries(usize),
     Neither,
+    /// In more ways than intervals are kept of.
+    Unknown,
+}
+
+impl Along {
+    fn of(plan: &Plan, attention: &Attention, table: TensorId) -> Along {
+        let dims = &plan.tensors[table].dims;
+        let mut along = dims.iter().filter_map(|&dim| match (dim, plan.graph.grouped(dim)) {
+            (dim, _) if dim == attention.key => Some(Along::Keys(1)),
+            (dim, _) if dim == attention.query => Some(Along::Queries(1)),
+            (_, Some((finer, ratio))) if finer == attention.key => Some(Along::Keys(ratio as usize)),
+            (_, Some((finer, ratio))) if finer == attention.query => Some(Along::Queries(ratio as usize)),
+            _ => None,
+        });
+        match (along.next(), along.next()) {
+            (None, _) => Along::Neither,
+            (Some(along), None) => along,
+            (Some(_), Some(_)) => Along::Unknown,
+        }
+    }
+}
+
+/// The elements of a row that some indices lie in, where `each` of them share one.
+fn elements((first, end): (usize, usize), each: usize) -> (usize, usize) {
+    (first / each, end.div_ceil(each))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,12 +167,13 @@ pub(crate) struct Block {
 }
 
 impl Trees {
-    /// Appends the tree of a row of a table.
-    fn plant(&mut self, plan: &Plan, frame: &Frame<'_, '_>, table: TensorId, (row, keys): (usize, usize)) {
+    /// Appends the tree of a row of a table, of which `each` keys share an element.
+    fn plant(&mut self, plan: &Plan, frame: &Frame<'_, '_>, table: TensorId, (row, keys, each): (usize, usize, usize)) {
         let base = self.nodes.len();
+        let start = row * (keys / each);
         for tile in 0..self.tiles {
-            let (first, end) = (tile * UNIT, ((tile + 1) * UNIT).min(keys));
-            self.nodes.push(range(plan, frame, table, row * keys + first, row * keys + end));
+            let (first, end) = elements((tile * UNIT, ((tile + 1) * UNIT).min(keys)), each);
+            self.nodes.push(range(plan, frame, table, start + first, start + end));
         }
         for level in 1..self.levels.len() {
             let (below, below_width) = self.levels[level - 1];
@@ -169,16 +197,9 @@ impl Classifier {
             if leaves.iter().any(|leaf| leaf.table == table) {
                 return leaves.len();
             }
-            let dims = &plan.tensors[table].dims;
-            let along = if dims.contains(&attention.key) {
-                Along::Keys
-            } else if dims.contains(&attention.query) {
-                Along::Queries
-            } else {
-                Along::Neither
-            };
+            let along = Along::of(plan, attention, table);
             leaves.push(Leaf { table, along, tree: trees });
-            trees += usize::from(along == Along::Keys);
+            trees += usize::from(matches!(along, Along::Keys(_)));
             leaves.len()
         };
         let of_mask = program.leaves().map(&mut add).last().unwrap_or(0);
@@ -218,11 +239,12 @@ impl Classifier {
             }
         }
         let planted = if score { self.of_score } else { self.of_mask };
-        for leaf in self.leaves[..planted].iter().filter(|leaf| leaf.along == Along::Keys) {
+        for leaf in &self.leaves[..planted] {
+            let Along::Keys(each) = leaf.along else { continue };
             trees.starts.push(trees.nodes.len());
             let len = plan.tensors[leaf.table].dims.iter().map(|axis| frame.length(*axis)).product::<usize>();
-            for row in 0..len.checked_div(keys).unwrap_or(0) {
-                trees.plant(plan, frame, leaf.table, (row, keys));
+            for row in 0..len.checked_div(keys / each).unwrap_or(0) {
+                trees.plant(plan, frame, leaf.table, (row, keys, each));
             }
         }
     }
@@ -234,7 +256,7 @@ impl Classifier {
         let rows = std::mem::take(&mut trees.rows);
         for row in 0..rows.last().map_or(0, |last| last + 1) {
             if rows.binary_search(&row).is_ok() {
-                trees.plant(plan, frame, table, (row, keys));
+                trees.plant(plan, frame, table, (row, keys, 1));
             } else {
                 trees.nodes.resize(trees.nodes.len() + trees.per_row, Interval::ANY);
             }
@@ -299,8 +321,11 @@ impl Classifier {
         let queries = frame.length(self.query);
         fixed.clear();
         fixed.extend(self.leaves.iter().zip(rows).map(|(leaf, &mut row)| match leaf.along {
-            Along::Keys => Interval::ANY,
-            Along::Queries => range(plan, frame, leaf.table, row * queries + first, row * queries + end),
+            Along::Keys(_) | Along::Unknown => Interval::ANY,
+            Along::Queries(each) => {
+                let (start, (first, end)) = (row * (queries / each), elements((first, end), each));
+                range(plan, frame, leaf.table, start + first, start + end)
+            }
             Along::Neither => range(plan, frame, leaf.table, row, row + 1),
         }));
     }
@@ -316,7 +341,7 @@ impl Classifier {
         let Some(position) = self.leaves.iter().position(|leaf| leaf.table == table) else { return Interval::ANY };
         let leaf = self.leaves[position];
         match leaf.along {
-            Along::Keys => {
+            Along::Keys(_) => {
                 let base = trees.starts[leaf.tree] + rows[position] * trees.per_row;
                 trees.nodes.get(base + trees.levels[level].0 + node).copied().unwrap_or(Interval::ANY)
             }

@@ -53,7 +53,8 @@ impl Kernel {
     /// Puts what was compiled in executable memory.
     pub(crate) fn load(compiled: Compiled, threads: Arc<Threads>) -> Result<Kernel, KernelError> {
         let Compiled { lowered, fused: _, choice, plan, clif: _, code, timings } = compiled;
-        // Lowering keeps the user's tensors and axes, in order, and rewriting all of lowering's: a call tells the axes of the plan.
+        // Lowering keeps the user's tensors and axes, in order, and rewriting all of lowering's: a call tells the axes of the plan
+        // but for those that planning adds, which come last.
         let interface = Interface::of(&lowered)?;
         let name = lowered.name.clone();
         Ok(Kernel { name, interface, program: Program::load(plan, &code)?, threads, choice, timings })

@@ -1,7 +1,7 @@
 //! The outer indices of a task: which attention of a call it is part of.
 
 use rhumb_compiler::plan::{Attention, Plan, TensorId};
-use rhumb_ir::{Axis, Extent};
+use rhumb_ir::Axis;
 use smallvec::{SmallVec, smallvec};
 
 use crate::memory::Frame;
@@ -43,24 +43,21 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
         &self.indices
     }
 
-    /// The row of a table here: the index over all its dimensions but queries and keys.
+    /// The row of a table here: the index over all its dimensions but queries, keys and groups of these.
     pub(crate) fn row(&self, table: TensorId) -> usize {
         let attention = self.attention;
         let mut row = 0;
+        let in_tile = |axis| axis == attention.query || axis == attention.key;
         for &axis in &self.plan.tensors[table].dims {
-            if axis == attention.query || axis == attention.key {
+            let grouped = self.plan.graph.grouped(axis);
+            if in_tile(axis) || grouped.is_some_and(|(finer, _)| in_tile(finer)) {
                 continue;
             }
             let position = |axis| attention.outer.iter().position(|outer| *outer == axis);
-            let index = match (position(axis), self.plan.graph.axis(axis).groups) {
+            let index = match (position(axis), grouped) {
                 (Some(position), _) => self.indices[position] as usize,
-                (None, Some(finer)) => {
-                    let of = |axis| match self.plan.graph.axis(axis).extent {
-                        Extent::Static(n) => n as usize,
-                        Extent::Dynamic => 1,
-                    };
-                    let ratio = of(finer).checked_div(of(axis)).unwrap_or(1).max(1);
-                    position(finer).map_or(0, |position| self.indices[position] as usize / ratio)
+                (None, Some((finer, ratio))) => {
+                    position(finer).map_or(0, |position| self.indices[position] as usize / ratio as usize)
                 }
                 (None, None) => 0,
             };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
-use rhumb_ir::{Axis, Binary, Compare, Elem, Extent, Op, Scalar, Unary, Value};
+use rhumb_ir::{Axis, AxisSet, Binary, Compare, Elem, Extent, Op, Scalar, Unary, Value};
 
 mod load;
 
@@ -119,7 +119,13 @@ impl<'a, 'f> Eval<'a, 'f> {
         self.in_rows(axis, lanes, body)
     }
 
+    /// Sets the index along an axis, which tells that of groups of it.
     pub(crate) fn set(&mut self, axis: Axis, index: Ssa) {
+        for (env, info) in self.env.iter_mut().zip(self.plan.graph.axes()) {
+            if info.groups == Some(axis) {
+                *env = None;
+            }
+        }
         self.env[axis.index()] = Some(index);
     }
 
@@ -164,15 +170,13 @@ impl<'a, 'f> Eval<'a, 'f> {
     }
 
     /// The index along an axis at this point: its own, or that of an axis it groups.
-    fn index(&mut self, axis: Axis) -> Option<Ssa> {
+    pub(crate) fn index(&mut self, axis: Axis) -> Option<Ssa> {
         if let Some(index) = self.env[axis.index()] {
             return Some(index);
         }
-        let graph = &self.plan.graph;
-        let finer = graph.axis(axis).groups?;
-        let ratio = graph.static_extent(finer)?.checked_div(graph.static_extent(axis)?)?;
+        let (finer, ratio) = self.plan.graph.grouped(axis)?;
         let index = self.env[finer.index()]?;
-        Some(self.fb().ins().udiv_imm_u(index, i64::from(ratio.max(1))))
+        Some(self.fb().ins().udiv_imm_u(index, i64::from(ratio)))
     }
 
     /// The stride of a dimension of a tensor, in bytes.
@@ -300,7 +304,9 @@ impl<'a, 'f> Eval<'a, 'f> {
             Op::Const(Scalar::I32(x)) => Ok(self.v.int(*x)),
             Op::Const(Scalar::Bool(x)) => Ok(self.v.bool(*x)),
             Op::Iota(axis) => match self.index(*axis) {
-                Some(index) if self.lanes.is_none_or(|lanes| lanes.axis() != *axis) => {
+                Some(index)
+                    if self.lanes.is_none_or(|lanes| !graph.varies(AxisSet::EMPTY.with(*axis), lanes.axis())) =>
+                {
                     let index = self.fb().ins().ireduce(types::I32, index);
                     let ty = self.v.int_type();
                     Ok(self.v.splat(index, ty))

@@ -306,7 +306,7 @@ fn row_tensors(eval: &Eval<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<T
                 None => return false,
             },
             Op::Const(_) | Op::Size(_) => {}
-            Op::Iota(of) if *of != axis => {}
+            Op::Iota(of) if *of != axis && plan.graph.axis(*of).groups != Some(axis) => {}
             op @ (Op::Unary(..) | Op::Cast(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. }) => {
                 stack.extend(op.operands().into_iter().rev());
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::layout::{scratch_layout, tiling};
 use super::powers;
 use super::score::Normalised;
-use rhumb_ir::{Axis, Elem, Op, Scalar, Value, Verified};
+use rhumb_ir::{Axis, AxisSet, Elem, Op, Scalar, Value, Verified};
 
 use super::{
     Attention, Content, LogSum, MapStep, Origin, Plan, PlanError, Source, Storage, Tensor, TensorId, Term, Vectors,
@@ -17,10 +17,49 @@ use super::{
 /// # Errors
 /// [`PlanError`] names the op that has no place in the kernels.
 pub fn plan(graph: &Verified, vectors: Vectors) -> Result<Plan, PlanError> {
-    match powers::of_two(graph)? {
-        Some(graph) => Planner::new(&graph).run(vectors),
-        None => Planner::new(graph).run(vectors),
+    let of_two = powers::of_two(graph)?;
+    let graph = of_two.as_ref().unwrap_or(graph);
+    match Planner::new(graph, None).run(vectors) {
+        Ok(plan) => Ok(plan),
+        Err(Stop::Refused(error)) => Err(error),
+        Err(Stop::OneQuery(score)) => {
+            let (graph, query) = with_one_query(graph, score)?;
+            Planner::new(&graph, Some(query)).run(vectors).map_err(|stop| match stop {
+                Stop::Refused(error) => error,
+                Stop::OneQuery(score) => too_many_axes(&graph, score),
+            })
+        }
     }
+}
+
+/// Why there is no plan of a graph as it is.
+enum Stop {
+    Refused(PlanError),
+    /// No axis can be that of queries for this score: one of a single query has to be added.
+    OneQuery(Value),
+}
+
+impl From<PlanError> for Stop {
+    fn from(error: PlanError) -> Stop {
+        Stop::Refused(error)
+    }
+}
+
+/// The graph with an axis of length 1 that nothing varies over, to be that of queries.
+fn with_one_query(graph: &Verified, score: Value) -> Result<(Verified, Axis), PlanError> {
+    let mut name = "one_query".to_owned();
+    while graph.axis_named(&name).is_some() {
+        name.push('_');
+    }
+    let Ok(builder) = graph.rebuild(|b, _, op| Ok::<_, std::convert::Infallible>(b.push(op)));
+    let query = builder.axis_of(&name, 1);
+    builder.finish().map(|wider| (wider, query)).map_err(|_| too_many_axes(graph, score))
+}
+
+fn too_many_axes(graph: &Verified, score: Value) -> PlanError {
+    let reason = "keys or values vary over every axis of the score, which is then that of single queries, and the graph has no axis left for \
+                  these; leave out an axis";
+    PlanError::NotAttention { op: graph.line(score), reason: reason.to_owned() }
 }
 
 pub(super) struct Planner<'a> {
@@ -40,10 +79,14 @@ pub(super) struct Planner<'a> {
     pub(super) reduces: Vec<bool>,
     /// Axes in the order that dimensions of tables take.
     pub(super) order: Vec<Axis>,
+    /// The axis of queries that was added where every other has keys or values of its own.
+    pub(super) one_query: Option<Axis>,
+    /// With one query: whether each value is computed from the dot of query and key.
+    pub(super) of_dot: Vec<bool>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Verified) -> Self {
+    fn new(graph: &'a Verified, one_query: Option<Axis>) -> Self {
         let mut planner = Planner {
             graph,
             tensors: Vec::new(),
@@ -56,6 +99,8 @@ impl<'a> Planner<'a> {
             rotates: Vec::new(),
             reduces: Vec::new(),
             order: (0..graph.axes().len()).filter_map(Axis::from_index).collect(),
+            one_query,
+            of_dot: Vec::new(),
         };
         planner.rotates = planner.reaches(|op| matches!(op, Op::Rotate { .. }));
         planner.reduces = planner.reaches(|op| matches!(op, Op::Dot { .. } | Op::Gather { .. }));
@@ -81,19 +126,19 @@ impl<'a> Planner<'a> {
         planner
     }
 
-    fn run(mut self, vectors: Vectors) -> Result<Plan, PlanError> {
+    fn run(mut self, vectors: Vectors) -> Result<Plan, Stop> {
         let mut softmax: Option<(Value, TensorId)> = None;
         let mut log_sum: Option<(Value, Value, TensorId)> = None;
         let mut plain = Vec::new();
         for (output, &target) in self.graph.outputs().iter().zip(&self.outputs) {
             if let Some(leaf) = self.find(output.value, |op| matches!(op, Op::LogSumExp { .. })) {
                 if log_sum.is_some() {
-                    return Err(self.not(leaf, "a graph can have one log-sum-exp output; make a second graph"));
+                    return Err(self.not(leaf, "a graph can have one log-sum-exp output; make a second graph").into());
                 }
                 log_sum = Some((output.value, leaf, target));
             } else if let Some(inner) = self.find(output.value, |op| matches!(op, Op::Softmax { .. })) {
                 if softmax.is_some() {
-                    return Err(self.not(inner, "a graph can have one average of values; make a second graph"));
+                    return Err(self.not(inner, "a graph can have one average of values; make a second graph").into());
                 }
                 self.weighted_dot(output.value, inner)?;
                 softmax = Some((output.value, target));
@@ -203,7 +248,7 @@ impl<'a> Planner<'a> {
         average: Option<(Value, TensorId)>,
         log_sum: Option<(Value, Value, TensorId)>,
         vectors: Vectors,
-    ) -> Result<Attention, PlanError> {
+    ) -> Result<Attention, Stop> {
         let graph = self.graph;
         // The score, from whichever output there is; both must normalise the same one.
         let mut found: Option<Normalised> = None;
@@ -222,20 +267,20 @@ impl<'a> Planner<'a> {
         {
             let here = Normalised { score, key, sink };
             if found.is_some_and(|found| !self.weighs_alike(found, here)) {
-                return Err(
-                    self.not(leaf, "the log-sum-exp and the average use different scores; make two graphs of it")
-                );
+                let reason = "the log-sum-exp and the average use different scores; make two graphs of it";
+                return Err(self.not(leaf, reason).into());
             }
             found = found.or(Some(here));
             logged = Some(here);
         }
         let Some(Normalised { score, key, sink }) = found else {
-            return Err(self.not(Value::clone(&graph.outputs()[0].value), "no softmax found"));
+            return Err(self.not(Value::clone(&graph.outputs()[0].value), "no softmax found").into());
         };
         let inner = [Some(score), sink, values.map(|(value, _)| value)];
         for value in inner.into_iter().flatten() {
             if let Some(bad) = self.find(value, |op| matches!(op, Op::Softmax { .. } | Op::LogSumExp { .. })) {
-                return Err(self.not(bad, "a softmax inside the score or the values of another; make two graphs of it"));
+                let reason = "a softmax inside the score or the values of another; make two graphs of it";
+                return Err(self.not(bad, reason).into());
             }
         }
 
@@ -243,14 +288,23 @@ impl<'a> Planner<'a> {
             (Some((_, target)), _) | (None, Some((_, _, target))) => self.tensors[target].dims.clone(),
             (None, None) => Vec::new(),
         };
-        let score_axes = graph.ty(score).axes;
+        let sink_axes = sink.map_or(AxisSet::EMPTY, |sink| graph.ty(sink).axes);
+        let score_axes = graph.join(graph.ty(score).axes, sink_axes);
         let (mut terms, mut masks) = (Vec::new(), Vec::new());
         self.flatten(Term { value: score, negative: false }, &mut terms, &mut masks);
-        let dot = self.content_dot(&terms, score_axes, key)?;
+        let read: Vec<Term> = terms.iter().chain(&masks).copied().collect();
+        let axis = self.query_axis((&read, score_axes, key), values.map(|(value, _)| value), &dims);
+        let query = self.one_query.or(axis).ok_or(Stop::OneQuery(score))?;
+        let dot = self.content_dot(&read, query, key)?;
         if let Some(&Op::Dot { axis, .. }) = dot.map(|dot| graph.op(dot)) {
             self.fixed(axis, "the dot of query and key runs over it")?;
         }
-        let query = self.query_axis(dot, score_axes, key, &dims, score)?;
+        if self.one_query.is_some() {
+            for value in graph.values() {
+                let of_dot = graph.op(value).operands().iter().any(|operand| self.of_dot[operand.index()]);
+                self.of_dot.push(of_dot || Some(value) == dot);
+            }
+        }
         let weighted_dim = match values {
             Some((value, _)) => {
                 let free: Vec<Axis> = graph
@@ -266,7 +320,8 @@ impl<'a> Planner<'a> {
                     if let Some(&dim) = dims.iter().rev().find(own) {
                         self.fixed(dim, "it is the head dimension of the values")?;
                     }
-                    return Err(self.not(value, "the values need an axis of fixed length that the score does not have"));
+                    let reason = "the values need an axis of fixed length that the score does not have";
+                    return Err(self.not(value, reason).into());
                 };
                 Some(dim)
             }
@@ -275,35 +330,23 @@ impl<'a> Planner<'a> {
         let outer: Vec<Axis> =
             dims.iter().copied().filter(|axis| *axis != query && Some(*axis) != weighted_dim).collect();
         if let Some((_, leaf, target)) = log_sum {
-            let mut log_outer = self.tensors[target].dims.iter().filter(|axis| **axis != query);
-            if !self.tensors[target].dims.contains(&query) || !log_outer.clone().all(|axis| outer.contains(axis)) {
-                return Err(self.not(leaf, "the log-sum-exp output needs the axis of queries and those of the average"));
-            }
-            if log_outer.by_ref().count() != outer.len() {
-                return Err(
-                    self.not(leaf, "the values vary over an axis that the score does not have; make two graphs of it")
-                );
-            }
+            self.check_log_sum(leaf, target, query, &outer)?;
         }
         // Rows along keys or queries, whatever else a table varies over: groups stand where their finer axis does.
         let all = || (0..graph.axes().len()).filter_map(Axis::from_index);
         self.order.clear();
-        for &axis in &outer {
+        for axis in outer.iter().copied().chain([query, key]) {
             self.order.push(axis);
             let groups = |other: &Axis| graph.axis(*other).groups == Some(axis) && !outer.contains(other);
             self.order.extend(all().filter(groups));
         }
-        self.order.extend([query, key]);
         let rest: Vec<Axis> = all().filter(|axis| !self.order.contains(axis)).collect();
         self.order.extend(rest);
 
-        let both = |value: Value| {
-            let axes = graph.ty(value).axes;
-            graph.varies(axes, query) && graph.varies(axes, key)
-        };
-        let keyed = |value: Value| graph.varies(graph.ty(value).axes, key);
-        let (tile_terms, rest): (Vec<Term>, Vec<Term>) = terms.into_iter().partition(|term| both(term.value));
-        let (key_terms, query_terms): (Vec<Term>, Vec<Term>) = rest.into_iter().partition(|term| keyed(term.value));
+        let (tile_terms, rest): (Vec<Term>, Vec<Term>) =
+            terms.into_iter().partition(|term| self.over_both(term.value, query, key));
+        let (key_terms, query_terms): (Vec<Term>, Vec<Term>) =
+            rest.into_iter().partition(|term| self.keyed(term.value, key));
         // Terms of queries alone hide whole rows, at the end.
         let hides = self.read_input(tile_terms.iter().chain(&key_terms), dot);
         let key_term = self.key_term(key_terms, key)?;
@@ -314,7 +357,7 @@ impl<'a> Planner<'a> {
             None => None,
         };
         let content = match dot {
-            Some(dot) => Some(self.content(dot, query)?),
+            Some(dot) => Some(self.content(dot, key)?),
             None => None,
         };
         let weighted = match (values, weighted_dim) {
@@ -362,15 +405,41 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn content(&mut self, dot: Value, query: Axis) -> Result<Content, PlanError> {
+    /// Checks that the log-sum-exp output can be written with the average.
+    fn check_log_sum(&self, leaf: Value, target: TensorId, query: Axis, outer: &[Axis]) -> Result<(), PlanError> {
+        let dims = &self.tensors[target].dims;
+        // Groups of heads that the average has one by one are told by these.
+        let known = |axis: &Axis| {
+            *axis == query || outer.iter().any(|outer| outer == axis || self.graph.axis(*axis).groups == Some(*outer))
+        };
+        if !dims.iter().all(known) {
+            let reason =
+                "the log-sum-exp output varies over an axis that the average does not have; make two graphs of it";
+            return Err(self.not(leaf, reason));
+        }
+        // The first of the attentions that share a log-sum-exp writes it: there must be one.
+        let shared = |axis: &&Axis| !dims.contains(axis) && self.graph.static_extent(**axis).is_none();
+        match outer.iter().find(shared) {
+            Some(axis) => {
+                let axis = &self.graph.axis(*axis).name;
+                let reason = format!(
+                    "the values vary over axis `{axis}`, which the score does not have and which has no fixed length: the log-sum-exp \
+                     can't be written with their average; give the axis a length, or make two graphs of it"
+                );
+                Err(self.not(leaf, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn content(&mut self, dot: Value, key: Axis) -> Result<Content, PlanError> {
         let Op::Dot { a, b, axis: dim } = *self.graph.op(dot) else {
             return Err(self.not(dot, "expected a dot"));
         };
-        let queried = |x: Value| self.graph.varies(self.graph.ty(x).axes, query);
-        let (queries, keys) = if queried(a) { (a, b) } else { (b, a) };
+        let (queries, keys) = if self.keyed(a, key) { (b, a) } else { (a, b) };
         let length = self.fixed(dim, "the dot of query and key runs over it")?;
         self.prepare(queries)?;
-        let key = self.rows(keys, "keys")?;
+        let key = self.key_rows(keys, key)?;
         Ok(Content { dot, dim, length, query: queries, key })
     }
 }

@@ -72,7 +72,7 @@ impl Planner<'_> {
         let apart = |of: Normalised| {
             let (mut terms, mut masks) = (Vec::new(), Vec::new());
             self.flatten(Term { value: of.score, negative: false }, &mut terms, &mut masks);
-            terms.retain(|term| of.sink.is_some() || self.is_keyed(term.value, of.key));
+            terms.retain(|term| of.sink.is_some() || self.keyed(term.value, of.key));
             terms.sort();
             masks.sort();
             (of.key, of.sink, terms, masks)
@@ -84,21 +84,12 @@ impl Planner<'_> {
     pub(super) fn query_terms(&self, of: Normalised) -> Vec<Term> {
         let mut terms = Vec::new();
         self.flatten(Term { value: of.score, negative: false }, &mut terms, &mut Vec::new());
-        terms.retain(|term| !self.is_keyed(term.value, of.key));
+        terms.retain(|term| !self.keyed(term.value, of.key));
         terms
     }
 
-    fn is_keyed(&self, value: Value, key: Axis) -> bool {
-        self.graph.varies(self.graph.ty(value).axes, key)
-    }
-
-    /// The one dot of queries and keys among the terms.
-    pub(super) fn content_dot(
-        &self,
-        terms: &[Term],
-        score_axes: AxisSet,
-        key: Axis,
-    ) -> Result<Option<Value>, PlanError> {
+    /// The one dot of queries and keys among the terms and masks: per pair, of one side with keys and one without.
+    pub(super) fn content_dot(&self, terms: &[Term], query: Axis, key: Axis) -> Result<Option<Value>, PlanError> {
         let mut found = None;
         let mut seen = vec![false; self.graph.nodes().len()];
         for term in terms {
@@ -107,23 +98,21 @@ impl Planner<'_> {
                 if std::mem::replace(&mut seen[value.index()], true) {
                     continue;
                 }
-                if let Op::Dot { a, b, .. } = *self.graph.op(value) {
-                    let keyed = |x: Value| self.graph.varies(self.graph.ty(x).axes, key);
-                    if keyed(a) != keyed(b) {
-                        let (query, keys) = if keyed(a) { (b, a) } else { (a, b) };
-                        let own = self.graph.ty(query).axes.iter().any(|axis| {
-                            score_axes.contains(axis) && !self.graph.varies(self.graph.ty(keys).axes, axis)
-                        });
-                        if own {
-                            if found.is_some_and(|found| found != value) {
-                                return Err(self.not(
-                                    value,
-                                    "the score has a second dot of queries and keys; concatenate them along the head dimension",
-                                ));
-                            }
-                            found = Some(value);
-                            continue;
+                if let Op::Dot { a, b, axis } = *self.graph.op(value)
+                    && self.keyed(a, key) != self.keyed(b, key)
+                {
+                    if self.one_query == Some(query) && self.graph.static_extent(axis).is_some() {
+                        return Ok(Some(value));
+                    }
+                    if self.over_both(value, query, key) {
+                        if found.is_some_and(|found| found != value) {
+                            return Err(self.not(
+                                value,
+                                "the score has a second dot of queries and keys; concatenate them along the head dimension",
+                            ));
                         }
+                        found = Some(value);
+                        continue;
                     }
                 }
                 stack.extend(self.graph.op(value).operands());
@@ -132,33 +121,67 @@ impl Planner<'_> {
         Ok(found)
     }
 
-    /// The axis of queries: one that the output has, the query side of the dot varies over, and the key side does not.
+    /// Whether a value changes from key to key.
+    pub(super) fn keyed(&self, value: Value, key: Axis) -> bool {
+        self.graph.varies(self.graph.ty(value).axes, key)
+    }
+
+    /// The axis of queries, which the lanes of a tile run along; `terms` are those of the score and its masks, `axes` those of the softmax.
+    ///
+    /// It is an axis of the output `dims` and of the softmax along which neither keys nor values change, for these are read once for all
+    /// lanes. Where several are, those come first
+    /// - that are long enough to fill a tile, then the longest: an axis without a fixed length is taken for a long one;
+    /// - that no axis groups: heads have tiles of their own, or share them where they can (see [`super::Packed`]);
+    /// - that most terms and masks vary along: what varies over keys and not along lanes is a table, of a row for each index of the others;
+    /// - that stand further in in the output.
+    ///
+    /// There is none where every axis has keys or values of its own: then each attention is one of a single query.
     pub(super) fn query_axis(
         &self,
-        dot: Option<Value>,
-        score_axes: AxisSet,
-        key: Axis,
+        (terms, axes, key): (&[Term], AxisSet, Axis),
+        values: Option<Value>,
         dims: &[Axis],
-        score: Value,
-    ) -> Result<Axis, PlanError> {
-        let free_of_keys = |axis: Axis| match dot.map(|dot| self.graph.op(dot)) {
-            Some(&Op::Dot { a, b, .. }) => {
-                let keyed = |x: Value| self.graph.varies(self.graph.ty(x).axes, key);
-                let (query, keys) = if keyed(a) { (b, a) } else { (a, b) };
-                self.graph.ty(query).axes.contains(axis)
-                    && !self.graph.varies(self.graph.ty(keys).axes, axis)
-                    && !self.graph.ty(keys).axes.iter().any(|other| self.graph.axis(other).groups == Some(axis))
-            }
-            _ => true,
+    ) -> Option<Axis> {
+        // More queries than this fill the widest tile of any machine.
+        const FULL: u32 = 48;
+        let varies = |value: Value, axis: Axis| self.graph.varies(self.graph.ty(value).axes, axis);
+        let shared = |axis: &Axis| {
+            let own_values = values.is_some_and(|values| varies(values, *axis));
+            *axis != key && axes.contains(*axis) && !own_values && !self.has_own_keys(terms, *axis, key)
         };
-        let candidate =
-            dims.iter().rev().copied().find(|axis| *axis != key && score_axes.contains(*axis) && free_of_keys(*axis));
-        candidate.ok_or_else(|| {
-            self.not(
-                score,
-                "no axis of queries: the score needs an axis that the query side varies over and the keys do not",
-            )
-        })
+        let rank = |axis: &Axis| {
+            let of_heads = self.graph.axes().iter().any(|other| other.groups == Some(*axis));
+            let length = self.graph.static_extent(*axis).unwrap_or(FULL).min(FULL);
+            let terms = terms.iter().filter(|term| varies(term.value, *axis) && varies(term.value, key)).count();
+            (length, !of_heads, terms)
+        };
+        dims.iter().copied().filter(shared).max_by_key(rank)
+    }
+
+    /// Whether the keys of a dot among `terms` change along `axis`.
+    fn has_own_keys(&self, terms: &[Term], axis: Axis, key: Axis) -> bool {
+        let mut seen = vec![false; self.graph.nodes().len()];
+        let mut stack: Vec<Value> = terms.iter().map(|term| term.value).collect();
+        while let Some(value) = stack.pop() {
+            let axes = self.graph.ty(value).axes;
+            let per_pair = self.graph.varies(axes, axis) && self.graph.varies(axes, key);
+            if !per_pair || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            match *self.graph.op(value) {
+                Op::Dot { a, b, axis: dim } => {
+                    let own = |x: Value| {
+                        let axes = self.graph.ty(x).axes.without(dim);
+                        self.graph.varies(axes, key) && self.graph.varies(axes, axis)
+                    };
+                    if own(a) || own(b) {
+                        return true;
+                    }
+                }
+                ref op => stack.extend(op.operands()),
+            }
+        }
+        false
     }
 
     /// Whether inputs that vary over queries or keys take part in `value` other than through the dot of query and key.
@@ -193,5 +216,65 @@ impl Planner<'_> {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_ir::Graph;
+
+    use crate::plan::{Plan, PlanError, Vectors, plan};
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    const AXES: &str = "graph axes\naxis b = ?\naxis h = 8\naxis g = 2 groups h\naxis n = 8\naxis q = ?\naxis k = ?\naxis d = 8\naxis e = 4\n";
+
+    /// The plan of queries, keys and values over these axes.
+    fn planned(q: &str, k: &str, v: &str, more: &str, out: &str) -> Result<Plan, PlanError> {
+        let text = format!(
+            "{AXES}%q = input \"q\" : f32[{q}]\n%k = input \"k\" : f32[{k}]\n%v = input \"v\" : f32[{v}]\n%s = dot %q, %k over d\n{more}\n\
+             %p = softmax %x over k\n%o = dot %p, %v over k\noutput \"out\" = %o : f32[{out}]"
+        );
+        let graph = Graph::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        let fused = fuse(&graph, &RewriteOptions::default()).expect("fuses");
+        plan(fused.graph(), Vectors { lanes: 8, registers: 16 })
+    }
+
+    /// The name of the axis of queries.
+    fn query(q: &str, k: &str, v: &str, more: &str, out: &str) -> String {
+        let plan = planned(q, k, v, more, out).unwrap_or_else(|error| panic!("{error}"));
+        let query = plan.attention.as_ref().expect("attention").query;
+        plan.graph.axis(query).name.clone()
+    }
+
+    #[test]
+    fn the_axis_of_queries_is_one_that_keys_and_values_do_not_have() {
+        const PLAIN: &str = "%x = neg %s";
+        const CAUSAL: &str = "%i = iota q\n%j = iota k\n%m = le %j, %i\n%low = const -inf\n%x = select %m, %s, %low";
+        for order in ["h, q, e", "q, h, e", "e, q, h"] {
+            assert_eq!(query("h, q, d", "k, d", "k, e", PLAIN, order), "q", "longer than heads, in any order");
+            assert_eq!(query("h, q, d", "k, d", "h, k, e", PLAIN, order), "q", "values have heads");
+            let bias = "%c = input \"c\" : f32[g, k]\n%x = add %s, %c";
+            assert_eq!(query("h, q, d", "k, d", "k, e", bias, order), "q");
+        }
+        for order in ["b, q, e", "q, b, e"] {
+            assert_eq!(query("b, q, d", "k, d", "k, e", CAUSAL, order), "q", "the mask varies along it");
+            assert_eq!(query("b, q, d", "b, k, d", "k, e", PLAIN, order), "q", "keys have batches");
+            assert_eq!(query("b, q, d", "k, d", "b, k, e", PLAIN, order), "q", "values have batches");
+        }
+        assert_eq!(query("b, q, d", "k, d", "k, e", PLAIN, "b, q, e"), "q", "further in");
+        assert_eq!(query("b, q, d", "k, d", "k, e", PLAIN, "q, b, e"), "b", "further in");
+        assert_eq!(query("h, n, d", "k, d", "k, e", PLAIN, "n, h, e"), "n", "no axis of heads");
+        assert_eq!(query("h, d", "k, d", "k, e", PLAIN, "h, e"), "h", "heads where there is nothing else");
+        assert_eq!(query("q, d", "q, k, d", "k, e", PLAIN, "q, e"), "one_query", "every query has keys of its own");
+        assert_eq!(query("h, d", "g, k, d", "g, k, e", PLAIN, "h, e"), "one_query");
+        assert_eq!(query("d", "k, d", "k, e", PLAIN, "e"), "one_query");
+    }
+
+    #[test]
+    fn heads_of_one_query_share_tiles() {
+        let plan = planned("h, d", "g, k, d", "g, k, e", "%x = tanh %s", "h, e").expect("a plan");
+        let attention = plan.attention.as_ref().expect("attention");
+        assert_eq!(attention.packed.map(|packed| packed.heads), Some(4));
+        assert!(attention.content.is_some() && attention.key_term.is_none(), "{plan}");
     }
 }

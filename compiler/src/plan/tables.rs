@@ -42,27 +42,36 @@ impl Planner<'_> {
         Ok(self.table(Source::Value(value), value, Storage::F32, false, reason))
     }
 
+    /// The tensor that holds rows of keys, one for each key: where all keys of a block share a row, a table repeats it.
+    pub(super) fn key_rows(&mut self, value: Value, key: Axis) -> Result<TensorId, PlanError> {
+        let rows = self.rows(value, "keys")?;
+        if self.tensors[rows].dims.contains(&key) {
+            return Ok(rows);
+        }
+        let axes = self.graph.join(self.graph.ty(value).axes, AxisSet::EMPTY.with(key));
+        let each = Source::Sum(vec![Term { value, negative: false }]);
+        Ok(self.table_over(axes, each, value, Storage::F32, false, "keys of a block share a row"))
+    }
+
     /// A table of a sum of terms in double precision; `None` for no terms.
     pub(super) fn sum(&mut self, terms: Vec<Term>, reason: &'static str) -> Result<Option<TensorId>, PlanError> {
-        let Some(first) = terms.first() else { return Ok(None) };
-        for term in &terms {
+        let Some(first) = terms.first().map(|term| term.value) else { return Ok(None) };
+        let axes = self.prepare_sum(&terms, AxisSet::EMPTY)?;
+        Ok(Some(self.table_over(axes, Source::Sum(terms), first, Storage::F64, true, reason)))
+    }
+
+    /// Prepares the terms of a sum; gives their axes and `axes`.
+    fn prepare_sum(&mut self, terms: &[Term], axes: AxisSet) -> Result<AxisSet, PlanError> {
+        for term in terms {
             self.prepare(term.value)?;
         }
-        let axes =
-            terms.iter().fold(AxisSet::EMPTY, |axes, term| self.graph.join(axes, self.graph.ty(term.value).axes));
-        let first = first.value;
-        Ok(Some(self.table_over(axes, Source::Sum(terms), first, Storage::F64, true, reason)))
+        Ok(terms.iter().fold(axes, |axes, term| self.graph.join(axes, self.graph.ty(term.value).axes)))
     }
 
     /// The tables of a sum of terms that vary over keys; `None` for no terms.
     pub(super) fn key_term(&mut self, terms: Vec<Term>, key: Axis) -> Result<Option<KeyTerm>, PlanError> {
         let Some(first) = terms.first().map(|term| term.value) else { return Ok(None) };
-        for term in &terms {
-            self.prepare(term.value)?;
-        }
-        let axes = terms
-            .iter()
-            .fold(AxisSet::EMPTY.with(key), |axes, term| self.graph.join(axes, self.graph.ty(term.value).axes));
+        let axes = self.prepare_sum(&terms, AxisSet::EMPTY.with(key))?;
         let reason = "varies over keys alone: computed in double precision, kept in two parts";
         let high = self.table_over(axes, Source::Sum(terms), first, Storage::F32, true, reason);
         let name = format!("low {}", self.tensors[high].name);
@@ -205,12 +214,13 @@ impl Planner<'_> {
             &Op::Gather { table, axis: _, index } => {
                 if self.over_both(table, query, key) {
                     return Err(
-                        self.not(value, "the score gathers from a table that varies over queries and keys both")
+                        self.not(value, "the score gathers from a table that varies over queries and keys both; make what is gathered an input")
                     );
                 }
                 self.hoist(table, "gathered from by the score")?;
                 Ok(vec![index])
             }
+            Op::Table { .. } => self.prepare(value).map(|()| Vec::new()),
             Op::Dot { .. } => {
                 Err(self.not(value, "this dot varies over queries and keys, and the score can have one such dot"))
             }
@@ -218,11 +228,15 @@ impl Planner<'_> {
                 value,
                 "a rotation inside the score would run for every query and key; rotate the query or the key",
             )),
-            _ => Err(self.not(value, "this op can't be computed inside the score")),
+            _ => Err(self.not(value, "this op can't be computed inside the score; make its result an input")),
         }
     }
 
+    /// Whether a value is computed per pair of a query and a key.
     pub(super) fn over_both(&self, value: Value, query: Axis, key: Axis) -> bool {
+        if self.one_query == Some(query) {
+            return self.of_dot.get(value.index()) == Some(&true);
+        }
         let axes = self.graph.ty(value).axes;
         self.graph.varies(axes, query) && self.graph.varies(axes, key)
     }

@@ -1,7 +1,7 @@
 //! The frame of a call: what compiled functions know of the tensors they read and write.
 
 use rhumb_compiler::plan::{Origin, Plan, Storage, TensorId};
-use rhumb_ir::{Axis, Op};
+use rhumb_ir::{Axis, Extent, Op};
 use smallvec::SmallVec;
 
 use crate::interface::Bound;
@@ -100,6 +100,12 @@ impl<'a, 'p> Frame<'a, 'p> {
         pool: &'p Pool,
         pad: usize,
     ) -> Result<Frame<'a, 'p>, OutOfMemory> {
+        // Axes that the planner added have lengths of their own; no tensor of the call has them.
+        let added = plan.graph.axes().iter().skip(bound.lengths.len());
+        bound.lengths.extend(added.map(|info| match info.extent {
+            Extent::Static(length) => length as usize,
+            Extent::Dynamic => 0,
+        }));
         let mut slots: SmallVec<[Slot; 32]> = SmallVec::new();
         let mut bytes = 0usize;
         for tensor in &plan.tensors {

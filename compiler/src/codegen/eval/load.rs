@@ -8,7 +8,7 @@ use rhumb_ir::{Axis, Elem, Value};
 use super::{Eval, Lanes, Order};
 use crate::codegen::CodegenError;
 use crate::codegen::vocab::access;
-use crate::plan::{Source, Storage, TensorId};
+use crate::plan::{Plan, Source, Storage, TensorId};
 
 impl Eval<'_, '_> {
     /// The element of a tensor at this point.
@@ -19,7 +19,7 @@ impl Eval<'_, '_> {
             && let lane_axis = lanes.axis()
             && let Some(dim) = spec.dims.iter().position(|axis| *axis == lane_axis)
         {
-            let Lanes::Clamped(_, clamped, order) = lanes else {
+            let Lanes::Clamped(_, _, order) = lanes else {
                 let address = self.address(tensor, &[])?;
                 let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
                 return Ok(self.fb().ins().load(ty, access(), address, 0));
@@ -31,22 +31,45 @@ impl Eval<'_, '_> {
                 let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
                 return Ok(self.fb().ins().load(ty, access(), address, 0));
             }
-            let base = self.address(tensor, &[lane_axis])?;
-            let stride = self.stride(tensor, dim);
-            return Ok(self.load_lanes(spec.storage, base, stride, clamped, None));
+        }
+        if let Some(Lanes::Clamped(lane_axis, clamped, _)) = self.lanes
+            && let dims = lane_dims(self.plan, tensor, lane_axis)
+            && !dims.is_empty()
+        {
+            let base = self.address(tensor, &dims.iter().map(|dim| spec.dims[dim.position]).collect::<Vec<_>>())?;
+            let steps = self.lane_steps(tensor, &dims);
+            return Ok(self.load_lanes(spec.storage, base, &steps, clamped, None));
         }
         let address = self.address(tensor, &[])?;
         let scalar = load_scalar(self.v.fb, spec.storage, address);
         Ok(self.in_shape(spec.storage, scalar))
     }
 
-    /// Loads one element per lane: at `base`, plus the clamped index of the lane times `stride`, plus an own offset.
-    fn load_lanes(&mut self, storage: Storage, base: Ssa, stride: Ssa, clamped: Ssa, offsets: Option<&[Ssa]>) -> Ssa {
+    /// How the address of a lane's element follows its index.
+    fn lane_steps(&mut self, tensor: TensorId, dims: &[LaneDim]) -> Vec<LaneStep> {
+        dims.iter().map(|dim| LaneStep { stride: self.stride(tensor, dim.position), ratio: dim.ratio }).collect()
+    }
+
+    /// Loads one element per lane: at `base`, plus the steps that the clamped index of the lane makes, plus an own offset.
+    fn load_lanes(
+        &mut self,
+        storage: Storage,
+        base: Ssa,
+        steps: &[LaneStep],
+        clamped: Ssa,
+        offsets: Option<&[Ssa]>,
+    ) -> Ssa {
         let ty = if matches!(storage, Storage::F32 | Storage::F64) { self.v.float_type() } else { self.v.int_type() };
         let loaded = self.v.by_lane(&[], ty, |fb, lane, _| {
-            let index = fb.ins().uload32(access(), clamped, (4 * lane) as i32);
-            let offset = fb.ins().imul(index, stride);
-            let mut address = fb.ins().iadd(base, offset);
+            let mut address = base;
+            for step in steps {
+                let mut index = fb.ins().uload32(access(), clamped, (4 * lane) as i32);
+                if step.ratio > 1 {
+                    index = fb.ins().udiv_imm_u(index, i64::from(step.ratio));
+                }
+                let offset = fb.ins().imul(index, step.stride);
+                address = fb.ins().iadd(address, offset);
+            }
             if let Some(offsets) = offsets {
                 address = fb.ins().iadd(address, offsets[lane]);
             }
@@ -157,12 +180,16 @@ impl Eval<'_, '_> {
             return Err(self.unsupported(table, "gathered from without a table"));
         };
         let spec = &plan.tensors[tensor];
-        let base = self.address(tensor, &[axis, lane_axis])?;
-        let stride_of = |eval: &mut Self, axis: Axis| match spec.dims.iter().position(|dim| *dim == axis) {
-            Some(dim) => eval.stride(tensor, dim),
-            None => eval.fb().ins().iconst(types::I64, 0),
+        // The axis that is gathered over is indexed by `index` alone, even if it is that of lanes.
+        let mut dims = lane_dims(plan, tensor, lane_axis);
+        dims.retain(|dim| spec.dims[dim.position] != axis);
+        let skipped: Vec<Axis> = dims.iter().map(|dim| spec.dims[dim.position]).chain([axis]).collect();
+        let base = self.address(tensor, &skipped)?;
+        let stride = match spec.dims.iter().position(|dim| *dim == axis) {
+            Some(dim) => self.stride(tensor, dim),
+            None => self.fb().ins().iconst(types::I64, 0),
         };
-        let (stride, lane_stride) = (stride_of(self, axis), stride_of(self, lane_axis));
+        let steps = self.lane_steps(tensor, &dims);
         let n = self.extent(axis);
         let mut offsets = Vec::with_capacity(self.v.shape.lanes);
         for lane in 0..self.v.shape.lanes {
@@ -170,7 +197,7 @@ impl Eval<'_, '_> {
             let index = Self::clamp(self.v.fb, index, n);
             offsets.push(self.fb().ins().imul(index, stride));
         }
-        let loaded = self.load_lanes(spec.storage, base, lane_stride, clamped, Some(&offsets));
+        let loaded = self.load_lanes(spec.storage, base, &steps, clamped, Some(&offsets));
         // Tables are padded, so that an empty axis can be read; what is read there does not count.
         let empty = self.fb().ins().icmp_imm_s(IntCC::Equal, n, 0);
         let zero = match spec.storage {
@@ -179,6 +206,30 @@ impl Eval<'_, '_> {
         };
         Ok(self.fb().ins().select(empty, zero, loaded))
     }
+}
+
+/// A dimension of a tensor that changes from lane to lane.
+struct LaneDim {
+    position: usize,
+    /// Lanes that share an index: more than 1 along an axis of groups.
+    ratio: u32,
+}
+
+/// A lane's element lies its index, divided by `ratio`, times `stride` bytes from the first.
+struct LaneStep {
+    stride: Ssa,
+    ratio: u32,
+}
+
+/// The dimensions of a tensor along the axis of lanes, and those that group it.
+fn lane_dims(plan: &Plan, tensor: TensorId, lane_axis: Axis) -> Vec<LaneDim> {
+    let ratio = |axis: Axis| match plan.graph.grouped(axis) {
+        _ if axis == lane_axis => Some(1),
+        Some((finer, ratio)) if finer == lane_axis => Some(ratio),
+        _ => None,
+    };
+    let dims = plan.tensors[tensor].dims.iter().enumerate();
+    dims.filter_map(|(position, axis)| ratio(*axis).map(|ratio| LaneDim { position, ratio })).collect()
 }
 
 /// Loads an element as it is stored.

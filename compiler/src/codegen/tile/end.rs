@@ -2,11 +2,12 @@
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+use rhumb_ir::Axis;
 
 use super::{FIRST_QUERY, QUERIES, Tile, dim_stride, enter, range_word, set_query, split};
 use crate::codegen::CodegenError;
 use crate::codegen::eval::Eval;
-use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::map::{ROW_LANES, least};
 use crate::codegen::vocab::{access, lane_order};
 use crate::plan::{Attention, TensorId, Weighted};
@@ -237,7 +238,15 @@ fn normalise(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), C
     let value = eval.emit(log_sum.value)?;
     let value = eval.fb().ins().fdemote(types::F32, value);
     let address = eval.address(log_sum.output, &[])?;
-    eval.fb().ins().store(access(), value, address, 0);
+    let Some(first) = first_of_shared(eval, tile.attention, log_sum.output) else {
+        eval.fb().ins().store(access(), value, address, 0);
+        return Ok(());
+    };
+    let store = |eval: &mut Eval<'_, '_>| {
+        eval.fb().ins().store(access(), value, address, 0);
+        Vec::new()
+    };
+    either(eval, first, store, |_| Vec::new());
     Ok(())
 }
 
@@ -257,4 +266,25 @@ fn average(eval: &mut Eval<'_, '_>, tile: Tile<'_>, sum: Ssa, factor: Ssa) -> Ss
     } else {
         eval.fb().ins().select(hidden, zero, average)
     }
+}
+
+/// Whether this point is the first of those that share an element of a tensor; none if no two do.
+fn first_of_shared(eval: &mut Eval<'_, '_>, attention: &Attention, tensor: TensorId) -> Option<Ssa> {
+    let plan = eval.plan;
+    let dims = &plan.tensors[tensor].dims;
+    let mut first = None;
+    for &axis in attention.outer.iter().filter(|axis| !dims.contains(axis)) {
+        let Some(index) = eval.index(axis) else { continue };
+        let groups = |dim: &Axis| plan.graph.grouped(*dim).filter(|(finer, _)| *finer == axis);
+        let index = match dims.iter().find_map(groups) {
+            Some((_, ratio)) => eval.fb().ins().urem_imm_u(index, i64::from(ratio)),
+            None => index,
+        };
+        let here = eval.fb().ins().icmp_imm_s(IntCC::Equal, index, 0);
+        first = Some(match first {
+            Some(first) => eval.fb().ins().band(first, here),
+            None => here,
+        });
+    }
+    first
 }
