@@ -7,7 +7,7 @@ use rhumb_compiler::intervals::{Interval, MaskProgram, TileClass};
 use rhumb_compiler::plan::{Attention, Plan, Storage, TensorId};
 use rhumb_ir::Axis;
 
-use crate::memory::Frame;
+use crate::memory::{Frame, OutOfMemory};
 pub(crate) use tiles::Tiles;
 use vanishing::Bounds;
 
@@ -212,7 +212,13 @@ impl Classifier {
     }
 
     /// Fills the trees from the tables of a call: of the mask, and if wanted of the score.
-    pub(crate) fn plant(&self, plan: &Plan, frame: &Frame<'_, '_>, trees: &mut Trees, score: bool) {
+    pub(crate) fn plant(
+        &self,
+        plan: &Plan,
+        frame: &Frame<'_, '_>,
+        trees: &mut Trees,
+        score: bool,
+    ) -> Result<(), OutOfMemory> {
         let keys = frame.length(self.key);
         trees.nodes.clear();
         trees.starts.clear();
@@ -234,7 +240,9 @@ impl Classifier {
         {
             // `max` passes NaN by.
             let greatest = |unit: &[f32]| unit.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            for row in frame.f32_table(term).chunks(keys) {
+            let table = frame.f32_table(term);
+            reserve(&mut trees.key_terms, (table.len() / keys).saturating_mul(trees.tiles))?;
+            for row in table.chunks(keys) {
                 trees.key_terms.extend(row.chunks(UNIT).map(greatest));
             }
         }
@@ -243,18 +251,29 @@ impl Classifier {
             let Along::Keys(each) = leaf.along else { continue };
             trees.starts.push(trees.nodes.len());
             let len = plan.tensors[leaf.table].dims.iter().map(|axis| frame.length(*axis)).product::<usize>();
-            for row in 0..len.checked_div(keys / each).unwrap_or(0) {
+            let rows = len.checked_div(keys / each).unwrap_or(0);
+            reserve(&mut trees.nodes, rows.saturating_mul(trees.per_row))?;
+            for row in 0..rows {
                 trees.plant(plan, frame, leaf.table, (row, keys, each));
             }
         }
+        Ok(())
     }
 
     /// Fills the trees of the rows of a table that `trees` tells; its others are left empty.
-    pub(crate) fn plant_rows(&self, plan: &Plan, frame: &Frame<'_, '_>, trees: &mut Trees, table: TensorId) {
+    pub(crate) fn plant_rows(
+        &self,
+        plan: &Plan,
+        frame: &Frame<'_, '_>,
+        trees: &mut Trees,
+        table: TensorId,
+    ) -> Result<(), OutOfMemory> {
         let keys = frame.length(self.key);
         trees.starts.push(trees.nodes.len());
+        let end = trees.rows.last().map_or(0, |last| last + 1);
+        reserve(&mut trees.nodes, end.saturating_mul(trees.per_row))?;
         let rows = std::mem::take(&mut trees.rows);
-        for row in 0..rows.last().map_or(0, |last| last + 1) {
+        for row in 0..end {
             if rows.binary_search(&row).is_ok() {
                 trees.plant(plan, frame, table, (row, keys, 1));
             } else {
@@ -262,6 +281,7 @@ impl Classifier {
             }
         }
         trees.rows = rows;
+        Ok(())
     }
 
     /// The greatest key term of the segments that every query of a tile sees whole, `-inf` without such; `row` is that of the table. Not
@@ -441,6 +461,11 @@ impl Classifier {
         }
         memory.kept = kept;
     }
+}
+
+/// Makes room for more elements.
+pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
+    list.try_reserve(more).map_err(|_| OutOfMemory { bytes: more.saturating_mul(size_of::<T>()) })
 }
 
 /// Appends a segment to those from `start` on, or joins it with the last of them.

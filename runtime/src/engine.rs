@@ -11,6 +11,7 @@ use rhumb_plugins::{Registry, lower};
 
 use crate::cache::{Cache, CacheStats};
 use crate::kernel::{Kernel, KernelError};
+use crate::memory::Guard;
 use crate::reference::Reference;
 use crate::threads::Threads;
 
@@ -27,6 +28,7 @@ pub struct Engine {
     rewrite: RewriteOptions,
     threads: Arc<Threads>,
     cache: Cache<Kernel>,
+    guard: Option<Guard>,
 }
 
 /// Choices of an [`Engine`]: all have defaults.
@@ -40,6 +42,7 @@ pub struct EngineBuilder {
     registry: Registry,
     rewrite: RewriteOptions,
     cache_capacity: usize,
+    guard: Option<Guard>,
 }
 
 /// An engine that can't be.
@@ -106,12 +109,18 @@ impl EngineBuilder {
         EngineBuilder { cache_capacity: kernels, ..self }
     }
 
+    /// Puts the working memory of kernels between inaccessible pages: code that leaves it ends the process. Unless set, there are none.
+    #[cfg(feature = "guard-pages")]
+    pub fn guard_pages(self, guard: Guard) -> EngineBuilder {
+        EngineBuilder { guard: Some(guard), ..self }
+    }
+
     /// The engine.
     ///
     /// # Errors
     /// [`EngineError`] if this machine can't run kernels of that target, lane count or backend, or threads can't be had.
     pub fn build(self) -> Result<Engine, EngineError> {
-        let EngineBuilder { threads, target, lanes, backend, registry, rewrite, cache_capacity } = self;
+        let EngineBuilder { threads, target, lanes, backend, registry, rewrite, cache_capacity, guard } = self;
         let mut target = target.map_or_else(Target::host, Ok)?;
         if !target.is_host() {
             return Err(EngineError::Foreign { triple: target.triple() });
@@ -127,7 +136,7 @@ impl EngineBuilder {
             return Err(EngineError::NoThreads);
         }
         let threads = Threads::new(count).map_err(|source| EngineError::Threads { threads: count, source })?;
-        Ok(Engine { target, registry, rewrite, threads: Arc::new(threads), cache: Cache::new(cache_capacity) })
+        Ok(Engine { target, registry, rewrite, threads: Arc::new(threads), cache: Cache::new(cache_capacity), guard })
     }
 }
 
@@ -150,6 +159,7 @@ impl Engine {
             registry: Registry::standard(),
             rewrite: RewriteOptions::default(),
             cache_capacity: CACHE_CAPACITY,
+            guard: None,
         }
     }
 
@@ -168,7 +178,7 @@ impl Engine {
         self.cache.get_or_make(&lowered.graph.to_string(), || {
             let options = Options { rewrite: self.rewrite, disassemble: false };
             let compiled = compile_lowered(lowered, &self.target, &options, &mut |_, _| ())?;
-            Kernel::load(compiled, self.threads.clone())
+            Kernel::load(compiled, self.threads.clone(), self.guard)
         })
     }
 

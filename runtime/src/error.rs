@@ -310,6 +310,20 @@ pub enum CallError {
         /// The other tensor.
         other: Box<str>,
     },
+    /// The memory of the tables, which the kernel computes first, could not be had.
+    #[error(
+        "the tables of this call take {total} bytes, which could not be allocated; the largest, `{table}` of shape {shape:?}, takes {bytes}: bind shorter sequences, or fewer batches"
+    )]
+    Tables {
+        /// Bytes of all tables, padding included.
+        total: u128,
+        /// The largest table.
+        table: Box<str>,
+        /// Its shape.
+        shape: Box<[usize]>,
+        /// Its bytes, padding included.
+        bytes: u128,
+    },
     /// Working memory could not be had.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),

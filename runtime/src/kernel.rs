@@ -10,7 +10,7 @@ use rhumb_compiler::{Choice, CompileError, Compiled, Target, Timing};
 use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::interface::{Bound, Interface};
-use crate::memory::{LoadError, Program};
+use crate::memory::{Guard, LoadError, Program};
 use crate::threads::Threads;
 
 /// A compiled graph, ready to run on tensors of any length of its dynamic axes.
@@ -51,13 +51,13 @@ pub enum KernelError {
 
 impl Kernel {
     /// Puts what was compiled in executable memory.
-    pub(crate) fn load(compiled: Compiled, threads: Arc<Threads>) -> Result<Kernel, KernelError> {
+    pub(crate) fn load(compiled: Compiled, threads: Arc<Threads>, guard: Option<Guard>) -> Result<Kernel, KernelError> {
         let Compiled { lowered, fused: _, choice, plan, clif: _, code, timings } = compiled;
         // Lowering keeps the user's tensors and axes, in order, and rewriting all of lowering's: a call tells the axes of the plan
         // but for those that planning adds, which come last.
         let interface = Interface::of(&lowered)?;
         let name = lowered.name.clone();
-        Ok(Kernel { name, interface, program: Program::load(plan, &code)?, threads, choice, timings })
+        Ok(Kernel { name, interface, program: Program::load(plan, &code, guard)?, threads, choice, timings })
     }
 
     /// What it reads and writes.
@@ -100,7 +100,7 @@ impl Kernel {
         self.program.code_bytes()
     }
 
-    /// Frees the working memory that calls left behind. The next call allocates its own again.
+    /// Frees the working memory that calls left behind, all of it but what calls that run meanwhile use. The next call allocates its own again.
     pub fn trim(&self) {
         self.program.trim();
     }

@@ -54,6 +54,8 @@ pub use error::{CallError, Direction, Grouping, InterfaceError, ViewError};
 pub use interface::{Interface, Port};
 pub use kernel::{Kernel, KernelError};
 pub use layout::MAX_RANK;
+#[cfg(feature = "guard-pages")]
+pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
 pub use reference::Reference;
 pub use view::{TensorView, TensorViewMut};

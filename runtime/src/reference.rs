@@ -1,6 +1,6 @@
 //! The reference: the same call, interpreted.
 
-use rhumb_ir::{Bindings as Operands, Tensor, Verified, interpret};
+use rhumb_ir::{Bindings as Operands, InterpError, MAX_ELEMENTS, Tensor, Value, Verified, interpret};
 
 use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
@@ -37,9 +37,12 @@ impl Reference {
     }
 
     pub(crate) fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
-        let operands = self.interface.inputs().iter().zip(&bound.inputs);
-        let operands: Operands = operands.map(|(port, view)| (port.name.clone(), tensor(view))).collect();
-        let results = interpret(&self.graph, &operands).map_err(|source| CallError::Reference(Box::new(source)))?;
+        let refused = |source| CallError::Reference(Box::new(source));
+        let mut operands = Operands::new();
+        for ((name, value), view) in self.graph.inputs().zip(&bound.inputs) {
+            operands.insert(name.to_owned(), tensor(&self.graph, value, view).map_err(refused)?);
+        }
+        let results = interpret(&self.graph, &operands).map_err(refused)?;
         for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
             if let Some(result) = results.get(&port.name) {
                 view.fill_from(&result.data);
@@ -49,8 +52,17 @@ impl Reference {
     }
 }
 
-fn tensor(view: &TensorView<'_>) -> Tensor {
-    Tensor { elem: view.elem(), shape: view.shape().to_vec(), data: view.elements().collect() }
+/// The elements of an input, copied. A view can have more of them than memory: one may repeat.
+fn tensor(graph: &Verified, input: Value, view: &TensorView<'_>) -> Result<Tensor, InterpError> {
+    let (count, shape) = (view.len(), view.shape().to_vec());
+    if count > MAX_ELEMENTS {
+        return Err(InterpError::TooLarge { line: graph.line(input), shape });
+    }
+    let mut data = Vec::new();
+    let bytes = count * size_of::<f64>();
+    data.try_reserve_exact(count).map_err(|_| InterpError::OutOfMemory { line: graph.line(input), bytes })?;
+    data.extend(view.elements());
+    Ok(Tensor { elem: view.elem(), shape, data })
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ mod tests {
             let threads = Threads::new(count).expect("threads");
             assert_eq!(threads.count(), count.max(1));
             for tasks in [0, 1, 2, 3, 1000] {
-                let (pool, runs) = (Pool::new(), (0..tasks).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
+                let (pool, runs) = (Pool::new(None), (0..tasks).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
                 let work = |task: usize, workspace: &mut Workspace| {
                     workspace.slice_mut::<u64>(0, 4).expect("fits").fill(task as u64);
                     runs[task].fetch_add(1, Ordering::Relaxed);
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn too_little_memory_runs_nothing() {
-        let (threads, pool) = (Threads::new(2).expect("threads"), Pool::new());
+        let (threads, pool) = (Threads::new(2).expect("threads"), Pool::new(None));
         let refused = threads.for_each(10, &pool, usize::MAX / 2, |_, _| panic!("ran"));
         assert_eq!(refused, Err(OutOfMemory { bytes: usize::MAX / 2 }));
         assert_eq!(threads.for_each(10, &pool, 64, |_, _| ()), Ok(()));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_panic_leaves_threads_and_pool_usable() {
-        let (threads, pool) = (Threads::new(2).expect("threads"), Pool::new());
+        let (threads, pool) = (Threads::new(2).expect("threads"), Pool::new(None));
         let call = std::panic::AssertUnwindSafe(|| threads.for_each(10, &pool, 64, |task, _| assert_ne!(task, 7)));
         assert!(std::panic::catch_unwind(call).is_err());
         assert_eq!(threads.for_each(10, &pool, 64, |_, _| ()), Ok(()));

@@ -72,38 +72,50 @@ impl OwnedTensor {
         }
     }
 
-    /// The elements as numbers.
-    pub(super) fn numbers(&self) -> Vec<f64> {
+    /// The elements as numbers, one by one.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = f64> {
+        // One of the three is not empty, at most.
+        let (f32, i32, bool): (&[f32], &[i32], &[u8]) = match &self.data {
+            Data::F32(data) => (data, &[], &[]),
+            Data::I32(data) => (&[], data, &[]),
+            Data::Bool(data) => (&[], &[], data),
+        };
+        let floats = f32.iter().map(|x| f64::from(*x));
+        floats.chain(i32.iter().map(|x| f64::from(*x))).chain(bool.iter().map(|x| f64::from(*x)))
+    }
+
+    /// Number of elements.
+    fn len(&self) -> usize {
         match &self.data {
-            Data::F32(data) => data.iter().map(|x| f64::from(*x)).collect(),
-            Data::I32(data) => data.iter().map(|x| f64::from(*x)).collect(),
-            Data::Bool(data) => data.iter().map(|x| f64::from(*x)).collect(),
+            Data::F32(data) => data.len(),
+            Data::I32(data) => data.len(),
+            Data::Bool(data) => data.len(),
         }
     }
 
     /// What it holds, in a few lines.
     pub(super) fn summary(&self, name: &str) -> String {
         const FIRST: usize = 6;
-        let numbers = self.numbers();
         let elem = match &self.data {
             Data::F32(_) => Elem::F32,
             Data::I32(_) => Elem::I32,
             Data::Bool(_) => Elem::Bool,
         };
         let mut text = format!("{name}: {elem}{:?}\n", self.shape);
-        let finite: Vec<f64> = numbers.iter().copied().filter(|x| x.is_finite()).collect();
-        if !finite.is_empty() {
-            let (min, max) = finite.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(*x), b.max(*x)));
-            let mean = finite.iter().sum::<f64>() / finite.len() as f64;
+        let finite = || self.numbers().filter(|x| x.is_finite());
+        let count = finite().count();
+        if count > 0 {
+            let (min, max) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
+            let mean = finite().sum::<f64>() / count as f64;
             let _ = writeln!(text, "  min {min:.6}  max {max:.6}  mean {mean:.6}");
         }
         let (infinite, nan) =
-            (numbers.iter().filter(|x| x.is_infinite()).count(), numbers.iter().filter(|x| x.is_nan()).count());
+            (self.numbers().filter(|x| x.is_infinite()).count(), self.numbers().filter(|x| x.is_nan()).count());
         if infinite + nan > 0 {
             let _ = writeln!(text, "  {infinite} infinite, {nan} NaN, left out of these");
         }
-        let first: Vec<String> = numbers.iter().take(FIRST).map(|x| format!("{x:.6}")).collect();
-        let more = if numbers.len() > FIRST { " ..." } else { "" };
+        let first: Vec<String> = self.numbers().take(FIRST).map(|x| format!("{x:.6}")).collect();
+        let more = if self.len() > FIRST { " ..." } else { "" };
         let _ = writeln!(text, "  {}{more}", if first.is_empty() { "no elements".to_owned() } else { first.join(" ") });
         text
     }
@@ -141,4 +153,12 @@ fn zeros<T: Clone + Default>(count: usize) -> Option<Vec<T>> {
     data.try_reserve_exact(count).ok()?;
     data.resize(count, T::default());
     Some(data)
+}
+
+/// A list of these many elements, if memory holds them.
+pub(super) fn list<T>(count: usize, elements: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(count).ok()?;
+    list.extend(elements.take(count));
+    Some(list)
 }

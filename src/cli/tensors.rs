@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::CliError;
 use super::dims::Lengths;
 use super::random::Random;
-use super::tensor::{Data, OwnedTensor};
+use super::tensor::{Data, OwnedTensor, list};
 
 /// Every tensor of a call, by name.
 #[derive(Debug)]
@@ -92,12 +92,14 @@ fn read(interface: &Interface, path: &Path) -> Result<BTreeMap<String, OwnedTens
                 known,
             });
         };
-        let words = || tensor.data().chunks_exact(4).filter_map(|chunk| <[u8; 4]>::try_from(chunk).ok());
+        let bytes = tensor.data();
+        let words = || bytes.chunks_exact(4).filter_map(|chunk| <[u8; 4]>::try_from(chunk).ok());
+        let count = bytes.len() / 4;
         let data = match (elem, tensor.dtype()) {
-            (Elem::F32, Dtype::F32) => Data::F32(words().map(f32::from_le_bytes).collect()),
-            (Elem::I32, Dtype::I32) => Data::I32(words().map(i32::from_le_bytes).collect()),
+            (Elem::F32, Dtype::F32) => list(count, words().map(f32::from_le_bytes)).map(Data::F32),
+            (Elem::I32, Dtype::I32) => list(count, words().map(i32::from_le_bytes)).map(Data::I32),
             (Elem::Bool, Dtype::BOOL | Dtype::U8) => {
-                Data::Bool(tensor.data().iter().map(|x| u8::from(*x != 0)).collect())
+                list(bytes.len(), bytes.iter().map(|x| u8::from(*x != 0))).map(Data::Bool)
             }
             (_, found) => {
                 return Err(CliError::TensorType {
@@ -113,7 +115,11 @@ fn read(interface: &Interface, path: &Path) -> Result<BTreeMap<String, OwnedTens
                 });
             }
         };
-        inputs.insert(name.clone(), OwnedTensor { shape: tensor.shape().to_vec(), data });
+        let shape = tensor.shape().to_vec();
+        match data {
+            Some(data) => inputs.insert(name.clone(), OwnedTensor { shape, data }),
+            None => return Err(CliError::TooLarge { what: "input", name: name.clone(), shape }),
+        };
     }
     Ok(inputs)
 }

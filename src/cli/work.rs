@@ -11,6 +11,7 @@ use rhumb::prelude::*;
 
 use super::CliError;
 use super::dims::Lengths;
+use super::tensor::list;
 use super::tensors::Tensors;
 
 /// What a call has to do, however it does it.
@@ -119,9 +120,12 @@ fn count(graph: &Verified, conditions: &[Value], tensors: &Tensors, lengths: &Le
         let tensor = &tensors.inputs[&port.name];
         let along =
             sample.as_ref().and_then(|sample| Some((port.dims.iter().position(|axis| *axis == sample.axis)?, sample)));
+        let shape = &tensor.shape;
+        let too_large = || CliError::TooLarge { what: "input", name: port.name.clone(), shape: shape.clone() };
+        let all = list(shape.iter().product(), tensor.numbers()).ok_or_else(too_large)?;
         let (shape, data) = match along {
-            Some((dim, sample)) => sample.select(dim, &tensor.shape, &tensor.numbers()),
-            None => (tensor.shape.clone(), tensor.numbers()),
+            Some((dim, sample)) => sample.select(dim, shape, &all).ok_or_else(too_large)?,
+            None => (shape.clone(), all),
         };
         bindings.insert(port.name.clone(), Tensor { elem: port.elem, shape, data });
     }
@@ -138,14 +142,15 @@ struct Sample {
 }
 
 impl Sample {
-    /// The part of a tensor at the indices kept of dimension `dim`.
-    fn select(&self, dim: usize, shape: &[usize], data: &[f64]) -> (Vec<usize>, Vec<f64>) {
+    /// The part of a tensor at the indices kept of dimension `dim`, if memory holds it.
+    fn select(&self, dim: usize, shape: &[usize], data: &[f64]) -> Option<(Vec<usize>, Vec<f64>)> {
         let inner: usize = shape[dim + 1..].iter().product();
         let indices = || (0..self.kept).map(|i| (2 * i + 1) * self.length / (2 * self.kept));
         let rows = data.chunks_exact((inner * self.length).max(1));
         let picked = rows.flat_map(|row| indices().flat_map(move |index| &row[index * inner..(index + 1) * inner]));
         let mut shape = shape.to_vec();
         shape[dim] = self.kept;
-        (shape, picked.copied().collect())
+        let data = list(shape.iter().product(), picked.copied())?;
+        Some((shape, data))
     }
 }

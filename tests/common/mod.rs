@@ -7,7 +7,7 @@ mod tensor;
 
 pub(crate) use random::Rng;
 pub(crate) use spec::{Lengths, Spec, inputs, outputs, scattered};
-pub(crate) use tensor::{Layout, Tensor};
+pub(crate) use tensor::{Data, Layout, Tensor};
 
 use std::collections::BTreeMap;
 

@@ -152,6 +152,18 @@ impl Tensor {
         }
     }
 
+    /// The memory from the lowest element to the highest, the place of the first element in it, the shape and the strides.
+    pub(crate) fn reached(&self) -> (Data, usize, &[usize], &[isize]) {
+        let places = self.places();
+        let low = places.iter().copied().min().unwrap_or(0);
+        let end = places.iter().max().map_or(0, |high| high + 1);
+        let data = match &self.data {
+            Data::F32(data) => Data::F32(data[low..end].to_vec()),
+            Data::I32(data) => Data::I32(data[low..end].to_vec()),
+        };
+        (data, self.offset.saturating_sub(low), &self.shape, &self.strides)
+    }
+
     pub(crate) fn view(&self) -> TensorView<'_> {
         let Tensor { data, offset, shape, strides } = self;
         match data {

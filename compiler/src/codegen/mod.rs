@@ -44,6 +44,12 @@ pub enum CodegenError {
         /// The axis.
         axis: String,
     },
+    /// More constants than code can address.
+    #[error("graph `{graph}` has more constants than vector code can address; make tables of them, or fewer ops")]
+    Constants {
+        /// The graph.
+        graph: String,
+    },
     /// Cranelift refused a function.
     #[error("function `{function}` on {triple}: {reason}")]
     Backend {
@@ -192,7 +198,8 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
             functions.push((role, function));
         }
     }
-    Ok(Clif { functions, constants: pool.into_bits() })
+    let constants = pool.into_bits().ok_or_else(|| CodegenError::Constants { graph: plan.graph.name.clone() })?;
+    Ok(Clif { functions, constants })
 }
 
 fn function(

@@ -31,11 +31,13 @@ impl ConstantPool {
             self.bits.push(bits);
             self.bits.len() - 1
         });
+        // Code that has an offset too large for its type is dropped: `into_bits` tells.
         (self.start + index * CONSTANT_BYTES) as i32
     }
 
-    /// The constants, in order of their offsets.
-    pub(crate) fn into_bits(self) -> Vec<u32> {
-        self.bits
+    /// The constants, in order of their offsets; none if an offset was too large for its type.
+    pub(crate) fn into_bits(self) -> Option<Vec<u32>> {
+        let end = self.start + self.bits.len() * CONSTANT_BYTES;
+        i32::try_from(end).is_ok().then_some(self.bits)
     }
 }

@@ -58,6 +58,9 @@ pub(crate) struct Mode {
 /// The most products that one chain of additions sums up.
 const LONGEST_SUM: u32 = 64;
 
+/// Parts of a sum that are code of their own; of more, a loop is made.
+const MOST_PARTS: u32 = 16;
+
 /// Words of the range.
 const FIRST_QUERY: i32 = 0;
 const QUERIES: i32 = 8;
@@ -264,22 +267,69 @@ fn products(
     indices: &[Ssa],
     scores: Ssa,
 ) -> Result<Vec<Ssa>, CodegenError> {
-    let Tile { attention, shape, state } = tile;
-    let layout = eval.plan.scratch;
-    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
-    let (base, stride) = row_base(eval, content.key, attention.key, content.dim)?;
+    let (base, stride) = row_base(eval, content.key, tile.attention.key, content.dim)?;
     let row_step = dim_stride(eval, content.key, content.dim);
-    let chains = shape.key_chains as u32;
+    let chains = tile.shape.key_chains as u32;
     let chains = if content.length.is_multiple_of(chains) { chains } else { 1 };
-    let parts = content.length.div_ceil(LONGEST_SUM * chains).max(1);
-    let vector_step = tile.row_bytes();
-    let place_of = |r: usize, c: usize| layout.scores as i32 + r as i32 * vector_step as i32 + width * c as i32;
-    let mut sums: Vec<Ssa> = Vec::new();
-    for part in 0..parts {
-        let [from, to] = [part, part + 1].map(|part| part * (content.length / chains) / parts * chains);
-        let skipped = eval.fb().ins().imul_imm_s(row_step, i64::from(from));
-        let base = eval.fb().ins().iadd(base, skipped);
-        let mut addresses = indices.iter().map(|&index| {
+    let parts = Parts { tile, place, indices, scores, base, stride, row_step, chains };
+    let count = content.length.div_ceil(LONGEST_SUM * chains).max(1);
+    if count > MOST_PARTS {
+        return Ok(parts.looped(eval, content.length));
+    }
+    let mut sums = Vec::new();
+    for part in 0..count {
+        let [from, to] = [part, part + 1].map(|part| part * (content.length / chains) / count * chains);
+        sums = parts.part(eval, Start::Element(from), to - from, (part > 0, part + 1 < count));
+    }
+    Ok(sums)
+}
+
+/// The element that a part begins at.
+#[derive(Clone, Copy)]
+enum Start {
+    Element(u32),
+    Loop(Ssa),
+}
+
+/// Sums that are computed in parts.
+struct Parts<'t> {
+    tile: Tile<'t>,
+    place: Place,
+    indices: &'t [Ssa],
+    /// The address of the scores, where sums are kept from part to part.
+    scores: Ssa,
+    base: Ssa,
+    stride: Ssa,
+    row_step: Ssa,
+    chains: u32,
+}
+
+impl Parts<'_> {
+    /// The sums over the whole length, by a loop over its parts.
+    fn looped(&self, eval: &mut Eval<'_, '_>, length: u32) -> Vec<Ssa> {
+        let part = LONGEST_SUM * self.chains;
+        let last = (length - 1) / part * part;
+        self.part(eval, Start::Element(0), part, (false, true));
+        let [start, end] = [part, last].map(|at| eval.fb().ins().iconst(types::I64, i64::from(at)));
+        range_loop(eval, start, end, i64::from(part), &[], |eval, from, _| {
+            self.part(eval, Start::Loop(from), part, (true, true));
+            Vec::new()
+        });
+        self.part(eval, Start::Element(last), length - last, (true, false))
+    }
+
+    /// The sums with those of `elements` more from `from` on: whether there were some before, and whether more come.
+    fn part(&self, eval: &mut Eval<'_, '_>, from: Start, elements: u32, (before, more): (bool, bool)) -> Vec<Ssa> {
+        let Parts { tile: Tile { shape, state, .. }, place, stride, row_step, chains, .. } = *self;
+        let layout = eval.plan.scratch;
+        let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+        let vector_step = self.tile.row_bytes();
+        let skipped = match from {
+            Start::Element(from) => eval.fb().ins().imul_imm_s(row_step, i64::from(from)),
+            Start::Loop(from) => eval.fb().ins().imul(row_step, from),
+        };
+        let base = eval.fb().ins().iadd(self.base, skipped);
+        let mut addresses = self.indices.iter().map(|&index| {
             let offset = eval.fb().ins().imul(index, stride);
             eval.fb().ins().iadd(base, offset)
         });
@@ -287,8 +337,16 @@ fn products(
             Some(first) if place.whole => Rows::Even { first, distance: stride, count: place.rows },
             first => Rows::Each(first.into_iter().chain(addresses).collect()),
         };
-        let vectors = eval.fb().ins().iadd_imm_s(state, layout.queries as i64 + i64::from(from) * vector_step);
-        let turns = i64::from((to - from) / chains);
+        let queries = layout.queries as i64;
+        let vectors = match from {
+            Start::Element(from) => eval.fb().ins().iadd_imm_s(state, queries + i64::from(from) * vector_step),
+            Start::Loop(from) => {
+                let skipped = eval.fb().ins().imul_imm_s(from, vector_step);
+                let vectors = eval.fb().ins().iadd(state, skipped);
+                eval.fb().ins().iadd_imm_s(vectors, queries)
+            }
+        };
+        let turns = i64::from(elements / chains);
         let product = Product {
             rows,
             row_step,
@@ -300,19 +358,20 @@ fn products(
             chains: chains as usize,
             chain_bytes: turns * vector_step,
         };
-        sums = product.emit(eval);
+        let mut sums = product.emit(eval);
         for (index, sum) in sums.iter_mut().enumerate() {
-            let offset = place_of(index / shape.columns, index % shape.columns);
-            if part > 0 {
-                let before = eval.fb().ins().load(ty, access(), scores, offset);
+            let (r, c) = (index / shape.columns, index % shape.columns);
+            let offset = layout.scores as i32 + r as i32 * vector_step as i32 + width * c as i32;
+            if before {
+                let before = eval.fb().ins().load(ty, access(), self.scores, offset);
                 *sum = eval.v.fadd(before, *sum);
             }
-            if part + 1 < parts {
-                eval.fb().ins().store(access(), *sum, scores, offset);
+            if more {
+                eval.fb().ins().store(access(), *sum, self.scores, offset);
             }
         }
+        sums
     }
-    Ok(sums)
 }
 
 /// The rows of a key term's tables at the outer point, which are contiguous along keys.

@@ -157,7 +157,7 @@ impl<'a> Planner<'a> {
             let double = self.find(value, |op| matches!(op, Op::Rotate { .. })).is_none();
             self.step(target, Source::Value(value), double, "an output");
         }
-        let scratch = scratch_layout(attention.as_ref(), self.graph.axes().len());
+        let scratch = scratch_layout(self.graph, attention.as_ref())?;
         Ok(Plan {
             graph: self.graph.clone(),
             tensors: self.tensors,

@@ -1,9 +1,14 @@
 //! Sizes: register and cache tiles, and the scratch memory of a thread.
 
-use super::{Attention, ScratchLayout, TileShape, Tiling, Vectors};
+use rhumb_ir::{Axis, Verified};
+
+use super::{Attention, PlanError, ScratchLayout, TileShape, Tiling, Vectors};
 
 /// Queries that share what is read of the keys and values: their states stay in the second-level cache.
 const TASK_QUERIES: usize = 384;
+
+/// The most bytes of scratch memory before the constants: code has offsets of 32 bits into it, and so has the same room for constants.
+const MOST_BYTES: usize = 1 << 30;
 
 /// Register and cache tiles: accumulators fill the registers but for a few.
 pub(super) fn tiling(vectors: Vectors) -> Tiling {
@@ -24,8 +29,38 @@ pub(super) fn tiling(vectors: Vectors) -> Tiling {
     Tiling { blocks: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
 }
 
+/// The scratch memory of a thread.
+///
+/// # Errors
+/// [`PlanError::TooLong`] if a head dimension makes it larger than code can address.
+pub(super) fn scratch_layout(graph: &Verified, attention: Option<&Attention>) -> Result<ScratchLayout, PlanError> {
+    // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
+    let layout = layout(attention, graph.axes().len());
+    let Some(attention) = attention.filter(|_| layout.constants > MOST_BYTES) else { return Ok(layout) };
+    let content = attention.content.as_ref().map(|content| (content.dim, content.length as usize));
+    let weighted = attention.weighted.as_ref().map(|weighted| (weighted.dim, weighted.length as usize));
+    let longest = [content, weighted].into_iter().flatten().max_by_key(|(_, length)| *length);
+    let Some((axis, length)) = longest else { return Ok(layout) };
+    Err(too_long(graph, (axis, length), layout.constants, attention))
+}
+
+/// That this axis, of those of the rows of queries and averages the longest, is too long.
+fn too_long(graph: &Verified, (axis, length): (Axis, usize), bytes: usize, attention: &Attention) -> PlanError {
+    let lengths = [
+        attention.content.as_ref().map_or(0, |content| content.length as usize),
+        attention.weighted.as_ref().map_or(0, |weighted| weighted.length as usize),
+    ];
+    // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
+    let element = 4 * attention.tiling.queries() * attention.tiling.blocks;
+    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * attention.tiling.blocks;
+    let both = MOST_BYTES.saturating_sub(rest) / element;
+    let other = lengths[0].min(lengths[1]);
+    let most = if other <= both / 2 { both - other } else { both / 2 };
+    PlanError::TooLong { axis: graph.axis(axis).name.clone(), length, most, bytes }
+}
+
 /// Where everything lies in the scratch memory, each part at a cache line of its own.
-pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
+fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
     let mut end = 0usize;
     let mut take = |bytes: usize| {
         let start = end;
@@ -63,4 +98,50 @@ pub(super) fn scratch_layout(attention: Option<&Attention>, axes: usize) -> Scra
     layout.state_bytes = state;
     layout.constants = layout.states + tiling.blocks * state;
     layout
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_ir::{Elem, GraphBuilder, Verified};
+
+    use crate::plan::{PlanError, ScratchLayout, Vectors, plan};
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    use super::MOST_BYTES;
+
+    /// Attention of these head sizes.
+    fn attention(d: u32, e: u32) -> Verified {
+        let g = GraphBuilder::new("long");
+        let (q, k, d, e) = (g.axis("q"), g.axis("k"), g.axis_of("d", d), g.axis_of("e", e));
+        let queries = g.input("q", Elem::F32, [q, d]);
+        let (keys, values) = (g.input("k", Elem::F32, [k, d]), g.input("v", Elem::F32, [k, e]));
+        g.output("out", queries.dot(keys, d).softmax(k).dot(values, k), [q, e]);
+        g.finish().expect("a graph")
+    }
+
+    fn planned(d: u32, e: u32, lanes: usize) -> Result<ScratchLayout, PlanError> {
+        let fused = fuse(&attention(d, e), &RewriteOptions::default()).expect("fuses");
+        plan(fused.graph(), Vectors { lanes, registers: 32 }).map(|plan| plan.scratch)
+    }
+
+    /// Offsets into the scratch memory are of 32 bits: a longer head is refused, with the greatest length there can be.
+    #[test]
+    fn heads_too_long_for_offsets_are_refused() {
+        for lanes in [4, 8, 16] {
+            for (d, e) in [(1_000_000, 64), (64, 1_000_000), (999_999, 1_000_000), (i32::MAX as u32, i32::MAX as u32)] {
+                let PlanError::TooLong { axis, length, most, bytes } = planned(d, e, lanes).expect_err("too long")
+                else {
+                    panic!("another error")
+                };
+                assert_eq!((axis.as_str(), length), if e >= d { ("e", e as usize) } else { ("d", d as usize) });
+                assert!(bytes > MOST_BYTES && most >= 2 * 65_536, "{bytes}, {most}");
+                // The greatest length is one that there can be, and hardly more.
+                let with = |most: u32| planned(d.min(most), e.min(most), lanes);
+                let scratch = with(most as u32).expect("not too long");
+                assert!(scratch.constants <= MOST_BYTES && scratch.states + scratch.state_bytes <= scratch.constants);
+                with(most as u32 + 16).expect_err("too long again");
+            }
+            assert!(planned(65_536, 65_536, lanes).is_ok());
+        }
+    }
 }

@@ -54,6 +54,20 @@ pub enum PlanError {
         /// What needs it.
         reason: &'static str,
     },
+    /// A head dimension for which a tile of queries does not fit the memory that code can address.
+    #[error(
+        "axis `{axis}` is {length} long: a thread would need {bytes} bytes of memory for its queries; make it {most} at most"
+    )]
+    TooLong {
+        /// The axis: the longer of the head dimensions.
+        axis: String,
+        /// Its length.
+        length: usize,
+        /// The greatest length that it can have; with both head dimensions too long, that both can have.
+        most: usize,
+        /// Bytes that a thread would need.
+        bytes: usize,
+    },
 }
 
 /// How the elements of a tensor lie in memory.

@@ -8,7 +8,7 @@ use crate::types::Axis;
 
 use super::bind::Lengths;
 use super::layout::{Layout, for_each_row};
-use super::{Array, Bindings, InterpError, MAX_ELEMENTS, scalar};
+use super::{Array, Bindings, InterpError, MAX_ELEMENTS, NoRoom, filled, room, scalar};
 
 /// What the evaluation of a node can see.
 pub(super) struct Eval<'e, 'a> {
@@ -27,7 +27,6 @@ struct Target {
 
 impl<'a> Eval<'_, 'a> {
     pub(super) fn node(&self, value: Value) -> Result<Array<'a>, InterpError> {
-        let ty = self.graph.ty(value);
         let out = self.result(value)?;
         let data = match self.graph.op(value) {
             Op::Input { name, dims, elem: _ } => {
@@ -35,26 +34,41 @@ impl<'a> Eval<'_, 'a> {
                 return Ok(self.given(dims, data));
             }
             Op::Table { dims, elem: _, data } => return Ok(self.given(dims, data)),
-            Op::Const(scalar) => vec![scalar.as_f64()],
-            Op::Iota(axis) => (0..self.lengths.get(self.graph, *axis)?).map(|i| i as f64).collect(),
-            Op::Size(axis) => vec![self.lengths.get(self.graph, *axis)? as f64],
-            Op::Unary(op, x) => self.map(&out, *x, scalar::unary(*op, ty.elem)),
-            Op::Cast(elem, x) => self.map(&out, *x, scalar::cast(self.graph.ty(*x).elem, *elem)),
-            Op::Binary(op, a, b) => self.zip(&out, *a, *b, scalar::binary(*op, ty.elem)),
-            Op::Compare(op, a, b) => self.zip(&out, *a, *b, scalar::compare(*op)),
-            Op::Select { cond, on_true, on_false } => self.select(&out, *cond, *on_true, *on_false),
-            Op::Gather { table, axis, index } => self.gather(&out, *table, *axis, *index),
-            Op::Rotate { x, angle, dim, pair, pairing, start } => {
-                self.rotate(&out, (*x, *dim), (*angle, *pair), *pairing, *start)
-            }
-            Op::Dot { a, b, axis } => self.dot(&out, *a, *b, *axis),
-            Op::Softmax { x, axis, sink, base } => self.softmax(&out, *x, *axis, *sink, *base),
-            Op::LogSumExp { x, axis, sink, base } => self.log_sum_exp(&out, *x, *axis, *sink, *base),
             Op::Scheme { scheme: _, hook: _, x: _, site: _, attrs: _, instance: _ } => {
                 return Err(InterpError::Scheme { line: self.graph.line(value) });
             }
+            Op::Size(axis) => Ok(vec![self.lengths.get(self.graph, *axis)? as f64]),
+            op => self.computed(&out, op, value),
         };
+        let data = data.map_err(|error| error.for_value(self.graph, value))?;
         Ok(Array { layout: out.layout, data: Cow::Owned(data) })
+    }
+
+    /// The elements of a value that is computed of others.
+    fn computed(&self, out: &Target, op: &Op, value: Value) -> Result<Vec<f64>, NoRoom> {
+        let elem = self.graph.ty(value).elem;
+        match op {
+            Op::Const(scalar) => Ok(vec![scalar.as_f64()]),
+            Op::Iota(_) => {
+                let mut data = room(out.count)?;
+                data.extend((0..out.count).map(|i| i as f64));
+                Ok(data)
+            }
+            Op::Unary(op, x) => self.map(out, *x, scalar::unary(*op, elem)),
+            Op::Cast(to, x) => self.map(out, *x, scalar::cast(self.graph.ty(*x).elem, *to)),
+            Op::Binary(op, a, b) => self.zip(out, *a, *b, scalar::binary(*op, elem)),
+            Op::Compare(op, a, b) => self.zip(out, *a, *b, scalar::compare(*op)),
+            Op::Select { cond, on_true, on_false } => self.select(out, *cond, *on_true, *on_false),
+            Op::Gather { table, axis, index } => self.gather(out, *table, *axis, *index),
+            Op::Rotate { x, angle, dim, pair, pairing, start } => {
+                self.rotate(out, (*x, *dim), (*angle, *pair), *pairing, *start)
+            }
+            Op::Dot { a, b, axis } => self.dot(out, *a, *b, *axis),
+            Op::Softmax { x, axis, sink, base } => self.softmax(out, *x, *axis, *sink, *base),
+            Op::LogSumExp { x, axis, sink, base } => self.log_sum_exp(out, *x, *axis, *sink, *base),
+            // Not computed: see `Eval::node`.
+            Op::Input { .. } | Op::Table { .. } | Op::Size(_) | Op::Scheme { .. } => Ok(Vec::new()),
+        }
     }
 
     /// Checks the size of a value and lays it out, axes in the order of declaration.
@@ -83,43 +97,43 @@ impl<'a> Eval<'_, 'a> {
         self.arrays[value.index()].as_ref().expect("operands are computed before the ops that use them")
     }
 
-    fn map(&self, out: &Target, x: Value, f: fn(f64) -> f64) -> Vec<f64> {
+    fn map(&self, out: &Target, x: Value, f: fn(f64) -> f64) -> Result<Vec<f64>, NoRoom> {
         let x = self.array(x);
-        let mut data = Vec::with_capacity(out.count);
+        let mut data = room(out.count)?;
         for_each_row(self.graph, self.lengths, &out.axes, [&x.layout], |[base], [inner]| {
             data.extend(inner.iter().map(|i| f(x.data[base + i])));
-        });
-        data
+        })?;
+        Ok(data)
     }
 
-    fn zip(&self, out: &Target, a: Value, b: Value, f: fn(f64, f64) -> f64) -> Vec<f64> {
+    fn zip(&self, out: &Target, a: Value, b: Value, f: fn(f64, f64) -> f64) -> Result<Vec<f64>, NoRoom> {
         let (a, b) = (self.array(a), self.array(b));
-        let mut data = Vec::with_capacity(out.count);
+        let mut data = room(out.count)?;
         for_each_row(self.graph, self.lengths, &out.axes, [&a.layout, &b.layout], |[base_a, base_b], [in_a, in_b]| {
             data.extend(in_a.iter().zip(in_b).map(|(i, j)| f(a.data[base_a + i], b.data[base_b + j])));
-        });
-        data
+        })?;
+        Ok(data)
     }
 
-    fn select(&self, out: &Target, cond: Value, on_true: Value, on_false: Value) -> Vec<f64> {
+    fn select(&self, out: &Target, cond: Value, on_true: Value, on_false: Value) -> Result<Vec<f64>, NoRoom> {
         let (cond, a, b) = (self.array(cond), self.array(on_true), self.array(on_false));
         let layouts = [&cond.layout, &a.layout, &b.layout];
-        let mut data = Vec::with_capacity(out.count);
+        let mut data = room(out.count)?;
         for_each_row(self.graph, self.lengths, &out.axes, layouts, |base, inner| {
             data.extend((0..inner[0].len()).map(|i| {
                 let taken = cond.data[base[0] + inner[0][i]] != 0.0;
                 if taken { a.data[base[1] + inner[1][i]] } else { b.data[base[2] + inner[2][i]] }
             }));
-        });
-        data
+        })?;
+        Ok(data)
     }
 
-    fn gather(&self, out: &Target, table: Value, axis: Axis, index: Value) -> Vec<f64> {
+    fn gather(&self, out: &Target, table: Value, axis: Axis, index: Value) -> Result<Vec<f64>, NoRoom> {
         let (table, index) = (self.array(table), self.array(index));
         let (stride, length) = (table.layout.stride(axis), self.lengths.of(axis));
         // The axis is indexed by the index alone, even where the index varies over that axis too.
         let rest = table.layout.without(axis);
-        let mut data = Vec::with_capacity(out.count);
+        let mut data = room(out.count)?;
         for_each_row(
             self.graph,
             self.lengths,
@@ -134,8 +148,8 @@ impl<'a> Eval<'_, 'a> {
                     table.data[base + offset + at * stride]
                 }));
             },
-        );
-        data
+        )?;
+        Ok(data)
     }
 
     fn rotate(
@@ -145,13 +159,13 @@ impl<'a> Eval<'_, 'a> {
         (angle, pair): (Value, Axis),
         pairing: Pairing,
         start: u32,
-    ) -> Vec<f64> {
+    ) -> Result<Vec<f64>, NoRoom> {
         let (x, angle) = (self.array(x), self.array(angle));
         let (strides, pair_stride) = ([&x.layout, &out.layout].map(|l| l.stride(dim)), angle.layout.stride(pair));
         let (elements, pairs) = (self.lengths.of(dim), self.lengths.of(pair) as u32);
         let layouts = [&x.layout.without(dim), &angle.layout.without(pair), &out.layout.without(dim)];
         let axes: Vec<Axis> = out.axes.iter().copied().filter(|axis| *axis != dim).collect();
-        let mut data = vec![0.0; out.count];
+        let mut data = filled(out.count, 0.0)?;
         for_each_row(self.graph, self.lengths, &axes, layouts, |base, inner| {
             for (i, first) in inner[0].iter().enumerate() {
                 let (from, by, to) = (base[0] + first, base[1] + inner[1][i], base[2] + inner[2][i]);
@@ -168,15 +182,15 @@ impl<'a> Eval<'_, 'a> {
                     data[to + second * strides[1]] = b * cos + a * sin;
                 }
             }
-        });
-        data
+        })?;
+        Ok(data)
     }
 
-    fn dot(&self, out: &Target, a: Value, b: Value, axis: Axis) -> Vec<f64> {
+    fn dot(&self, out: &Target, a: Value, b: Value, axis: Axis) -> Result<Vec<f64>, NoRoom> {
         let (a, b) = (self.array(a), self.array(b));
         let (stride_a, stride_b, terms) = (a.layout.stride(axis), b.layout.stride(axis), self.lengths.of(axis));
         let layouts = [&a.layout.without(axis), &b.layout.without(axis)];
-        let mut data = Vec::with_capacity(out.count);
+        let mut data = room(out.count)?;
         for_each_row(self.graph, self.lengths, &out.axes, layouts, |[base_a, base_b], [in_a, in_b]| {
             let first = data.len();
             let offsets = || in_a.iter().zip(in_b).map(|(i, j)| (base_a + i, base_b + j));
@@ -201,13 +215,13 @@ impl<'a> Eval<'_, 'a> {
                     *sum = (0..terms).map(term).filter(|(x, y)| *x != 0.0 && *y != 0.0).map(|(x, y)| x * y).sum();
                 }
             }
-        });
-        data
+        })?;
+        Ok(data)
     }
 
-    fn softmax(&self, out: &Target, x: Value, axis: Axis, sink: Option<Value>, base: Base) -> Vec<f64> {
+    fn softmax(&self, out: &Target, x: Value, axis: Axis, sink: Option<Value>, base: Base) -> Result<Vec<f64>, NoRoom> {
         let stride = out.layout.stride(axis);
-        let mut data = vec![0.0; out.count];
+        let mut data = filled(out.count, 0.0)?;
         let power = scalar::power(base);
         self.normalise(out, x, axis, sink, |to, row, sink| {
             let Some(top) = top(row, sink) else { return };
@@ -215,18 +229,25 @@ impl<'a> Eval<'_, 'a> {
             for (i, x) in row.iter().enumerate() {
                 data[to + i * stride] = power(x - top) / sum;
             }
-        });
-        data
+        })?;
+        Ok(data)
     }
 
-    fn log_sum_exp(&self, out: &Target, x: Value, axis: Axis, sink: Option<Value>, base: Base) -> Vec<f64> {
+    fn log_sum_exp(
+        &self,
+        out: &Target,
+        x: Value,
+        axis: Axis,
+        sink: Option<Value>,
+        base: Base,
+    ) -> Result<Vec<f64>, NoRoom> {
         let (power, logarithm) = (scalar::power(base), scalar::logarithm(base));
-        let mut data = vec![f64::NEG_INFINITY; out.count];
+        let mut data = filled(out.count, f64::NEG_INFINITY)?;
         self.normalise(out, x, axis, sink, |to, row, sink| {
             let Some(top) = top(row, sink) else { return };
             data[to] = top + logarithm(row.iter().chain(sink).map(|x| power(x - top)).sum::<f64>());
-        });
-        data
+        })?;
+        Ok(data)
     }
 
     /// Calls `each` with the place of the result at index 0 of `axis`, the scores along `axis`, and the sink.
@@ -237,13 +258,13 @@ impl<'a> Eval<'_, 'a> {
         axis: Axis,
         sink: Option<Value>,
         mut each: impl FnMut(usize, &[f64], Option<&f64>),
-    ) {
+    ) -> Result<(), NoRoom> {
         let (x, sink) = (self.array(x), sink.map(|sink| self.array(sink)));
         let nothing = Layout::contiguous(self.lengths, &[]);
         let sink_layout = sink.map_or(&nothing, |sink| &sink.layout);
         let axes: Vec<Axis> = out.axes.iter().copied().filter(|a| *a != axis).collect();
         let (stride, length) = (x.layout.stride(axis), self.lengths.of(axis));
-        let mut row = vec![0.0; length];
+        let mut row = filled(length, 0.0)?;
         let layouts = [&x.layout.without(axis), sink_layout, &out.layout.without(axis)];
         for_each_row(self.graph, self.lengths, &axes, layouts, |base, inner| {
             for (i, first) in inner[0].iter().enumerate() {
@@ -253,7 +274,7 @@ impl<'a> Eval<'_, 'a> {
                 }
                 each(to, &row, sink.map(|sink| &sink.data[sunk]));
             }
-        });
+        })
     }
 }
 

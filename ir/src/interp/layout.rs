@@ -4,6 +4,7 @@ use crate::graph::Graph;
 use crate::types::Axis;
 
 use super::bind::Lengths;
+use super::{NoRoom, filled};
 
 /// The axes of an array with their strides, outermost first.
 pub(super) struct Layout {
@@ -40,9 +41,9 @@ impl Layout {
     /// What each index of `axis` adds to the offset, when an array of this layout is read at indices of the axes `all`.
     ///
     /// Where the array has a coarser axis `g` and `all` only the finer `h` that `g` groups, index `i` of `h` reads group `i / (h / g)`.
-    fn offsets(&self, graph: &Graph, lengths: &Lengths, all: &[Axis], axis: Axis) -> Vec<usize> {
+    fn offsets(&self, graph: &Graph, lengths: &Lengths, all: &[Axis], axis: Axis) -> Result<Vec<usize>, NoRoom> {
         let length = lengths.of(axis);
-        let mut offsets = vec![0; length];
+        let mut offsets = filled(length, 0)?;
         for &(dim, stride) in &self.dims {
             let ratio = if dim == axis {
                 1
@@ -55,7 +56,7 @@ impl Layout {
                 *offset += i / ratio.max(1) * stride;
             }
         }
-        offsets
+        Ok(offsets)
     }
 }
 
@@ -69,23 +70,30 @@ pub(super) fn for_each_row<const N: usize>(
     all: &[Axis],
     arrays: [&Layout; N],
     mut row: impl FnMut([usize; N], [&[usize]; N]),
-) {
+) -> Result<(), NoRoom> {
     let Some((&last, outer)) = all.split_last() else {
-        return row([0; N], [&[0]; N]);
+        row([0; N], [&[0]; N]);
+        return Ok(());
     };
     if all.iter().any(|axis| lengths.of(*axis) == 0) {
-        return;
+        return Ok(());
     }
-    let tables = |axis: Axis| arrays.map(|array| array.offsets(graph, lengths, all, axis));
-    let inner = tables(last);
-    let outer: Vec<[Vec<usize>; N]> = outer.iter().map(|axis| tables(*axis)).collect();
+    let tables = |axis: Axis| {
+        let mut tables = [const { Vec::new() }; N];
+        for (table, array) in tables.iter_mut().zip(arrays) {
+            *table = array.offsets(graph, lengths, all, axis)?;
+        }
+        Ok::<_, NoRoom>(tables)
+    };
+    let inner = tables(last)?;
+    let outer: Vec<[Vec<usize>; N]> = outer.iter().map(|axis| tables(*axis)).collect::<Result<_, _>>()?;
     let counts: Vec<usize> = all[..outer.len()].iter().map(|axis| lengths.of(*axis)).collect();
     let mut index = vec![0; outer.len()];
     loop {
         let base = std::array::from_fn(|n| outer.iter().zip(&index).map(|(tables, i)| tables[n][*i]).sum());
         row(base, std::array::from_fn(|n| inner[n].as_slice()));
         // The next index, innermost first.
-        let Some(moved) = (0..index.len()).rev().find(|&i| index[i] + 1 < counts[i]) else { return };
+        let Some(moved) = (0..index.len()).rev().find(|&i| index[i] + 1 < counts[i]) else { return Ok(()) };
         index[moved] += 1;
         index[moved + 1..].fill(0);
     }

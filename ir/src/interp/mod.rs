@@ -56,6 +56,29 @@ impl Tensor {
     }
 }
 
+/// Memory that could not be had: so many bytes.
+struct NoRoom(usize);
+
+impl NoRoom {
+    fn for_value(self, graph: &Graph, value: Value) -> InterpError {
+        InterpError::OutOfMemory { line: graph.line(value), bytes: self.0 }
+    }
+}
+
+/// An empty list with room for `count` elements.
+fn room<T>(count: usize) -> Result<Vec<T>, NoRoom> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(count).map_err(|_| NoRoom(count.saturating_mul(size_of::<T>())))?;
+    Ok(list)
+}
+
+/// A list of `count` times an element.
+fn filled<T: Clone>(count: usize, element: T) -> Result<Vec<T>, NoRoom> {
+    let mut list = room(count)?;
+    list.resize(count, element);
+    Ok(list)
+}
+
 /// Tensors by input name.
 pub type Bindings = BTreeMap<String, Tensor>;
 
@@ -181,6 +204,14 @@ pub enum InterpError {
         /// Its shape.
         shape: Vec<usize>,
     },
+    /// Memory that could not be had.
+    #[error("{bytes} bytes for `{line}` could not be allocated; bind smaller tensors")]
+    OutOfMemory {
+        /// The value that it is for, printed.
+        line: String,
+        /// What was asked for.
+        bytes: usize,
+    },
     /// A scheme op: its meaning is in the plugin.
     #[error("`{line}` is a scheme op, which has no meaning of its own: lower the graph first")]
     Scheme {
@@ -200,8 +231,8 @@ pub enum InterpError {
 /// Computes the outputs of a graph.
 ///
 /// # Errors
-/// [`InterpError`] where the tensors do not fit the graph's inputs, an axis has no length, a value is too large, or the graph has a
-/// scheme op that an output needs.
+/// [`InterpError`] where the tensors do not fit the graph's inputs, an axis has no length, a value is too large or can't be allocated, or
+/// the graph has a scheme op that an output needs.
 pub fn interpret(graph: &Verified, bindings: &Bindings) -> Result<Outputs, InterpError> {
     let mut results = Vec::with_capacity(graph.outputs().len());
     let roots: Vec<Root> =
@@ -257,10 +288,12 @@ fn run(graph: &Graph, bindings: &Bindings, roots: &[Root], results: &mut Vec<Ten
     for root in roots {
         let array = arrays[root.value.index()].as_ref().expect("a root is used, so it was computed and kept");
         let (elem, shape) = (graph.ty(root.value).elem, lengths.shape(graph, &root.dims)?);
-        let mut data = Vec::with_capacity(array.data.len());
+        let no_room = |error: NoRoom| error.for_value(graph, root.value);
+        let mut data = room(array.data.len()).map_err(no_room)?;
         for_each_row(graph, &lengths, &root.dims, [&array.layout], |[base], [inner]| {
             data.extend(inner.iter().map(|offset| array.data[base + offset]));
-        });
+        })
+        .map_err(no_room)?;
         results.push(Tensor { elem, shape, data });
     }
     Ok(())

@@ -4,10 +4,10 @@ use rhumb_compiler::codegen::{MachineCode, Role};
 use rhumb_compiler::plan::{Attention, MapStep, Plan, Source};
 use smallvec::SmallVec;
 
-use crate::classify::{Classifier, Memory, Trees};
+use crate::classify::{Classifier, Memory, Trees, reserve};
 use crate::error::CallError;
 use crate::interface::Bound;
-use crate::memory::{Code, CodeError, Constants, Frame, Function, OutOfMemory, Pool, Workspace};
+use crate::memory::{Code, CodeError, Constants, Frame, Function, Guard, OutOfMemory, Pool, Workspace};
 use crate::outer::Outer;
 use crate::threads::Threads;
 
@@ -49,6 +49,10 @@ impl<T: Default> Kept<T> {
     fn give(&self, value: T) {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(value);
     }
+
+    fn clear(&self) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Vec::new();
+    }
 }
 
 /// Why a plan could not be loaded.
@@ -82,10 +86,11 @@ struct Shaped<'p> {
 }
 
 impl Program {
-    pub(crate) fn load(plan: Plan, code: &MachineCode) -> Result<Program, LoadError> {
+    /// Puts a plan's code in executable memory. With a guard, the memory that it works in is between inaccessible pages.
+    pub(crate) fn load(plan: Plan, code: &MachineCode, guard: Option<Guard>) -> Result<Program, LoadError> {
         let bytes: Vec<&[u8]> = code.functions.iter().map(|function| function.bytes.as_slice()).collect();
         let loaded = Code::load(&bytes)?;
-        let constants = Constants::new(&plan)?;
+        let constants = Constants::new(&plan, guard)?;
         let classifier = plan.attention.as_ref().map(|attention| Classifier::new(&plan, attention));
         Ok(Program {
             code: loaded,
@@ -94,8 +99,8 @@ impl Program {
             constants,
             classifier,
             plan,
-            tables: Pool::new(),
-            scratch: Pool::new(),
+            tables: Pool::new(guard),
+            scratch: Pool::new(guard),
             trees: Kept::default(),
             memories: Kept::default(),
         })
@@ -115,6 +120,8 @@ impl Program {
     pub(crate) fn trim(&self) {
         self.tables.clear();
         self.scratch.clear();
+        self.trees.clear();
+        self.memories.clear();
     }
 
     fn function(&self, role: Role) -> Option<Function<'_>> {
@@ -128,8 +135,7 @@ impl Program {
     /// Runs a call.
     pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
         let plan = &self.plan;
-        let pad = plan.attention.as_ref().map_or(0, |attention| attention.tiling.queries() + 16);
-        let frame = Frame::new(plan, &self.constants, bound, &self.tables, pad)?;
+        let frame = Frame::new(plan, &self.constants, bound, &self.tables)?;
         for (index, step) in plan.maps.iter().enumerate() {
             // Squared norms are made where they tell something.
             if matches!(step.source, Source::Squares { .. }) {
@@ -178,8 +184,12 @@ impl Program {
     ) -> Result<(), CallError> {
         let plan = &self.plan;
         let mut memory = self.memories.take();
+        let count = Outer::count(attention, frame);
         trees.wanted.clear();
-        for number in 0..Outer::count(attention, frame) {
+        reserve(&mut trees.wanted, count)?;
+        trees.rows.clear();
+        reserve(&mut trees.rows, count)?;
+        for number in 0..count {
             let outer = Outer::new(plan, attention, frame, number);
             let wanted = classifier.may_vanish(plan, frame, trees, &mut memory, |table| outer.row(table));
             trees.wanted.push(wanted);
@@ -199,7 +209,7 @@ impl Program {
             threads.for_each(rows.len(), &self.scratch, self.scratch_bytes(), |part, scratch| {
                 self.map(function, frame, (rows[part], rows[part] + 1), scratch);
             })?;
-            classifier.plant_rows(plan, frame, trees, step.target);
+            classifier.plant_rows(plan, frame, trees, step.target)?;
         }
         Ok(())
     }
@@ -226,9 +236,10 @@ impl Program {
                 partial: self.function(Role::Partial(shape)),
             })
             .collect();
+        // What fails leaves its trees to be freed.
         let mut trees = self.trees.take();
         let vanishing = vanishing(attention, frame);
-        classifier.plant(plan, frame, &mut trees, vanishing);
+        classifier.plant(plan, frame, &mut trees, vanishing)?;
         if vanishing {
             self.measure(attention, classifier, frame, (threads, &mut trees))?;
         }

@@ -1,14 +1,27 @@
 //! The frame of a call: what compiled functions know of the tensors they read and write.
 
-use rhumb_compiler::plan::{Origin, Plan, Storage, TensorId};
+use rhumb_compiler::plan::{Origin, Plan, Storage, Tensor, TensorId};
 use rhumb_ir::{Axis, Extent, Op};
 use smallvec::SmallVec;
 
+use crate::error::CallError;
 use crate::interface::Bound;
+use crate::memory::places::{Guard, Places};
 use crate::memory::{Function, OutOfMemory, Pool, Workspace, workspace::Lease};
 
-/// Bytes after every table: vector code loads whole vectors, the last of which may begin before the end of the table and pass it.
+/// Bytes after every table and constant, beside the elements of [`pad`]: the narrowest of them too can be loaded as a whole vector.
 const SLACK: usize = 64;
+
+/// Elements after every table and constant: vector code loads whole tiles of queries, the last of which may begin before the end of a row
+/// and pass it.
+fn pad(plan: &Plan) -> usize {
+    plan.attention.as_ref().map_or(0, |attention| attention.tiling.queries() + 16)
+}
+
+/// Bytes of a table or constant of `len` elements, with what vector code may load after it.
+fn padded(len: usize, pad: usize, storage: Storage) -> Option<usize> {
+    len.checked_add(pad)?.checked_mul(storage.bytes())?.checked_add(SLACK)
+}
 
 /// A tensor of the plan in the memory of the call.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,8 +41,8 @@ pub(crate) struct Constants {
 
 impl Constants {
     /// The constants of a plan.
-    pub(crate) fn new(plan: &Plan) -> Result<Constants, OutOfMemory> {
-        let mut bytes = 0usize;
+    pub(crate) fn new(plan: &Plan, guard: Option<Guard>) -> Result<Constants, OutOfMemory> {
+        let (mut places, pad) = (Places::new(guard), pad(plan));
         let mut slots = vec![Slot::default(); plan.tensors.len()];
         let constants = || {
             plan.tensors.iter().zip(0..).filter_map(|(tensor, id)| match tensor.origin {
@@ -42,10 +55,10 @@ impl Constants {
         };
         for (id, storage, data) in constants() {
             let id: TensorId = id;
-            slots[id] = Slot { start: bytes, len: data.len() };
-            bytes = end_of(bytes, data.len(), storage)?;
+            let start = padded(data.len(), pad, storage).and_then(|bytes| places.take(bytes));
+            slots[id] = Slot { start: start.ok_or(OutOfMemory { bytes: usize::MAX })?, len: data.len() };
         }
-        let mut memory = Workspace::new(bytes)?;
+        let mut memory = places.workspace()?;
         for (id, storage, data) in constants() {
             let start = slots[id].start;
             let fits = match storage {
@@ -55,7 +68,7 @@ impl Constants {
                 Storage::Mask => fill::<i32>(&mut memory, start, data, |x| -i32::from(x != 0.0)),
                 Storage::Byte => fill::<u8>(&mut memory, start, data, |x| u8::from(x != 0.0)),
             };
-            fits.ok_or(OutOfMemory { bytes })?;
+            fits.ok_or(OutOfMemory { bytes: memory.bytes() })?;
         }
         Ok(Constants { memory, slots })
     }
@@ -74,12 +87,6 @@ fn fill<T: super::workspace::Plain>(
     Some(())
 }
 
-/// The end of a table that starts at `start`, with its slack, aligned for the next.
-fn end_of(start: usize, len: usize, storage: Storage) -> Result<usize, OutOfMemory> {
-    let end = len.checked_mul(storage.bytes()).and_then(|bytes| bytes.checked_add(start + SLACK));
-    end.and_then(|end| end.checked_next_multiple_of(64)).ok_or(OutOfMemory { bytes: usize::MAX })
-}
-
 /// The frame of one call, and the memory of its tables.
 ///
 /// Holds the views of the call for as long as functions may run, so that the addresses in it stay good.
@@ -92,36 +99,38 @@ pub(crate) struct Frame<'a, 'p> {
 }
 
 impl<'a, 'p> Frame<'a, 'p> {
-    /// The frame of a call. `pad` is the number of elements that vector code may pass the end of a table's row by.
+    /// The frame of a call.
+    ///
+    /// # Errors
+    /// [`CallError::Tables`] if the tables of the plan can't be had at these lengths.
     pub(crate) fn new(
         plan: &Plan,
         constants: &Constants,
         mut bound: Bound<'a>,
         pool: &'p Pool,
-        pad: usize,
-    ) -> Result<Frame<'a, 'p>, OutOfMemory> {
+    ) -> Result<Frame<'a, 'p>, CallError> {
         // Axes that the planner added have lengths of their own; no tensor of the call has them.
         let added = plan.graph.axes().iter().skip(bound.lengths.len());
         bound.lengths.extend(added.map(|info| match info.extent {
             Extent::Static(length) => length as usize,
             Extent::Dynamic => 0,
         }));
+        let pad = pad(plan);
         let mut slots: SmallVec<[Slot; 32]> = SmallVec::new();
-        let mut bytes = 0usize;
+        let mut places = Places::new(pool.guard());
         for tensor in &plan.tensors {
             let slot = if tensor.origin == Origin::Table {
-                let mut lengths = tensor.dims.iter().map(|axis| bound.lengths[axis.index()]);
-                let len = lengths.try_fold(1usize, usize::checked_mul);
-                let len = len.ok_or(OutOfMemory { bytes: usize::MAX })?;
-                let start = bytes;
-                bytes = end_of(start, len.saturating_add(pad), tensor.storage)?;
-                Slot { start, len }
+                let place = elements(tensor, &bound).and_then(|len| {
+                    let start = places.take(padded(len, pad, tensor.storage)?)?;
+                    Some(Slot { start, len })
+                });
+                place.ok_or_else(|| too_large(plan, &bound, pad))?
             } else {
                 Slot::default()
             };
             slots.push(slot);
         }
-        let mut tables = pool.lease(bytes)?;
+        let mut tables = pool.lease_places(&places).map_err(|_| too_large(plan, &bound, pad))?;
         let base = tables.as_mut_ptr();
         let mut words: SmallVec<[u64; 160]> = SmallVec::with_capacity(plan.frame_words());
         words.extend(bound.lengths.iter().map(|length| *length as u64));
@@ -133,13 +142,13 @@ impl<'a, 'p> Frame<'a, 'p> {
                     let view = &bound.inputs[inputs];
                     inputs += 1;
                     words.push(view.as_ptr() as u64);
-                    words.extend(view.strides().iter().map(|stride| (*stride as i64).wrapping_mul(bytes) as u64));
+                    push_view(&mut words, view.shape(), view.strides(), bytes);
                 }
                 Origin::Output(_) => {
                     let view = &mut bound.outputs[outputs];
                     outputs += 1;
                     words.push(view.as_mut_ptr() as u64);
-                    words.extend(view.strides().iter().map(|stride| (*stride as i64).wrapping_mul(bytes) as u64));
+                    push_view(&mut words, view.shape(), view.strides(), bytes);
                 }
                 Origin::Constant(_) => {
                     let start = constants.memory.as_ptr().wrapping_add(constants.slots[id].start);
@@ -193,13 +202,62 @@ impl<'a, 'p> Frame<'a, 'p> {
     }
 }
 
+/// Elements of a table; none if they can't be counted.
+fn elements(table: &Tensor, bound: &Bound<'_>) -> Option<usize> {
+    let mut lengths = table.dims.iter().map(|axis| bound.lengths[axis.index()]);
+    if lengths.clone().any(|length| length == 0) {
+        return Some(0);
+    }
+    lengths.try_fold(1, usize::checked_mul)
+}
+
+/// Says what the tables of a call would take.
+fn too_large(plan: &Plan, bound: &Bound<'_>, pad: usize) -> CallError {
+    let shape = |table: &Tensor| table.dims.iter().map(|axis| bound.lengths[axis.index()]).collect::<Box<[usize]>>();
+    let bytes = |table: &Tensor| {
+        let lengths = shape(table);
+        let len = match lengths.contains(&0) {
+            true => 0,
+            false => lengths.iter().fold(1, |len, length| u128::saturating_mul(len, *length as u128)),
+        };
+        len.saturating_add(pad as u128).saturating_mul(table.storage.bytes() as u128).saturating_add(SLACK as u128)
+    };
+    let tables = || plan.tensors.iter().filter(|tensor| tensor.origin == Origin::Table);
+    let total = tables().map(bytes).fold(0, u128::saturating_add);
+    match tables().max_by_key(|table| bytes(table)) {
+        Some(largest) => CallError::Tables {
+            total,
+            table: largest.name.as_str().into(),
+            shape: shape(largest),
+            bytes: bytes(largest),
+        },
+        None => CallError::OutOfMemory(OutOfMemory { bytes: 0 }),
+    }
+}
+
+/// Pushes the strides of a view in bytes. Those that no two elements are apart by may be any number, and do not count.
+fn push_view(words: &mut SmallVec<[u64; 160]>, shape: &[usize], strides: &[isize], bytes: i64) {
+    let empty = shape.contains(&0);
+    words.extend(shape.iter().zip(strides).map(|(size, stride)| match *size {
+        // A view proves that its elements are less than `isize::MAX` bytes apart.
+        2.. if !empty => (*stride as i64 * bytes) as u64,
+        _ => 0,
+    }));
+}
+
+/// Pushes the strides of a row-major tensor in bytes.
 fn push_strides(words: &mut SmallVec<[u64; 160]>, dims: &[Axis], bound: &Bound<'_>, bytes: i64) {
     let first = words.len();
-    let mut stride = bytes;
+    let length = |axis: &Axis| bound.lengths[axis.index()] as i64;
+    // Without elements all indices are those of the padding.
+    let mut stride = if dims.iter().any(|axis| length(axis) == 0) { 0 } else { bytes };
     for axis in dims.iter().rev() {
         words.push(stride as u64);
-        // The product is that of the table's size, which was checked, or of an empty table, which is not read.
-        stride = stride.wrapping_mul(bound.lengths[axis.index()] as i64);
+        // The product is at most the size of the tensor, which is in memory.
+        stride *= length(axis);
     }
     words[first..].reverse();
 }
+
+#[cfg(test)]
+mod tests;

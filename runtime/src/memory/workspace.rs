@@ -4,6 +4,9 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
+use crate::memory::places::pages::Pages;
+use crate::memory::places::{Guard, Places};
+
 /// Alignment of a workspace: a cache line, and the widest vector.
 pub(crate) const ALIGN: usize = 64;
 
@@ -21,6 +24,8 @@ pub struct OutOfMemory {
 pub(crate) struct Workspace {
     ptr: NonNull<u8>,
     bytes: usize,
+    /// The pages that it is part of, if it is of such.
+    pages: Option<Pages>,
 }
 
 // SAFETY: a `Workspace` owns its memory as a `Box<[u8]>` does.
@@ -48,7 +53,7 @@ unsafe impl Plain for f64 {}
 impl Workspace {
     /// No memory.
     pub(crate) const fn empty() -> Workspace {
-        Workspace { ptr: NonNull::dangling(), bytes: 0 }
+        Workspace { ptr: NonNull::dangling(), bytes: 0, pages: None }
     }
 
     pub(crate) fn new(bytes: usize) -> Result<Workspace, OutOfMemory> {
@@ -58,7 +63,23 @@ impl Workspace {
         let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| OutOfMemory { bytes })?;
         // SAFETY: the layout's size is not 0, checked above.
         let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(OutOfMemory { bytes })?;
-        Ok(Workspace { ptr, bytes })
+        Ok(Workspace { ptr, bytes, pages: None })
+    }
+
+    /// Part of some pages: from where, and how many bytes.
+    ///
+    /// Of what the caller asks for with [`Workspace::slice`] all must be accessible.
+    pub(super) fn of_pages(mut pages: Pages, (start, bytes): (usize, usize)) -> Workspace {
+        let ptr = NonNull::new(pages.start().wrapping_add(start)).unwrap_or(NonNull::dangling());
+        Workspace { ptr, bytes, pages: Some(pages) }
+    }
+
+    /// The workspace of these bytes alone: from where, and how many. That of pages; any other is as it was.
+    pub(super) fn part(mut self, (start, bytes): (usize, usize)) -> Workspace {
+        let Some(pages) = self.pages.take() else { return self };
+        // Nothing is left of it that it would free.
+        self.bytes = 0;
+        Workspace::of_pages(pages, (start, bytes))
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -98,15 +119,16 @@ impl Workspace {
             return Some(&mut []);
         }
         // SAFETY: the end is inside the allocation and the start aligned, both checked above; the memory is initialised from the start
-        // (`alloc_zeroed`), any bits are a `Plain` value, and the exclusive borrow of `self` makes this the only reference.
+        // (`alloc_zeroed`, or pages of zeros), any bits are a `Plain` value, and the exclusive borrow of `self` makes this the only reference.
         Some(unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start).cast::<T>().as_ptr(), len) })
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        if let (1.., Ok(layout)) = (self.bytes, Layout::from_size_align(self.bytes, ALIGN)) {
-            // SAFETY: not empty, so `Workspace::new` allocated it with this very layout.
+        // Pages free themselves.
+        if let (None, 1.., Ok(layout)) = (&self.pages, self.bytes, Layout::from_size_align(self.bytes, ALIGN)) {
+            // SAFETY: not empty and not of pages, so `Workspace::new` allocated it with this very layout.
             unsafe { dealloc(self.ptr.as_ptr(), layout) }
         }
     }
@@ -116,6 +138,7 @@ impl Drop for Workspace {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     free: Mutex<Vec<Workspace>>,
+    guard: Option<Guard>,
 }
 
 /// A workspace lent by a [`Pool`]; it goes back on drop.
@@ -126,14 +149,30 @@ pub(crate) struct Lease<'p> {
 }
 
 impl Pool {
-    pub(crate) const fn new() -> Pool {
-        Pool { free: Mutex::new(Vec::new()) }
+    /// A pool of workspaces between inaccessible pages, which are not kept; or without such, if there is no guard.
+    pub(crate) const fn new(guard: Option<Guard>) -> Pool {
+        Pool { free: Mutex::new(Vec::new()), guard }
+    }
+
+    pub(crate) fn guard(&self) -> Option<Guard> {
+        self.guard
+    }
+
+    /// A workspace for buffers that were given their places by the [`Pool::guard`].
+    pub(crate) fn lease_places(&self, places: &Places) -> Result<Lease<'_>, OutOfMemory> {
+        match self.guard {
+            Some(_) => Ok(Lease { pool: self, workspace: places.workspace()? }),
+            None => self.lease(places.bytes()),
+        }
     }
 
     /// A workspace of at least `bytes`, the smallest of those kept that fits. Where none fits the largest makes room for a new one, so
     /// the pool keeps as many as were ever lent at once. Sizes are rounded up to four steps per doubling: a sequence that grows by a
     /// token per call seldom needs a new one.
     pub(crate) fn lease(&self, bytes: usize) -> Result<Lease<'_>, OutOfMemory> {
+        if self.guard.is_some() {
+            return Ok(Lease { pool: self, workspace: Places::single(self.guard, bytes)? });
+        }
         let kept = {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
             let sizes = || free.iter().map(Workspace::bytes).enumerate();
@@ -156,7 +195,7 @@ impl Pool {
 
     /// Frees the workspaces that no call uses.
     pub(crate) fn clear(&self) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
     }
 }
 
@@ -176,6 +215,9 @@ impl std::ops::DerefMut for Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let workspace = std::mem::replace(&mut self.workspace, Workspace::empty());
+        if self.pool.guard.is_some() {
+            return;
+        }
         self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
     }
 }
@@ -205,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_pool_reuses_what_fits() {
-        let pool = Pool::new();
+        let pool = Pool::new(None);
         let first = pool.lease(100).expect("memory").as_mut_ptr();
         assert_eq!(pool.lease(80).expect("memory").as_mut_ptr(), first);
         let (mut a, mut b) = (pool.lease(128).expect("memory"), pool.lease(1000).expect("memory"));

@@ -16,6 +16,9 @@ use crate::plan::{SHARES, TensorId};
 /// Elements of a cache line.
 const LINE: u32 = 16;
 
+/// Cache lines of a row that are asked for one by one; more by a loop.
+const MOST_LINES: u32 = 64;
+
 /// Asks for the share in `rows` rows of the next key tile, from its `row`th on: of this tensor with a row of this length for each key.
 pub(super) fn next(
     eval: &mut Eval<'_, '_>,
@@ -38,10 +41,19 @@ pub(super) fn next(
     let skipped = eval.fb().ins().imul(from, key_stride);
     let row = eval.fb().ins().iadd(base, skipped);
     range_loop(eval, from, to, 1, &[row], |eval, _, row| {
-        let lines = Even::new(eval, row[0], distance, length.div_ceil(LINE) as usize);
-        for address in lines.addresses(eval, &lines.pointers) {
-            // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
-            eval.fb().ins().load(types::I8, access(), address, 0);
+        let lines = length.div_ceil(LINE);
+        // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
+        if lines > MOST_LINES {
+            let [start, end] = [0, lines].map(|line| eval.fb().ins().iconst(types::I64, i64::from(line)));
+            range_loop(eval, start, end, 1, row, |eval, _, line| {
+                eval.fb().ins().load(types::I8, access(), line[0], 0);
+                vec![eval.fb().ins().iadd(line[0], distance)]
+            });
+        } else {
+            let lines = Even::new(eval, row[0], distance, lines as usize);
+            for address in lines.addresses(eval, &lines.pointers) {
+                eval.fb().ins().load(types::I8, access(), address, 0);
+            }
         }
         vec![eval.fb().ins().iadd(row[0], key_stride)]
     });

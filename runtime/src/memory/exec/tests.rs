@@ -29,7 +29,7 @@ struct Ran {
 fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
     let registry = Registry::standard();
     let compiled = compile(graph, &registry, target, &Options::default(), &mut |_, _| ()).expect("compiles");
-    let program = Program::load(compiled.plan.clone(), &compiled.code).expect("loads");
+    let program = Program::load(compiled.plan.clone(), &compiled.code, None).expect("loads");
     let interface = Interface::of(&compiled.lowered).expect("an interface");
     let length = |axis: rhumb_ir::Axis| match graph.axis(axis).extent {
         Extent::Static(n) => n as usize,

@@ -1,0 +1,275 @@
+//! Kernels touch no byte that is not theirs: every input and output, every table, the constants and the scratch memory lie between pages
+//! that nothing may touch, once flush to the page before them and once to the one after. A kernel that leaves them ends the process.
+#![allow(unsafe_code, reason = "slices of mapped pages, for as long as they are mapped")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use common::{Data, Layout, Lengths, Rng, Tensor, Tensors, inputs, outputs, scattered, targets};
+use region::{Allocation, Protection};
+use rhumb::ir::GraphBuilder;
+use rhumb::prelude::*;
+use rhumb::runtime::{Guard, Kernel};
+
+/// Elements between two inaccessible pages, next to one of them.
+struct Guarded<T> {
+    pages: Allocation,
+    start: usize,
+    len: usize,
+    elements: std::marker::PhantomData<T>,
+}
+
+impl<T: Copy> Guarded<T> {
+    fn new(data: &[T], guard: Guard) -> Guarded<T> {
+        let (page, bytes) = (region::page::size(), size_of_val(data));
+        let room = bytes.next_multiple_of(page);
+        let pages = region::alloc(room + 2 * page, Protection::READ_WRITE).expect("pages");
+        for start in [0, page + room] {
+            // SAFETY: whole pages of this allocation, which nothing has a reference to.
+            unsafe { region::protect(pages.as_ptr::<u8>().wrapping_add(start), page, Protection::NONE) }
+                .expect("a guard");
+        }
+        let start = match guard {
+            Guard::Before => page,
+            Guard::After => page + room - bytes,
+        };
+        let mut guarded = Guarded { pages, start, len: data.len(), elements: std::marker::PhantomData };
+        guarded.slice_mut().copy_from_slice(data);
+        guarded
+    }
+
+    fn slice(&self) -> &[T] {
+        let start = self.pages.as_ptr::<u8>().wrapping_add(self.start).cast::<T>();
+        // SAFETY: `len` elements from there lie between the guards; the pages are mapped as long as `self` lives and were zeroed, which is
+        // a value of the numbers that `T` is; pages, and ends of them less a number of elements, are aligned.
+        unsafe { std::slice::from_raw_parts(start, self.len) }
+    }
+
+    fn slice_mut(&mut self) -> &mut [T] {
+        let start = self.pages.as_mut_ptr::<u8>().wrapping_add(self.start).cast::<T>();
+        // SAFETY: as above; `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
+    }
+
+    /// The bytes between the guards, whether they are the buffer's or not.
+    fn between(&self) -> Range<usize> {
+        let range = self.pages.as_range();
+        range.start + region::page::size()..range.end - region::page::size()
+    }
+}
+
+/// The memory of a tensor, from its lowest element to its highest.
+enum Memory {
+    F32(Guarded<f32>),
+    I32(Guarded<i32>),
+}
+
+/// A tensor whose memory is guarded.
+struct Held {
+    memory: Memory,
+    offset: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+impl Held {
+    fn new(tensor: &Tensor, guard: Guard) -> Held {
+        let (data, offset, shape, strides) = tensor.reached();
+        let memory = match data {
+            Data::F32(data) => Memory::F32(Guarded::new(&data, guard)),
+            Data::I32(data) => Memory::I32(Guarded::new(&data, guard)),
+        };
+        Held { memory, offset, shape: shape.to_vec(), strides: strides.to_vec() }
+    }
+
+    fn view(&self) -> TensorView<'_> {
+        match &self.memory {
+            Memory::F32(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
+            Memory::I32(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
+        }
+        .expect("a view")
+    }
+
+    fn view_mut(&mut self) -> TensorViewMut<'_> {
+        match &mut self.memory {
+            Memory::F32(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
+            Memory::I32(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
+        }
+        .expect("a view")
+    }
+
+    fn bits(&self) -> Vec<u32> {
+        match &self.memory {
+            Memory::F32(data) => data.slice().iter().map(|x| x.to_bits()).collect(),
+            Memory::I32(data) => data.slice().iter().map(|x| *x as u32).collect(),
+        }
+    }
+}
+
+/// The outputs of a call on guarded tensors, bit by bit.
+fn run(kernel: &Kernel, inputs: &Tensors, outputs: &Tensors, guard: Guard) -> BTreeMap<String, Vec<u32>> {
+    let held = |tensors: &Tensors| {
+        tensors.iter().map(|(name, tensor)| (name.clone(), Held::new(tensor, guard))).collect::<BTreeMap<_, _>>()
+    };
+    let (inputs, mut outputs) = (held(inputs), held(outputs));
+    let mut call = kernel.call();
+    for (name, tensor) in &inputs {
+        call = call.input(name, tensor.view());
+    }
+    for (name, tensor) in &mut outputs {
+        call = call.output(name, tensor.view_mut());
+    }
+    call.run().expect("runs");
+    outputs.iter().map(|(name, tensor)| (name.clone(), tensor.bits())).collect()
+}
+
+/// A kernel for each end that buffers are flush to.
+fn kernels(graph: &Verified, target: &Target) -> [(Guard, std::sync::Arc<Kernel>); 2] {
+    [Guard::Before, Guard::After].map(|guard| {
+        let engine = Engine::builder().target(target.clone()).threads(1).guard_pages(guard).build().expect("an engine");
+        (guard, engine.compile(graph).expect("a kernel"))
+    })
+}
+
+/// All kinds of code: what transforms queries and keys, terms and masks of all kinds, heads that are packed, odd sizes.
+fn attentions() -> Vec<(&'static str, Attention)> {
+    let rope = |d| Attention::new(4, d).kv_heads(2).scheme(Rope::new());
+    vec![
+        ("one element, causal", Attention::new(2, 1).scheme(Causal)),
+        ("15 elements on 17, window", Attention::new(2, 15).value_dim(17).scheme(SlidingWindow::new(9)).lse()),
+        ("17 elements on 15, bias", Attention::new(3, 17).value_dim(15).kv_heads(1).bias(Batch::Each)),
+        ("130 elements, packed", Attention::new(4, 130).kv_heads(1).scheme(Causal)),
+        ("rope, packed", rope(16).scheme(Causal).lse()),
+        (
+            "rope, 18 elements, interleaved",
+            Attention::new(2, 18).scheme(Rope::new().interleaved().rotary_dim(10).start(3)),
+        ),
+        ("rope, slopes", rope(32).scheme(Alibi::new()).scheme(Causal).sinks()),
+        ("alibi", Attention::new(2, 8).scheme(Alibi::new().slopes([0.5, 4.0])).scheme(Causal).lse()),
+        ("alibi without causal", Attention::new(2, 20).scheme(Alibi::new().symmetric()).softcap(5.0)),
+        ("documents, lengths", Attention::new(2, 8).documents(Batch::Each).key_lengths()),
+        ("positions", rope(8).q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Shared).scheme(Causal)),
+        ("grid", Attention::new(2, 16).scheme(Rope2d::grid(9, 7))),
+        (
+            "buckets",
+            Attention::new(2, 8).score_with(|cx, score| {
+                let bucket = cx.axis("bucket", 5);
+                let table = cx.table(&[bucket], [0.1, -0.2, 0.3, -0.4, 0.5]);
+                score + table.gather(bucket, cx.k_index() - cx.q_index() + 2)
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn kernels_stay_within_their_memory() {
+    let sizes = [(1, 1), (15, 17), (17, 15), (1, 130), (130, 129), (64, 48), (0, 5), (5, 0)];
+    for (name, attention) in attentions() {
+        let graph = attention.build().expect("a graph");
+        for target in &targets() {
+            let kernels = kernels(&graph, target);
+            for (number, (queries, keys)) in sizes.into_iter().enumerate() {
+                let rng = &mut Rng::new(number as u64);
+                let interface = kernels[0].1.interface();
+                let lengths = Lengths { batch: 2, queries, keys };
+                let dense = inputs(rng, interface, lengths);
+                let mut infinite = scattered(rng, &dense);
+                if let Some(v) = infinite.get_mut("v") {
+                    // The last value: what code that keeps hidden values from queries is for.
+                    let last = v.shape().iter().product::<usize>().saturating_sub(1);
+                    v.change(|index, x| *x = if index == last { f32::NAN } else { *x });
+                }
+                for (tensors, layout) in [(&dense, Layout::Rows), (&infinite, Layout::Padded)] {
+                    let out = outputs(interface, lengths, |_| layout.clone());
+                    let [before, after] = [0, 1].map(|side| run(&kernels[side].1, tensors, &out, kernels[side].0));
+                    assert!(before == after, "{name}, {target}, {queries} x {keys}, {layout:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The output of a graph, guarded and by the reference.
+fn check(graph: &Verified, tensors: &Tensors, shape: &[usize]) {
+    let out = Tensor::unwritten(shape, &Layout::Rows);
+    let name = |tensor: &Tensor| Tensors::from([("out".to_owned(), tensor.clone())]);
+    let mut expected = name(&out);
+    let engine = Engine::builder().threads(1).build().expect("an engine");
+    common::run(engine.reference(graph).expect("a reference").call(), tensors, &mut expected).expect("runs");
+    for target in &targets() {
+        for (guard, kernel) in kernels(graph, target) {
+            let bits = run(&kernel, tensors, &name(&out), guard).remove("out").expect("an output");
+            let found: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+            let off = common::difference(&found, &expected["out"].values(), common::absolute);
+            assert!(off < 1e-5, "{target}, {guard:?}: {off}");
+        }
+    }
+}
+
+/// What is gathered along the axis of queries is found by the index alone.
+#[test]
+fn gathers_along_queries_stay_within_the_table() {
+    const QUERIES: usize = 200;
+    let g = GraphBuilder::new("gathered");
+    let (q, k, d) = (g.axis("q"), g.axis("k"), g.axis_of("d", 8));
+    let [queries, keys, values] =
+        [("q", q), ("k", k), ("v", k)].map(|(name, axis)| g.input(name, Elem::F32, [axis, d]));
+    let shift = g.input("shift", Elem::F32, [q]);
+    let score = queries.dot(keys, d) + shift.gather(q, g.iota(q) - g.iota(k));
+    g.output("out", score.softmax(k).dot(values, k), [q, d]);
+    let graph = g.finish().expect("a graph");
+    let rng = &mut Rng::new(1);
+    let shapes = [("q", vec![QUERIES, 8]), ("k", vec![70, 8]), ("v", vec![70, 8]), ("shift", vec![QUERIES])];
+    let tensors = shapes.map(|(name, shape)| (name.to_owned(), Tensor::normal(rng, shape)));
+    check(&graph, &tensors.into(), &[QUERIES, 8]);
+}
+
+/// A tensor over groups of queries is read at the group of each lane.
+#[test]
+fn groups_of_queries_stay_within_the_tensor() {
+    const QUERIES: u32 = 10;
+    let g = GraphBuilder::new("grouped");
+    let (q, k, d) = (g.axis_of("q", QUERIES), g.axis("k"), g.axis_of("d", 8));
+    let group = g.groups("group", 5, q);
+    let [queries, keys, values] =
+        [("q", q), ("k", k), ("v", k)].map(|(name, axis)| g.input(name, Elem::F32, [axis, d]));
+    let score = queries.dot(keys, d) + g.input("bias", Elem::F32, [group, k]);
+    g.output("out", score.softmax(k).dot(values, k), [q, d]);
+    let graph = g.finish().expect("a graph");
+    let rng = &mut Rng::new(1);
+    let shapes = [("q", vec![10, 8]), ("k", vec![70, 8]), ("v", vec![70, 8]), ("bias", vec![5, 70])];
+    let tensors = shapes.map(|(name, shape)| (name.to_owned(), Tensor::normal(rng, shape)));
+    check(&graph, &tensors.into(), &[10, 8]);
+}
+
+/// Long heads: sums in parts by a loop, rows of many cache lines.
+#[test]
+fn long_heads_stay_within_their_memory() {
+    for (d, e) in [(1025, 3), (2501, 1300)] {
+        let attention = Attention::new(1, d).value_dim(e).scheme(Causal).build().expect("a graph");
+        let rng = &mut Rng::new(1);
+        let (d, e) = (d as usize, e as usize);
+        let shapes = [("q", vec![1, 1, 20, d]), ("k", vec![1, 1, 19, d]), ("v", vec![1, 1, 19, e])];
+        let tensors = shapes.map(|(name, shape)| (name.to_owned(), Tensor::normal(rng, shape)));
+        check(&attention, &tensors.into(), &[1, 1, 20, e]);
+    }
+}
+
+#[test]
+fn buffers_are_flush_to_inaccessible_pages() {
+    for (guard, len) in [(Guard::Before, 5), (Guard::After, 5), (Guard::After, 0), (Guard::Before, 3000)] {
+        let guarded = Guarded::new(&vec![1.5f32; len], guard);
+        let (between, slice) = (guarded.between(), guarded.slice().as_ptr_range());
+        match guard {
+            Guard::Before => assert_eq!(slice.start as usize, between.start),
+            Guard::After => assert_eq!(slice.end as usize, between.end),
+        }
+        for outside in [between.start - 1, between.end] {
+            let found = region::query(outside as *const u8).expect("mapped");
+            assert_eq!(found.protection(), Protection::NONE);
+        }
+        assert!(guarded.slice().iter().all(|x| *x == 1.5));
+    }
+}
