@@ -61,7 +61,7 @@ fn kernels_agree_with_the_interpreter() {
                 if lse.is_finite() { (lse / FAR).max(1.0) } else { 1.0 }
             };
             let layout_seed = rng.bits();
-            let mut of_plans: BTreeMap<(usize, bool), Vec<Vec<u32>>> = BTreeMap::new();
+            let mut of_plans: BTreeMap<(usize, bool, bool), Vec<Vec<u32>>> = BTreeMap::new();
             for (engines, worst) in engines.iter().zip(&mut worst) {
                 let context = || format!("RHUMB_SEED={seed}: {}; {lengths:?}; {}", spec.what, engines[0].target());
                 // One kernel for all threads, and every few graphs one for each number of threads.
@@ -86,11 +86,11 @@ fn kernels_agree_with_the_interpreter() {
                     }
                 }
                 assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{}: threads matter", context());
-                // Code of 4 lanes computes the same whatever generates it; wider code, whatever the instructions, as far as its tiles are
+                // Code of 4 lanes that fuses multiply-adds computes the same whatever generates it; wider code, whatever the instructions, as far as its tiles are
                 // the same, which depend on the number of registers.
                 let result = results.swap_remove(0);
                 let target = engines[0].target();
-                let plan = (target.lanes(), target.lanes() > 4 && target.vector_registers() > 16);
+                let plan = (target.lanes(), target.has_fma(), target.lanes() > 4 && target.vector_registers() > 16);
                 assert!(
                     same(of_plans.entry(plan).or_insert_with(|| result.clone()), &result),
                     "{}: the code generator matters",

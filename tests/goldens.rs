@@ -4,6 +4,7 @@ mod common;
 #[path = "common/golden_cases.rs"]
 mod golden_cases;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Index;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ pub(crate) struct Golden {
 
 impl Golden {
     fn load(meta: Value) -> Golden {
-        let bytes = fs::read(folder().join(meta["file"].as_str().expect("a file"))).expect("a golden");
+        let bytes = fs::read(folder().join(file(&meta))).expect("a golden");
         let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
         let (mut tensors, mut frequencies) = (Tensors::new(), Vec::new());
         for (name, view) in file.tensors() {
@@ -84,6 +85,10 @@ fn name(case: &Value) -> &str {
     case["name"].as_str().expect("a name")
 }
 
+fn file(case: &Value) -> &str {
+    case["file"].as_str().expect("a file")
+}
+
 fn reason(case: &Value) -> Option<&'static str> {
     UNCOVERED.iter().find(|(uncovered, _)| *uncovered == name(case)).map(|(_, reason)| *reason)
 }
@@ -107,6 +112,36 @@ fn every_case_is_covered_or_named() {
     let covered = manifest.iter().filter(|case| reason(case).is_none()).count();
     println!("{covered} of {} cases run", manifest.len());
     assert!(covered >= COVERED, "{covered} cases are covered, which were {COVERED}");
+}
+
+#[test]
+fn the_manifest_and_the_folder_hold_the_same_files() {
+    let listed: BTreeSet<String> = manifest().iter().map(|case| file(case).to_owned()).collect();
+    assert_eq!(listed.len(), manifest().len(), "a file is listed twice");
+    let pages = ["README.md", "manifest.json"];
+    let entries = fs::read_dir(folder()).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let entries: BTreeSet<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    let unlisted: Vec<&String> =
+        entries.iter().filter(|name| !listed.contains(*name) && !pages.contains(&name.as_str())).collect();
+    let absent: Vec<&String> = listed.difference(&entries).collect();
+    assert!(unlisted.is_empty(), "manifest.json lacks {unlisted:?}: no test reads them");
+    assert!(absent.is_empty(), "manifest.json lists {absent:?}, which are not there");
+}
+
+#[test]
+fn the_manifest_tells_the_tensors_of_each_file() {
+    for case in manifest() {
+        let bytes = fs::read(folder().join(file(&case))).expect("a golden");
+        let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let told = case["tensors"].as_object().expect("tensors");
+        let names: BTreeSet<&str> = told.keys().map(String::as_str).collect();
+        let found: BTreeSet<String> = tensors.names().into_iter().map(|name| name.to_owned()).collect();
+        assert_eq!(names, found.iter().map(String::as_str).collect(), "{}", name(&case));
+        for (tensor, info) in told {
+            let shape = tensors.tensor(tensor).expect("a tensor").shape().to_vec();
+            assert_eq!(info["shape"], serde_json::json!(shape), "{}: `{tensor}`", name(&case));
+        }
+    }
 }
 
 #[test]

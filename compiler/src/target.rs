@@ -38,28 +38,68 @@ impl fmt::Display for Backend {
     }
 }
 
+/// What a machine without fused multiply-add lacks as well, of what Cranelift's backend uses.
+const FMA: &[&str] = &["has_fma", "has_avx512f", "has_avx512vl", "has_avx512dq", "has_avx512vbmi", "has_avx512bitalg"];
+
+/// All that Cranelift's backend uses beyond SSE4.1.
+const BEYOND_SSE41: &[&str] = &[
+    "has_sse42",
+    "has_popcnt",
+    "has_lzcnt",
+    "has_bmi1",
+    "has_bmi2",
+    "has_avx",
+    "has_avx2",
+    "has_avx_vnni",
+    "has_fma",
+    "has_avx512f",
+    "has_avx512vl",
+    "has_avx512dq",
+    "has_avx512vbmi",
+    "has_avx512bitalg",
+    "has_avx512vnni",
+];
+
 /// What this machine has that kernels use. Only [`Features::detect`] makes one, so a value is proof that the machine can run code for it.
+///
+/// What is left unused makes code for lesser machines, which this one can run too: for tests and comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     wide: Option<clif_wide::Features>,
+    /// Settings of Cranelift's x86-64 backend that are off.
+    unused: &'static [&'static str],
 }
 
 impl Features {
     /// What this machine has.
     pub fn detect() -> Features {
-        Features { wide: clif_wide::Features::detect() }
+        Features { wide: clif_wide::Features::detect(), unused: &[] }
     }
 
-    /// The same machine, its AVX-512 left unused.
+    /// The same machine, its AVX-512 left unused by `clif-wide`.
     #[must_use]
     pub fn without_avx512(self) -> Features {
-        Features { wide: self.wide.map(clif_wide::Features::without_avx512) }
+        Features { wide: self.wide.map(clif_wide::Features::without_avx512), ..self }
     }
 
-    /// The same machine, its wide vectors left unused: what there is everywhere.
+    /// The same machine without `clif-wide`: Cranelift's own backend, with the instructions that the machine has for it.
     #[must_use]
     pub fn without_wide(self) -> Features {
-        Features { wide: None }
+        Features { wide: None, ..self }
+    }
+
+    /// The same machine, fused multiply-add left unused on x86-64, and with it all of `clif-wide` and AVX-512. Elsewhere there is no machine
+    /// without.
+    #[must_use]
+    pub fn without_fma(self) -> Features {
+        let unused = if self.unused.is_empty() { FMA } else { self.unused };
+        Features { wide: None, unused }
+    }
+
+    /// The same machine, all beyond SSE4.1 left unused on x86-64: the least that kernels run on.
+    #[must_use]
+    pub fn without_avx(self) -> Features {
+        Features { wide: None, unused: BEYOND_SSE41 }
     }
 }
 
@@ -201,13 +241,18 @@ impl Target {
         Target::of(Features::detect())
     }
 
-    /// This machine, with some of what it has: wide vectors that `features` leave unused are no candidates.
+    /// This machine, with some of what it has: code uses nothing that `features` leave unused.
     ///
     /// # Errors
     /// [`TargetError::Host`] if it has no backend or lacks SSE4.1 (x86-64).
     pub fn of(features: Features) -> Result<Target, TargetError> {
         let host = |reason: String| TargetError::Host { reason };
-        let builder = cranelift_native::builder().map_err(|reason| host(reason.to_owned()))?;
+        let mut builder = cranelift_native::builder().map_err(|reason| host(reason.to_owned()))?;
+        if builder.triple().architecture == Architecture::X86_64 {
+            for unused in features.unused {
+                builder.set(unused, "false").map_err(|error| host(error.to_string()))?;
+            }
+        }
         let finish = |level| {
             let flags = flags(level).map_err(|error| host(error.to_string()))?;
             builder.finish(flags).map_err(|error| host(error.to_string()))
@@ -390,6 +435,19 @@ impl Target {
         self.machine.isa.triple().to_string()
     }
 
+    /// The instruction set of the code by its greatest part: `avx512` or `avx2` of `clif-wide`; of Cranelift `fma` (AVX with fused
+    /// multiply-add), `avx`, `sse41`, or off x86-64 the architecture.
+    pub fn instructions(&self) -> String {
+        match self.wide_features() {
+            Some(features) if features.avx512() => "avx512".to_owned(),
+            Some(_) => "avx2".to_owned(),
+            None if !self.machine.is_x86() => self.machine.isa.triple().architecture.to_string(),
+            None if self.machine.fma => "fma".to_owned(),
+            None if self.machine.has("has_avx") => "avx".to_owned(),
+            None => "sse41".to_owned(),
+        }
+    }
+
     /// Lanes and generator of the code.
     pub(crate) fn code(&self) -> String {
         let generator = match self.wide_features() {
@@ -411,10 +469,14 @@ impl Target {
     }
 }
 
-/// `x86_64-unknown-linux-gnu, fma, 16 lanes (clif-wide, avx512)`; where there is a choice, all of it.
+/// `x86_64-unknown-linux-gnu, fma, 16 lanes (clif-wide, avx512)`; where there is a choice, all of it. Without `fma` it says `avx` or `sse4.1`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fma = if self.machine.fma { ", fma" } else { "" };
+        let fma = match self.machine.fma {
+            true => ", fma",
+            false if self.machine.has("has_avx") => ", avx",
+            false => ", sse4.1",
+        };
         let candidates: Vec<String> = self.candidates().iter().map(Target::code).collect();
         write!(f, "{}{fma}, {}", self.triple(), candidates.join(" or "))
     }

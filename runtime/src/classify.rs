@@ -1,5 +1,6 @@
 //! Which key tiles a query tile sees: intervals of the mask's tables over ranges of keys, halved until they are decided.
 
+mod segments;
 mod tiles;
 mod vanishing;
 
@@ -8,36 +9,13 @@ use rhumb_compiler::plan::{Attention, Plan, Storage, TensorId};
 use rhumb_ir::Axis;
 
 use crate::memory::{Frame, OutOfMemory};
+pub(crate) use segments::Segment;
+use segments::{join_short_runs, push};
 pub(crate) use tiles::Tiles;
 use vanishing::Bounds;
 
 /// Keys that are classified together at the least.
 const UNIT: usize = 16;
-
-/// Shorter runs of keys than this are not worth a tile of their own.
-const SHORT: usize = 64;
-
-/// A run of keys of one class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    /// First key.
-    pub(crate) first: usize,
-    /// End of keys.
-    pub(crate) end: usize,
-    /// Whether the mask is evaluated per element.
-    pub(crate) partial: bool,
-    /// The vectors of queries that see some of the keys: from and to.
-    pub(crate) columns: (usize, usize),
-    /// The key tiles of the run that it is part of.
-    pub(crate) tiles: Tiles,
-}
-
-impl Segment {
-    /// A run that tiles have not been cut of.
-    fn new((first, end): (usize, usize), partial: bool, columns: (usize, usize)) -> Segment {
-        Segment { first, end, partial, columns, tiles: Tiles::default() }
-    }
-}
 
 /// The queries of a tile.
 #[derive(Clone, Copy, Debug)]
@@ -466,37 +444,6 @@ impl Classifier {
 /// Makes room for more elements.
 pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
     list.try_reserve(more).map_err(|_| OutOfMemory { bytes: more.saturating_mul(size_of::<T>()) })
-}
-
-/// Appends a segment to those from `start` on, or joins it with the last of them.
-fn push(segments: &mut Vec<Segment>, start: usize, segment: Segment) {
-    match segments[start..].last_mut() {
-        Some(last) if (last.end, last.partial, last.columns) == (segment.first, segment.partial, segment.columns) => {
-            last.end = segment.end;
-        }
-        _ => segments.push(segment),
-    }
-}
-
-/// Joins short runs that need no mask with the partial runs before and after them: a tile costs more than a mask.
-fn join_short_runs(segments: &mut Vec<Segment>, start: usize) {
-    let mut kept = start;
-    for next in start..segments.len() {
-        let segment = segments[next];
-        // The last two kept, then this one: partial, full, partial.
-        if let Some(&[before, between]) = segments[start..kept].last_chunk()
-            && (before.partial, between.partial, segment.partial) == (true, false, true)
-            && between.end - between.first < SHORT
-            && (before.end, between.end) == (between.first, segment.first)
-        {
-            kept -= 1;
-            segments[kept - 1].end = segment.end;
-            continue;
-        }
-        segments[kept] = segment;
-        kept += 1;
-    }
-    segments.truncate(kept);
 }
 
 /// The interval of some elements of a table.

@@ -195,8 +195,11 @@ fn kernels_are_kept_by_the_text_of_their_lowered_graph() {
     assert_eq!((engine.cache_stats().evictions, engine.cache_stats().entries), (1, 2));
     engine.clear_cache();
     assert_eq!(engine.cache_stats().entries, 0);
-    // What made room still works.
-    Tensors::new(3, 3).run(&first).expect("runs");
+    // What made room still computes what it did.
+    let mut tensors = Tensors::new(3, 3);
+    tensors.run(&first).expect("runs");
+    let expected = tensors.expected(&engine.reference(&llama()).expect("a reference"));
+    assert!(tensors.difference(&expected) < 2e-6);
 }
 
 /// A penalty by distance whose written form says nothing of its slope.
@@ -249,10 +252,10 @@ fn schemes_that_read_the_same_are_compiled_as_they_are() {
     assert_eq!((engine.cache_stats().misses, engine.cache_stats().entries), (2, 2));
 }
 
-/// Machines with less than this one: without AVX-512, without wide vectors.
-fn lesser_hosts() -> [Target; 3] {
-    let features = Features::detect();
-    [features, features.without_avx512(), features.without_wide()]
+/// This machine, and it with less: without AVX-512, without wide vectors, without fused multiply-add, with SSE4.1 alone.
+fn lesser_hosts() -> [Target; 5] {
+    let f = Features::detect();
+    [f, f.without_avx512(), f.without_wide(), f.without_fma(), f.without_avx()]
         .map(|features| Target::of(features).expect("a target"))
 }
 
@@ -282,11 +285,18 @@ fn every_host_chooses_among_what_it_has() {
             assert!(candidate.to_string() != kernel.target().to_string() || tensors == chosen, "{candidate}");
         }
     }
-    let [_, avx2, none] = lesser_hosts();
+    let [_, avx2, narrow @ ..] = lesser_hosts();
     assert!(avx2.lane_counts().iter().all(|lanes| *lanes <= 8));
-    let only: Vec<(Backend, usize)> =
-        none.candidates().iter().map(|target| (target.backend(), target.lanes())).collect();
-    assert_eq!(only, [(Backend::Cranelift, 4)]);
+    for host in &narrow {
+        let only: Vec<(Backend, usize)> =
+            host.candidates().iter().map(|target| (target.backend(), target.lanes())).collect();
+        assert_eq!(only, [(Backend::Cranelift, 4)], "{host}");
+    }
+    if cfg!(target_arch = "x86_64") {
+        let [_, no_fma, sse41] = &narrow;
+        assert!(!no_fma.has_fma() && !sse41.has_fma());
+        assert!(sse41.to_string().contains("sse4.1") && !no_fma.to_string().contains("sse4.1"), "{no_fma}; {sse41}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the tests of the crate share: random numbers, tensors in any layout, calls bound from maps.
 #![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 
+pub(crate) mod calls;
+pub(crate) mod graphs;
 mod random;
 mod spec;
 mod tensor;
@@ -34,15 +36,19 @@ pub(crate) fn engine(target: &Target, threads: usize) -> Engine {
     Engine::builder().target(target.clone()).threads(threads).build().expect("an engine")
 }
 
-/// Every code generator of this machine at every lane count it has; where there is AVX-512, also those of a machine with AVX2 alone, whose
-/// code has half the registers and other instructions.
+/// Every code generator of this machine at every lane count it has; and those of lesser machines, as far as this one can be one: with AVX2
+/// alone, whose code has half the registers and other instructions, without fused multiply-add, and with no more than SSE4.1.
 pub(crate) fn targets() -> Vec<Target> {
     let features = Features::detect();
-    let all =
-        [features, features.without_avx512()].map(|features| Target::of(features).expect("this machine runs kernels"));
-    let mut targets = all[0].candidates();
-    let known: Vec<String> = targets.iter().map(ToString::to_string).collect();
-    targets.extend(all[1].candidates().into_iter().filter(|target| !known.contains(&target.to_string())));
+    let machines = [features, features.without_avx512(), features.without_fma(), features.without_avx()];
+    let mut targets: Vec<Target> = Vec::new();
+    for machine in machines {
+        for target in Target::of(machine).expect("this machine runs kernels").candidates() {
+            if targets.iter().all(|known| known.to_string() != target.to_string()) {
+                targets.push(target);
+            }
+        }
+    }
     targets
 }
 

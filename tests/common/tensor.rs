@@ -9,11 +9,14 @@ use super::Rng;
 pub(crate) enum Data {
     F32(Vec<f32>),
     I32(Vec<i32>),
+    /// False is 0, and any other byte is true.
+    Bool(Vec<u8>),
 }
 
 /// What memory between the elements of an input holds: reading it ruins the result.
 const GAP: f32 = f32::NAN;
 const INT_GAP: i32 = i32::MIN;
+const BOOL_GAP: u8 = 0xff;
 /// What memory holds before an output is written, a NaN that no computation makes.
 const UNWRITTEN: u32 = 0x7fc0_beef;
 
@@ -104,6 +107,11 @@ impl Tensor {
         Tensor::rows(shape.into(), Data::I32(data.into()))
     }
 
+    /// A row-major tensor.
+    pub(crate) fn bool(shape: impl Into<Vec<usize>>, data: impl Into<Vec<u8>>) -> Tensor {
+        Tensor::rows(shape.into(), Data::Bool(data.into()))
+    }
+
     pub(crate) fn normal(rng: &mut Rng, shape: impl Into<Vec<usize>>) -> Tensor {
         let shape = shape.into();
         let data = rng.normals(shape.iter().product());
@@ -127,6 +135,7 @@ impl Tensor {
         let data = match &self.data {
             Data::F32(_) => Data::F32(vec![GAP; len]),
             Data::I32(_) => Data::I32(vec![INT_GAP; len]),
+            Data::Bool(_) => Data::Bool(vec![BOOL_GAP; len]),
         };
         let mut stored = Tensor { data, offset, shape: self.shape.clone(), strides };
         // Backwards, so that the first of coinciding elements stays.
@@ -135,6 +144,7 @@ impl Tensor {
             match (&self.data, &mut stored.data) {
                 (Data::F32(from_data), Data::F32(to_data)) => to_data[to] = from_data[from],
                 (Data::I32(from_data), Data::I32(to_data)) => to_data[to] = from_data[from],
+                (Data::Bool(from_data), Data::Bool(to_data)) => to_data[to] = from_data[from],
                 _ => unreachable!("the same elements"),
             }
         }
@@ -149,6 +159,7 @@ impl Tensor {
         match self.data {
             Data::F32(_) => Elem::F32,
             Data::I32(_) => Elem::I32,
+            Data::Bool(_) => Elem::Bool,
         }
     }
 
@@ -160,6 +171,7 @@ impl Tensor {
         let data = match &self.data {
             Data::F32(data) => Data::F32(data[low..end].to_vec()),
             Data::I32(data) => Data::I32(data[low..end].to_vec()),
+            Data::Bool(data) => Data::Bool(data[low..end].to_vec()),
         };
         (data, self.offset.saturating_sub(low), &self.shape, &self.strides)
     }
@@ -169,6 +181,7 @@ impl Tensor {
         match data {
             Data::F32(data) => TensorView::with_offset(data, *offset, shape, strides),
             Data::I32(data) => TensorView::with_offset(data, *offset, shape, strides),
+            Data::Bool(data) => TensorView::with_offset(data, *offset, shape, strides),
         }
         .expect("a view")
     }
@@ -178,6 +191,7 @@ impl Tensor {
         match data {
             Data::F32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
             Data::I32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
+            Data::Bool(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
         }
         .expect("a view")
     }
@@ -211,6 +225,7 @@ impl Tensor {
             .map(|place| match &self.data {
                 Data::F32(data) => f64::from(data[place]),
                 Data::I32(data) => f64::from(data[place]),
+                Data::Bool(data) => f64::from(u8::from(data[place] != 0)),
             })
             .collect()
     }
@@ -239,9 +254,15 @@ impl Tensor {
         let width = *self.shape.last().expect("a dimension");
         let places: Vec<usize> = self.places().into_iter().skip(index).step_by(width).collect();
         let shape = vec![places.len()];
+        self.picked(shape, &places)
+    }
+
+    /// The elements at some places of memory, as a row-major tensor.
+    fn picked(&self, shape: Vec<usize>, places: &[usize]) -> Tensor {
         match &self.data {
-            Data::F32(data) => Tensor::f32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
-            Data::I32(data) => Tensor::i32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
+            Data::F32(data) => Tensor::f32(shape, places.iter().map(|place| data[*place]).collect::<Vec<_>>()),
+            Data::I32(data) => Tensor::i32(shape, places.iter().map(|place| data[*place]).collect::<Vec<_>>()),
+            Data::Bool(data) => Tensor::bool(shape, places.iter().map(|place| data[*place]).collect::<Vec<_>>()),
         }
     }
 
@@ -250,9 +271,6 @@ impl Tensor {
         let row: usize = self.shape[1..].iter().product();
         let places = self.places()[index * row..(index + 1) * row].to_vec();
         let shape = self.shape[1..].to_vec();
-        match &self.data {
-            Data::F32(data) => Tensor::f32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
-            Data::I32(data) => Tensor::i32(shape, places.into_iter().map(|place| data[place]).collect::<Vec<_>>()),
-        }
+        self.picked(shape, &places)
     }
 }

@@ -10,7 +10,7 @@ use rhumb_ir::{Axis, AxisSet, Binary, Compare, Elem, Extent, Op, Scalar, Unary, 
 mod load;
 
 use super::loops::counted_loop;
-use super::vocab::{Vocab, frame_access};
+use super::vocab::{Vocab, floor_divide, frame_access};
 use super::{CodegenError, FunctionContext};
 use crate::plan::{Plan, Source, TensorId};
 
@@ -480,26 +480,4 @@ impl<'a, 'f> Eval<'a, 'f> {
             None => Ok(sum[0]),
         }
     }
-}
-
-/// Quotient rounded down and remainder with the sign of the divisor; both 0 when the divisor is 0.
-fn floor_divide(fb: &mut FunctionBuilder<'_>, a: Ssa, b: Ssa) -> (Ssa, Ssa) {
-    let (a, b) = (fb.ins().sextend(types::I64, a), fb.ins().sextend(types::I64, b));
-    let none = fb.ins().icmp_imm_s(IntCC::Equal, b, 0);
-    let (zero, one) = (fb.ins().iconst(types::I64, 0), fb.ins().iconst(types::I64, 1));
-    let divisor = fb.ins().select(none, one, b);
-    let quotient = fb.ins().sdiv(a, divisor);
-    let product = fb.ins().imul(quotient, divisor);
-    let remainder = fb.ins().isub(a, product);
-    let signs = fb.ins().bxor(remainder, divisor);
-    let opposite = fb.ins().icmp(IntCC::SignedLessThan, signs, zero);
-    let inexact = fb.ins().icmp_imm_s(IntCC::NotEqual, remainder, 0);
-    let adjust = fb.ins().band(opposite, inexact);
-    let step = fb.ins().uextend(types::I64, adjust);
-    let quotient = fb.ins().isub(quotient, step);
-    let shift = fb.ins().select(adjust, divisor, zero);
-    let remainder = fb.ins().iadd(remainder, shift);
-    let quotient = fb.ins().select(none, zero, quotient);
-    let remainder = fb.ins().select(none, zero, remainder);
-    (fb.ins().ireduce(types::I32, quotient), fb.ins().ireduce(types::I32, remainder))
 }

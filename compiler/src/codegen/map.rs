@@ -1,6 +1,6 @@
 //! Map steps: tables, transformed rows and plain outputs, element by element or by four along contiguous rows.
 
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Op, Pairing, Value};
 
@@ -173,7 +173,7 @@ fn compute(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<Ssa, CodegenError>
         Source::Sum(terms) => {
             let sum = eval.sum(terms)?;
             let Some(low) = step.second else { return Ok(sum) };
-            let (high, rest) = parts(eval, sum);
+            let (high, rest) = eval.v.parts(sum);
             store_to(eval, low, rest)?;
             Ok(high)
         }
@@ -190,24 +190,6 @@ fn compute(eval: &mut Eval<'_, '_>, step: &MapStep) -> Result<Ssa, CodegenError>
             reason: "squared norms are made row by row",
         }),
     }
-}
-
-/// A number in double precision as the sum of two of single precision: itself, rounded, and what rounding took of it. What is infinite or
-/// NaN is so by its first part.
-fn parts(eval: &mut Eval<'_, '_>, x: Ssa) -> (Ssa, Ssa) {
-    // A finite number too large for single precision must not become infinite, which would hide a key or make NaN.
-    let (least, most) = (eval.v.float(-f64::from(f32::MAX)), eval.v.float(f64::from(f32::MAX)));
-    let raised = eval.v.pseudo_max(least, x);
-    let bounded = eval.v.pseudo_min(most, raised);
-    let difference = eval.v.fsub(x, x);
-    let finite = eval.v.fcmp(FloatCC::Ordered, difference, difference);
-    let high = eval.v.select_float(finite, bounded, x);
-    let single = eval.fb().ins().fdemote(types::F32, high);
-    let rounded = eval.fb().ins().fpromote(types::F64, single);
-    let rest = eval.v.fsub(x, rounded);
-    let zero = eval.v.float(0.0);
-    let rest = eval.v.select_float(finite, rest, zero);
-    (high, rest)
 }
 
 /// Stores the element of a step's target at the current point.

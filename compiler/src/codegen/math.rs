@@ -227,9 +227,7 @@ impl Vocab<'_, '_> {
         // In single precision the product with log2(e) loses bits that a large result would show: carry its rounding error along.
         let scaled = self.fmul(x, log2_e);
         let high = self.exp2(scaled);
-        let negated = self.fb.ins().fneg(scaled);
-        let log2_e = self.float(f64::from(std::f32::consts::LOG2_E));
-        let error = self.fma(x, log2_e, negated);
+        let error = self.product_error(x, std::f32::consts::LOG2_E, scaled);
         let low = self.float(std::f64::consts::LOG2_E - f64::from(std::f32::consts::LOG2_E));
         let error = self.fma(x, low, error);
         let ln_2 = self.float(std::f64::consts::LN_2);
@@ -241,6 +239,31 @@ impl Vocab<'_, '_> {
         let overflow = self.fcmp(FloatCC::LessThan, high, infinity);
         let usable = self.fb.ins().band(finite, overflow);
         self.select_float(usable, corrected, high)
+    }
+
+    /// What rounding took of a product with a constant, in single precision.
+    fn product_error(&mut self, x: Value, factor: f32, product: Value) -> Value {
+        if self.shape.fma {
+            let negated = self.fb.ins().fneg(product);
+            let factor = self.float(f64::from(factor));
+            return self.fma(x, factor, negated);
+        }
+        // Halves of 12 digits have exact products (Dekker 1971).
+        const HIGH: i32 = -4096;
+        let factor_high = f32::from_bits(factor.to_bits() & HIGH as u32);
+        let bits = self.bits_of(x);
+        let mask = self.bits(i64::from(HIGH));
+        let high = self.fb.ins().band(bits, mask);
+        let x_high = self.float_of(high);
+        let x_low = self.fsub(x, x_high);
+        let [high, low] = [factor_high, factor - factor_high].map(|half| self.float(f64::from(half)));
+        let first = self.fmul(x_high, high);
+        let mut error = self.fsub(first, product);
+        for (x, factor) in [(x_high, low), (x_low, high), (x_low, low)] {
+            let part = self.fmul(x, factor);
+            error = self.fadd(error, part);
+        }
+        error
     }
 
     /// `1 / (1 + e^-x)`.

@@ -166,6 +166,23 @@ impl<'a, 'f> Vocab<'a, 'f> {
         self.select_float(less, a, b)
     }
 
+    /// A number in double precision as the sum of two of single precision: itself, rounded, and what rounding took of it. What is infinite
+    /// or NaN is so by its first part. For one lane of double precision.
+    pub(crate) fn parts(&mut self, x: Value) -> (Value, Value) {
+        // A finite number too large for single precision must not become infinite, which would hide a key or make NaN.
+        let (least, most) = (self.float(-f64::from(f32::MAX)), self.float(f64::from(f32::MAX)));
+        let raised = self.pseudo_max(least, x);
+        let bounded = self.pseudo_min(most, raised);
+        let difference = self.fsub(x, x);
+        let finite = self.fcmp(FloatCC::Ordered, difference, difference);
+        let high = self.select_float(finite, bounded, x);
+        let single = self.fb.ins().fdemote(types::F32, high);
+        let rounded = self.fb.ins().fpromote(types::F64, single);
+        let rest = self.fsub(x, rounded);
+        let zero = self.float(0.0);
+        (high, self.select_float(finite, rest, zero))
+    }
+
     pub(crate) fn bits_of(&mut self, x: Value) -> Value {
         let ty = self.bits_type();
         self.fb.ins().bitcast(ty, lane_order(), x)
@@ -265,4 +282,26 @@ impl<'a, 'f> Vocab<'a, 'f> {
 /// Bit casts between lane types name the order of the lanes.
 pub(crate) fn lane_order() -> MemFlagsData {
     MemFlagsData::new().with_endianness(Endianness::Little)
+}
+
+/// Quotient rounded down and remainder with the sign of the divisor; both 0 when the divisor is 0.
+pub(crate) fn floor_divide(fb: &mut FunctionBuilder<'_>, a: Value, b: Value) -> (Value, Value) {
+    let (a, b) = (fb.ins().sextend(types::I64, a), fb.ins().sextend(types::I64, b));
+    let none = fb.ins().icmp_imm_s(IntCC::Equal, b, 0);
+    let (zero, one) = (fb.ins().iconst(types::I64, 0), fb.ins().iconst(types::I64, 1));
+    let divisor = fb.ins().select(none, one, b);
+    let quotient = fb.ins().sdiv(a, divisor);
+    let product = fb.ins().imul(quotient, divisor);
+    let remainder = fb.ins().isub(a, product);
+    let signs = fb.ins().bxor(remainder, divisor);
+    let opposite = fb.ins().icmp(IntCC::SignedLessThan, signs, zero);
+    let inexact = fb.ins().icmp_imm_s(IntCC::NotEqual, remainder, 0);
+    let adjust = fb.ins().band(opposite, inexact);
+    let step = fb.ins().uextend(types::I64, adjust);
+    let quotient = fb.ins().isub(quotient, step);
+    let shift = fb.ins().select(adjust, divisor, zero);
+    let remainder = fb.ins().iadd(remainder, shift);
+    let quotient = fb.ins().select(none, zero, quotient);
+    let remainder = fb.ins().select(none, zero, remainder);
+    (fb.ins().ireduce(types::I32, quotient), fb.ins().ireduce(types::I32, remainder))
 }

@@ -17,6 +17,8 @@ mod jit;
 #[path = "../kernels/mod.rs"]
 mod kernels;
 mod lanes;
+mod machine;
+mod masks;
 mod model;
 mod ops;
 mod random;

@@ -1,3 +1,7 @@
+//! Programs against the interpreter, and what they leave out.
+
+mod classes;
+
 use rhumb_compiler::plan::Vanishing;
 use rhumb_compiler::{Options, Target, compile};
 use rhumb_ir::{Bindings, Extent, Tensor, Verified, interpret};

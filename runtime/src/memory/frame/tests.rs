@@ -109,12 +109,11 @@ fn tables_past_all_memory_are_refused() {
     assert_eq!((&**table, &**shape), (plan.tensors[term.low].name.as_str(), &[b, h, k][..]));
     assert!(bytes < 1 << 64 && 1 << 64 < total, "{bytes} of {total}");
     // A product that overflows, and one that can be counted but not had.
-    let most = i32::MAX as usize;
-    for lengths in [[most, 1 << 20, 0, most], [1, 1 << 30, 0, 1 << 26]] {
+    for lengths in [[1 << 24, 1 << 24, 0, 1 << 24], [1, 1 << 30, 0, 1 << 26]] {
         let refused = frame_of(&graph, &plan, lengths).expect_err("too large");
         assert!(matches!(refused, CallError::Tables { .. }), "{refused:?}");
     }
     // Axes as long as can be beside an empty one.
-    assert!(frame_of(&graph, &plan, [0, 1 << 20, 1 << 20, 1 << 20]).is_ok());
+    assert!(frame_of(&graph, &plan, [0, 1, 1 << 20, 1 << 20]).is_ok());
     assert!(frame_of(&graph, &plan, [2, 3, 5, 7]).expect("small tables") < 1 << 20);
 }

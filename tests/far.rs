@@ -1,0 +1,65 @@
+//! Great distances and positions.
+
+mod common;
+
+use common::calls::{call, compile, interpret};
+use common::{Lengths, Rng, Tensor, absolute, difference, engine, inputs, relative, targets};
+use rhumb::prelude::*;
+
+#[test]
+fn rotations_are_accurate_at_large_positions() {
+    let lengths = Lengths { batch: 2, queries: 37, keys: 50 };
+    for target in &targets() {
+        let engine = engine(target, 2);
+        let given = || Attention::new(2, 64).kv_heads(1).lse().q_positions(Elem::I32, Batch::Each);
+        let given = || given().k_positions(Elem::I32, Batch::Each);
+        for (name, attention) in [
+            ("positions", given().scheme(Rope::new())),
+            ("positions, interleaved", given().scheme(Rope::new().interleaved()).scheme(Causal)),
+            ("offset", Attention::new(2, 64).lse().scheme(Rope::new().offset(1_000_000)).scheme(Causal)),
+            ("query only", Attention::new(2, 64).lse().scheme(Rope::new().offset(1_000_000).query_only())),
+        ] {
+            for top in [1_000_000, 2_000_000_000] {
+                let kernel = compile(&engine, &attention);
+                let rng = &mut Rng::new(13);
+                let mut inputs = inputs(rng, kernel.interface(), lengths);
+                for side in ["q_pos", "k_pos"] {
+                    if let Some(positions) = inputs.get_mut(side) {
+                        let shape = positions.shape().to_vec();
+                        let near = (0..shape.iter().product()).map(|_| top + rng.between(-500, 500) as i32);
+                        *positions = Tensor::i32(shape, near.collect::<Vec<_>>());
+                    }
+                }
+                let made = call(&kernel, &inputs, lengths).expect("runs");
+                let expected = interpret(&engine, &attention, &inputs, lengths);
+                let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
+                let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
+                println!("{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
+                assert!(out < 2e-6 && lse < 2e-6, "{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn biases_are_accurate_at_large_distances() {
+    use rhumb::plugins::AlibiForm;
+    let forms = [AlibiForm::Causal, AlibiForm::Symmetric, AlibiForm::Key, AlibiForm::Last];
+    for target in &targets() {
+        let engine = engine(target, 2);
+        for (form, lengths) in forms
+            .into_iter()
+            .flat_map(|form| [(3, 4096), (40, 4000)].map(|(queries, keys)| (form, Lengths { batch: 1, queries, keys })))
+        {
+            let attention = Attention::new(3, 8).lse().scheme(Alibi::new().form(form)).scheme(Causal);
+            let kernel = compile(&engine, &attention);
+            let inputs = inputs(&mut Rng::new(14), kernel.interface(), lengths);
+            let made = call(&kernel, &inputs, lengths).expect("runs");
+            let expected = interpret(&engine, &attention, &inputs, lengths);
+            let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
+            let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
+            println!("{form:?} of {} keys, {target}: out {out:.1e}, lse {lse:.1e}", lengths.keys);
+            assert!(out < 2e-6 && lse < 2e-6, "{form:?}, {lengths:?}, {target}: out {out:.1e}, lse {lse:.1e}");
+        }
+    }
+}
