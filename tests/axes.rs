@@ -123,7 +123,12 @@ impl Choice {
             Some(sink) => score.softmax_with_sink(axes.k, sink),
             None => score.softmax(axes.k),
         };
-        for (name, x) in [("out", weights.dot(v, axes.k)), ("lse", score.log_sum_exp(axes.k, sink))] {
+        let mut results = vec![("out", weights.dot(v, axes.k))];
+        // A term of queries alone goes out of the log-sum-exp and away in the softmax, whose scores are others then.
+        if self.bias.is_none_or(|letters| letters.contains('k')) {
+            results.push(("lse", score.log_sum_exp(axes.k, sink)));
+        }
+        for (name, x) in results {
             let mut dims: Vec<Axis> = x.ty().axes.iter().collect();
             match order {
                 Some(order) => dims = permuted(dims, order),
