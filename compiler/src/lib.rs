@@ -38,6 +38,7 @@
 
 mod choice;
 pub mod codegen;
+pub mod error_bound;
 pub mod intervals;
 mod pipeline;
 pub mod plan;

@@ -141,7 +141,7 @@ impl Compiled {
 }
 
 /// Compiles a graph for the cheapest of the target's candidates; `observer` sees every stage as soon as it is made, printed on demand: the
-/// plan with the [`Choice`] beneath it.
+/// plan with its [`ErrorBound`](crate::error_bound::ErrorBound) and the [`Choice`] beneath it.
 ///
 /// # Errors
 /// [`CompileError`] from the stage that failed.
@@ -172,7 +172,7 @@ pub fn compile_lowered(
     observer(Stage::Fused, &|| fused.to_string());
     let (plan, choice) = timed(&mut timings, Stage::Plan, || choose(fused.graph(), target))?;
     let target = choice.target();
-    observer(Stage::Plan, &|| format!("{plan}{choice}"));
+    observer(Stage::Plan, &|| format!("{plan}{}{choice}", plan.error_bound()));
     let clif = timed(&mut timings, Stage::Clif, || codegen::emit(&plan, target))?;
     observer(Stage::Clif, &|| clif.to_string());
     let code = timed(&mut timings, Stage::Assembly, || codegen::assemble(&clif, target, options.disassemble))?;

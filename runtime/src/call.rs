@@ -1,6 +1,7 @@
 //! Calls: tensors bound by name, then run.
 
 use crate::error::CallError;
+use crate::error_bound::ErrorBound;
 use crate::interface::{Bindings, Interface};
 use crate::kernel::Kernel;
 use crate::reference::Reference;
@@ -20,6 +21,7 @@ pub struct Call<'k, 'a> {
 pub(crate) enum Runner<'k> {
     Kernel(&'k Kernel),
     Reference(&'k Reference),
+    ErrorBound(&'k ErrorBound<'k>),
 }
 
 impl<'k, 'a> Call<'k, 'a> {
@@ -49,6 +51,7 @@ impl<'k, 'a> Call<'k, 'a> {
         match self.runner {
             Runner::Kernel(kernel) => kernel.run(bound),
             Runner::Reference(reference) => reference.run(bound),
+            Runner::ErrorBound(promise) => promise.run(bound),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rhumb_compiler::error_bound::BoundError;
 use rhumb_ir::{Elem, InterpError};
 
 use crate::layout::MAX_RANK;
@@ -330,6 +331,9 @@ pub enum CallError {
     /// The interpreter refused the graph or its sizes.
     #[error(transparent)]
     Reference(Box<InterpError>),
+    /// No bound on errors can be computed of these tensors.
+    #[error(transparent)]
+    ErrorBound(Box<BoundError>),
 }
 
 /// The tie between an axis and one that groups it: `each` of `fine` share one of `coarse`, as query heads share key/value heads.

@@ -9,6 +9,7 @@ use rhumb_compiler::{Choice, CompileError, Compiled, Target, Timing};
 
 use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
+use crate::error_bound::ErrorBound;
 use crate::interface::{Bound, Interface};
 use crate::memory::{Guard, LoadError, Program};
 use crate::threads::Threads;
@@ -73,6 +74,12 @@ impl Kernel {
     /// The plan that its code follows: loops, tiles, tables. Prints.
     pub fn plan(&self) -> &Plan {
         self.program.plan()
+    }
+
+    /// How far its results may be from those of its [`Reference`](crate::Reference), derived from its plan. Prints, and evaluates for the
+    /// tensors of a call.
+    pub fn error_bound(&self) -> ErrorBound<'_> {
+        ErrorBound::new(&self.interface, self.plan().error_bound())
     }
 
     /// What it was compiled for.

@@ -1,6 +1,6 @@
 //! The reference: the same call, interpreted.
 
-use rhumb_ir::{Bindings as Operands, InterpError, MAX_ELEMENTS, Tensor, Value, Verified, interpret};
+use rhumb_ir::{Bindings as Operands, InterpError, MAX_ELEMENTS, Tensor, Verified, interpret};
 
 use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
@@ -40,7 +40,7 @@ impl Reference {
         let refused = |source| CallError::Reference(Box::new(source));
         let mut operands = Operands::new();
         for ((name, value), view) in self.graph.inputs().zip(&bound.inputs) {
-            operands.insert(name.to_owned(), tensor(&self.graph, value, view).map_err(refused)?);
+            operands.insert(name.to_owned(), tensor(view, || self.graph.line(value)).map_err(refused)?);
         }
         let results = interpret(&self.graph, &operands).map_err(refused)?;
         for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
@@ -53,14 +53,15 @@ impl Reference {
 }
 
 /// The elements of an input, copied. A view can have more of them than memory: one may repeat.
-fn tensor(graph: &Verified, input: Value, view: &TensorView<'_>) -> Result<Tensor, InterpError> {
+/// `line` prints the input.
+pub(crate) fn tensor(view: &TensorView<'_>, line: impl Fn() -> String) -> Result<Tensor, InterpError> {
     let (count, shape) = (view.len(), view.shape().to_vec());
     if count > MAX_ELEMENTS {
-        return Err(InterpError::TooLarge { line: graph.line(input), shape });
+        return Err(InterpError::TooLarge { line: line(), shape });
     }
     let mut data = Vec::new();
     let bytes = count * size_of::<f64>();
-    data.try_reserve_exact(count).map_err(|_| InterpError::OutOfMemory { line: graph.line(input), bytes })?;
+    data.try_reserve_exact(count).map_err(|_| InterpError::OutOfMemory { line: line(), bytes })?;
     data.extend(view.elements());
     Ok(Tensor { elem: view.elem(), shape, data })
 }

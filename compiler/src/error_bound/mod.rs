@@ -1,0 +1,264 @@
+//! What a kernel promises of its results: a bound on how far they are from the reference, derived from the plan.
+//!
+//! A kernel computes in single precision but for tables, and the reference in double precision throughout. Rounding is analysed as in
+//! Higham, *Accuracy and Stability of Numerical Algorithms* (2nd edition, SIAM 2002), chapters 2 to 4, with the unit roundoff
+//! `u = 2^-24`:
+//!
+//! - An operation gives its exact result on the operands that it has, times `1 + t` with `|t| <= u` (section 2.2); where that is
+//!   subnormal, it is off by `2^-150` at most instead. So what a value is off by follows from what its operands are off by:
+//!   `err(a + b) = err a + err b + u |a + b|`, `err(a b) = |a| err b + |b| err a + err a err b + u |a b|` (a running error analysis, section
+//!   3.3). A result that single precision holds exactly, of exact operands, is exact.
+//! - A sum of products is off by `u` of each product and of each sum on the way, in the order that code forms them (section 3.3). Each product
+//!   passes through some `n` roundings; without the values on the way, that is at most `g(n) sum |a b|` with `g(n) = n u / (1 - n u)` (section
+//!   3.1, lemma 3.1; section 4.2), which is what is printed. What the factors are off by comes on top.
+//! - An elementary function is off by what `codegen/math.rs` states, at a point that is off by as much as its operand: the greatest
+//!   difference over that interval.
+//! - A comparison whose operands may be on either side, a `floor` that may jump, an index that may be another: all results that these
+//!   may give are joined.
+//! - Tables in double precision are off by their last rounding, and by [`ROOM`] of each result before it, which is also for what double
+//!   precision makes of the reference and of this analysis.
+//!
+//! # Scores
+//! A score is a sum of terms, of which each is analysed so. Terms of keys alone are summed up in double precision, taken relative to
+//! `R`, the greatest that the row sees, and added as two numbers of single precision: a score `S` is off by `u |K - R| + 2 u |S - R|`
+//! more. The power of 2 is taken of a score's distance from a base, which is at most the greatest score `T` and, when it is taken, at
+//! least the score less 8: distances to the bases in turn add up to `T - S + 16` at most, each of which is rounded.
+//!
+//! # Weights
+//! If a score is off by `e`, its weight `w = 2^(S - T)` is off by a factor between `2^-e` and `2^e`. The power is off by 1 ulp
+//! (`2 u`), each rescaling to another base by as much and a rounding, and there are at most `1 + (T - S) / 8` of them: a kernel's weight is
+//! `w' = w + d` with `|d| <= w (exp(e ln 2 + 2 u + 3 u bases) - 1) + 2^-90`, the last for weights below `2^-100`, which are 0.
+//!
+//! # Averages
+//! Let `out = sum w v / sum w`. Then `sum w (v - out) = 0`, and so
+//! `sum w' v' / sum w' - out = (sum d (v - out) + sum w' (v' - v)) / sum w'`: an error of all weights by one factor moves nothing, and what
+//! is lost of a weight moves the average by the distance of its value from the average alone. The products are summed up with
+//! `g(n) sum w' |v'|`, the weights with `g(m)` of their sum; a quotient, a product and the reference's own rounding to `f32` follow. Where
+//! weights are not known at all, an average is still between the values that are seen.
+//!
+//! A sink is one more key with a value of 0. The log-sum-exp is off by `log2` of the factor that the sum of the weights is off by.
+//!
+//! # What hidden keys hold
+//! A pair that a mask, or a score of `-inf`, hides takes no part, whatever it holds. A row that sees nothing is 0, and its bound too.
+//!
+//! # Infinities and NaN
+//! Where the result is NaN or infinite, for certain the same in the kernel, the bound is 0. Where an overflow of single precision or
+//! a choice that may go either way leaves nothing to promise, it is infinite. [`ErrorBound::holds`] compares accordingly.
+
+mod approx;
+mod array;
+mod print;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rhumb_ir::{Elem, Extent, Tensor};
+use thiserror::Error;
+
+use crate::plan::{Attention, Origin, Plan};
+use approx::{Approx, Precision};
+use array::{Array, Space};
+use walk::{Order, Seeds, Walk};
+
+/// The unit roundoff of single precision: 2^-24.
+pub(crate) const U: f64 = f64::from_bits((1023 - 24) << 52);
+
+/// What results in double precision are given, relative to their size: 2^-50, eight times its unit roundoff. It covers the kernel's
+/// tables, this analysis, and the reference, which may sum up in another order.
+pub(crate) const ROOM: f64 = f64::from_bits((1023 - 50) << 52);
+
+/// What underflow takes of each product.
+const TINY_SUM: f64 = f64::from_bits((1023 - 149) << 52);
+
+/// Products that one chain of additions sums up at most, in the dot of a query and a key.
+const LONGEST_SUM: usize = 64;
+/// Weights that are summed up one after the other.
+const RUN: usize = 16;
+/// Keys of the shortest key tiles, but for the last of a row.
+const LEAST_TILE: usize = 16;
+
+/// `n u / (1 - n u)`: what `n` roundings make of a number, relative to it.
+pub(crate) fn gamma(n: f64) -> f64 {
+    if n * U < 1.0 { n * U / (1.0 - n * U) } else { f64::INFINITY }
+}
+
+/// Why there is no bound for a call.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum BoundError {
+    /// A tensor that is missing or does not fit.
+    #[error("input `{name}` needs a tensor of shape {expected:?}, {}",
+        found.as_ref().map_or_else(|| "and none is bound".to_owned(), |found| format!("not {found:?}")))]
+    Input {
+        /// The input.
+        name: String,
+        /// The shape that the lengths of the axes give it.
+        expected: Vec<usize>,
+        /// The shape bound, if there is one.
+        found: Option<Vec<usize>>,
+    },
+    /// A value that memory does not hold with its errors.
+    #[error(
+        "`{line}` has more elements in this call than a bound can be computed of; use shorter axes (its shape is {shape:?})"
+    )]
+    TooLarge {
+        /// The value, printed.
+        line: String,
+        /// Its shape, where it is known.
+        shape: Vec<usize>,
+    },
+    /// An op that stands where the analysis has no place for it.
+    #[error("there is no error bound of `{op}` here")]
+    Unsupported {
+        /// The op, printed.
+        op: String,
+    },
+}
+
+/// The bound on errors that a plan promises: prints what it is made of, and evaluates for the tensors of a call.
+///
+/// ```
+/// use rhumb_compiler::{Options, Target, compile};
+/// use rhumb_plugins::{Attention, Registry};
+///
+/// let graph = Attention::new(2, 8).build()?;
+/// let target = Target::named("x86_64-unknown-linux-gnu")?;
+/// let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ())?;
+/// let bound = compiled.plan.error_bound();
+/// assert!(bound.to_string().starts_with("error bound"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ErrorBound<'p> {
+    plan: &'p Plan,
+    sums: Sums,
+}
+
+/// Lengths of the sums of an attention, counted in roundings.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    /// In which order the products of a query's and a key's elements are summed up.
+    order: Order,
+    /// How many roundings each of them passes through.
+    product: usize,
+    /// Keys of a key tile at most.
+    keys: usize,
+    /// Keys of a key tile at least.
+    least: usize,
+}
+
+impl Sums {
+    fn of(attention: &Attention) -> Sums {
+        let tiling = &attention.tiling;
+        let length = attention.content.as_ref().map_or(0, |content| content.length as usize);
+        // All shapes of a plan have as many chains.
+        let chains = tiling.shapes.first().map_or(1, |shape| shape.key_chains);
+        let chains = if length.is_multiple_of(chains) { chains } else { 1 };
+        let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
+        // Its own, those of a chain, of the chains of a part, of the parts.
+        let product = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1);
+        let whole = attention.masks.is_empty() && attention.key_term.is_none();
+        let least = if whole { tiling.keys } else { LEAST_TILE.min(tiling.keys) };
+        Sums { order: Order { parts, chains }, product, keys: tiling.keys, least }
+    }
+
+    /// The most key tiles that some keys are part of: two may be cut short.
+    fn tiles(&self, keys: usize) -> f64 {
+        ((keys / self.least.max(1)) + 2).min(keys) as f64
+    }
+
+    /// Roundings of a weighted value in the average.
+    fn products(&self, keys: usize) -> f64 {
+        (self.keys as f64 + self.tiles(keys)).min(keys as f64) + 1.0
+    }
+
+    /// Roundings of a weight in their sum.
+    fn total(&self, keys: usize) -> f64 {
+        let runs = RUN + self.keys.div_ceil(RUN);
+        (runs as f64 + self.tiles(keys)).min(keys as f64)
+    }
+}
+
+impl Plan {
+    /// What kernels of the plan promise of their results.
+    pub fn error_bound(&self) -> ErrorBound<'_> {
+        let sums = self.attention.as_ref().map(Sums::of);
+        ErrorBound { plan: self, sums: sums.unwrap_or(Sums { order: Order::PLAIN, product: 0, keys: 0, least: 0 }) }
+    }
+}
+
+impl ErrorBound<'_> {
+    /// Whether a kernel's element keeps what the bound promises: it is the reference's, or both are NaN, or they are no farther apart than
+    /// the bound. An infinite bound promises nothing.
+    pub fn holds(kernel: f32, reference: f32, bound: f32) -> bool {
+        let same = kernel == reference || (kernel.is_nan() && reference.is_nan());
+        same || bound == f32::INFINITY || (f64::from(kernel) - f64::from(reference)).abs() <= f64::from(bound)
+    }
+
+    /// A bound for every element of every output: the most that a kernel's result, as it is stored, is off from the reference's, as that
+    /// is stored. `lengths` are those of the graph's axes, in order; static ones may be left out at the end.
+    ///
+    /// It takes a few times what the reference takes.
+    ///
+    /// # Errors
+    /// [`BoundError`] where an input is missing or does not fit, or the call is too large.
+    pub fn evaluate(
+        &self,
+        lengths: &[usize],
+        inputs: &BTreeMap<String, Tensor>,
+    ) -> Result<BTreeMap<String, Tensor>, BoundError> {
+        let graph = &self.plan.graph;
+        let length = |(n, axis): (usize, &rhumb_ir::AxisInfo)| match axis.extent {
+            Extent::Static(length) => length as usize,
+            Extent::Dynamic => lengths.get(n).copied().unwrap_or(0),
+        };
+        let lengths: Vec<usize> = graph.axes().iter().enumerate().map(length).collect();
+        let space = Space { graph, lengths: &lengths };
+        let mut walk = Walk::new(self.plan, space, inputs)?;
+        let mut average = None;
+        if let Some(attention) = &self.plan.attention {
+            let bounded = rows::attention(&self.sums, &walk, attention)?;
+            average = bounded.average;
+            if let Some(log_sum) = &attention.log_sum {
+                let mut seeds = Seeds::new();
+                seeds.insert(log_sum.leaf, Rc::new(bounded.log_sum));
+                let value = walk.value(log_sum.value, Precision::Double, &seeds)?;
+                walk.store(log_sum.output, &value);
+            }
+        }
+        let mut bounds = BTreeMap::new();
+        for (id, tensor) in self.plan.tensors.iter().enumerate() {
+            let Origin::Output(_) = tensor.origin else { continue };
+            let data = match (&average, &self.plan.attention) {
+                (Some(average), Some(attention)) if attention.weighted.as_ref().is_some_and(|w| w.output == id) => {
+                    average.data.iter().map(|bound| bound.x).collect()
+                }
+                _ => self.stored(space, &tensor.dims, &*walk.tensor(id)?)?,
+            };
+            bounds.insert(tensor.name.clone(), Tensor { elem: Elem::F32, shape: space.shape(&tensor.dims), data });
+        }
+        Ok(bounds)
+    }
+
+    /// Bounds of a value that is stored over some dimensions, the reference's rounding to `f32` included.
+    fn stored(&self, space: Space<'_>, dims: &[rhumb_ir::Axis], value: &Array) -> Result<Vec<f64>, BoundError> {
+        let too_large = || BoundError::TooLarge { line: "an output".to_owned(), shape: space.shape(dims) };
+        let mut data = Vec::new();
+        data.try_reserve_exact(space.count(dims).ok_or_else(too_large)?).map_err(|_| too_large())?;
+        space.rows(dims, &[value], |base, inner| {
+            data.extend(inner[0].iter().map(|i| {
+                let Approx { x, e } = value.data[base[0] + i];
+                match e {
+                    0.0 => 0.0,
+                    e if e.is_finite() => e + U * x.abs() + TINY_SUM,
+                    _ => f64::INFINITY,
+                }
+            }));
+        });
+        Ok(data)
+    }
+}

@@ -1,0 +1,191 @@
+//! The bound as text: what a user can evaluate of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value};
+
+use super::{ErrorBound, RUN};
+use crate::plan::{Attention, Content, Plan, Source, Storage, TensorId};
+
+/// Counts the roundings that a value is off by: none where something beside sums and products takes part.
+struct Roundings<'p> {
+    plan: &'p Plan,
+    known: BTreeMap<Value, Option<usize>>,
+}
+
+impl Roundings<'_> {
+    /// Of a tensor as single precision reads it.
+    fn tensor(&mut self, id: TensorId) -> Option<usize> {
+        let Some(step) = self.plan.maps.iter().find(|step| step.target == id) else { return Some(0) };
+        match (&step.source, step.double) {
+            (_, true) => Some(usize::from(matches!(self.plan.tensors[id].storage, Storage::F32 | Storage::F64))),
+            (Source::Value(value), false) => self.op(*value),
+            _ => None,
+        }
+    }
+
+    fn value(&mut self, value: Value) -> Option<usize> {
+        if let Some(known) = self.known.get(&value) {
+            return *known;
+        }
+        let count = match self.plan.tables.get(&Source::Value(value)) {
+            Some(&table) if self.plan.maps.iter().any(|step| step.target == table) => self.tensor(table),
+            Some(&table) => Some(usize::from(self.plan.tensors[table].storage == Storage::F64)),
+            None => self.op(value),
+        };
+        self.known.insert(value, count);
+        count
+    }
+
+    /// All operands are known, so that no walk is deeper than one op.
+    fn of(&self, value: Value) -> Option<usize> {
+        self.known.get(&value).copied().flatten()
+    }
+
+    fn op(&mut self, root: Value) -> Option<usize> {
+        let graph = &self.plan.graph;
+        // Operands first: whatever an expression's depth, it is walked in the order of the graph.
+        let mut needed = vec![false; root.index() + 1];
+        let mut stack = vec![root];
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut needed[value.index()], true) {
+                continue;
+            }
+            let leaf = value != root && self.plan.tables.contains_key(&Source::Value(value));
+            if !leaf {
+                stack.extend(graph.op(value).operands());
+            }
+        }
+        for value in graph.values().take(root.index()).filter(|value| needed[value.index()]) {
+            if !self.known.contains_key(&value) {
+                let count = match self.plan.tables.contains_key(&Source::Value(value)) {
+                    true => self.value(value),
+                    false => self.one(value),
+                };
+                self.known.insert(value, count);
+            }
+        }
+        self.one(root)
+    }
+
+    fn one(&self, value: Value) -> Option<usize> {
+        let graph = &self.plan.graph;
+        let all = |of: &[Value]| of.iter().map(|x| self.of(*x)).collect::<Option<Vec<usize>>>();
+        let most = |of: &[Value]| all(of).and_then(|counts| counts.into_iter().max());
+        let total = |of: &[Value]| all(of).map(|counts| counts.into_iter().sum::<usize>());
+        match graph.op(value) {
+            Op::Const(Scalar::F32(x)) => Some(usize::from(f64::from(*x as f32) != *x)),
+            Op::Input { .. } | Op::Const(_) | Op::Iota(_) | Op::Size(_) => Some(0),
+            Op::Cast(Elem::F32, x) => Some(self.of(*x)? + usize::from(graph.ty(*x).elem == Elem::I32)),
+            Op::Cast(_, x) if graph.ty(*x).elem == Elem::F32 => self.of(*x).filter(|count| *count == 0),
+            Op::Unary(Unary::Neg | Unary::Abs | Unary::Not, x) | Op::Cast(_, x) => self.of(*x),
+            Op::Binary(op, a, b) if graph.ty(value).elem == Elem::F32 => match op {
+                Binary::Add | Binary::Sub => Some(most(&[*a, *b])? + 1),
+                Binary::Mul | Binary::Div => Some(total(&[*a, *b])? + 1),
+                Binary::Min | Binary::Max => most(&[*a, *b]),
+                _ => None,
+            },
+            // What integers and truth values are made of is exact, or not counted.
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => total(&[*a, *b]).filter(|count| *count == 0),
+            Op::Select { cond, on_true, on_false } => {
+                self.of(*cond).filter(|count| *count == 0)?;
+                most(&[*on_true, *on_false])
+            }
+            Op::Gather { table, index, axis: _ } => {
+                self.of(*index).filter(|count| *count == 0)?;
+                self.of(*table)
+            }
+            // The cosine or sine, its product, and the sum of two.
+            Op::Rotate { x, .. } => Some(self.of(*x)? + 3),
+            Op::Dot { a, b, axis } => Some(total(&[*a, *b])? + graph.static_extent(*axis)? as usize),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ErrorBound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error bound, u = 2^-24")?;
+        let names: Vec<String> = self.plan.graph.value_names().into_iter().map(|name| format!("%{name}")).collect();
+        match &self.plan.attention {
+            Some(attention) => self.attention(f, attention, &names),
+            None => writeln!(f, "  as its ops: what each is off by, rounded once"),
+        }
+    }
+}
+
+impl ErrorBound<'_> {
+    /// What the dot of query and key is off by, with some more roundings.
+    fn dot(&self, content: &Content, roundings: &mut Roundings<'_>, names: &[String], more: usize) -> String {
+        let sides = roundings.value(content.query).zip(roundings.tensor(content.key));
+        let (own, and) = match sides {
+            Some((a, b)) => (a + b, ""),
+            None => (0, " + what these are off by"),
+        };
+        let (query, key) = (&names[content.query.index()], &self.plan.tensors[content.key].name);
+        format!("{} u sum|{query} `{key}`|{and}", self.sums.product + own + more)
+    }
+
+    fn attention(&self, f: &mut fmt::Formatter<'_>, of: &Attention, names: &[String]) -> fmt::Result {
+        let (plan, sums) = (self.plan, &self.sums);
+        let mut roundings = Roundings { plan, known: BTreeMap::new() };
+        let name = |value: Value| &names[value.index()];
+        write!(f, "  score S:")?;
+        let count = of.terms.len();
+        for (n, term) in of.terms.iter().enumerate() {
+            // Each is rounded by the sums after it.
+            let adds = count - n.max(1);
+            let plus = if n == 0 { "" } else { " +" };
+            match &of.content {
+                Some(content) if content.dot == term.value => {
+                    write!(f, "{plus} {}", self.dot(content, &mut roundings, names, adds))?;
+                }
+                _ => match roundings.value(term.value) {
+                    Some(own) => write!(f, "{plus} {} u |{}|", own + adds, name(term.value))?,
+                    None => write!(f, "{plus} {adds} u |{0}| + what {0} is off by", name(term.value))?,
+                },
+            }
+        }
+        if of.key_term.is_some() {
+            let plus = if count == 0 { "" } else { " +" };
+            write!(f, "{plus} u |K - R| + 2 u |S - R|, K its key term, R the greatest that the query sees")?;
+        } else if count == 0 {
+            write!(f, " 0")?;
+        }
+        writeln!(f)?;
+        if let Some(content) =
+            of.content.as_ref().filter(|content| of.terms.iter().all(|term| term.value != content.dot))
+        {
+            writeln!(f, "  {} in it: {}", name(content.dot), self.dot(content, &mut roundings, names, 0))?;
+        }
+        writeln!(
+            f,
+            "  weight W = 2^(S - T), T the greatest score: E = ln 2 (that of S + u (T - S + 16)) + (5 + 3 (T - S) / 8) u of it"
+        )?;
+        writeln!(f, "  weight W below 2^-100 may be 0")?;
+        let (run, most) = (RUN + sums.keys.div_ceil(RUN), sums.keys);
+        if let Some(weighted) = &of.weighted {
+            let moved = match roundings.tensor(weighted.value) {
+                Some(0) => String::new(),
+                Some(count) => format!(" + {count} u sum W|v|"),
+                None => format!(" + sum W (what `{}` is off by)", plan.tensors[weighted.value].name),
+            };
+            let output = &plan.tensors[weighted.output].name;
+            writeln!(
+                f,
+                "  `{output}`: (sum W E |v - out|{moved} + min(N, {} + tiles) u sum W|v|) / sum W + (min(N, {run} + tiles) + 5) u |out|",
+                most + 1
+            )?;
+        }
+        if let Some(log_sum) = &of.log_sum {
+            let output = &plan.tensors[log_sum.output].name;
+            writeln!(
+                f,
+                "  `{output}`: in {}, (sum W E / sum W + min(N, {run} + tiles) u) / ln 2; then 2 u |{output}|",
+                name(log_sum.leaf)
+            )?;
+        }
+        writeln!(f, "  of N keys seen, in at most N / {} + 2 tiles; to first order in u", sums.least)
+    }
+}

@@ -1,0 +1,336 @@
+//! The softmax and what is made of it, one row of scores at a time.
+
+use std::rc::Rc;
+
+use rhumb_ir::{Axis, Binary};
+
+use super::approx::{Approx, Precision, logical};
+use super::array::Array;
+use super::walk::{Seeds, Walk};
+use super::{BoundError, ROOM, Sums, TINY_SUM, U, gamma};
+use crate::plan::{Attention, TensorId, Term, Weighted};
+
+/// What a weight is off by besides what is relative to it: those of `2^-100` and less are 0, and all are as much too low, once for
+/// each base (`2^8` of it where the base moves on).
+const VANISHED: f64 = f64::from_bits((1023 - 90) << 52);
+/// A score passes the base that it is measured from by this at most.
+const HEADROOM: f64 = 8.0;
+/// What double precision makes of averages and logarithms, here and in the reference.
+const WIDE: f64 = f64::from_bits((1023 - 40) << 52);
+/// For terms of second order, and for what double precision makes of the bound.
+const SLACK: f64 = 1.0 + 1.0 / 1024.0;
+
+/// Bounds of the attention's outputs, and the log-sum-exp that is not an output yet.
+pub(super) struct Bounded {
+    /// Of the averages, over the dimensions of the output.
+    pub(super) average: Option<Array>,
+    /// In powers of 2, over the outer axes and that of queries.
+    pub(super) log_sum: Array,
+}
+
+/// What a row sees.
+#[derive(Default)]
+struct Row {
+    keys: Vec<Seen>,
+    /// The sink's score, if there is one.
+    sink: Option<Approx>,
+}
+
+/// A key that a row sees, or may see.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The score without terms of the query alone.
+    score: Approx,
+    term: Approx,
+    /// Where the row of its values begins.
+    values: usize,
+    /// Whether it is seen in the reference, and whether that is certain.
+    seen: bool,
+    certain: bool,
+    /// Its weight, relative to the greatest, and what that is off by.
+    weight: f64,
+    off: f64,
+}
+
+/// What is known of a row once its weights are.
+enum Weights {
+    /// The row sees nothing.
+    None,
+    /// The row is NaN for certain.
+    Nan,
+    Unknown,
+    Known {
+        /// The greatest score, and the sum of the weights relative to it; the sink's is in it.
+        top: f64,
+        sum: f64,
+        /// What the sum of the weights is off by, before it is rounded.
+        off: f64,
+        /// The sink's weight and what it is off by.
+        sink: (f64, f64),
+    },
+}
+
+/// What rows are made of.
+struct Parts {
+    scores: Rc<Array>,
+    key_terms: Rc<Array>,
+    query_terms: Rc<Array>,
+    sinks: Rc<Array>,
+    values: Rc<Array>,
+    /// Each with whether it is inverted.
+    masks: Vec<(Rc<Array>, bool)>,
+    /// Whether there are terms of keys alone, and sinks.
+    has: (bool, bool),
+}
+
+impl Parts {
+    fn of(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<Parts, BoundError> {
+        let mut seeds = Seeds::new();
+        if let Some(content) = &of.content {
+            let queries = walk.value(content.query, Precision::Single, &seeds)?;
+            let keys = walk.tensor(content.key)?;
+            let order = (Precision::Single, sums.order);
+            let dot = walk.dot(content.dot, (&queries, &keys), content.dim, order);
+            seeds.insert(content.dot, Rc::new(dot.ok_or_else(|| walk.too_large(content.dot))?));
+        }
+        let mask = |mask: &Term| Ok((walk.value(mask.value, Precision::Single, &seeds)?, mask.negative));
+        let tensor = |id: Option<TensorId>| match id {
+            Some(id) => walk.tensor(id),
+            None => Ok(Rc::new(walk.space.over(&[], vec![Approx::exact(0.0)]))),
+        };
+        Ok(Parts {
+            scores: walk.sum(&of.terms, Precision::Single, &seeds)?,
+            key_terms: tensor(of.key_term.map(|term| term.high))?,
+            query_terms: tensor(of.query_term)?,
+            sinks: tensor(of.sink)?,
+            values: tensor(of.weighted.as_ref().map(|weighted| weighted.value))?,
+            masks: of.masks.iter().map(mask).collect::<Result<_, BoundError>>()?,
+            has: (of.key_term.is_some(), of.sink.is_some()),
+        })
+    }
+
+    fn arrays(&self) -> Vec<&Array> {
+        let all = [&self.scores, &self.key_terms, &self.values, &self.query_terms, &self.sinks];
+        all.into_iter().chain(self.masks.iter().map(|(mask, _)| mask)).map(|array| &**array).collect()
+    }
+
+    /// Fills a row, whose elements begin at `at` in each of the arrays; `keys` tells what each key adds.
+    fn fill(&self, row: &mut Row, at: &[usize], keys: &[Vec<usize>]) -> Approx {
+        let query_term = self.query_terms.data[at[3]];
+        // Both are in double precision.
+        row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[4]], query_term.neg()));
+        row.keys.clear();
+        for key in 0..keys[0].len() {
+            let place = |n: usize| at[n] + keys[n][key];
+            let seen = self.masks.iter().zip(5..).fold(Approx::exact(1.0), |seen, ((mask, negative), n)| {
+                let mask = mask.data[place(n)];
+                logical(Binary::And, seen, if *negative { mask.not() } else { mask })
+            });
+            let term = self.has.0.then(|| self.key_terms.data[place(1)]);
+            row.see(seen, self.scores.data[place(0)], term, place(2));
+        }
+        query_term
+    }
+}
+
+/// Bounds of all rows.
+pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<Bounded, BoundError> {
+    let (space, parts) = (walk.space, Parts::of(sums, walk, of)?);
+    let rows: Vec<Axis> = of.outer.iter().copied().chain([of.query]).collect();
+    let made = |dims: &[Axis], x: Approx| {
+        let line = || BoundError::TooLarge { line: walk.plan.graph.name.clone(), shape: space.shape(dims) };
+        space.filled(dims, x).ok_or_else(line)
+    };
+    let mut log_sum = made(&rows, Approx::UNKNOWN)?;
+    let mut average = match &of.weighted {
+        Some(weighted) => Some((weighted, made(&walk.plan.tensors[weighted.output].dims, Approx::UNKNOWN)?)),
+        None => None,
+    };
+    let outputs = match &average {
+        Some((weighted, average)) => average.without(weighted.dim),
+        None => log_sum.without(of.key),
+    };
+    let mut arrays = parts.arrays();
+    let keys: Vec<Vec<usize>> = arrays.iter().map(|array| space.offsets(array, &[], of.key)).collect();
+    arrays.push(&outputs);
+    let (mut row, mut number, mut at) = (Row::default(), 0, vec![0; arrays.len()]);
+    space.rows(&rows, &arrays, |base, inner| {
+        for query in 0..inner[0].len() {
+            at.iter_mut().enumerate().for_each(|(n, at)| *at = base[n] + inner[n][query]);
+            let query_term = parts.fill(&mut row, &at, &keys);
+            let weights = row.weigh(sums, parts.has.0);
+            log_sum.data[number] = row.log_sum(sums, &weights, query_term);
+            number += 1;
+            if let Some((weighted, average)) = &mut average {
+                let (first, stride) = (at[keys.len()], average.stride(weighted.dim));
+                row.average(sums, &weights, (weighted, &parts.values), |element, bound| {
+                    average.data[first + element * stride] = Approx::exact(bound);
+                });
+            }
+        }
+    });
+    Ok(Bounded { average: average.map(|(_, average)| average), log_sum })
+}
+
+impl Row {
+    /// Takes a key in, if it is or may be seen.
+    fn see(&mut self, seen: Approx, score: Approx, term: Option<Approx>, values: usize) {
+        if seen == Approx::exact(0.0) {
+            return;
+        }
+        let score = match term {
+            // Without the rounding of the sum, which depends on what the row sees.
+            Some(term) if score.is_finite() && term.is_finite() => Approx { x: score.x + term.x, e: score.e + term.e },
+            Some(term) => Precision::Single.add(score, term),
+            None => score,
+        };
+        if score == Approx::exact(f64::NEG_INFINITY) {
+            return;
+        }
+        let term = term.unwrap_or(Approx::exact(0.0));
+        let (seen, certain) = (seen.x != 0.0, seen.is_exact());
+        self.keys.push(Seen { score, term, values, seen, certain, weight: 0.0, off: 0.0 });
+    }
+
+    /// The weights, relative to the greatest.
+    fn weigh(&mut self, sums: &Sums, keyed: bool) -> Weights {
+        // What is too low for single precision has no weight beside anything that is not.
+        let low = self.keys.iter().any(|key| key.score.is_low());
+        self.keys.retain(|key| !key.score.is_low());
+        if self.keys.iter().any(|key| key.score.is_exact() && key.score.x.is_nan() && key.certain) {
+            return Weights::Nan;
+        }
+        if self.keys.iter().any(|key| !key.score.is_finite()) {
+            let infinite = |key: &Seen| key.score == Approx::exact(f64::INFINITY) && key.certain;
+            return if self.keys.iter().any(infinite) { Weights::Nan } else { Weights::Unknown };
+        }
+        let top = self.keys.iter().filter(|key| key.seen).map(|key| key.score.x).fold(f64::NEG_INFINITY, f64::max);
+        let none = top == f64::NEG_INFINITY;
+        let uncertain = low && (none || top < -1e30) || none && !self.keys.is_empty();
+        let sink = self.sink.unwrap_or(Approx::exact(f64::NEG_INFINITY));
+        if uncertain || !sink.is_finite() && sink != Approx::exact(f64::NEG_INFINITY) {
+            return Weights::Unknown;
+        }
+        if none {
+            return Weights::None;
+        }
+        let reference = self.keys.iter().map(|key| key.term.x).fold(f64::NEG_INFINITY, f64::max);
+        let tiles = sums.tiles(self.keys.len());
+        let (mut sum, mut off) = (0.0, 0.0);
+        for key in &mut self.keys {
+            let below = top - key.score.x;
+            let mut e = key.score.e + U * (below.abs() + 2.0 * HEADROOM);
+            if keyed {
+                let term = (key.term.x - reference).abs();
+                e += U * term + 2.0 * U * (key.score.x - reference).abs() + 8.0 * ROOM * key.term.x.abs();
+            }
+            // The bases that it is rescaled to.
+            let bases = (1.0 + below.abs() / HEADROOM).min(tiles);
+            let relative = std::f64::consts::LN_2 * e + (2.0 + 3.0 * bases) * U;
+            let most = (relative * std::f64::consts::LOG2_E - below).exp2();
+            let weight = (-below).exp2();
+            key.weight = if key.seen { weight } else { 0.0 };
+            // A difference of powers loses the digits of a small one.
+            let moved = if relative < 1.0 { weight * relative.exp_m1() } else { most };
+            key.off = VANISHED + if key.certain { moved } else { most };
+            sum += key.weight;
+            off += key.off;
+        }
+        let below = top - sink.x;
+        let weight = (-below).exp2();
+        let e = sink.e + ROOM * (top.abs() + sink.x.abs() + reference.abs());
+        let sink_off = if weight == 0.0 { 0.0 } else { weight * ((e + 4.0 * ROOM) * std::f64::consts::LN_2).exp_m1() };
+        Weights::Known { top, sum: sum + weight, off: off + sink_off, sink: (weight, sink_off) }
+    }
+
+    /// The log-sum-exp in powers of 2, the terms of the query alone included.
+    fn log_sum(&self, sums: &Sums, weights: &Weights, query_term: Approx) -> Approx {
+        let value = match *weights {
+            Weights::None => self.sink.unwrap_or(Approx::exact(f64::NEG_INFINITY)),
+            Weights::Nan => Approx::exact(f64::NAN),
+            Weights::Unknown => Approx::UNKNOWN,
+            Weights::Known { top, sum, off, .. } => {
+                let relative = SLACK * (off / sum + gamma(sums.total(self.keys.len()))) + WIDE;
+                let e = if relative < 1.0 { -(-relative).ln_1p() * std::f64::consts::LOG2_E } else { f64::INFINITY };
+                let terms = self.keys.iter().map(|key| key.term.x.abs()).fold(0.0, f64::max);
+                let x = top + sum.log2();
+                Approx { x, e: e + ROOM * (x.abs() + top.abs() + terms) }
+            }
+        };
+        if value.is_low() || !value.e.is_finite() { Approx::UNKNOWN } else { Precision::Double.add(value, query_term) }
+    }
+
+    /// Bounds of the averages of each element of the values.
+    fn average(
+        &self,
+        sums: &Sums,
+        weights: &Weights,
+        (weighted, values): (&Weighted, &Array),
+        mut each: impl FnMut(usize, f64),
+    ) {
+        let stride = values.stride(weighted.dim);
+        for element in 0..weighted.length as usize {
+            let value = |key: &Seen| values.data[key.values + element * stride];
+            each(
+                element,
+                match *weights {
+                    Weights::None | Weights::Nan => 0.0,
+                    Weights::Unknown => f64::INFINITY,
+                    Weights::Known { sum, off, sink, .. } => self.of_element(sums, (sum, off, sink), value),
+                },
+            );
+        }
+    }
+
+    /// The bound of an average.
+    fn of_element(
+        &self,
+        sums: &Sums,
+        (sum, off, sink): (f64, f64, (f64, f64)),
+        value: impl Fn(&Seen) -> Approx,
+    ) -> f64 {
+        if self.keys.iter().any(|key| !value(key).is_finite()) {
+            return self.of_infinite(value);
+        }
+        let out = self.keys.iter().map(|key| key.weight * value(key).x).sum::<f64>() / sum;
+        // What a kernel's weights sum up to at least, the rounding of the sum left out.
+        let least = sum - off;
+        let (mut moved, mut size, mut farthest, mut largest, mut all) = (sink.1 * out.abs(), 0.0, 0.0f64, 0.0f64, 0.0);
+        for key in &self.keys {
+            let v = value(key);
+            let apart = (v.x - out).abs();
+            moved += key.off * apart + (key.weight + key.off) * v.e;
+            size += (key.weight + key.off) * v.most();
+            farthest = farthest.max(apart + v.e);
+            largest = largest.max(v.most());
+            all += v.most();
+        }
+        // 0 is one of them where there is a sink, or where the row may see nothing.
+        if sink.0 > 0.0 || !self.keys.iter().any(|key| key.seen && key.certain) {
+            farthest = farthest.max(out.abs());
+        }
+        // Weights are measured from a base that scores pass by a factor of 2^8 at most.
+        if 512.0 * all > f64::from(f32::MAX) {
+            return f64::INFINITY;
+        }
+        let count = self.keys.len();
+        let (products, total) = (gamma(sums.products(count)), gamma(sums.total(count) + 4.0));
+        let tiny = TINY_SUM * (count + 2) as f64;
+        // An average of these values is no farther from another than the farthest of them, whatever the weights.
+        let whatever = farthest + products * largest;
+        let weighed = if least > 0.0 { (moved + products * size) / least } else { f64::INFINITY };
+        let e = weighed.min(whatever) * (1.0 + total) + (total + WIDE) * out.abs() + WIDE * largest;
+        SLACK * (e + tiny)
+    }
+
+    /// Where a value that is seen is infinite or NaN: 0 if the average is the same in the kernel for certain.
+    fn of_infinite(&self, value: impl Fn(&Seen) -> Approx) -> f64 {
+        // Weights of less may be 0 in the kernel.
+        let least = (-90f64).exp2();
+        let certain = self.keys.iter().all(|key| {
+            let v = value(key);
+            v.is_finite() || key.certain && v.is_exact() && key.off < key.weight && key.weight > least
+        });
+        if certain { 0.0 } else { f64::INFINITY }
+    }
+}

@@ -1,0 +1,435 @@
+//! Walks the graph as the plan computes it, each value with what it is off by.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rhumb_ir::{Axis, Elem, Op, Pairing, Tensor, Unary, Value};
+
+use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
+use super::array::{Array, Space};
+use super::{BoundError, ROOM, TINY_SUM, U};
+use crate::plan::{Origin, Plan, Source, Storage, Term};
+
+/// Values that are given where an expression is walked.
+pub(super) type Seeds = BTreeMap<Value, Rc<Array>>;
+
+/// The tensors of a plan, as far as they are made.
+pub(super) struct Walk<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) space: Space<'a>,
+    tensors: Vec<Option<Rc<Array>>>,
+}
+
+/// Operands of one op, all there.
+type Arrays<'a> = &'a [Option<Rc<Array>>];
+
+impl<'a> Walk<'a> {
+    /// The walk of a call: inputs and constants are there, then the map steps run in their order.
+    pub(super) fn new(
+        plan: &'a Plan,
+        space: Space<'a>,
+        inputs: &BTreeMap<String, Tensor>,
+    ) -> Result<Walk<'a>, BoundError> {
+        let mut walk = Walk { plan, space, tensors: vec![None; plan.tensors.len()] };
+        for (id, tensor) in plan.tensors.iter().enumerate() {
+            let data: &[f64] = match tensor.origin {
+                Origin::Input(_) => &bound_input(space, tensor, inputs)?.data,
+                Origin::Constant(value) => match plan.graph.op(value) {
+                    Op::Table { data, .. } => data,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            let data = data.iter().map(|x| Approx::exact(*x)).collect();
+            walk.tensors[id] = Some(Rc::new(space.over(&tensor.dims, data)));
+        }
+        for step in &plan.maps {
+            let precision = if step.double { Precision::Double } else { Precision::Single };
+            let made = match &step.source {
+                Source::Squares { .. } => continue,
+                Source::Value(value) => walk.value(*value, precision, &Seeds::new())?,
+                Source::Sum(terms) => walk.sum(terms, precision, &Seeds::new())?,
+                Source::Cos(angle) | Source::Sin(angle) => {
+                    let angle = walk.value(*angle, precision, &Seeds::new())?;
+                    if let Some(sines) = step.second {
+                        walk.store(sines, &walk.map(&angle, |x| precision.unary(Unary::Sin, x)));
+                    }
+                    Rc::new(walk.map(&angle, |x| precision.unary(Unary::Cos, x)))
+                }
+            };
+            match &step.source {
+                // Kept in two parts, which together have the digits of double precision.
+                Source::Sum(_) if step.second.is_some() => walk.tensors[step.target] = Some(made),
+                _ => walk.store(step.target, &made),
+            }
+        }
+        Ok(walk)
+    }
+
+    /// The tensor, made before.
+    pub(super) fn tensor(&self, id: usize) -> Result<Rc<Array>, BoundError> {
+        let unmade = || BoundError::Unsupported { op: self.plan.tensors[id].name.clone() };
+        self.tensors[id].clone().ok_or_else(unmade)
+    }
+
+    /// Rounds to what the tensor's storage holds.
+    pub(super) fn store(&mut self, id: usize, array: &Array) {
+        let array = match self.plan.tensors[id].storage {
+            Storage::F32 => self.map(array, |x| Precision::Single.read(x)),
+            _ => array.clone(),
+        };
+        self.tensors[id] = Some(Rc::new(array));
+    }
+
+    fn map(&self, array: &Array, f: impl Fn(Approx) -> Approx) -> Array {
+        let mut mapped = array.clone();
+        mapped.data.iter_mut().for_each(|x| *x = f(*x));
+        mapped
+    }
+
+    /// The table of a value, where it is made.
+    fn table(&self, value: Value) -> Option<Rc<Array>> {
+        self.plan.tables.get(&Source::Value(value)).and_then(|id| self.tensors[*id].clone())
+    }
+
+    fn axes(&self, value: Value) -> Vec<Axis> {
+        self.plan.graph.ty(value).axes.iter().collect()
+    }
+
+    pub(super) fn too_large(&self, value: Value) -> BoundError {
+        let shape = self.space.shape(&self.axes(value));
+        BoundError::TooLarge { line: self.plan.graph.line(value), shape }
+    }
+
+    /// A sum of terms in order, each added to those before.
+    pub(super) fn sum(&self, terms: &[Term], precision: Precision, seeds: &Seeds) -> Result<Rc<Array>, BoundError> {
+        let graph = &self.plan.graph;
+        let mut sum: Option<(Rc<Array>, rhumb_ir::AxisSet)> = None;
+        for term in terms {
+            let axes = graph.ty(term.value).axes;
+            let mut x = self.value(term.value, precision, seeds)?;
+            if term.negative {
+                x = Rc::new(self.map(&x, Approx::neg));
+            }
+            sum = Some(match sum {
+                None => (x, axes),
+                Some((before, over)) => {
+                    let over = graph.join(over, axes);
+                    let dims: Vec<Axis> = over.iter().collect();
+                    let both = self.zip(&dims, [&before, &x], |[a, b]| precision.add(a, b));
+                    (Rc::new(both.ok_or_else(|| self.too_large(term.value))?), over)
+                }
+            });
+        }
+        Ok(match sum {
+            Some((sum, _)) => sum,
+            None => Rc::new(self.space.over(&[], vec![Approx::exact(0.0)])),
+        })
+    }
+
+    /// The value over its axes, as code of this precision computes it from the tables that are made.
+    pub(super) fn value(&self, root: Value, precision: Precision, seeds: &Seeds) -> Result<Rc<Array>, BoundError> {
+        let graph = &self.plan.graph;
+        let given = |value: Value| seeds.get(&value).cloned().or_else(|| self.table(value));
+        // How often each value is used; leaves have no operands.
+        let mut uses = vec![0usize; root.index() + 1];
+        let mut operands: Vec<Vec<Value>> = vec![Vec::new(); root.index() + 1];
+        uses[root.index()] = 1;
+        for value in graph.values().take(root.index() + 1).collect::<Vec<_>>().into_iter().rev() {
+            if uses[value.index()] == 0 || given(value).is_some() {
+                continue;
+            }
+            let mut of = graph.op(value).operands();
+            if let Op::Rotate { x, .. } = graph.op(value) {
+                // The angle's cosines and sines are tables.
+                of = vec![*x];
+            }
+            of.iter().for_each(|operand| uses[operand.index()] += 1);
+            operands[value.index()] = of;
+        }
+        let mut arrays: Vec<Option<Rc<Array>>> = vec![None; root.index() + 1];
+        for value in graph.values().take(root.index() + 1) {
+            if uses[value.index()] == 0 {
+                continue;
+            }
+            arrays[value.index()] = Some(match given(value) {
+                Some(array) => self.read(value, array, precision),
+                None => self.node(value, precision, &arrays)?,
+            });
+            for operand in &operands[value.index()] {
+                uses[operand.index()] -= 1;
+                if uses[operand.index()] == 0 {
+                    arrays[operand.index()] = None;
+                }
+            }
+        }
+        arrays[root.index()].clone().ok_or_else(|| self.too_large(root))
+    }
+
+    /// A table as code of this precision reads it.
+    fn read(&self, value: Value, array: Rc<Array>, precision: Precision) -> Rc<Array> {
+        let wide = self
+            .plan
+            .tables
+            .get(&Source::Value(value))
+            .is_some_and(|id| self.plan.tensors[*id].storage == Storage::F64);
+        if wide && precision == Precision::Single { Rc::new(self.map(&array, |x| precision.read(x))) } else { array }
+    }
+
+    fn node(&self, value: Value, precision: Precision, arrays: Arrays<'_>) -> Result<Rc<Array>, BoundError> {
+        let graph = &self.plan.graph;
+        let elem = graph.ty(value).elem;
+        let of = |operand: Value| arrays[operand.index()].as_deref().ok_or_else(|| self.too_large(operand));
+        let dims = self.axes(value);
+        let made = match graph.op(value) {
+            Op::Input { .. } => {
+                let id = self.plan.tensors.iter().position(|tensor| tensor.origin == Origin::Input(value));
+                return self.tensor(id.ok_or_else(|| self.unsupported(value))?);
+            }
+            Op::Const(scalar) => {
+                let x = Approx::exact(scalar.as_f64());
+                let x = if elem == Elem::F32 { precision.read(x) } else { x };
+                Some(self.space.over(&[], vec![x]))
+            }
+            Op::Iota(axis) => {
+                let mut array = self.space.filled(&dims, Approx::exact(0.0));
+                let of_axis = array.iter_mut().flat_map(|array| &mut array.data);
+                of_axis.enumerate().for_each(|(i, x)| x.x = i as f64);
+                debug_assert_eq!(dims, [*axis]);
+                array
+            }
+            Op::Size(axis) => Some(self.space.over(&[], vec![Approx::exact(self.space.length(*axis) as f64)])),
+            Op::Unary(op, x) => {
+                let (op, from) = (*op, graph.ty(*x).elem);
+                Some(match from {
+                    Elem::I32 => self.map(of(*x)?, |x| int_unary(op, x)),
+                    Elem::Bool => self.map(of(*x)?, Approx::not),
+                    Elem::F32 => self.map(of(*x)?, |x| precision.unary(op, x)),
+                })
+            }
+            Op::Cast(to, x) => {
+                let (to, from) = (*to, graph.ty(*x).elem);
+                Some(self.map(of(*x)?, |x| precision.cast(from, to, x)))
+            }
+            Op::Binary(op, a, b) => {
+                let (op, from) = (*op, graph.ty(*a).elem);
+                self.zip(&dims, [of(*a)?, of(*b)?], |[a, b]| match from {
+                    Elem::I32 => int_binary(op, a, b),
+                    Elem::Bool => logical(op, a, b),
+                    Elem::F32 => precision.binary(op, a, b),
+                })
+            }
+            Op::Compare(op, a, b) => self.zip(&dims, [of(*a)?, of(*b)?], |[a, b]| compare(*op, a, b)),
+            Op::Select { cond, on_true, on_false } => {
+                self.zip(&dims, [of(*cond)?, of(*on_true)?, of(*on_false)?], |[c, a, b]| c.select(a, b))
+            }
+            Op::Gather { table, axis, index } => self.gather(&dims, of(*table)?, *axis, of(*index)?),
+            Op::Rotate { x, .. } => self.rotate(value, of(*x)?, precision)?,
+            Op::Dot { a, b, axis } => self.dot(value, (of(*a)?, of(*b)?), *axis, (precision, Order::PLAIN)),
+            _ => return Err(self.unsupported(value)),
+        };
+        made.map(Rc::new).ok_or_else(|| self.too_large(value))
+    }
+
+    fn unsupported(&self, value: Value) -> BoundError {
+        BoundError::Unsupported { op: self.plan.graph.line(value) }
+    }
+
+    fn zip<const N: usize>(
+        &self,
+        dims: &[Axis],
+        operands: [&Array; N],
+        f: impl Fn([Approx; N]) -> Approx,
+    ) -> Option<Array> {
+        let mut out = self.space.filled(dims, Approx::UNKNOWN)?;
+        let mut at = 0;
+        self.space.rows(dims, &operands, |base, inner| {
+            for i in 0..inner[0].len() {
+                out.data[at] = f(std::array::from_fn(|n| operands[n].data[base[n] + inner[n][i]]));
+                at += 1;
+            }
+        });
+        Some(out)
+    }
+
+    fn gather(&self, dims: &[Axis], table: &Array, axis: Axis, index: &Array) -> Option<Array> {
+        let (stride, length) = (table.stride(axis), self.space.length(axis));
+        let rest = table.without(axis);
+        let mut out = self.space.filled(dims, Approx::exact(0.0))?;
+        if length == 0 {
+            return Some(out);
+        }
+        let clamp = |x: f64| x.clamp(0.0, (length - 1) as f64) as usize;
+        let mut at = 0;
+        self.space.rows(dims, &[&rest, index], |base, inner| {
+            for (offset, i) in inner[0].iter().zip(&inner[1]) {
+                let i = index.data[base[1] + i];
+                let element = |n: usize| table.data[base[0] + offset + n * stride];
+                let near = element(clamp(i.x));
+                let others = clamp(i.x - i.e)..=clamp(i.x + i.e);
+                out.data[at] = if i.is_exact() {
+                    near
+                } else {
+                    others.fold(near, |all, n| Approx { x: 1.0, e: 1.0 }.select(all, element(n)))
+                };
+                at += 1;
+            }
+        });
+        Some(out)
+    }
+
+    /// Two products and their sum or difference for each element of the rotary block; the others pass.
+    fn rotate(&self, value: Value, x: &Array, precision: Precision) -> Result<Option<Array>, BoundError> {
+        let Op::Rotate { angle, dim, pair, pairing, start, .. } = *self.plan.graph.op(value) else { return Ok(None) };
+        let part = |source| {
+            let id = self.plan.tables.get(&source).ok_or_else(|| self.unsupported(value))?;
+            self.tensor(*id)
+        };
+        let (cos, sin) = (part(Source::Cos(angle))?, part(Source::Sin(angle))?);
+        let dims = self.axes(value);
+        let Some(mut out) = self.space.filled(&dims, Approx::exact(0.0)) else { return Ok(None) };
+        let strides = [x.stride(dim), cos.stride(pair), sin.stride(pair), out.stride(dim)];
+        let (elements, pairs) = (self.space.length(dim), self.space.length(pair));
+        let slices = [&x.without(dim), &cos.without(pair), &sin.without(pair), &out.without(dim)];
+        let all: Vec<Axis> = dims.into_iter().filter(|axis| *axis != dim).collect();
+        let start = start as usize;
+        self.space.rows(&all, &slices, |base, inner| {
+            for i in 0..inner[0].len() {
+                let at: [usize; 4] = std::array::from_fn(|n| base[n] + inner[n][i]);
+                let read = |n: usize| x.data[at[0] + n * strides[0]];
+                for n in 0..elements {
+                    out.data[at[3] + n * strides[3]] = read(n);
+                }
+                for j in 0..pairs {
+                    let (first, second) = match pairing {
+                        Pairing::Half => (start + j, start + j + pairs),
+                        Pairing::Interleaved => (start + 2 * j, start + 2 * j + 1),
+                    };
+                    let (c, s) = (cos.data[at[1] + j * strides[1]], sin.data[at[2] + j * strides[2]]);
+                    let (a, b) = (read(first), read(second));
+                    let turned = |a, b| precision.add(precision.mul(a, c), precision.mul(b, s));
+                    out.data[at[3] + first * strides[3]] = turned(a, b.neg());
+                    out.data[at[3] + second * strides[3]] = turned(b, a);
+                }
+            }
+        });
+        Ok(Some(out))
+    }
+
+    /// A sum of products, in the order that `sum` tells.
+    pub(super) fn dot(
+        &self,
+        value: Value,
+        (a, b): (&Array, &Array),
+        axis: Axis,
+        (precision, order): (Precision, Order),
+    ) -> Option<Array> {
+        let dims = self.axes(value);
+        let mut out = self.space.filled(&dims, Approx::exact(0.0))?;
+        let (length, strides) = (self.space.length(axis), [a.stride(axis), b.stride(axis)]);
+        let ends = order.ends(length);
+        let mut at = 0;
+        self.space.rows(&dims, &[&a.without(axis), &b.without(axis)], |base, inner| {
+            for (i, j) in inner[0].iter().zip(&inner[1]) {
+                let factors = |t: usize| (a.data[base[0] + i + t * strides[0]], b.data[base[1] + j + t * strides[1]]);
+                out.data[at] = precision.sum(&ends, factors);
+                at += 1;
+            }
+        });
+        Some(out)
+    }
+}
+
+/// In which order products are summed up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    /// Parts, one added to those before it.
+    pub(super) parts: usize,
+    /// Stretches of a part that have sums of their own.
+    pub(super) chains: usize,
+}
+
+impl Order {
+    /// One after the other.
+    pub(super) const PLAIN: Order = Order { parts: 1, chains: 1 };
+
+    /// The end of each stretch, and whether a part ends there.
+    fn ends(self, length: usize) -> Vec<(usize, bool)> {
+        let Order { parts, chains } = self;
+        let of_part = |part: usize| part * (length / chains) / parts * chains;
+        let stretches = (0..parts).flat_map(|part| {
+            let turns = (of_part(part + 1) - of_part(part)) / chains;
+            (1..=chains).map(move |chain| (of_part(part) + chain * turns, chain == chains))
+        });
+        stretches.collect()
+    }
+}
+
+/// A sum while it grows, and what it is off by.
+#[derive(Clone, Copy, Default)]
+struct Running {
+    x: f64,
+    e: f64,
+}
+
+impl Running {
+    /// Adds something that is off by `e`, and rounds.
+    fn add(&mut self, unit: f64, x: f64, e: f64) {
+        self.x += x;
+        self.e += e;
+        self.e += unit * (self.x.abs() + self.e);
+    }
+}
+
+impl Precision {
+    /// The sum of products, each sum rounded where it is formed, and each product (as it is where it is not fused with its sum).
+    fn sum(self, ends: &[(usize, bool)], factors: impl Fn(usize) -> (Approx, Approx)) -> Approx {
+        let (unit, most) = match self {
+            Precision::Single => (U + ROOM, f64::from(f32::MAX)),
+            Precision::Double => (ROOM, f64::MAX),
+        };
+        let [mut all, mut part] = [Running::default(); 2];
+        let (mut t, mut size) = (0, 0.0);
+        for &(end, ends_part) in ends {
+            let mut chain = Running::default();
+            while t < end {
+                let (x, y) = factors(t);
+                let product = x.x * y.x;
+                // Zero times infinity is no error.
+                let exact = x.e == 0.0 && y.e == 0.0;
+                let e = if exact { 0.0 } else { x.x.abs() * y.e + y.x.abs() * x.e + x.e * y.e };
+                size += product.abs() + e;
+                chain.add(unit, product, e + unit * (product.abs() + e) + TINY_SUM);
+                t += 1;
+            }
+            part.add(unit, chain.x, chain.e);
+            if ends_part {
+                all.add(unit, part.x, part.e);
+                part = Running::default();
+            }
+        }
+        if size + all.e <= most {
+            return Approx { x: all.x, e: all.e };
+        }
+        // NaN is NaN, but for a factor of 0, which the reference leaves out.
+        let nan = |x: Approx| x.is_exact() && x.x.is_nan();
+        let counts = |x: Approx| nan(x) || x.x.abs() > x.e;
+        let certain = |(x, y): (Approx, Approx)| nan(x) && counts(y) || nan(y) && counts(x);
+        if (0..t).any(|t| certain(factors(t))) { Approx::exact(f64::NAN) } else { Approx::UNKNOWN }
+    }
+}
+
+/// The tensor bound to an input, once it is found to fit.
+fn bound_input<'t>(
+    space: Space<'_>,
+    tensor: &crate::plan::Tensor,
+    inputs: &'t BTreeMap<String, Tensor>,
+) -> Result<&'t Tensor, BoundError> {
+    let expected = space.shape(&tensor.dims);
+    let wrong = |found| BoundError::Input { name: tensor.name.clone(), expected: expected.clone(), found };
+    let found = inputs.get(&tensor.name).ok_or_else(|| wrong(None))?;
+    match space.count(&tensor.dims) {
+        Some(count) if found.shape == expected && found.data.len() == count => Ok(found),
+        _ => Err(wrong(Some(found.shape.clone()))),
+    }
+}

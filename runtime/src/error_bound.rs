@@ -1,0 +1,115 @@
+//! What a kernel promises of a call's results.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rhumb_compiler::error_bound::ErrorBound as Promise;
+use rhumb_ir::Elem;
+
+use crate::call::{Call, Runner};
+use crate::error::CallError;
+use crate::interface::{Bound, Interface};
+use crate::reference::tensor;
+
+/// A bound on how far a [`Kernel`](crate::Kernel)'s results are from its [`Reference`](crate::Reference)'s, derived from the kernel's plan.
+///
+/// It prints what it is made of, and evaluates: bind the tensors of a call as for the kernel, and outputs that take the bound of each
+/// element. Bounds of `f32` outputs are rounded up; an infinite one promises nothing. Where the reference gives NaN or an infinity and
+/// the bound is 0, the kernel gives the same. [`ErrorBound::holds`] compares.
+///
+/// ```
+/// use rhumb_plugins::{Attention, Causal};
+/// use rhumb_runtime::{Engine, ErrorBound, TensorView, TensorViewMut};
+///
+/// let graph = Attention::new(2, 16).scheme(Causal).build()?;
+/// let engine = Engine::host()?;
+/// let kernel = engine.compile(&graph)?;
+/// let bound = kernel.error_bound();
+/// println!("{bound}");
+///
+/// let (shape, wave) = ([1, 2, 10, 16], |i: usize| (i as f32 * 0.37).sin());
+/// let q: Vec<f32> = (0..320).map(wave).collect();
+/// let q = TensorView::from_slice(&q, &shape)?;
+/// let (mut found, mut expected, mut most) = ([0.0f32; 320], [0.0f32; 320], [0.0f32; 320]);
+/// let reference = engine.reference(&graph)?;
+/// for (call, out) in [(kernel.call(), &mut found), (reference.call(), &mut expected), (bound.call(), &mut most)] {
+///     let out = TensorViewMut::from_slice(out, &shape)?;
+///     call.input("q", q).input("k", q).input("v", q).output("out", out).run()?;
+/// }
+/// for ((found, expected), most) in found.iter().zip(&expected).zip(&most) {
+///     assert!(*most < 1e-4 && ErrorBound::holds(*found, *expected, *most));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ErrorBound<'k> {
+    interface: &'k Interface,
+    promise: Promise<'k>,
+}
+
+impl<'k> ErrorBound<'k> {
+    pub(crate) fn new(interface: &'k Interface, promise: Promise<'k>) -> ErrorBound<'k> {
+        ErrorBound { interface, promise }
+    }
+
+    /// Starts a call, which writes bounds in place of results: of integers and truth values too, as such (a truth value that may differ is
+    /// true).
+    pub fn call<'a>(&self) -> Call<'_, 'a> {
+        Call::new(self.interface, Runner::ErrorBound(self))
+    }
+
+    /// Whether a kernel's element keeps what its bound promises: it is the reference's, or both are NaN, or they are no farther apart
+    /// than the bound.
+    pub fn holds(kernel: f32, reference: f32, bound: f32) -> bool {
+        Promise::holds(kernel, reference, bound)
+    }
+
+    pub(crate) fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
+        let mut inputs = BTreeMap::new();
+        for (port, view) in self.interface.inputs().iter().zip(&bound.inputs) {
+            let line = || format!("input \"{}\": {}", port.name, self.interface.signature(port));
+            let copied = tensor(view, line).map_err(|source| CallError::Reference(Box::new(source)))?;
+            inputs.insert(port.name.clone(), copied);
+        }
+        let bounds = self.promise.evaluate(&bound.lengths, &inputs);
+        let bounds = bounds.map_err(|source| CallError::ErrorBound(Box::new(source)))?;
+        for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
+            let Some(bounds) = bounds.get(&port.name) else { continue };
+            let up: Vec<f64> = bounds.data.iter().map(|bound| up(port.elem, *bound)).collect();
+            view.fill_from(&up);
+        }
+        Ok(())
+    }
+}
+
+/// The least value of the element type that is not below a bound; the greatest, if there is none.
+fn up(elem: Elem, bound: f64) -> f64 {
+    match elem {
+        Elem::F32 => {
+            let near = bound as f32;
+            f64::from(if f64::from(near) < bound { near.next_up() } else { near })
+        }
+        Elem::I32 | Elem::Bool => bound.ceil(),
+    }
+}
+
+impl fmt::Display for ErrorBound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.promise.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_rounded_up() {
+        assert_eq!(up(Elem::F32, 0.5), 0.5);
+        assert_eq!(up(Elem::F32, 0.1), f64::from(0.1f32));
+        let above = 1.0 + f64::from(f32::EPSILON) / 8.0;
+        assert_eq!(up(Elem::F32, above), f64::from(1.0f32.next_up()));
+        assert_eq!(up(Elem::F32, f64::INFINITY), f64::INFINITY);
+        assert_eq!(up(Elem::I32, 0.25), 1.0);
+    }
+}
