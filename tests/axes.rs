@@ -204,7 +204,7 @@ const ROWS: [&str; 6] = ["", "b", "h", "g", "bh", "bg"];
 const BIASES: [&str; 12] = ["k", "g", "h", "gk", "hk", "qk", "hqk", "gqk", "bgqk", "bk", "q", "bh"];
 
 /// Any choice of what is read besides queries, keys and values.
-fn dressed(rng: &mut Rng, choice: Choice) -> Choice {
+fn dressed(rng: &mut Rng, choice: &Choice) -> Choice {
     let heads = |rng: &mut Rng| rng.pick(&["h", "g", "bg", ""]);
     let positions = (rng.pick(&["q", "bq", "hq", "g", ""]), rng.pick(&["k", "bk", "gk", "hk"]));
     Choice {
@@ -215,7 +215,7 @@ fn dressed(rng: &mut Rng, choice: Choice) -> Choice {
         seen: rng.one_in(3).then(|| rng.pick(&["k", "gk", "hk", "g", "gqk", "bq"])),
         sink: rng.one_in(3).then(|| heads(rng)),
         softcap: rng.one_in(4),
-        ..choice
+        ..choice.clone()
     }
 }
 
@@ -228,7 +228,7 @@ fn any_tensor_may_lack_any_axis() {
         for k in ROWS {
             for v in ROWS {
                 let rng = &mut Rng::new(number);
-                let choice = dressed(rng, Choice { q, k, v, ..Choice::default() });
+                let choice = dressed(rng, &Choice { q, k, v, ..Choice::default() });
                 let lengths = if rng.one_in(8) { LONG } else { CALL };
                 let graph = choice.build(rng, lengths, None);
                 // In turn, and some by all.

@@ -135,7 +135,7 @@ fn the_manifest_tells_the_tensors_of_each_file() {
         let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
         let told = case["tensors"].as_object().expect("tensors");
         let names: BTreeSet<&str> = told.keys().map(String::as_str).collect();
-        let found: BTreeSet<String> = tensors.names().into_iter().map(|name| name.to_owned()).collect();
+        let found: BTreeSet<String> = tensors.names().into_iter().map(ToOwned::to_owned).collect();
         assert_eq!(names, found.iter().map(String::as_str).collect(), "{}", name(&case));
         for (tensor, info) in told {
             let shape = tensors.tensor(tensor).expect("a tensor").shape().to_vec();

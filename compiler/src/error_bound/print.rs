@@ -149,7 +149,7 @@ impl ErrorBound<'_> {
         }
         if of.key_term.is_some() {
             let plus = if count == 0 { "" } else { " +" };
-            write!(f, "{plus} u |K - R| + 2 u |S - R|, K its key term, R the greatest that the query sees")?;
+            write!(f, "{plus} u |K - R| + 3 u |S - R|, K its key term, R the greatest that the query sees")?;
         } else if count == 0 {
             write!(f, " 0")?;
         }

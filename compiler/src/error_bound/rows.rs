@@ -120,6 +120,7 @@ impl Parts {
         // Both are in double precision.
         row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[4]], query_term.neg()));
         row.keys.clear();
+        #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for key in 0..keys[0].len() {
             let place = |n: usize| at[n] + keys[n][key];
             let seen = self.masks.iter().zip(5..).fold(Approx::exact(1.0), |seen, ((mask, negative), n)| {
@@ -155,6 +156,7 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
     arrays.push(&outputs);
     let (mut row, mut number, mut at) = (Row::default(), 0, vec![0; arrays.len()]);
     space.rows(&rows, &arrays, |base, inner| {
+        #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for query in 0..inner[0].len() {
             at.iter_mut().enumerate().for_each(|(n, at)| *at = base[n] + inner[n][query]);
             let query_term = parts.fill(&mut row, &at, &keys);
@@ -222,7 +224,7 @@ impl Row {
             let mut e = key.score.e + U * (below.abs() + 2.0 * HEADROOM);
             if keyed {
                 let term = (key.term.x - reference).abs();
-                e += U * term + 2.0 * U * (key.score.x - reference).abs() + 8.0 * ROOM * key.term.x.abs();
+                e += U * term + 3.0 * U * (key.score.x - reference).abs() + 8.0 * ROOM * key.term.x.abs();
             }
             // The bases that it is rescaled to.
             let bases = (1.0 + below.abs() / HEADROOM).min(tiles);

@@ -244,6 +244,7 @@ impl<'a> Walk<'a> {
         let mut out = self.space.filled(dims, Approx::UNKNOWN)?;
         let mut at = 0;
         self.space.rows(dims, &operands, |base, inner| {
+            #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
             for i in 0..inner[0].len() {
                 out.data[at] = f(std::array::from_fn(|n| operands[n].data[base[n] + inner[n][i]]));
                 at += 1;
@@ -294,6 +295,7 @@ impl<'a> Walk<'a> {
         let all: Vec<Axis> = dims.into_iter().filter(|axis| *axis != dim).collect();
         let start = start as usize;
         self.space.rows(&all, &slices, |base, inner| {
+            #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
             for i in 0..inner[0].len() {
                 let at: [usize; 4] = std::array::from_fn(|n| base[n] + inner[n][i]);
                 let read = |n: usize| x.data[at[0] + n * strides[0]];

@@ -121,6 +121,7 @@ impl Machine {
             vector[..bytes].copy_from_slice(&self.vectors[number(i.op_register(operand))][..bytes]);
         } else {
             let (address, step) = (self.address(i) as usize, lane.bytes());
+            #[expect(clippy::needless_range_loop, reason = "bytes and lanes in step")]
             for at in 0..bytes {
                 let from = if i.is_broadcast() { at % step } else { at };
                 vector[at] = self.memory[address + from];
@@ -159,7 +160,7 @@ impl Machine {
             Mnemonic::Mov => self.set_word(i, 0, self.word(i, 1)),
             Mnemonic::Lea => self.set_word(i, 0, self.address(i)),
             Mnemonic::Add | Mnemonic::Sub | Mnemonic::And | Mnemonic::Test | Mnemonic::Inc | Mnemonic::Dec => {
-                self.int(i)
+                self.int(i);
             }
             Mnemonic::Jne if !self.zero => return Some(i.near_branch_target()),
             Mnemonic::Je if self.zero => return Some(i.near_branch_target()),

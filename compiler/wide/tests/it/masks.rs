@@ -35,7 +35,7 @@ fn program(lane: Lane, count: usize, bits: usize) -> String {
     for i in 0..count {
         // In an order that is not that of their making.
         let at = (7 * i + 3) % count;
-        let at = if count % 7 == 0 { i } else { at };
+        let at = if count.is_multiple_of(7) { i } else { at };
         let mask = if cast.is_empty() { 200 + at } else { 400 + i };
         if !cast.is_empty() {
             writeln!(t, "v{mask} = {cast} v{}", 200 + at).unwrap();

@@ -9,7 +9,9 @@ const TOKENS: usize = 150;
 const UNIT: usize = 16;
 
 /// Masks of queries and keys at the same positions, and whether a query sees a key.
-fn masks() -> Vec<(&'static str, Attention, fn(usize, usize) -> bool)> {
+type Mask = (&'static str, Attention, fn(usize, usize) -> bool);
+
+fn masks() -> Vec<Mask> {
     let of = || Attention::new(1, 8);
     vec![
         ("causal", of().scheme(Causal), |q, k| k <= q),
