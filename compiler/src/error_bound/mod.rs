@@ -15,7 +15,7 @@
 //!   difference over that interval.
 //! - A comparison whose operands may be on either side, a `floor` that may jump, an index that may be another: all results that these
 //!   may give are joined.
-//! - Tables in double precision are off by their last rounding, and by [`ROOM`] of each result before it, which is also for what double
+//! - Tables in double precision are off by their last rounding, and by 2^-50 of each result before it, which is also for what double
 //!   precision makes of the reference and of this analysis.
 //!
 //! # Scores
