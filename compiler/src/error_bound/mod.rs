@@ -40,6 +40,7 @@
 //!
 //! # What hidden keys hold
 //! A pair that a mask, or a score of `-inf`, hides takes no part, whatever it holds. A row that sees nothing is 0, and its bound too.
+//! Nothing is promised of a row that only scores of `-inf` hide and whose term of the query alone is NaN or `inf`.
 //!
 //! # Infinities and NaN
 //! Where the result is NaN or infinite, for certain the same in the kernel, the bound is 0. Where an overflow of single precision or

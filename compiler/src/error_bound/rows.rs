@@ -34,6 +34,10 @@ struct Row {
     keys: Vec<Seen>,
     /// The sink's score, if there is one.
     sink: Option<Approx>,
+    /// Whether the term of the query alone is NaN or infinite, and whether a score of `-inf` hid a key: which of both counts where no
+    /// other key is seen depends on the form of the score.
+    odd_term: bool,
+    odd_key: bool,
 }
 
 /// A key that a row sees, or may see.
@@ -120,6 +124,7 @@ impl Parts {
         // Both are in double precision.
         row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[4]], query_term.neg()));
         row.keys.clear();
+        (row.odd_term, row.odd_key) = (!query_term.x.is_finite(), false);
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for key in 0..keys[0].len() {
             let place = |n: usize| at[n] + keys[n][key];
@@ -187,6 +192,7 @@ impl Row {
             None => score,
         };
         if score == Approx::exact(f64::NEG_INFINITY) {
+            self.odd_key = true;
             return;
         }
         let term = term.unwrap_or(Approx::exact(0.0));
@@ -211,6 +217,9 @@ impl Row {
         let uncertain = low && (none || top < -1e30) || none && !self.keys.is_empty();
         let sink = self.sink.unwrap_or(Approx::exact(f64::NEG_INFINITY));
         if uncertain || !sink.is_finite() && sink != Approx::exact(f64::NEG_INFINITY) {
+            return Weights::Unknown;
+        }
+        if none && self.odd_term && self.odd_key {
             return Weights::Unknown;
         }
         if none {
@@ -292,7 +301,7 @@ impl Row {
         value: impl Fn(&Seen) -> Approx,
     ) -> f64 {
         if self.keys.iter().any(|key| !value(key).is_finite()) {
-            return self.of_infinite(value);
+            return self.of_infinite(sum, value);
         }
         let out = self.keys.iter().map(|key| key.weight * value(key).x).sum::<f64>() / sum;
         // What a kernel's weights sum up to at least, the rounding of the sum left out.
@@ -326,9 +335,9 @@ impl Row {
     }
 
     /// Where a value that is seen is infinite or NaN: 0 if the average is the same in the kernel for certain.
-    fn of_infinite(&self, value: impl Fn(&Seen) -> Approx) -> f64 {
-        // Weights of less may be 0 in the kernel.
-        let least = (-90f64).exp2();
+    fn of_infinite(&self, sum: f64, value: impl Fn(&Seen) -> Approx) -> f64 {
+        // Weights of less may be 0 in the kernel, beside the greatest or beside the sink.
+        let least = (-90f64).exp2() * sum.max(1.0);
         let certain = self.keys.iter().all(|key| {
             let v = value(key);
             v.is_finite() || key.certain && v.is_exact() && key.off < key.weight && key.weight > least

@@ -343,12 +343,15 @@ impl<'a> Planner<'a> {
         let rest: Vec<Axis> = all().filter(|axis| !self.order.contains(axis)).collect();
         self.order.extend(rest);
 
-        let (tile_terms, rest): (Vec<Term>, Vec<Term>) =
-            terms.into_iter().partition(|term| self.over_both(term.value, query, key));
+        // Which keys a query sees must be known before its products are, for it to have a reference among their terms.
+        let by_dot = dot.is_some_and(|dot| masks.iter().any(|mask| self.reads(mask.value, dot)));
+        let (tile_terms, rest): (Vec<Term>, Vec<Term>) = terms
+            .into_iter()
+            .partition(|term| self.over_both(term.value, query, key) || by_dot && self.keyed(term.value, key));
         let (key_terms, query_terms): (Vec<Term>, Vec<Term>) =
             rest.into_iter().partition(|term| self.keyed(term.value, key));
         // Terms of queries alone hide whole rows, at the end.
-        let hides = self.read_input(tile_terms.iter().chain(&key_terms), dot);
+        let hides = self.may_hide(tile_terms.iter().chain(&key_terms), dot);
         let key_term = self.key_term(key_terms, key)?;
         let query_term = self.sum(query_terms, "varies over queries alone")?;
         self.hoist_operands(tile_terms.iter().chain(&masks).map(|term| term.value), query, key, dot)?;

@@ -359,7 +359,7 @@ pub struct Attention {
     /// Whether key tiles lie on a grid of [`Tiling::keys`], because masks read tensors that vary over queries or keys. A query's result
     /// then depends on no other query of its tile: those decide which keys the tile computes, and not where key tiles begin.
     pub on_grid: bool,
-    /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs.
+    /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs, or have poles.
     pub hides: bool,
     /// What finds keys whose weights vanish, if there can be such.
     pub vanishing: Option<Vanishing>,

@@ -184,6 +184,21 @@ impl Planner<'_> {
         false
     }
 
+    /// Whether `part` takes part in a value.
+    pub(super) fn reads(&self, value: Value, part: Value) -> bool {
+        let mut seen = vec![false; self.graph.nodes().len()];
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if value == part {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[value.index()], true) {
+                stack.extend(self.graph.op(value).operands());
+            }
+        }
+        false
+    }
+
     /// Whether inputs that vary over queries or keys take part in `value` other than through the dot of query and key.
     pub(super) fn reads_rows(&self, value: Value, (query, key): (Axis, Axis), dot: Option<Value>) -> bool {
         let mut seen = vec![false; value.index() + 1];
@@ -202,8 +217,8 @@ impl Planner<'_> {
         false
     }
 
-    /// Whether a floating-point input takes part in one of `terms` other than through the dot of query and key.
-    pub(super) fn read_input<'t>(&self, terms: impl Iterator<Item = &'t Term>, dot: Option<Value>) -> bool {
+    /// Whether one of `terms` can be `-inf` where the dot of query and key is finite: by an input, a constant, or an op with a pole.
+    pub(super) fn may_hide<'t>(&self, terms: impl Iterator<Item = &'t Term>, dot: Option<Value>) -> bool {
         let mut seen = vec![false; self.graph.nodes().len()];
         let mut stack: Vec<Value> = terms.map(|term| term.value).collect();
         while let Some(value) = stack.pop() {
@@ -211,11 +226,34 @@ impl Planner<'_> {
                 continue;
             }
             match self.graph.op(value) {
-                Op::Input { elem: Elem::F32, .. } => return true,
+                Op::Input { elem: Elem::F32, .. } | Op::Binary(Binary::Pow, ..) => return true,
+                Op::Unary(Unary::Log | Unary::Log2, x) | Op::Binary(Binary::Div, _, x) if !self.is_positive(*x, 8) => {
+                    return true;
+                }
+                Op::Const(scalar) if !scalar.as_f64().is_finite() => return true,
+                Op::Table { data, .. } if data.iter().any(|x| !x.is_finite()) => return true,
                 op => stack.extend(op.operands()),
             }
         }
         false
+    }
+
+    /// Whether a value is above 0 wherever it is a number, as far as its uppermost ops tell.
+    fn is_positive(&self, value: Value, depth: usize) -> bool {
+        let sign = |value: Value| match *self.graph.op(value) {
+            Op::Unary(Unary::Abs | Unary::Sqrt, _) | Op::Iota(_) | Op::Size(_) => true,
+            Op::Cast(_, x) => matches!(self.graph.op(x), Op::Unary(Unary::Abs, _) | Op::Iota(_) | Op::Size(_)),
+            Op::Binary(Binary::Mul, a, b) => a == b,
+            _ => false,
+        };
+        let positive = |value: Value| depth > 0 && self.is_positive(value, depth - 1);
+        match *self.graph.op(value) {
+            Op::Const(scalar) => scalar.as_f64() > 0.0,
+            Op::Binary(Binary::Add, a, b) => (positive(a) && (sign(b) || positive(b))) || (sign(a) && positive(b)),
+            Op::Binary(Binary::Mul, a, b) => positive(a) && positive(b),
+            Op::Binary(Binary::Max, a, b) => positive(a) || positive(b),
+            _ => false,
+        }
     }
 }
 

@@ -20,7 +20,8 @@ const LARGEST_SPACE: u64 = 1 << 48;
 /// saturates. Every op costs at least one unit, so an op is dearer than its operands; inputs and constants are free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost {
-    /// Powers of `e`, and products of queries and keys: kernels take powers of 2, of one such product.
+    /// Powers of `e`, products of queries and keys, and factors of what is masked: kernels take powers of 2, of one such product, and apply
+    /// masks last.
     misfits: u64,
     work: u128,
 }
@@ -140,7 +141,8 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
             let unfused = *op == Binary::Mul && [a, b].into_iter().any(|id| egraph[*id].nodes.iter().any(is_sum));
             // The unit on top prefers the canonical order of operands among equals.
             let disorder = u64::from(facts.rank(axes(*a)) < facts.rank(axes(*b)));
-            Cost::of(result(), binary_unit(*op) + u64::from(unfused)).plus(Cost::of(1, disorder))
+            let work = Cost::of(result(), binary_unit(*op) + u64::from(unfused)).plus(Cost::of(1, disorder));
+            work.misfit(*op == Binary::Mul && [a, b].into_iter().any(|id| is_masked(egraph, *id)))
         }
         Node::Compare(..) | Node::Select(_) => Cost::of(result(), 2),
         Node::Cast(..) => Cost::of(result(), 3),
@@ -158,6 +160,15 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
         Node::Softmax([x, _, _, base]) => power(space(axes(*x)), 12, egraph, *base),
         Node::LogSumExp([x, _, _, base]) => power(space(axes(*x)), 8, egraph, *base),
     }
+}
+
+/// Whether a class has a form with a mask on the outside.
+fn is_masked(egraph: &EGraph, class: Id) -> bool {
+    let hides = |id: &Id| egraph[*id].data.interval.is_point(f64::NEG_INFINITY);
+    egraph[class]
+        .nodes
+        .iter()
+        .any(|node| matches!(node, Node::Select([_, on_true, on_false]) if hides(on_true) || hides(on_false)))
 }
 
 /// Cost of a softmax or log-sum-exp: of its power, and of what it takes beside that.

@@ -172,11 +172,12 @@ impl Row {
         } else {
             eval.v.fcmp(FloatCC::NotEqual, self.limit, low)
         };
+        // Where nothing is seen there is no term, whatever it holds: the sink is all there is.
+        let term = eval.v.select_float(seen, term, zero);
         let hidden = eval.v.fcmp(FloatCC::Equal, term, low);
         let term = eval.v.select_float(hidden, zero, term);
         // 0, but for a term that is NaN or infinite.
         let spoilt = eval.v.fsub(term, term);
-        let spoilt = eval.v.select_float(seen, spoilt, zero);
         let sum = eval.v.fadd(self.sum, spoilt);
         // 0, but for a sum that is NaN.
         let none = eval.v.fmul(sum, zero);
