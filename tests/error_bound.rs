@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Layout, Lengths, Rng, Spec, Tensor, Tensors, engine, inputs, outputs, run, targets};
+use common::{Family, Layout, Lengths, Rng, Spec, Tensor, Tensors, engine, inputs, outputs, run, targets};
 use rhumb::compiler::{Options, compile};
 use rhumb::prelude::*;
 use rhumb::runtime::{ErrorBound, Reference};
@@ -79,12 +79,12 @@ fn random(seeds: impl IntoIterator<Item = u64>, calls: usize) -> (usize, f32) {
 
 fn one(engines: &[Engine], seed: u64, calls: usize) -> (usize, f32) {
     let rng = &mut Rng::new(seed);
-    let spec = Spec::random(rng);
+    let spec = Spec::random(rng, Family::Wild);
     let (mut finite, mut closest) = (0, 0.0f32);
     for call in 0..calls {
         let engine = &engines[(seed as usize + call % 2) % engines.len()];
-        let kernel = engine.compile(&spec.with_lse).unwrap_or_else(|error| panic!("{}\n{error}", spec.what));
-        let reference = engine.reference(&spec.with_lse).expect("a reference");
+        let kernel = engine.compile(&spec.graph).unwrap_or_else(|error| panic!("{}\n{error}", spec.what));
+        let reference = engine.reference(&spec.graph).expect("a reference");
         let lengths = Lengths::random(rng, &spec);
         let inputs = inputs(rng, kernel.interface(), lengths);
         let results = Results::of(&kernel, &reference, &inputs, lengths);

@@ -17,7 +17,7 @@ struct Mask {
 const LENGTHS: Lengths = Lengths { batch: 1, queries: 40, keys: 53 };
 
 /// Queries stand at the last keys.
-fn masks() -> [Mask; 5] {
+fn masks() -> [Mask; 6] {
     let ids = |count: i32| Tensor::i32([count as usize], (53 - count..53).map(|i| i / 20).collect::<Vec<_>>());
     let mask = |name, attention, sees| Mask { name, attention, inputs: Tensors::new(), sees };
     let documents = Tensors::from([("q_documents".to_owned(), ids(40)), ("k_documents".to_owned(), ids(53))]);
@@ -29,6 +29,11 @@ fn masks() -> [Mask; 5] {
             "alibi",
             attention().scheme(Alibi::new().symmetric()).scheme(SlidingWindow::new(20).symmetric()),
             |q, k| (q - k).abs() <= 20,
+        ),
+        mask(
+            "a sum of waves",
+            attention().scheme(Causal).score_with(|_, s| (s * 0.5).sin() + (s * 0.25).cos()),
+            |q, k| k <= q,
         ),
         mask("every third", attention().mask_with(|cx| (cx.k_index() % 3).eq(0)), |_, k| k % 3 == 0),
     ]
@@ -170,6 +175,17 @@ fn rows_that_see_nothing_are_0() {
         let made = call(&sinks, &inputs, lengths).expect("runs");
         assert!(made["out"].values().iter().all(|x| *x == 0.0), "{target}");
         assert!(made["lse"].values().iter().all(|x| (x - 0.5).abs() < 1e-6), "{target}");
+
+        // Also where a term of the row is infinite.
+        let far = none(attention().scheme(Alibi::new()).q_positions(Elem::F32, Batch::Shared).sink(0.5).key_lengths());
+        let mut inputs = common::inputs(&mut Rng::new(13), far.interface(), lengths);
+        inputs.insert("key_lengths".to_owned(), Tensor::i32([1], vec![0]));
+        for position in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            inputs.insert("q_pos".to_owned(), Tensor::f32([30], vec![position; 30]));
+            let made = call(&far, &inputs, lengths).expect("runs");
+            assert!(made["out"].values().iter().all(|x| *x == 0.0), "{target}, {position}");
+            assert!(made["lse"].values().iter().all(|x| (x - 0.5).abs() < 1e-6), "{target}, {position}");
+        }
 
         // Without keys there is nothing to see.
         let lengths = Lengths { keys: 0, ..lengths };

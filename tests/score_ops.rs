@@ -37,7 +37,7 @@ fn tensors(interface: &Interface, seed: u64) -> Tensors {
         let tensor = match port.elem {
             Elem::F32 => Tensor::f32(shape, rng.normals(count)),
             Elem::I32 => Tensor::i32(shape, (0..count).map(|_| rng.between(-20, 20) as i32).collect::<Vec<_>>()),
-            Elem::Bool => Tensor::bool(shape, (0..count).map(|_| rng.pick(&[0, 1, 1, 255])).collect::<Vec<_>>()),
+            Elem::Bool => Tensor::bool(shape, (0..count).map(|_| !rng.one_in(4)).collect::<Vec<_>>()),
         };
         (port.name.clone(), tensor)
     };
@@ -330,7 +330,7 @@ fn graphs_of_ones_own() {
     // Some rows see nothing.
     compare("rows that see nothing", &graph, |tensors| {
         let shape = tensors["keep"].shape().to_vec();
-        let keep: Vec<u8> = (0..shape[0] * shape[1]).map(|at| u8::from(at / shape[1] % 4 == 0)).collect();
+        let keep: Vec<bool> = (0..shape[0] * shape[1]).map(|at| at / shape[1] % 4 == 0).collect();
         tensors.insert("keep".to_owned(), Tensor::bool(shape, keep));
     });
 }

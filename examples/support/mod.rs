@@ -6,19 +6,11 @@ use std::error::Error;
 
 use rhumb::prelude::*;
 use rhumb::runtime::{Call, Reference};
+use rhumb_random::Rng;
 
 /// Unit-normal numbers, the same for the same seed.
 pub(crate) fn normal(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    // SplitMix64, then Box-Muller.
-    let mut uniform = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    };
-    let mut one = || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
-    (0..count).map(|_| one() as f32).collect()
+    Rng::new(seed).normals(count)
 }
 
 /// What runs calls: a kernel, or the reference that it is held against.

@@ -7,6 +7,7 @@ use insta::assert_snapshot;
 use rhumb_compiler::{Backend, Features, Stage, Target};
 use rhumb_ir::{Expr, Graph, Hook, Verified};
 use rhumb_plugins::{Alibi, Attention, Causal, Cx, PositionScheme, Registry, Rope, SchemeError};
+use rhumb_random::Rng;
 use rhumb_runtime::{CallError, Engine, EngineError, Kernel, Reference, TensorView, TensorViewMut};
 
 const HEADS: usize = 4;
@@ -24,12 +25,8 @@ fn llama() -> Verified {
 
 /// Numbers between -1 and 1, the same on every machine.
 fn random(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..len).map(next).collect()
+    let mut random = Rng::new(seed);
+    (0..len).map(|_| 2.0 * random.unit() as f32 - 1.0).collect()
 }
 
 /// Tensors of a call of [`llama`], all `[batch, tokens, heads, dim]`.

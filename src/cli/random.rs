@@ -3,13 +3,14 @@
 use std::f64::consts::TAU;
 
 use rhumb::prelude::*;
+use rhumb_random::Rng;
 
 use super::CliError;
 use super::tensor::{Data, OwnedTensor};
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// Random numbers of a tensor.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(super) struct Random(Rng);
 
 impl Random {
     /// The numbers of a seed for the tensor of a name: other tensors do not change them.
@@ -18,19 +19,12 @@ impl Random {
         let hash = name
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-        Random(seed ^ hash)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        Random(Rng::new(seed ^ hash))
     }
 
     /// Above 0 and at most 1.
     fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+        ((self.0.bits() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
     /// From the normal distribution (Box and Muller).
@@ -41,7 +35,7 @@ impl Random {
     /// From 0 up to `most`.
     fn up_to(&mut self, most: usize) -> i32 {
         let most = most.min(i32::MAX as usize) as u64;
-        (self.next() % (most + 1)) as i32
+        (self.0.bits() % (most + 1)) as i32
     }
 
     /// A tensor: `f32` normal, `i32` from 0 up to `most`, `bool` either.
@@ -56,7 +50,7 @@ impl Random {
         match &mut tensor.data {
             Data::F32(data) => data.fill_with(|| self.normal()),
             Data::I32(data) => data.fill_with(|| self.up_to(most)),
-            Data::Bool(data) => data.fill_with(|| (self.next() >> 63) as u8),
+            Data::Bool(data) => data.fill_with(|| (self.0.bits() >> 63) as u8),
         }
         Ok(tensor)
     }

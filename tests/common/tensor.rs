@@ -9,8 +9,35 @@ use super::Rng;
 pub(crate) enum Data {
     F32(Vec<f32>),
     I32(Vec<i32>),
-    /// False is 0, and any other byte is true.
+    /// Bytes, 0 for false.
     Bool(Vec<u8>),
+}
+
+impl Data {
+    fn get(&self, place: usize) -> f64 {
+        match self {
+            Data::F32(data) => f64::from(data[place]),
+            Data::I32(data) => f64::from(data[place]),
+            Data::Bool(data) => f64::from(u8::from(data[place] != 0)),
+        }
+    }
+
+    fn set(&mut self, place: usize, x: f64) {
+        match self {
+            Data::F32(data) => data[place] = x as f32,
+            Data::I32(data) => data[place] = x as i32,
+            Data::Bool(data) => data[place] = u8::from(x != 0.0),
+        }
+    }
+
+    /// The elements at some places.
+    fn at(&self, places: &[usize]) -> Data {
+        match self {
+            Data::F32(data) => Data::F32(places.iter().map(|place| data[*place]).collect()),
+            Data::I32(data) => Data::I32(places.iter().map(|place| data[*place]).collect()),
+            Data::Bool(data) => Data::Bool(places.iter().map(|place| data[*place]).collect()),
+        }
+    }
 }
 
 /// What memory between the elements of an input holds: reading it ruins the result.
@@ -40,25 +67,28 @@ pub(crate) enum Layout {
     Padded,
     /// A window of a larger tensor.
     Window,
+    /// Gaps after each element.
+    Spread,
     /// The last dimension but one backwards.
     Backwards,
+    /// All dimensions backwards.
+    Reversed,
     /// The outermost dimension repeats one element: inputs alone.
     Repeated,
 }
 
 impl Layout {
     pub(crate) fn random(rng: &mut Rng, rank: usize, output: bool) -> Layout {
-        match rng.below(if output { 7 } else { 8 }) {
+        match rng.below(if output { 10 } else { 11 }) {
             0 | 1 => Layout::Rows,
-            2 | 3 if rank == 4 => Layout::Order(vec![0, 2, 1, 3]),
-            2 | 3 => {
-                let mut order: Vec<usize> = (0..rank).collect();
-                order.reverse();
-                Layout::Order(order)
-            }
+            2 if rank == 4 => Layout::Order(vec![0, 2, 1, 3]),
+            2 | 3 => Layout::Order(rng.shuffled((0..rank).collect())),
             4 => Layout::Padded,
             5 => Layout::Window,
             6 => Layout::Backwards,
+            7 => Layout::Reversed,
+            8 => Layout::Spread,
+            9 => Layout::Rows,
             _ => Layout::Repeated,
         }
     }
@@ -76,7 +106,7 @@ impl Layout {
             _ => shape[dim].max(1),
         };
         let mut strides = vec![0; rank];
-        let mut len = 1;
+        let mut len = if *self == Layout::Spread { 3 } else { 1 };
         for &dim in order.iter().rev() {
             strides[dim] = len as isize;
             len *= around(dim);
@@ -88,6 +118,10 @@ impl Layout {
             Layout::Backwards if rank >= 2 && shape.iter().all(|size| *size > 0) => {
                 offset = strides[rank - 2] as usize * (shape[rank - 2] - 1);
                 strides[rank - 2] = -strides[rank - 2];
+            }
+            Layout::Reversed if shape.iter().all(|size| *size > 0) => {
+                offset = strides.iter().zip(shape).map(|(stride, size)| *stride as usize * (size - 1)).sum();
+                strides.iter_mut().for_each(|stride| *stride = -*stride);
             }
             Layout::Repeated if rank > 0 => strides[0] = 0,
             _ => {}
@@ -107,9 +141,11 @@ impl Tensor {
         Tensor::rows(shape.into(), Data::I32(data.into()))
     }
 
-    /// A row-major tensor.
-    pub(crate) fn bool(shape: impl Into<Vec<usize>>, data: impl Into<Vec<u8>>) -> Tensor {
-        Tensor::rows(shape.into(), Data::Bool(data.into()))
+    /// A row-major tensor of truth values.
+    pub(crate) fn bool(shape: impl Into<Vec<usize>>, data: impl IntoIterator<Item = bool>) -> Tensor {
+        // Any byte but 0 is true.
+        let byte = |(at, x): (usize, bool)| if x { [1, 2, 0x80, 0xff][at % 4] } else { 0 };
+        Tensor::rows(shape.into(), Data::Bool(data.into_iter().enumerate().map(byte).collect()))
     }
 
     pub(crate) fn normal(rng: &mut Rng, shape: impl Into<Vec<usize>>) -> Tensor {
@@ -135,7 +171,7 @@ impl Tensor {
         let data = match &self.data {
             Data::F32(_) => Data::F32(vec![GAP; len]),
             Data::I32(_) => Data::I32(vec![INT_GAP; len]),
-            Data::Bool(_) => Data::Bool(vec![BOOL_GAP; len]),
+            Data::Bool(_) => Data::Bool(vec![1; len]),
         };
         let mut stored = Tensor { data, offset, shape: self.shape.clone(), strides };
         // Backwards, so that the first of coinciding elements stays.
@@ -149,6 +185,11 @@ impl Tensor {
             }
         }
         stored
+    }
+
+    /// The same elements row-major.
+    pub(crate) fn rows_of(&self) -> Tensor {
+        Tensor::rows(self.shape.clone(), self.data.at(&self.places()))
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -200,9 +241,11 @@ impl Tensor {
     fn places(&self) -> Vec<usize> {
         let mut places = vec![self.offset as isize];
         for (size, stride) in self.shape.iter().zip(&self.strides) {
-            let steps =
-                |place: &isize| (0..*size as isize).map(move |index| place + index * stride).collect::<Vec<_>>();
-            places = places.iter().flat_map(steps).collect();
+            let mut longer = Vec::with_capacity(places.len() * size);
+            for place in places {
+                longer.extend((0..*size as isize).map(|index| place + index * stride));
+            }
+            places = longer;
         }
         places.into_iter().map(|place| place as usize).collect()
     }
@@ -220,14 +263,27 @@ impl Tensor {
 
     /// Elements as numbers, in row-major order of the shape.
     pub(crate) fn numbers(&self) -> Vec<f64> {
-        self.places()
-            .into_iter()
-            .map(|place| match &self.data {
-                Data::F32(data) => f64::from(data[place]),
-                Data::I32(data) => f64::from(data[place]),
-                Data::Bool(data) => f64::from(u8::from(data[place] != 0)),
-            })
-            .collect()
+        self.places().into_iter().map(|place| self.data.get(place)).collect()
+    }
+
+    /// Changes some elements of any type: `change` is told their place in row-major order.
+    pub(crate) fn replace(&mut self, mut change: impl FnMut(usize) -> Option<f64>) {
+        for (index, place) in self.places().into_iter().enumerate() {
+            if let Some(x) = change(index) {
+                self.data.set(place, x);
+            }
+        }
+    }
+
+    /// Row-major, with `index` at each dimension in place of its own: element `[i, j]` is that at `[index[0][i], index[1][j]]`.
+    pub(crate) fn picked(&self, index: &[Vec<usize>]) -> Tensor {
+        let mut places = vec![self.offset as isize];
+        for (index, stride) in index.iter().zip(&self.strides) {
+            places =
+                places.iter().flat_map(|place| index.iter().map(move |at| place + *at as isize * stride)).collect();
+        }
+        let places: Vec<usize> = places.into_iter().map(|place| place as usize).collect();
+        Tensor::rows(index.iter().map(Vec::len).collect(), self.data.at(&places))
     }
 
     /// Changes elements by their place in row-major order of the shape.
@@ -253,24 +309,13 @@ impl Tensor {
     pub(crate) fn column(&self, index: usize) -> Tensor {
         let width = *self.shape.last().expect("a dimension");
         let places: Vec<usize> = self.places().into_iter().skip(index).step_by(width).collect();
-        let shape = vec![places.len()];
-        self.picked(shape, &places)
-    }
-
-    /// The elements at some places of memory, as a row-major tensor.
-    fn picked(&self, shape: Vec<usize>, places: &[usize]) -> Tensor {
-        match &self.data {
-            Data::F32(data) => Tensor::f32(shape, places.iter().map(|place| data[*place]).collect::<Vec<_>>()),
-            Data::I32(data) => Tensor::i32(shape, places.iter().map(|place| data[*place]).collect::<Vec<_>>()),
-            Data::Bool(data) => Tensor::bool(shape, places.iter().map(|place| data[*place]).collect::<Vec<_>>()),
-        }
+        Tensor::rows(vec![places.len()], self.data.at(&places))
     }
 
     /// The tensor at one index of the first dimension.
     pub(crate) fn first_index(&self, index: usize) -> Tensor {
         let row: usize = self.shape[1..].iter().product();
-        let places = self.places()[index * row..(index + 1) * row].to_vec();
-        let shape = self.shape[1..].to_vec();
-        self.picked(shape, &places)
+        let places = &self.places()[index * row..(index + 1) * row];
+        Tensor::rows(self.shape[1..].to_vec(), self.data.at(places))
     }
 }

@@ -5,48 +5,32 @@ use rhumb_ir::{
     Attr, Attrs, Axis, AxisInfo, AxisSet, Base, Binary, Bindings, Compare, Elem, Expr, Extent, GraphBuilder, Hook, Op,
     Pairing, Site, Tensor, Unary, Verified,
 };
+use rhumb_random::Rng;
 
-/// Numbers from a seed (splitmix64).
-pub(crate) struct Random(pub(crate) u64);
+/// One of some; none of none.
+pub(crate) fn any<T: Copy>(random: &mut Rng, from: &[T]) -> Option<T> {
+    (!from.is_empty()).then(|| random.pick(from))
+}
 
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+fn real(random: &mut Rng) -> f64 {
+    const SPECIAL: [f64; 12] =
+        [0.0, -0.0, 1.0, -1.0, 0.1, 1e-300, 1e300, 5e-324, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX];
+    match random.below(4) {
+        0 => random.pick(&SPECIAL),
+        1 => random.below(20) as f64 - 10.0,
+        _ => (random.bits() as i64 as f64) / (i64::MAX as f64) * 4.0,
     }
+}
 
-    /// Below `n`, which is not 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
-        (!from.is_empty()).then(|| from[self.below(from.len())])
-    }
-
-    pub(crate) fn real(&mut self) -> f64 {
-        const SPECIAL: [f64; 12] =
-            [0.0, -0.0, 1.0, -1.0, 0.1, 1e-300, 1e300, 5e-324, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX];
-        match self.below(4) {
-            0 => SPECIAL[self.below(SPECIAL.len())],
-            1 => self.below(20) as f64 - 10.0,
-            _ => (self.next() as i64 as f64) / (i64::MAX as f64) * 4.0,
-        }
-    }
-
-    pub(crate) fn int(&mut self) -> i32 {
-        match self.below(4) {
-            0 => [i32::MIN, i32::MAX, 0, -1][self.below(4)],
-            _ => self.below(20) as i32 - 10,
-        }
+fn int(random: &mut Rng) -> i32 {
+    match random.below(4) {
+        0 => random.pick(&[i32::MIN, i32::MAX, 0, -1]),
+        _ => random.below(20) as i32 - 10,
     }
 }
 
 struct Made<'g> {
-    random: &'g mut Random,
+    random: &'g mut Rng,
     b: &'g GraphBuilder,
     values: Vec<Expr<'g>>,
 }
@@ -54,7 +38,7 @@ struct Made<'g> {
 impl<'g> Made<'g> {
     fn value(&mut self, test: impl Fn(Elem, AxisSet) -> bool) -> Option<Expr<'g>> {
         let fit: Vec<Expr<'g>> = self.values.iter().copied().filter(|x| test(x.ty().elem, x.ty().axes)).collect();
-        self.random.pick(&fit)
+        any(self.random, &fit)
     }
 
     fn of(&mut self, elem: Elem) -> Option<Expr<'g>> {
@@ -63,7 +47,7 @@ impl<'g> Made<'g> {
 
     fn axis_of(&mut self, x: Expr<'g>) -> Option<Axis> {
         let axes: Vec<Axis> = x.ty().axes.iter().collect();
-        self.random.pick(&axes)
+        any(self.random, &axes)
     }
 
     /// Whether a value over `axes` is free of `axis` and of axes related to it.
@@ -76,8 +60,8 @@ impl<'g> Made<'g> {
         let b = self.b;
         Some(match self.random.below(if schemes { 16 } else { 14 }) {
             0 => match self.random.below(3) {
-                0 => b.scalar(self.random.real()),
-                1 => b.int(self.random.int()),
+                0 => b.scalar(real(self.random)),
+                1 => b.int(int(self.random)),
                 _ => b.bool(self.random.below(2) == 1),
             },
             1 => {
@@ -89,8 +73,8 @@ impl<'g> Made<'g> {
                 let dims: Vec<Axis> = dims.iter().filter_map(|name| b.axis_named(name)).collect();
                 let count: usize = dims.iter().map(|dim| static_length(b, *dim)).product();
                 match self.random.below(3) {
-                    0 => b.table(dims, (0..count).map(|_| self.random.real()).collect::<Vec<_>>()),
-                    1 => b.int_table(dims, &(0..count).map(|_| self.random.int()).collect::<Vec<_>>()),
+                    0 => b.table(dims, (0..count).map(|_| real(self.random)).collect::<Vec<_>>()),
+                    1 => b.int_table(dims, &(0..count).map(|_| int(self.random)).collect::<Vec<_>>()),
                     _ => {
                         let data = (0..count).map(|_| self.random.below(2) as f64).collect();
                         b.push(Op::Table { dims, elem: Elem::Bool, data })
@@ -154,7 +138,7 @@ impl<'g> Made<'g> {
                 let free: Vec<Expr<'g>> =
                     self.values.iter().copied().filter(|x| self.free(x.ty().axes, axis)).collect();
                 let free: Vec<Expr<'g>> = free.into_iter().filter(|x| x.ty().elem == Elem::F32).collect();
-                let sink = if self.random.below(2) == 0 { self.random.pick(&free) } else { None }.map(Expr::value);
+                let sink = if self.random.below(2) == 0 { any(self.random, &free) } else { None }.map(Expr::value);
                 let base = [Base::E, Base::Two][self.random.below(2)];
                 let (x, softmax) = (x.value(), self.random.below(2) == 0);
                 b.push(if softmax {
@@ -182,10 +166,10 @@ impl<'g> Made<'g> {
                 for name in ["base", "theta_0", "a name", "pairing"].iter().take(self.random.below(5)) {
                     let attr = match self.random.below(6) {
                         0 => Attr::Bool(self.random.below(2) == 0),
-                        1 => Attr::Int(self.random.next() as i64),
-                        2 => Attr::Float(self.random.real()),
+                        1 => Attr::Int(self.random.bits() as i64),
+                        2 => Attr::Float(real(self.random)),
                         3 => Attr::Str("half \"or\"\n\\ \u{e9}\u{1f600}\u{7}".to_owned()),
-                        4 => Attr::List((0..self.random.below(40)).map(|_| self.random.real()).collect()),
+                        4 => Attr::List((0..self.random.below(40)).map(|_| real(self.random)).collect()),
                         _ => Attr::Value(self.value(|_, _| true)?.value()),
                     };
                     attrs.insert((*name).to_owned(), attr);
@@ -214,7 +198,7 @@ fn static_length(b: &GraphBuilder, axis: Axis) -> usize {
 }
 
 /// A verified graph of about `size` ops over the axes h, g (groups of h), q, k (dynamic), d and j.
-pub(crate) fn graph(random: &mut Random, size: usize, schemes: bool) -> Verified {
+pub(crate) fn graph(random: &mut Rng, size: usize, schemes: bool) -> Verified {
     let b = GraphBuilder::new(["g", "a graph", "", "graph"][random.below(4)]);
     let h = b.declare(AxisInfo { name: "h".to_owned(), extent: Extent::Static(6), groups: None });
     let (g, q, k) = (b.groups("g", [1, 2, 3, 6][random.below(4)], h), b.axis("q"), b.axis("k"));
@@ -248,7 +232,7 @@ pub(crate) fn graph(random: &mut Random, size: usize, schemes: bool) -> Verified
 }
 
 /// Tensors for [`graph`].
-pub(crate) fn bindings(random: &mut Random, graph: &Verified, q: usize, k: usize) -> Bindings {
+pub(crate) fn bindings(random: &mut Rng, graph: &Verified, q: usize, k: usize) -> Bindings {
     let mut bindings = Bindings::new();
     for (name, value) in graph.inputs() {
         let Op::Input { name: _, dims, elem } = graph.op(value) else { continue };
@@ -262,8 +246,8 @@ pub(crate) fn bindings(random: &mut Random, graph: &Verified, q: usize, k: usize
             .collect();
         let count: usize = shape.iter().product();
         let tensor = match elem {
-            Elem::F32 => Tensor::f32(shape, (0..count).map(|_| random.real()).collect::<Vec<_>>()),
-            Elem::I32 => Tensor::i32(shape, (0..count).map(|_| random.int())),
+            Elem::F32 => Tensor::f32(shape, (0..count).map(|_| real(random)).collect::<Vec<_>>()),
+            Elem::I32 => Tensor::i32(shape, (0..count).map(|_| int(random))),
             Elem::Bool => Tensor::bool(shape, (0..count).map(|_| random.below(2) == 1)),
         };
         bindings.insert(name.to_owned(), tensor);

@@ -21,6 +21,7 @@ mod failure;
 mod point;
 
 use rhumb_ir::{Attr, Bindings, Elem, Graph, GraphBuilder, Hook, Tensor, Verified, interpret};
+use rhumb_random::Rng;
 
 pub use failure::{Finding, TestFailure};
 pub use point::Point;
@@ -317,18 +318,10 @@ fn key_data(shape: &Shape) -> Vec<f64> {
     noise(2, BATCH * shape.kv_heads as usize * shape.keys * shape.head_dim as usize)
 }
 
-/// Numbers in -1 to 1 that look random and are always the same (SplitMix64).
+/// Numbers from -1 to 1, the same for a seed.
 fn noise(seed: u64, n: usize) -> Vec<f64> {
-    let mut state = seed;
-    (0..n)
-        .map(|_| {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-        })
-        .collect()
+    let mut rng = Rng::new(seed);
+    (0..n).map(|_| 2.0 * rng.unit() - 1.0).collect()
 }
 
 /// Equal up to what double precision leaves of angles of some thousands of radians; an infinity is close to itself alone.

@@ -6,7 +6,9 @@ use rhumb_plugins::schemes::{Alibi, Causal, Rope, SlidingWindow};
 use rhumb_plugins::{Attention, Batch};
 
 use super::graphs::{lowered, over_pairs, rotation, usual};
-use super::values::{Random, Values, bindings, difference, lengths, run};
+use rhumb_random::Rng;
+
+use super::values::{Values, bindings, difference, lengths, run};
 use crate::rewrite::{FloatClass, Fused, RewriteError, RewriteOptions, Stop, fuse};
 
 fn fused(graph: &Verified) -> Fused {
@@ -133,7 +135,7 @@ fn fused_graphs_compute_what_the_originals_do() {
             let options = RewriteOptions { float_class, ..RewriteOptions::default() };
             let fused = fuse(&graph, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
             for seed in 0..8 {
-                let mut random = Random(seed);
+                let mut random = Rng::new(seed);
                 let lengths = lengths(&graph, &mut random, 6);
                 let inputs = bindings(&graph, &mut random, values, &|axis| lengths[axis.index()]);
                 let (expected, found) = (run(&graph, &inputs), run(fused.graph(), &inputs));
@@ -256,7 +258,7 @@ fn long_chains_are_fused_to_what_they_compute() {
         x
     });
     let fused = fused(&graph);
-    let inputs = bindings(&graph, &mut Random(1), Values::Tame, &|_| 3);
+    let inputs = bindings(&graph, &mut Rng::new(1), Values::Tame, &|_| 3);
     let (expected, found) = (run(&graph, &inputs), run(fused.graph(), &inputs));
     let powers: Vec<f64> = inputs["x"].data.iter().map(|x| x * 2f64.powi(200)).collect();
     assert_eq!(expected["result"].data, powers);

@@ -2,7 +2,9 @@
 
 use rhumb_ir::{Axis, Base, Binary, Compare, Elem, Expr, GraphBuilder, Op, Pairing, Unary, Verified};
 
-use super::values::{Random, Values, bindings, difference, lengths, run};
+use rhumb_random::{Rng, seeds};
+
+use super::values::{Values, bindings, difference, lengths, run};
 use crate::rewrite::{RewriteOptions, Stop, fuse};
 
 /// Steps of a graph; each adds one value.
@@ -17,7 +19,7 @@ struct Axes {
 }
 
 /// A random graph of ops that are continuous where they are real, so that rounding cannot turn into a difference.
-fn graph(random: &mut Random) -> Verified {
+fn graph(random: &mut Rng) -> Verified {
     let builder = GraphBuilder::new("random");
     let h = builder.axis_of("h", 2);
     let g = builder.groups("g", 1, h);
@@ -46,7 +48,7 @@ fn graph(random: &mut Random) -> Verified {
     }
     let normalised: Vec<Expr<'_>> =
         pool.iter().copied().filter(|x| is(*x, Elem::F32) && x.ty().axes.contains(k)).collect();
-    let score = normalised[normalised.len() - 1 - random.below(3.min(normalised.len() as u64)) as usize];
+    let score = normalised[normalised.len() - 1 - random.below(3.min(normalised.len()))];
     let score = match random.below(2) {
         0 => (builder.iota(k) - builder.iota(q)).le(random.below(4) as i32).select(score, f64::NEG_INFINITY),
         _ => score,
@@ -63,29 +65,28 @@ fn is(x: Expr<'_>, elem: Elem) -> bool {
 }
 
 /// One more value, if the operands drawn fit the op drawn.
-fn step<'g>(builder: &'g GraphBuilder, axes: &Axes, pool: &[Expr<'g>], random: &mut Random) -> Option<Expr<'g>> {
+fn step<'g>(builder: &'g GraphBuilder, axes: &Axes, pool: &[Expr<'g>], random: &mut Rng) -> Option<Expr<'g>> {
     // Recent values are drawn more often, so that expressions get deep.
-    let draw = |random: &mut Random| {
-        let back = random.below(pool.len() as u64).min(random.below(pool.len() as u64));
-        pool[pool.len() - 1 - back as usize]
+    let draw = |random: &mut Rng| {
+        let back = random.below(pool.len()).min(random.below(pool.len()));
+        pool[pool.len() - 1 - back]
     };
     let (x, y) = (draw(random), draw(random));
     let same = x.ty().elem == y.ty().elem;
     match random.below(12) {
         op @ 0..=6 if same && !is(x, Elem::Bool) => {
-            let op = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Add, Binary::Sub, Binary::Mul, Binary::Max]
-                [op as usize];
+            let op = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Add, Binary::Sub, Binary::Mul, Binary::Max][op];
             Some(builder.push(Op::Binary(op, x.value(), y.value())))
         }
         0..=6 if is(x, Elem::I32) => Some(x.cast(Elem::F32)),
         7 if !is(x, Elem::Bool) => Some(-x),
         8 if is(x, Elem::F32) => {
-            let op = [Unary::Tanh, Unary::Sigmoid, Unary::Sin][random.below(3) as usize];
+            let op = [Unary::Tanh, Unary::Sigmoid, Unary::Sin][random.below(3)];
             Some(builder.push(Op::Unary(op, x.value())))
         }
         9 if same && !is(x, Elem::Bool) => {
             let position = |axis| builder.iota(axis);
-            let op = Compare::ALL[random.below(6) as usize];
+            let op = Compare::ALL[random.below(6)];
             let mask =
                 builder.push(Op::Compare(op, (position(axes.q) - position(axes.k)).value(), builder.int(1).value()));
             Some(mask.select(x, y))
@@ -107,10 +108,11 @@ fn step<'g>(builder: &'g GraphBuilder, axes: &Axes, pool: &[Expr<'g>], random: &
 
 #[test]
 fn random_graphs_keep_their_meaning() {
-    let cases: u64 = std::env::var("RHUMB_REWRITE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let seeds = seeds(0, 150);
+    let cases = seeds.end - seeds.start;
     let mut saturated = 0;
-    for seed in 0..cases {
-        let mut random = Random(seed);
+    for seed in seeds {
+        let mut random = Rng::new(seed);
         let graph = graph(&mut random);
         let fused = fuse(&graph, &RewriteOptions::default()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         saturated += u64::from(fused.statistics().stop == Stop::Saturated);

@@ -7,7 +7,9 @@ use rhumb_ir::{Unary, Verified, interpret_value};
 
 use super::cases::CASES;
 use super::notation::graph;
-use super::values::{Random, Values, bindings, difference, lengths, run};
+use rhumb_random::Rng;
+
+use super::values::{Values, bindings, difference, lengths, run};
 use crate::rewrite::facts::{EGraph, Facts};
 use crate::rewrite::fold::fold;
 use crate::rewrite::language::{Node, Number};
@@ -182,7 +184,7 @@ fn both_sides_of_every_rule_agree() {
         ] {
             for rewritten in apply(rule_named(name), allowed, &original) {
                 let first = (0..40).find_map(|seed| {
-                    let mut random = Random(seed);
+                    let mut random = Rng::new(seed);
                     let lengths = lengths(&original, &mut random, 4);
                     let inputs = bindings(&original, &mut random, values, &|axis| lengths[axis.index()]);
                     let (expected, found) = (run(&original, &inputs), run(&rewritten, &inputs));
@@ -207,7 +209,7 @@ fn intervals_hold_every_value() {
             ids.push(egraph.add(node.expect("test graphs are lowered")));
         }
         for seed in 0..10 {
-            let mut random = Random(seed);
+            let mut random = Rng::new(seed);
             let lengths = lengths(&graph, &mut random, 3);
             let inputs = bindings(&graph, &mut random, Values::Wild, &|axis| lengths[axis.index()]);
             for value in graph.values() {
@@ -257,7 +259,7 @@ fn constants_fold_as_the_interpreter_computes() {
         let node = egraph[roots[0]].nodes[0].clone();
         let folded = fold(&original, &node, |id| egraph[id].data.constant, |id| egraph[id].data.kind);
         let folded = folded.unwrap_or_else(|| panic!("{text} does not fold")).scalar().as_f64();
-        let mut random = Random(1);
+        let mut random = Rng::new(1);
         let lengths = lengths(&original, &mut random, 2);
         let inputs = bindings(&original, &mut random, Values::Tame, &|axis| lengths[axis.index()]);
         let expected = run(&original, &inputs)["result"].data[0];

@@ -1,28 +1,11 @@
 //! Random tensors, and comparison of results.
 
 use rhumb_ir::{Axis, Bindings, Elem, Graph, Op, Outputs, Tensor, Verified, interpret};
+use rhumb_random::Rng;
 
-/// A small generator of random numbers (splitmix64): seeds are replayable everywhere.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.bits() % n
-    }
-
-    /// A number from -2 to 2.
-    fn real(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 51) as f64 - 2.0
-    }
+/// A number from -2 to 2.
+fn real(random: &mut Rng) -> f64 {
+    4.0 * random.unit() - 2.0
 }
 
 /// Which values inputs take.
@@ -37,12 +20,7 @@ pub(super) enum Values {
 }
 
 /// Random tensors for all inputs; `lengths` gives the length of each axis.
-pub(super) fn bindings(
-    graph: &Graph,
-    random: &mut Random,
-    values: Values,
-    lengths: &dyn Fn(Axis) -> usize,
-) -> Bindings {
+pub(super) fn bindings(graph: &Graph, random: &mut Rng, values: Values, lengths: &dyn Fn(Axis) -> usize) -> Bindings {
     let mut bindings = Bindings::new();
     for (name, value) in graph.inputs() {
         let Op::Input { dims, elem, .. } = graph.op(value) else { continue };
@@ -54,27 +32,25 @@ pub(super) fn bindings(
     bindings
 }
 
-fn element(random: &mut Random, values: Values, elem: Elem) -> f64 {
+fn element(random: &mut Rng, values: Values, elem: Elem) -> f64 {
     let special = values != Values::Tame && random.below(5) == 0;
     match (elem, special, values) {
         (Elem::Bool, ..) => random.below(2) as f64,
         (Elem::I32, true, Values::Wild) => {
-            f64::from([i32::MIN, i32::MIN + 1, i32::MAX, i32::MAX - 1, 0][random.below(5) as usize])
+            f64::from([i32::MIN, i32::MIN + 1, i32::MAX, i32::MAX - 1, 0][random.below(5)])
         }
         (Elem::I32, ..) => random.below(13) as f64 - 5.0,
-        (Elem::F32, true, Values::Wild) => {
-            [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0][random.below(5) as usize]
-        }
-        (Elem::F32, true, _) => [f64::INFINITY, f64::NEG_INFINITY][random.below(2) as usize],
-        (Elem::F32, ..) => random.real(),
+        (Elem::F32, true, Values::Wild) => [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0][random.below(5)],
+        (Elem::F32, true, _) => [f64::INFINITY, f64::NEG_INFINITY][random.below(2)],
+        (Elem::F32, ..) => real(random),
     }
 }
 
 /// Lengths of axes: static ones have theirs, dynamic ones a random one up to `most`.
-pub(super) fn lengths(graph: &Graph, random: &mut Random, most: u64) -> Vec<usize> {
+pub(super) fn lengths(graph: &Graph, random: &mut Rng, most: usize) -> Vec<usize> {
     (0..graph.axes().len())
         .filter_map(Axis::from_index)
-        .map(|axis| graph.static_extent(axis).map_or_else(|| random.below(most + 1) as usize, |n| n as usize))
+        .map(|axis| graph.static_extent(axis).map_or_else(|| random.below(most + 1), |n| n as usize))
         .collect()
 }
 

@@ -1,6 +1,8 @@
 //! Control flow, calling conventions, stack frames and spills.
 
-use crate::jit::{Kernel, Rng, levels, optimised, parse, pointer, wide};
+use rhumb_random::Rng;
+
+use crate::jit::{Kernel, levels, optimised, parse, pointer, wide};
 use clif_wide::Features;
 use std::fmt::Write;
 
@@ -379,7 +381,7 @@ fn folds_addresses() {
         );
         for func in [func.clone(), optimised(&func)] {
             let kernel = Kernel::wide(&func, features);
-            let mut data: Vec<i64> = (0..64).map(|_| rng.next() as i64).collect();
+            let mut data: Vec<i64> = (0..64).map(|_| rng.bits() as i64).collect();
             for _ in 0..50 {
                 let (i, j) = (rng.below(40), 1 + rng.below(100));
                 let word = |at: usize| (data[at / 2] >> (32 * (at % 2))) as i32;

@@ -147,35 +147,3 @@ pub(crate) fn pointer<T>(slice: &mut [T]) -> i64 {
     assert!(types::I64.bytes() as usize == size_of::<usize>());
     slice.as_mut_ptr() as i64
 }
-
-/// A small generator with a printed seed.
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    /// From `CLIF_WIDE_SEED` where it is set, so that a failure can be run again.
-    pub(crate) fn new(default: u64) -> Self {
-        let seed = std::env::var("CLIF_WIDE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(default);
-        println!("seed {seed}: run again with CLIF_WIDE_SEED={seed}");
-        Self(seed)
-    }
-
-    pub(crate) fn from_seed(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}

@@ -1,6 +1,8 @@
 //! Operations that look across lanes: extraction, insertion, shuffles, shifts by a register, and reductions of masks.
 
-use crate::jit::{Kernel, Rng, levels, optimised, parse, pointer, wide};
+use rhumb_random::Rng;
+
+use crate::jit::{Kernel, levels, optimised, parse, pointer, wide};
 use crate::model::Lane;
 use clif_wide::Features;
 use cranelift_codegen::ir::{ConstantData, InstBuilder, Opcode};

@@ -1,6 +1,8 @@
 //! Masks that stay alive across a loop: with AVX-512 they are mask registers, of which there are seven, and the others are spilled.
 
-use crate::jit::{Kernel, Rng, levels, parse, pointer, wide};
+use rhumb_random::Rng;
+
+use crate::jit::{Kernel, levels, parse, pointer, wide};
 use crate::machine::Machine;
 use crate::model::Lane;
 use clif_wide::Features;
@@ -67,7 +69,7 @@ struct Buffers {
 impl Buffers {
     fn new(lane: Lane, count: usize, bits: usize) -> Buffers {
         let (size, lanes) = (lane.bytes(), bits / 8 / lane.bytes());
-        let mut rng = Rng::from_seed((count * bits) as u64);
+        let mut rng = Rng::new((count * bits) as u64);
         let mut random = |vectors: usize| -> Vec<u8> {
             (0..vectors * lanes).flat_map(|_| lane.value(&mut rng).to_le_bytes()[..size].to_vec()).collect()
         };

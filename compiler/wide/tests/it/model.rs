@@ -1,6 +1,6 @@
 //! What every operation means, one lane at a time, in terms of bit patterns.
 
-use crate::jit::Rng;
+use rhumb_random::Rng;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -104,17 +104,17 @@ impl Lane {
         let kind = rng.below(4);
         let bits = match (self, kind) {
             (Self::F32, 0 | 1) => u64::from(rng.pick(&F32).to_bits()),
-            (Self::F32, 2) => u64::from(((rng.next() as i32) as f32 / 1e7).to_bits()),
-            (Self::F64, 0) => f64::from(*rng.pick(&F32)).to_bits(),
+            (Self::F32, 2) => u64::from(((rng.bits() as i32) as f32 / 1e7).to_bits()),
+            (Self::F64, 0) => f64::from(rng.pick(&F32)).to_bits(),
             (Self::F64, 1) => rng
                 .pick(&[f64::MAX, f64::MIN_POSITIVE, 5e-324, 2_147_483_647.0, 2_147_483_647.5, -2_147_483_648.5])
                 .to_bits(),
-            (Self::F64, 2) => ((rng.next() as i32) as f64 / 1e7).to_bits(),
+            (Self::F64, 2) => ((rng.bits() as i32) as f64 / 1e7).to_bits(),
             (_, 0) => {
-                *rng.pick(&[0, 1, u64::MAX, 1 << 63, i64::MAX as u64, 1 << 31, 0x7fff_ffff, 0x80, 0x7f, 0x8000, 0x7fff])
+                rng.pick(&[0, 1, u64::MAX, 1 << 63, i64::MAX as u64, 1 << 31, 0x7fff_ffff, 0x80, 0x7f, 0x8000, 0x7fff])
             }
             (_, 1) => (rng.below(64) as u64).wrapping_sub(32),
-            _ => rng.next(),
+            _ => rng.bits(),
         };
         bits & self.mask()
     }

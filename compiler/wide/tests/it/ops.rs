@@ -1,7 +1,9 @@
 //! Every operation against a scalar model: at every width, on edge values and random ones, with operands from registers, memory, splats
 //! and constants.
 
-use crate::jit::{Kernel, Rng, levels, parse, pointer, wide};
+use rhumb_random::Rng;
+
+use crate::jit::{Kernel, levels, parse, pointer, wide};
 use crate::model::{Case, Lane, cases};
 use clif_wide::{Features, Reason, compile};
 use cranelift_codegen::ir::Function;

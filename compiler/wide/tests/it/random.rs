@@ -4,7 +4,9 @@
 //! lanes; a function of 16 lanes and four calls of one of 4 lanes must store the same bits. A second kind of programs, of 4 lanes alone,
 //! shuffles too. NaNs count as equal, and their bits never become integers, because which operand's NaN an addition returns is not specified.
 
-use crate::jit::{Kernel, Rng, host_isa, levels, pointer, try_optimised, wide};
+use rhumb_random::{Rng, seeds};
+
+use crate::jit::{Kernel, host_isa, levels, pointer, try_optimised, wide};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
     AbiParam, ConstantData, Endianness, Function, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value,
@@ -54,23 +56,23 @@ impl Generator<'_, '_> {
         let Self { rng, pool, .. } = self;
         // The latest values more often, so that programs get deep.
         let n = pool.floats.len();
-        if rng.below(2) == 0 { pool.floats[n - 1 - rng.below(n.min(3))] } else { *rng.pick(&pool.floats) }
+        if rng.below(2) == 0 { pool.floats[n - 1 - rng.below(n.min(3))] } else { rng.pick(&pool.floats) }
     }
 
     fn int(&mut self) -> Value {
-        *self.rng.pick(&self.pool.ints)
+        self.rng.pick(&self.pool.ints)
     }
 
     fn mask(&mut self) -> Value {
-        *self.rng.pick(&self.pool.masks)
+        self.rng.pick(&self.pool.masks)
     }
 
     fn scalar(&mut self) -> Value {
-        *self.rng.pick(&self.pool.scalars)
+        self.rng.pick(&self.pool.scalars)
     }
 
     fn float_scalar(&mut self) -> Value {
-        *self.rng.pick(&self.pool.float_scalars)
+        self.rng.pick(&self.pool.float_scalars)
     }
 
     fn condition(&mut self) -> Value {
@@ -90,7 +92,7 @@ impl Generator<'_, '_> {
 
     fn int_cc(&mut self) -> IntCC {
         use IntCC::*;
-        *self.rng.pick(&[
+        self.rng.pick(&[
             Equal,
             NotEqual,
             SignedLessThan,
@@ -107,7 +109,7 @@ impl Generator<'_, '_> {
     /// Without the two that Cranelift has no vector lowering for.
     fn float_cc(&mut self) -> FloatCC {
         use FloatCC::*;
-        *self.rng.pick(&[
+        self.rng.pick(&[
             Ordered,
             Unordered,
             Equal,
@@ -130,8 +132,8 @@ impl Generator<'_, '_> {
 
     fn constant(&mut self) -> Value {
         let bits = match self.rng.below(4) {
-            0 => *self.rng.pick(&[0.0f32, -0.0, 1.0, 0.5, f32::INFINITY]),
-            _ => (self.rng.next() as i32) as f32 / 1e8,
+            0 => self.rng.pick(&[0.0f32, -0.0, 1.0, 0.5, f32::INFINITY]),
+            _ => (self.rng.bits() as i32) as f32 / 1e8,
         };
         let scalar = self.b.ins().f32const(bits);
         let ty = self.float_ty();
@@ -480,7 +482,7 @@ fn program(seed: u64, lanes: u32, shuffles: bool) -> (Function, [bool; SLOTS]) {
     let masks = vec![b.ins().fcmp(FloatCC::LessThan, floats[0], floats[1])];
     let float_scalars = vec![b.ins().load(types::F32, flags, params[2], 0), b.ins().f32const(1.25)];
     let pool = Pool { floats, ints, masks, scalars: params[3..].to_vec(), float_scalars };
-    let mut rng = Rng::from_seed(seed);
+    let mut rng = Rng::new(seed);
     let mut float_slots = [false; SLOTS];
     for slot in &mut float_slots {
         *slot = rng.below(2) == 0;
@@ -512,12 +514,11 @@ fn run(kernel: &Kernel, lanes: usize, input: &[u32], table: &[u32], scalars: [i6
 
 /// Compares random programs with Cranelift's code of 4 lanes, at these lane counts.
 fn compare(lane_counts: &[u32], shuffles: bool) {
-    let count: u64 = std::env::var("CLIF_WIDE_PROGRAMS").ok().and_then(|s| s.parse().ok()).unwrap_or(150);
-    let mut seeds = Rng::new(if shuffles { 43 } else { 42 });
+    let all = seeds(if shuffles { 43 } else { 42 }, 150);
+    let count = all.end - all.start;
     let (mut functions, mut insts, mut not_optimised) = (0, 0, 0);
-    for _ in 0..count {
-        let seed = seeds.next();
-        let mut values = Rng::from_seed(seed ^ 1);
+    for seed in all {
+        let mut values = Rng::new(seed ^ 1);
         let mut value = |_| {
             let lane = if values.below(3) == 0 { crate::model::Lane::I32 } else { crate::model::Lane::F32 };
             lane.value(&mut values) as u32

@@ -1,6 +1,8 @@
 //! `shuffle`: what it gives, and which instruction it becomes.
 
-use crate::jit::{Kernel, Rng, levels, parse, pointer, wide};
+use rhumb_random::Rng;
+
+use crate::jit::{Kernel, levels, parse, pointer, wide};
 use crate::kernels;
 use clif_wide::Features;
 use std::fmt::Write;
@@ -64,8 +66,8 @@ block0(v0: i64, v1: i64, v2: i64):
 #[track_caller]
 fn is_right(rng: &mut Rng, ty: &str, operands: [&str; 2], bytes: &[usize; 16]) {
     for features in levels() {
-        let mut a: [u8; 16] = std::array::from_fn(|_| rng.next() as u8);
-        let mut b: [u8; 16] = std::array::from_fn(|_| rng.next() as u8);
+        let mut a: [u8; 16] = std::array::from_fn(|_| rng.bits() as u8);
+        let mut b: [u8; 16] = std::array::from_fn(|_| rng.bits() as u8);
         let expected = bytes.map(|byte| {
             let source = if operands[byte / 16] == "v3" { &a } else { &b };
             source[byte % 16]

@@ -6,21 +6,11 @@ use rhumb_compiler::plan::Vanishing;
 use rhumb_compiler::{Options, Target, compile};
 use rhumb_ir::{Bindings, Extent, Tensor, Verified, interpret};
 use rhumb_plugins::{Alibi, Causal, Registry, Rope, SlidingWindow};
+use rhumb_random::Rng;
 
 use super::*;
 use crate::interface::{Bindings as Views, Interface};
 use crate::view::{TensorView, TensorViewMut};
-
-fn random(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut uniform = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 24) as f32
-    };
-    (0..n).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
-}
 
 /// A compiled call.
 struct Ran {
@@ -46,7 +36,7 @@ fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
         .zip(1..)
         .map(|(port, seed)| {
             let shape = shape(&port.dims);
-            (port.name.clone(), shape.clone(), random(shape.iter().product(), seed))
+            (port.name.clone(), shape.clone(), Rng::new(seed).normals(shape.iter().product()))
         })
         .collect();
     let mut outputs: Vec<(String, Vec<usize>, Vec<f32>)> = interface

@@ -1,120 +1,12 @@
-//! Random attentions, and random tensors for them.
+//! Attentions by `Attention`: schemes, masks, options, closures.
 
 use rhumb::plugins::AlibiForm;
 use rhumb::plugins::schemes::rope2d::{Bands, Coordinates, Layout as Split, Order};
 use rhumb::prelude::*;
-use rhumb::runtime::{Interface, Port};
 
-use super::{Layout, Rng, Tensor, Tensors};
-
-/// A random attention, with a word for each choice.
-pub(crate) struct Spec {
-    pub(crate) graph: Verified,
-    /// The same with the output `lse` at any rate.
-    pub(crate) with_lse: Verified,
-    pub(crate) what: String,
-    pub(crate) heads: usize,
-    pub(crate) head_dim: usize,
-}
-
-/// Lengths of the axes that calls tell.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lengths {
-    pub(crate) batch: usize,
-    pub(crate) queries: usize,
-    pub(crate) keys: usize,
-}
-
-const SIZES: [usize; 18] = [0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 130, 200];
-
-impl Lengths {
-    /// Lengths that hold the work for the interpreter in bounds.
-    pub(crate) fn random(rng: &mut Rng, spec: &Spec) -> Lengths {
-        let size = |rng: &mut Rng| if rng.one_in(2) { rng.pick(&SIZES) } else { rng.below(201) };
-        let mut lengths = Lengths { batch: 1 + rng.below(3), queries: size(rng), keys: size(rng) };
-        if rng.one_in(4) {
-            lengths.keys = lengths.queries;
-        }
-        let work = |l: Lengths| l.batch * spec.heads * l.queries * l.keys * (spec.head_dim + 16);
-        while work(lengths) > 1_000_000 {
-            match rng.below(3) {
-                0 => lengths.batch = 1,
-                1 => lengths.queries = lengths.queries * 2 / 3,
-                _ => lengths.keys = lengths.keys * 2 / 3,
-            }
-        }
-        lengths
-    }
-
-    fn shape(self, interface: &Interface, port: &Port) -> Vec<usize> {
-        let length = |axis: &Axis| {
-            let info = &interface.axes()[axis.index()];
-            match (info.extent, info.name.as_str()) {
-                (rhumb::ir::Extent::Static(length), _) => length as usize,
-                (_, "b") => self.batch,
-                (_, "q") => self.queries,
-                (_, "k") => self.keys,
-                (_, name) => panic!("axis `{name}`"),
-            }
-        };
-        port.dims.iter().map(length).collect()
-    }
-}
-
-/// Tensors for every input, row-major.
-pub(crate) fn inputs(rng: &mut Rng, interface: &Interface, lengths: Lengths) -> Tensors {
-    let mut tensor = |port: &Port| {
-        let shape = lengths.shape(interface, port);
-        let count: usize = shape.iter().product();
-        let keys = lengths.keys as i64;
-        let (low, high) = match port.name.as_str() {
-            "q_pos" | "k_pos" => (0, 300),
-            "key_lengths" => (0, keys + 2),
-            "prefix" => (0, keys.max(1)),
-            "q_documents" | "k_documents" => (0, 2),
-            "q_offset" => (-3, keys + 3),
-            "length" => (1, 300),
-            // Integers of any size, 0 and the lowest among them.
-            "z" => (-1, 1),
-            name => {
-                assert_eq!(port.elem, Elem::F32, "`{name}`");
-                let data: Vec<f32> = match name {
-                    "slopes" => (0..count).map(|_| rng.unit() as f32).collect(),
-                    _ => rng.normals(count),
-                };
-                return (port.name.clone(), Tensor::f32(shape, data));
-            }
-        };
-        let mut numbers: Vec<i32> = (0..count).map(|_| rng.between(low, high) as i32).collect();
-        if rng.one_in(2) {
-            numbers.sort_unstable();
-        }
-        if port.name == "z" {
-            numbers.iter_mut().for_each(|x| *x = [i32::MIN, 0, i32::MAX][(*x + 1) as usize]);
-        }
-        let tensor = match port.elem {
-            Elem::F32 => Tensor::f32(shape, numbers.iter().map(|x| *x as f32 / 4.0).collect::<Vec<_>>()),
-            _ => Tensor::i32(shape, numbers),
-        };
-        (port.name.clone(), tensor)
-    };
-    interface.inputs().iter().map(&mut tensor).collect()
-}
-
-/// The same tensors, each in a random layout.
-pub(crate) fn scattered(rng: &mut Rng, tensors: &Tensors) -> Tensors {
-    let layout = |rng: &mut Rng, tensor: &Tensor| Layout::random(rng, tensor.shape().len(), false);
-    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.stored(&layout(rng, tensor)))).collect()
-}
-
-/// Unwritten tensors for every output, each in the layout that `layout` gives its rank.
-pub(crate) fn outputs(interface: &Interface, lengths: Lengths, mut layout: impl FnMut(usize) -> Layout) -> Tensors {
-    let tensor = |port: &Port| {
-        let tensor = Tensor::unwritten(&lengths.shape(interface, port), &layout(port.dims.len()));
-        (port.name.clone(), tensor)
-    };
-    interface.outputs().iter().map(tensor).collect()
-}
+use super::super::Rng;
+use super::scores::{Pool, random_score};
+use super::{Sizes, Spec, lowered, sizes};
 
 /// An attention under construction.
 struct Draft {
@@ -132,33 +24,41 @@ impl Draft {
     }
 }
 
-impl Spec {
-    pub(crate) fn random(rng: &mut Rng) -> Spec {
-        let heads = rng.pick(&[1u32, 2, 3, 4, 6, 8]);
-        let kv_heads = rng.pick(&(1..=heads).filter(|n| heads.is_multiple_of(*n)).collect::<Vec<u32>>());
-        let odd_dim = rng.between(8, 160) as u32;
-        let head_dim = rng.pick(&[8, 16, 20, 32, 40, 64, 80, 128, 160, odd_dim]);
-        let odd_dim = rng.between(1, 160) as u32;
-        let value_dim = if rng.one_in(3) { rng.pick(&[8, 24, 64, odd_dim]) } else { head_dim };
-        let attention = Attention::new(heads, head_dim).kv_heads(kv_heads).value_dim(value_dim);
-        let words = vec![format!("{heads}/{kv_heads} heads, {head_dim}/{value_dim} elements")];
-        let mut draft = Draft { attention, words, head_dim, heads };
+/// A random attention; a wild one has positions of its own more often, and scores by closures.
+pub(super) fn attention(rng: &mut Rng, wild: bool) -> Spec {
+    let Sizes { heads, kv_heads, head_dim, value_dim, small } = sizes(rng);
+    let attention = Attention::new(heads, head_dim).kv_heads(kv_heads).value_dim(value_dim);
+    let words = vec![format!("{heads}/{kv_heads} heads, {head_dim}/{value_dim} elements")];
+    let mut draft = Draft { attention, words, head_dim, heads };
 
-        for _ in 0..rng.pick(&[0, 1, 1, 1, 1, 2, 2]) {
-            scheme(rng, &mut draft);
-        }
-        for _ in 0..rng.pick(&[0, 1, 1, 1, 2]) {
-            mask(rng, &mut draft);
-        }
-        options(rng, &mut draft);
-        let what = draft.words.join(", ");
-        let graph = draft.attention.build().unwrap_or_else(|error| panic!("{what}: {error}"));
-        let with_lse = draft.attention.lse().build().unwrap_or_else(|error| panic!("{what}: {error}"));
-        Spec { graph, with_lse, what, heads: heads as usize, head_dim: head_dim as usize }
+    if small && rng.one_in(2) {
+        // Where calls are long enough, keys without weight are looked for.
+        alibi(rng, &mut draft);
     }
+    for _ in 0..rng.pick(&[0, 1, 1, 1, 1, 2, 2, 3]) {
+        scheme(rng, &mut draft);
+    }
+    if wild && rng.one_in(2) {
+        let (seed, steps) = (rng.bits(), 1 + rng.below(4));
+        draft.with(&format!("{steps} steps of score {seed}"), |a| {
+            a.score_with(move |cx, score| {
+                let rng = &mut Rng::new(seed);
+                random_score(rng, &Pool::of_attention(cx), score, steps)
+            })
+        });
+    }
+    for _ in 0..rng.pick(&[0, 1, 1, 1, 2]) {
+        mask(rng, &mut draft);
+    }
+    options(rng, &mut draft, wild);
+    let what = draft.words.join(", ");
+    let graph = draft.attention.build().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let with_lse = draft.attention.lse().build().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let lowered = lowered(&with_lse, &what);
+    Spec { graph, lowered, what, heads: heads as usize, elements: (head_dim + value_dim) as usize, small }
 }
 
-fn options(rng: &mut Rng, draft: &mut Draft) {
+fn options(rng: &mut Rng, draft: &mut Draft, wild: bool) {
     if rng.one_in(2) {
         draft.with("lse", Attention::lse);
     }
@@ -179,7 +79,7 @@ fn options(rng: &mut Rng, draft: &mut Draft) {
         draft.with("length", Attention::length_input);
     }
     let batch = |rng: &mut Rng| rng.pick(&[Batch::Shared, Batch::Each]);
-    if rng.one_in(5) {
+    if rng.one_in(if wild { 2 } else { 5 }) {
         let (elem, q, k) = (rng.pick(&[Elem::I32, Elem::F32]), batch(rng), batch(rng));
         draft.with(&format!("positions {elem} {q:?} {k:?}"), |a| a.q_positions(elem, q).k_positions(elem, k));
     }
@@ -191,12 +91,10 @@ fn options(rng: &mut Rng, draft: &mut Draft) {
 
 fn scheme(rng: &mut Rng, draft: &mut Draft) {
     match rng.below(9) {
+        0..=2 if draft.head_dim < 2 => {}
         0..=2 => rope(rng, draft),
         3 if draft.head_dim.is_multiple_of(4) => rope2d(rng, draft),
-        3 | 4 => {
-            let form = rng.pick(&[AlibiForm::Causal, AlibiForm::Symmetric, AlibiForm::Key, AlibiForm::Last]);
-            draft.with(&format!("alibi {form:?}"), |a| a.scheme(Alibi::new().form(form)));
-        }
+        3 | 4 => alibi(rng, draft),
         5 => {
             let form = rng.pick(&[AlibiForm::Causal, AlibiForm::Symmetric]);
             let train = rng.between(1, 150);
@@ -226,6 +124,11 @@ fn scheme(rng: &mut Rng, draft: &mut Draft) {
             });
         }
     }
+}
+
+fn alibi(rng: &mut Rng, draft: &mut Draft) {
+    let form = rng.pick(&[AlibiForm::Causal, AlibiForm::Symmetric, AlibiForm::Key, AlibiForm::Last]);
+    draft.with(&format!("alibi {form:?}"), |a| a.scheme(Alibi::new().form(form)));
 }
 
 fn rope(rng: &mut Rng, draft: &mut Draft) {
