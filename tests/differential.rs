@@ -7,13 +7,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use common::bound::Furthest;
 use common::case::{Case, bits};
 use common::seeds::each_seed;
 use common::visible::{Masks, bindings};
-use common::{Family, Lengths, Rng, Spec, Tensor, bounds, engine, seeds, targets};
+use common::{Family, Lengths, Rng, Spec, bounds, engine, seeds, targets};
 use rhumb::ir::interpret;
 use rhumb::prelude::*;
-use rhumb::runtime::ErrorBound;
 
 /// Calls of one graph, whose lengths and layouts differ.
 const CALLS: usize = 3;
@@ -144,12 +144,13 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
                 continue;
             }
         };
-        let bounds = bounds(kernel, case.lengths, &case.tensors);
+        let bounds = bounds(kernel, &case.tensors, &made);
         for (name, made) in &made {
             if !made.written_inside_alone() {
                 wrong.push(format!("{}\n    `{name}` is written elsewhere, or not all of it is", context()));
             }
-            let off = Furthest::of(made, &expected[name].data, &bounds[name]);
+            let off =
+                Furthest::of(&made.values(), expected[name].data.iter().map(|x| *x as f32), &bounds[name].values());
             if off.parts > 1.0 {
                 wrong.push(format!("{}\n    `{name}` {off}", context()));
             }
@@ -164,48 +165,6 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {
             wrong.push(format!("{}\n    the code generator matters", context()));
         }
-    }
-}
-
-/// The element that is furthest from what is expected, in parts of its bound.
-#[derive(Default)]
-struct Furthest {
-    parts: f64,
-    index: usize,
-    made: f32,
-    expected: f32,
-    bound: f32,
-    /// Elements that nothing is promised of.
-    unlimited: usize,
-}
-
-impl std::fmt::Display for Furthest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Furthest { parts, index, made, expected, bound, .. } = self;
-        write!(f, "{index} is {made}, not {expected}, off by {parts:.1} times its bound {bound:.1e}")
-    }
-}
-
-impl Furthest {
-    fn of(made: &Tensor, expected: &[f64], bounds: &Tensor) -> Furthest {
-        let mut furthest = Furthest::default();
-        for (index, ((made, &expected), bound)) in
-            made.values().into_iter().zip(expected).zip(bounds.values()).enumerate()
-        {
-            let expected = expected as f32;
-            furthest.unlimited += usize::from(bound == f32::INFINITY);
-            let parts = (f64::from(made) - f64::from(expected)).abs() / f64::from(bound);
-            let parts = match ErrorBound::holds(made, expected, bound) {
-                true if parts.is_finite() => parts.min(1.0),
-                true => 0.0,
-                false if parts.is_nan() => f64::INFINITY,
-                false => parts.max(1.0 + f64::EPSILON),
-            };
-            if parts > furthest.parts {
-                furthest = Furthest { parts, index, made, expected, bound, ..furthest };
-            }
-        }
-        furthest
     }
 }
 

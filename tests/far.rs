@@ -3,7 +3,7 @@
 mod common;
 
 use common::calls::{call, compile, interpret};
-use common::{Lengths, Rng, Tensor, absolute, difference, engine, inputs, relative, targets};
+use common::{Lengths, Rng, Tensor, absolute, difference, engine, hold, inputs, relative, targets};
 use rhumb::prelude::*;
 
 #[test]
@@ -35,6 +35,7 @@ fn rotations_are_accurate_at_large_positions() {
                 let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
                 let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
                 println!("{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
+                hold(&kernel, &inputs, &made, &expected, &name);
                 assert!(out < 2e-6 && lse < 2e-6, "{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
             }
         }
@@ -59,6 +60,7 @@ fn biases_are_accurate_at_large_distances() {
             let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
             let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
             println!("{form:?} of {} keys, {target}: out {out:.1e}, lse {lse:.1e}", lengths.keys);
+            hold(&kernel, &inputs, &made, &expected, format_args!("{form:?}"));
             assert!(out < 2e-6 && lse < 2e-6, "{form:?}, {lengths:?}, {target}: out {out:.1e}, lse {lse:.1e}");
         }
     }

@@ -7,7 +7,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Layout, Lengths, Rng, absolute, difference, engine, inputs, outputs, relative, run, targets};
+use common::{Layout, Lengths, Rng, absolute, difference, engine, hold, inputs, outputs, relative, run, targets};
 use rhumb::compiler::{Options, compile};
 use rhumb::prelude::*;
 
@@ -33,7 +33,7 @@ fn every_target_runs_and_all_that_are_expected_are_there() {
         let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
         let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
         println!("ran {}: {target}: out {out:.1e}, lse {lse:.1e}", target.instructions());
-        assert!(out < 2e-6 && lse < 4e-6, "{target}: out {out:.1e}, lse {lse:.1e}");
+        hold(&kernel, &inputs, &made, &expected, "every part");
         ran.insert(target.instructions());
     }
     let expected = std::env::var("RHUMB_EXPECT").unwrap_or_default();

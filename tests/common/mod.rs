@@ -1,6 +1,7 @@
 //! What the tests of the crate share: random numbers, tensors in any layout, calls bound from maps.
 #![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 
+pub(crate) mod bound;
 pub(crate) mod calls;
 pub(crate) mod case;
 pub(crate) mod graphs;
@@ -10,6 +11,7 @@ mod spec;
 mod tensor;
 pub(crate) mod visible;
 
+pub(crate) use bound::{bounds, hold};
 pub(crate) use inputs::{Lengths, inputs, outputs, scattered};
 pub(crate) use rhumb_random::{Rng, seeds};
 pub(crate) use spec::{Family, Spec};
@@ -33,13 +35,6 @@ pub(crate) fn run<'a>(mut call: Call<'_, 'a>, inputs: &'a Tensors, outputs: &'a 
         call = call.output(name, tensor.view_mut());
     }
     call.run()
-}
-
-/// What a kernel promises of its errors, element by element of each output.
-pub(crate) fn bounds(kernel: &Kernel, lengths: Lengths, tensors: &Tensors) -> Tensors {
-    let mut bounds = outputs(kernel.interface(), lengths, |_| Layout::Rows);
-    run(kernel.error_bound().call(), tensors, &mut bounds).expect("bounds are evaluated");
-    bounds
 }
 
 /// An engine for a target of some threads.

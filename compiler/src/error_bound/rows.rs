@@ -80,6 +80,8 @@ struct Parts {
     key_terms: Rc<Array>,
     query_terms: Rc<Array>,
     sinks: Rc<Array>,
+    /// Terms of the query alone in the log-sum-exp.
+    log_terms: Rc<Array>,
     values: Rc<Array>,
     /// Each with whether it is inverted.
     masks: Vec<(Rc<Array>, bool)>,
@@ -107,6 +109,7 @@ impl Parts {
             key_terms: tensor(of.key_term.map(|term| term.high))?,
             query_terms: tensor(of.query_term)?,
             sinks: tensor(of.sink)?,
+            log_terms: tensor(of.log_sum.as_ref().and_then(|log_sum| log_sum.query_term))?,
             values: tensor(of.weighted.as_ref().map(|weighted| weighted.value))?,
             masks: of.masks.iter().map(mask).collect::<Result<_, BoundError>>()?,
             has: (of.key_term.is_some(), of.sink.is_some()),
@@ -114,28 +117,30 @@ impl Parts {
     }
 
     fn arrays(&self) -> Vec<&Array> {
-        let all = [&self.scores, &self.key_terms, &self.values, &self.query_terms, &self.sinks];
+        let all = [&self.scores, &self.key_terms, &self.values, &self.query_terms, &self.sinks, &self.log_terms];
         all.into_iter().chain(self.masks.iter().map(|(mask, _)| mask)).map(|array| &**array).collect()
     }
 
-    /// Fills a row, whose elements begin at `at` in each of the arrays; `keys` tells what each key adds.
+    /// Fills a row, whose elements begin at `at` in each of the arrays; `keys` tells what each key adds. Gives the term of the query in the
+    /// log-sum-exp.
     fn fill(&self, row: &mut Row, at: &[usize], keys: &[Vec<usize>]) -> Approx {
         let query_term = self.query_terms.data[at[3]];
         // Both are in double precision.
         row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[4]], query_term.neg()));
         row.keys.clear();
-        (row.odd_term, row.odd_key) = (!query_term.x.is_finite(), false);
+        let log_term = self.log_terms.data[at[5]];
+        (row.odd_term, row.odd_key) = (!query_term.x.is_finite() || !log_term.x.is_finite(), false);
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for key in 0..keys[0].len() {
             let place = |n: usize| at[n] + keys[n][key];
-            let seen = self.masks.iter().zip(5..).fold(Approx::exact(1.0), |seen, ((mask, negative), n)| {
+            let seen = self.masks.iter().zip(6..).fold(Approx::exact(1.0), |seen, ((mask, negative), n)| {
                 let mask = mask.data[place(n)];
                 logical(Binary::And, seen, if *negative { mask.not() } else { mask })
             });
             let term = self.has.0.then(|| self.key_terms.data[place(1)]);
             row.see(seen, self.scores.data[place(0)], term, place(2));
         }
-        query_term
+        log_term
     }
 }
 
@@ -164,9 +169,9 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for query in 0..inner[0].len() {
             at.iter_mut().enumerate().for_each(|(n, at)| *at = base[n] + inner[n][query]);
-            let query_term = parts.fill(&mut row, &at, &keys);
+            let log_term = parts.fill(&mut row, &at, &keys);
             let weights = row.weigh(sums, parts.has.0);
-            log_sum.data[number] = row.log_sum(sums, &weights, query_term);
+            log_sum.data[number] = row.log_sum(sums, &weights, log_term);
             number += 1;
             if let Some((weighted, average)) = &mut average {
                 let (first, stride) = (at[keys.len()], average.stride(weighted.dim));
