@@ -171,6 +171,40 @@ fn offsets_positions_and_documents_are_bound_by_name() {
 }
 
 #[test]
+fn numbers_stand_in_for_inputs() {
+    let attention = || {
+        let attention = Attention::new(6, 4).kv_heads(2).value_dim(3).scheme(Causal);
+        attention.score_with(|cx, score| score + cx.length() * 0.5 - cx.q_index() * 0.25)
+    };
+    let mut bindings = bindings(SIZES);
+    let numbers = run(&attention().q_offset(1).length(7), &bindings);
+    for other in [attention(), attention().q_offset(1), attention().length(7)] {
+        assert_ne!(
+            run(&other.lse(), &bindings)["lse"],
+            run(&attention().q_offset(1).length(7).lse(), &bindings)["lse"]
+        );
+    }
+    bindings.extend([("q_offset".to_owned(), Tensor::i32([], [1])), ("length".to_owned(), Tensor::i32([], [7]))]);
+    let inputs = run(&attention().q_offset_input().length_input(), &bindings);
+    assert_eq!(numbers["out"], inputs["out"]);
+}
+
+#[test]
+fn the_least_softcap_is_above_zero() {
+    for cap in [0.0, -0.0] {
+        let error = Attention::new(8, 64).softcap(cap).build().expect_err("no cap");
+        assert!(matches!(error, BuildError::Number { what: "the softcap", .. }), "{error}");
+    }
+    Attention::new(8, 64).softcap(f64::MIN_POSITIVE).build().expect("a cap");
+}
+
+#[test]
+fn an_attention_tells_its_sizes_when_debugged() {
+    let attention = Attention::new(8, 64).kv_heads(2).value_dim(32).scheme(Causal);
+    assert_eq!(format!("{attention:?}"), "Attention(8 heads on 2, 64 elements, value 32, 1 steps)");
+}
+
+#[test]
 fn keys_are_rotated_for_a_cache_once() {
     let mut whole = bindings(SIZES);
     let rope = || Rope::new().base(100.0);

@@ -194,6 +194,72 @@ fn ops_that_are_changed_under_their_scheme_are_refused() {
     assert_eq!(lower(&remade, &Registry::standard()).expect("lowers").to_string(), lowered(&expected).to_string());
 }
 
+/// A bias by two values, which may be one, and by numbers.
+#[derive(Clone)]
+struct Pair {
+    values: [Value; 2],
+    numbers: [Attr; 2],
+}
+
+impl PositionScheme for Pair {
+    fn name(&self) -> &str {
+        "pair"
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Score]
+    }
+
+    fn attributes(&self) -> Attrs {
+        let [a, b] = self.values.map(Attr::Value);
+        let [x, y] = self.numbers.clone();
+        [("a", a), ("b", b), ("x", x), ("y", y)].map(|(name, attr)| (name.to_owned(), attr)).into()
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(score + cx.value("a", self.values[0])? - cx.value("b", self.values[1])? * 0.5)
+    }
+}
+
+#[test]
+fn ops_are_compared_with_their_scheme_to_the_bit() {
+    let pair = |one: bool, numbers: [Attr; 2]| {
+        behind(move |cx, ids| {
+            let other = if one { ids } else { cx.builder().input("other", Elem::I32, [cx.key_axis()]) };
+            Pair { values: [ids.value(), other.value()], numbers: numbers.clone() }
+        })
+    };
+    let zeros = [Attr::Float(0.0), Attr::List(vec![0.0, 1.0])];
+    let odd = [Attr::Float(f64::NAN), Attr::List(vec![f64::NAN])];
+    // Copies under other numbers of values lower as well.
+    for graph in [pair(true, zeros.clone()), pair(false, zeros.clone()), pair(false, odd)] {
+        assert_eq!(lowered(&rebuilt(&graph, |op| op)), lowered(&graph));
+    }
+    type Change = fn(&mut Attrs, Value);
+    let changes: [Change; 4] = [
+        |attrs, _| drop(attrs.insert("x".to_owned(), Attr::Float(-0.0))),
+        |attrs, _| drop(attrs.insert("y".to_owned(), Attr::List(vec![-0.0, 1.0]))),
+        |attrs, _| {
+            let value = attrs.remove("a").expect("a value");
+            attrs.insert("aa".to_owned(), value);
+        },
+        // One value is two.
+        |attrs, score| drop(attrs.insert("b".to_owned(), Attr::Value(score))),
+    ];
+    for change in changes {
+        let graph = rebuilt(&pair(true, zeros.clone()), |mut op| {
+            if let Op::Scheme { scheme, attrs, x: Some(score), .. } = &mut op
+                && scheme == "pair"
+            {
+                change(attrs, *score);
+            }
+            op
+        });
+        let error = lower(&graph, &Registry::empty()).expect_err("it is another op");
+        assert!(matches!(error, LowerError::Changed { .. }), "{error}");
+    }
+}
+
 fn finding(test: &SchemeTest<'_>) -> Finding {
     *test.run().expect_err("the claim is false").finding
 }

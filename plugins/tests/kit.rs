@@ -1,0 +1,185 @@
+//! The test kit itself: what it tries schemes with, and what it finds.
+
+use std::cell::RefCell;
+
+use rhumb_ir::{Attr, Attrs, Expr, GraphBuilder, Hook};
+use rhumb_plugins::testing::{Finding, SchemeTest, Shape};
+use rhumb_plugins::{
+    Attention, AttrInfo, AttrKind, AttrReader, Cx, Entry, PositionScheme, Registry, Scheme, SchemeError, SchemeInfo,
+};
+
+/// A scheme by functions.
+#[derive(Clone, Copy)]
+struct By {
+    name: &'static str,
+    hooks: &'static [Hook],
+    attributes: fn() -> Attrs,
+    score: for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>,
+}
+
+impl PositionScheme for By {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        self.hooks
+    }
+
+    fn attributes(&self) -> Attrs {
+        (self.attributes)()
+    }
+
+    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok((self.score)(cx, score))
+    }
+}
+
+const BY: By = By { name: "by", hooks: &[Hook::Score], attributes: Attrs::new, score: |_, score| score };
+
+fn finding(test: &SchemeTest<'_>) -> Finding {
+    *test.run().expect_err("the claim is false").finding
+}
+
+#[test]
+fn points_are_what_the_interpreter_is_given() {
+    let shape = Shape { heads: 4, kv_heads: 2, head_dim: 16, queries: 3, keys: 5 };
+    let seen = RefCell::new(Vec::new());
+    let numbers = RefCell::new(Vec::new());
+    SchemeTest::new(None, || BY)
+        .shapes(&[shape])
+        .agrees_with(|p| {
+            seen.borrow_mut().push((p.batch, p.head, p.query, p.key, p.q_index, p.k_index, p.q_pos, p.k_pos));
+            numbers.borrow_mut().extend(p.q.iter().chain(p.k).copied());
+            assert_eq!((p.heads, p.length, p.scale), (4, 5, 0.25));
+            assert_eq!((p.q.len(), p.k.len()), (16, 16));
+            assert_eq!(p.score(), 0.25 * p.q.iter().zip(p.k).map(|(q, k)| q * k).sum::<f64>());
+            assert_eq!((p.masked(true), p.masked(false)), (p.score(), f64::NEG_INFINITY));
+            p.score()
+        })
+        .run()
+        .expect("it is the plain score");
+    let mut expected = Vec::new();
+    for batch in 0..2 {
+        let position = |index: i64| (if batch == 0 { 3 * index + 5 } else { 7 - 4 * index }) as f64;
+        for head in 0..4 {
+            for (query, key) in (0..3).flat_map(|query| (0..5).map(move |key| (query, key))) {
+                let (q_index, k_index) = (query as i64 + 2, key as i64);
+                expected.push((batch, head, query, key, q_index, k_index, position(q_index), position(k_index)));
+            }
+        }
+    }
+    assert_eq!(*seen.borrow(), expected);
+    // Of either sign, up to 1, and about 0 in the mean.
+    let numbers = numbers.into_inner();
+    let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
+    let [least, most] = [f64::min, f64::max].map(|of| numbers.iter().copied().fold(0.0, of));
+    assert!(mean.abs() < 0.1 && (-1.0..-0.9).contains(&least) && (0.9..1.0).contains(&most), "{mean} {least} {most}");
+}
+
+#[test]
+fn scores_may_differ_by_rounding_alone() {
+    // A factor may be off by 1e-9 of itself and of 1: of scores near 0 by as much as of 1, of greater ones by more.
+    let off = |by: f64, size: f64| {
+        let score: for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g> =
+            if size == 0.0 { |_, score| score * 0.0 } else { |_, score| score * 0.0 + 1e6 };
+        SchemeTest::new(None, move || By { score, ..BY }).agrees_with(move |_| size + by).run().is_ok()
+    };
+    assert_eq!([0.5e-9, 2e-9].map(|by| off(by, 0.0)), [true, false]);
+    assert_eq!([0.5e-3, 2e-3].map(|by| off(by, 1e6)), [true, false]);
+    assert!(!off(f64::NAN, 0.0) && !off(f64::INFINITY, 0.0));
+}
+
+#[test]
+fn scores_that_a_shift_moves_are_found_in_either_direction() {
+    let claimed = |score| SchemeTest::new(None, move || By { score, ..BY }).shift_invariant();
+    claimed(|cx, score| score - (cx.q_pos() - cx.k_pos()).abs() * 0.5).run().expect("it is invariant");
+    // Positions of the kit lie from -41 to 41.
+    let far: [(i32, for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>); 4] = [
+        (1, |cx, score| score + cx.k_pos()),
+        (37, |cx, score| (cx.k_pos().gt(50) & cx.k_pos().lt(1000)).select(score + 1.0, score)),
+        (4096, |cx, score| cx.k_pos().gt(1000).select(score + 1.0, score)),
+        (-12, |cx, score| cx.k_pos().lt(-45).select(score + 1.0, score)),
+    ];
+    for (shift, score) in far {
+        let found = finding(&claimed(score));
+        assert!(matches!(found, Finding::Shift { shift: at, .. } if at == shift), "{shift}: {found}");
+    }
+}
+
+fn info(name: &'static str, attributes: &'static [AttrInfo]) -> SchemeInfo {
+    SchemeInfo { name, summary: "of the tests", formula: "score", attributes }
+}
+
+type Make = for<'a> fn(AttrReader<'a>) -> Result<By, SchemeError>;
+
+/// A registry that makes `by` of its attributes.
+fn registry(attributes: &'static [AttrInfo], make: Make) -> Registry {
+    Registry::standard().with(Entry::new(info("by", attributes), make)).expect("a new name")
+}
+
+#[test]
+fn entries_that_make_something_else_are_found() {
+    let others: [Make; 3] = [
+        |_| Ok(By { name: "other", ..BY }),
+        |_| Ok(By { hooks: &[Hook::Score, Hook::Mask], ..BY }),
+        |_| Ok(By { attributes: || Attrs::from([("a".to_owned(), Attr::Int(1))]), ..BY }),
+    ];
+    for make in others {
+        let registry = registry(&[], make);
+        let found = finding(&SchemeTest::new(&registry, || BY).agrees_with(|p| p.score()));
+        assert!(matches!(found, Finding::RoundTrip { .. }), "{found}");
+    }
+    let same = registry(&[], |_| Ok(BY));
+    SchemeTest::new(&same, || BY).agrees_with(|p| p.score()).run().expect("it is the same");
+}
+
+#[test]
+fn attributes_that_entries_do_not_read_are_found() {
+    const DECLARED: &[AttrInfo] = &[AttrInfo::new("slope", AttrKind::Float, "1", "how steep it is")];
+    let misread: Make = |attrs| match attrs.float("slope") {
+        Err(SchemeError::AttrType { expected, found, .. }) => {
+            Err(SchemeError::AttrType { name: "steepness".to_owned(), expected, found })
+        }
+        _ => Ok(BY),
+    };
+    let unread: Make = |_| Ok(BY);
+    for make in [unread, misread] {
+        let registry = registry(DECLARED, make);
+        let found = finding(&SchemeTest::new(&registry, || BY));
+        assert!(matches!(&found, Finding::Unread { attribute } if attribute == "slope"), "{found}");
+    }
+    let read = registry(DECLARED, |attrs| attrs.float("slope").map(|_| BY));
+    SchemeTest::new(&read, || BY).agrees_with(|p| p.score()).run().expect("it is read");
+}
+
+#[test]
+fn axes_of_schemes_are_known_by_name_and_length() {
+    let attention = Attention::new(2, 8).score_with(|cx, score| {
+        let [first, again, longer, longest, other] =
+            [("reach", 3), ("reach", 3), ("reach", 4), ("reach", 5), ("other", 3)].map(|(name, n)| cx.axis(name, n));
+        assert_eq!(first, again);
+        let name = |axis| cx.builder().axis_info(axis).expect("an axis").name;
+        assert_eq!([first, longer, longest, other].map(name), ["reach", "reach_2", "reach_3", "other"]);
+        score
+    });
+    attention.build().expect("a graph");
+}
+
+#[test]
+fn axes_may_be_as_long_as_a_table() {
+    let head_dim = |length| {
+        let builder = GraphBuilder::new("long");
+        let (parts, _) = Attention::new(1, length).parts(&builder).expect("sizes");
+        parts.head_dim()
+    };
+    assert_eq!(head_dim(1 << 20), Ok(1 << 20));
+    assert!(matches!(head_dim((1 << 20) + 1), Err(SchemeError::LongAxis { most: 1_048_576, .. })));
+}
+
+#[test]
+fn schemes_and_entries_tell_their_names_when_debugged() {
+    assert_eq!(format!("{:?}", Scheme::new(BY)), "Scheme(by {})");
+    let entry = Entry::new(info("by", &[]), |_| Ok(BY));
+    assert!(format!("{entry:?}").contains("by"));
+}
