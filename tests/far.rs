@@ -65,3 +65,35 @@ fn biases_are_accurate_at_large_distances() {
         }
     }
 }
+
+/// Differences of far positions keep their digits inside of functions too.
+#[test]
+fn functions_of_distances_are_accurate_at_far_positions() {
+    let lengths = Lengths { batch: 2, queries: 33, keys: 70 };
+    let attention = Attention::new(2, 16).lse().q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Each);
+    let attention = attention.score_with(|cx, score| {
+        let slopes = cx.per_head([0.03, 0.01]).expect("two heads");
+        let distance = cx.q_pos() - cx.k_pos();
+        score + (slopes * distance).tanh() + (0.01 * distance).sin() - ((distance - 3) * slopes).sigmoid()
+    });
+    for target in &targets() {
+        let engine = engine(target, 1);
+        let kernel = compile(&engine, &attention);
+        for top in [0, 100_000, 1_000_000] {
+            let rng = &mut Rng::new(15);
+            let mut inputs = inputs(rng, kernel.interface(), lengths);
+            for side in ["q_pos", "k_pos"] {
+                let positions = inputs.get_mut(side).expect("bound");
+                let shape = positions.shape().to_vec();
+                let near = (0..shape.iter().product()).map(|_| top + rng.between(-300, 300) as i32);
+                *positions = Tensor::i32(shape, near.collect::<Vec<_>>());
+            }
+            let made = call(&kernel, &inputs, lengths).expect("runs");
+            let expected = interpret(&engine, &attention, &inputs, lengths);
+            let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
+            let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
+            hold(&kernel, &inputs, &made, &expected, top);
+            assert!(out < 2e-6 && lse < 2e-6, "near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
+        }
+    }
+}

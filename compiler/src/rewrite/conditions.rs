@@ -51,6 +51,12 @@ impl Match<'_> {
     fn rank(&self, var: Var) -> (bool, u64) {
         self.egraph.analysis.rank(self.axes(var))
     }
+
+    fn in_score(&self) -> bool {
+        let fact = &self.egraph[self.class].data;
+        let float = fact.ty().is_some_and(|ty| ty.elem == Elem::F32);
+        fact.in_score || !float || self.egraph.analysis.normalised.is_empty()
+    }
 }
 
 fn condition(test: impl Fn(&Match<'_>) -> bool + Send + Sync + 'static) -> Condition {
@@ -152,6 +158,17 @@ pub(crate) fn key_side(x: &'static str) -> Condition {
 pub(crate) fn finite(x: &'static str) -> Condition {
     let x = var(x);
     condition(move |m| m.fact(x).interval.is_finite())
+}
+
+/// What matches is a term of a score, or of integers. Elsewhere products of far positions would lose the digits of their difference.
+pub(crate) fn in_score() -> Condition {
+    condition(|m| m.in_score())
+}
+
+/// As [`in_score`], or one of the two runs in the space of the whole match.
+pub(crate) fn scores_or_one_spans(x: &'static str, y: &'static str) -> Condition {
+    let both = [var(x), var(y)];
+    condition(move |m| m.in_score() || both.iter().any(|x| m.space(m.axes(*x)) >= m.whole_space()))
 }
 
 /// `x` is above 0 and finite.

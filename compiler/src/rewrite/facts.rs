@@ -57,6 +57,8 @@ pub(crate) struct Fact {
     pub(crate) constant: Option<Number>,
     /// The values it may take.
     pub(crate) interval: Interval,
+    /// Whether it is a term of a score, or a factor of one: nothing but sums, products and masks lies between it and a softmax.
+    pub(crate) in_score: bool,
 }
 
 impl Fact {
@@ -254,14 +256,14 @@ impl Analysis<Node> for Facts {
     fn make(egraph: &mut EGraph, node: &Node, _: Id) -> Fact {
         let kind = egraph.analysis.kind(node, |id| egraph[id].data.kind);
         let Some(Kind::Value(ty)) = kind else {
-            return Fact { kind, constant: None, interval: Interval::ANY };
+            return Fact { kind, constant: None, interval: Interval::ANY, in_score: false };
         };
         let constant = fold(&egraph.analysis.graph, node, |id| egraph[id].data.constant, |id| egraph[id].data.kind);
         let interval = match constant {
             Some(number) => Interval::point(number.scalar().as_f64()),
             None => Facts::interval(egraph, node, ty.elem),
         };
-        Fact { kind, constant, interval }
+        Fact { kind, constant, interval, in_score: false }
     }
 
     fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {
@@ -280,16 +282,50 @@ impl Analysis<Node> for Facts {
         );
         a.constant = constant;
         a.interval = interval;
+        // No parent depends on it.
+        a.in_score |= b.in_score;
         did
     }
 
-    /// Drops all other forms of a class that has a constant form.
+    /// Drops all other forms of a class that has a constant form, and tells operands that they are in a score.
     ///
     /// Else sums would be taken apart along the forms of their constants, `x + 1 = x + (2 + -1) = (x + 2) + -1`, and never come to rest.
     fn modify(egraph: &mut EGraph, id: Id) {
+        spread(egraph, id);
         let nodes = &mut egraph[id].nodes;
         if nodes.len() > 1 && nodes.iter().any(|node| matches!(node, Node::Const(_))) {
             nodes.retain(|node| matches!(node, Node::Const(_)));
+        }
+    }
+}
+
+/// Marks what is in a score by way of a class.
+fn spread(egraph: &mut EGraph, id: Id) {
+    let mut stack = vec![id];
+    while let Some(id) = stack.pop() {
+        let class = &egraph[id];
+        let mut parts: Vec<Id> = Vec::new();
+        for node in &class.nodes {
+            match node {
+                Node::Softmax([x, ..]) | Node::LogSumExp([x, ..]) => parts.push(*x),
+                _ if !class.data.in_score => {}
+                Node::Binary(Binary::Add | Binary::Sub | Binary::Mul, [a, b]) => parts.extend([*a, *b]),
+                Node::Binary(Binary::Div, [x, _]) | Node::Unary(Unary::Neg, [x]) => parts.push(*x),
+                Node::Select([_, on_true, on_false]) => {
+                    let hides = |id: &Id| egraph[*id].data.interval.is_point(f64::NEG_INFINITY);
+                    match (hides(on_true), hides(on_false)) {
+                        (false, true) => parts.push(*on_true),
+                        (true, false) => parts.push(*on_false),
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        for part in parts {
+            if !std::mem::replace(&mut egraph[part].data.in_score, true) {
+                stack.push(part);
+            }
         }
     }
 }

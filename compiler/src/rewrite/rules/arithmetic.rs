@@ -6,7 +6,7 @@
 use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
 use crate::rewrite::Theory::Arithmetic;
 use crate::rewrite::conditions::{
-    after, constant, exact_sum, finite, hoists, invertible, negatable, one, real, smaller, whole, zero,
+    after, constant, exact_sum, finite, hoists, in_score, invertible, negatable, one, real, smaller, whole, zero,
 };
 use crate::rewrite::rule::{Rule, rule};
 
@@ -46,12 +46,12 @@ pub(super) fn rules() -> Vec<Rule> {
         rule(t, Exact,         "mul-one",        "(* ?a ?o)",            "?a",                        [one("?o")]),
         // a 0 = 0
         rule(t, FiniteOnly,    "mul-zero",       "(* ?a ?z)",            "?z",                        [zero("?z")]).milder(Exact, finite("?a")),
-        // (a + b) c = a c + b c, where each product runs in a smaller space.
-        rule(t, FiniteOnly,    "distribute",     "(* (+ ?a ?b) ?c)",     "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
-        rule(t, FiniteOnly,    "distribute-sub", "(* (- ?a ?b) ?c)",     "(- (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
+        // (a + b) c = a c + b c, where each product runs in a smaller space, and in scores, whose terms of keys are kept in two parts.
+        rule(t, FiniteOnly,    "distribute",     "(* (+ ?a ?b) ?c)",     "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c"), in_score()]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly,    "distribute-sub", "(* (- ?a ?b) ?c)",     "(- (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c"), in_score()]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
         // c (a + b) = a c + b c, where each product runs in a smaller space.
-        rule(t, FiniteOnly,    "distribute-left", "(* ?c (+ ?a ?b))",    "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
-        rule(t, FiniteOnly,    "distribute-left-sub", "(* ?c (- ?a ?b))", "(- (* ?a ?c) (* ?b ?c))",  [hoists("?a", "?c"), hoists("?b", "?c")]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly,    "distribute-left", "(* ?c (+ ?a ?b))",    "(+ (* ?a ?c) (* ?b ?c))",   [hoists("?a", "?c"), hoists("?b", "?c"), in_score()]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
+        rule(t, FiniteOnly,    "distribute-left-sub", "(* ?c (- ?a ?b))", "(- (* ?a ?c) (* ?b ?c))",  [hoists("?a", "?c"), hoists("?b", "?c"), in_score()]).milder(Reassociating, finite("?c")).milder(Exact, whole("?a")),
 
         // a / c = a (1 / c), for a constant c.
         rule(t, Reassociating, "div-constant",   "(/ ?a ?c)",            "(* ?a (/ 1.0 ?c))",         [real("?a"), constant("?c"), invertible("?c"), smaller("?c")]),

@@ -2,7 +2,7 @@
 
 use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
 use crate::rewrite::Theory::Scaling;
-use crate::rewrite::conditions::{constant, finite, free, key_side, positive, query_side, within};
+use crate::rewrite::conditions::{constant, finite, free, key_side, positive, query_side, scores_or_one_spans, within};
 use crate::rewrite::rule::{Rule, rule};
 
 #[rustfmt::skip]
@@ -14,9 +14,10 @@ pub(super) fn rules() -> Vec<Rule> {
         rule(t, FiniteOnly,    "dot-scale-second", "(* (dot ?a ?b ?d) ?c)",    "(dot ?a (* ?b ?c) ?d)",    [free("?c", "?d"), within("?c", "?b"), query_side("?b"), key_side("?a")]).milder(Reassociating, finite("?c")),
         // a . (b c) = (a c) . b, where b varies over keys and a does not.
         rule(t, Reassociating, "dot-unscale-key",  "(dot ?a (* ?b ?c) ?d)",    "(dot (* ?a ?c) ?b ?d)",    [free("?c", "?d"), within("?c", "?a"), query_side("?a"), key_side("?b")]),
-        // (a + b) c = a c + b c, for a constant c and a sum that varies over keys: the score's own factor then reaches the query.
-        rule(t, Reassociating, "scale-sum",        "(* (+ ?a ?b) ?c)",         "(+ (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a")]),
-        rule(t, Reassociating, "scale-difference", "(* (- ?a ?b) ?c)",         "(- (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a")]),
+        // (a + b) c = a c + b c, for a constant c and a sum that varies over keys: the score's own factor then reaches the query. Not
+        // of two smaller spaces, but for scores.
+        rule(t, Reassociating, "scale-sum",        "(* (+ ?a ?b) ?c)",         "(+ (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a"), scores_or_one_spans("?a", "?b")]),
+        rule(t, Reassociating, "scale-difference", "(* (- ?a ?b) ?c)",         "(- (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a"), scores_or_one_spans("?a", "?b")]),
         // t[i] c = (t c)[i]
         rule(t, Exact,         "gather-scale",     "(* (gather ?t ?n ?i) ?c)", "(gather (* ?t ?c) ?n ?i)", [free("?c", "?n"), within("?c", "?t"), finite("?c")]),
         // select(m, x, -inf) c = select(m, x c, -inf), for c > 0.

@@ -13,7 +13,7 @@ const fn case(rule: &'static str, fires: &'static str, stays: &'static str) -> C
 
 #[rustfmt::skip]
 pub(super) const CASES: &[Case] = &[
-    // Arithmetic. Left alone: operands already in order, spaces that do not shrink, factors that are not known.
+    // Arithmetic. Left alone: operands already in order, spaces that do not shrink, factors that are not known; floats that are multiplied inside of a function.
     case("add-commute",    "(+ x:q y:hqk)",                            "(+ x:hqk y:q)"),
     case("add-left",       "(+ x:hq (+ y:hq z:hq))",                   "(+ (+ x:hq y:hq) z:hq)"),
     case("add-sort",       "(+ (+ x:hqk f:hq) y:hk)",                  "(+ (+ x:hqk y:hk) f:hq)"),
@@ -30,10 +30,10 @@ pub(super) const CASES: &[Case] = &[
     case("mul-sort",       "(* (* x:hqk y:h) z:hk)",                   "(* (* x:hqk y:hk) z:h)"),
     case("mul-one",        "(* x:hq (+ 1.0 (* 0.0 (f32 (iota q)))))",  "(* x:hq (f32 (iota q)))"),
     case("mul-zero",       "(* x:q (* 0.0 (f32 (iota q))))",           "(* x:hq (* 0.0 (f32 (iota q))))"),
-    case("distribute",     "(* (+ x:k y:q) c:h)",                      "(* (+ x:qk y:q) c:h)"),
-    case("distribute-sub", "(* (- x:k y:q) c:h)",                      "(* (- x:qk y:q) c:h)"),
-    case("distribute-left",     "(* c:h (+ x:k y:q))",                 "(* c:hk (+ x:hk y:k))"),
-    case("distribute-left-sub", "(* c:h (- x:k y:q))",                 "(* c:hk (- x:hk y:k))"),
+    case("distribute", "(softmax (* (+ x:k y:q) c:h) k none two)", "(softmax (tanh (* (+ x:k y:q) c:h)) k none two)"),
+    case("distribute-sub", "(softmax (* (- x:k y:q) c:h) k none two)", "(softmax (tanh (* (- x:k y:q) c:h)) k none two)"),
+    case("distribute-left", "(softmax (* c:h (+ x:k y:q)) k none two)", "(softmax (tanh (* c:h (+ x:k y:q))) k none two)"),
+    case("distribute-left-sub", "(softmax (* c:h (- x:k y:q)) k none two)", "(softmax (tanh (* c:h (- x:k y:q))) k none two)"),
     case("div-constant",   "(/ x:hq 8.0)",                             "(/ x:hq 0.0)"),
     case("div-hoist",      "(/ x:hq y:h)",                             "(/ x:h y:h)"),
     case("div-one",        "(/ x:hq (+ 1.0 (* 0.0 (f32 (iota q)))))",  "(/ x:hq (f32 (iota q)))"),

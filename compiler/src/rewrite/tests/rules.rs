@@ -118,6 +118,42 @@ fn terms_leave_a_softmax_only_where_they_are_the_same_for_all_keys_and_no_sink_i
     }
 }
 
+#[test]
+fn sums_are_multiplied_out_in_scores_and_where_that_hoists_the_products() {
+    let applied = |rule: &str, product: &str, around: fn(&str) -> String| {
+        let text = format!("(softmax {} k none two)", around(product));
+        !apply(rule_named(rule), FloatClass::FiniteOnly, &graph(&text)).is_empty()
+    };
+    let arounds: [fn(&str) -> String; 6] = [
+        str::to_owned,
+        |x| format!("(+ z:hqk {x})"),
+        |x| format!("(- z:hqk (* (neg {x}) 0.3))"),
+        |x| format!("(select m:qk (/ {x} y:h) -inf)"),
+        |x| format!("(select m:qk {x} z:qk)"),
+        |x| format!("(+ z:hqk (sin {x}))"),
+    ];
+    for (rule, product, apart) in [
+        ("distribute", "(* (+ x:k y:q) c:h)", "(* (+ x:qk y:q) c:h)"),
+        ("distribute-sub", "(* (- x:k y:q) c:h)", "(* (- x:qk y:q) c:h)"),
+        ("distribute-left", "(* c:h (+ x:k y:q))", "(* c:hk (+ x:hk y:k))"),
+        ("distribute-left-sub", "(* c:h (- x:k y:q))", "(* c:hk (- x:hk y:k))"),
+    ] {
+        let found = arounds.map(|around| applied(rule, product, around));
+        assert_eq!(found, [true, true, true, true, false, false], "{rule}");
+        assert!(!applied(rule, apart, str::to_owned), "{rule}");
+    }
+    // A constant goes to the part that all pairs have anywhere.
+    for (rule, product, apart) in [
+        ("scale-sum", "(* (+ x:qk y:q) 0.5)", "(* (+ x:k y:q) 0.5)"),
+        ("scale-difference", "(* (- x:k y:qk) 0.5)", "(* (- x:k y:q) 0.5)"),
+    ] {
+        for (around, in_score) in arounds.iter().zip([true, true, true, true, false, false]) {
+            assert!(applied(rule, product, *around), "{rule}");
+            assert_eq!(applied(rule, apart, *around), in_score, "{rule}");
+        }
+    }
+}
+
 /// Expressions on which a rule is of its milder class.
 #[rustfmt::skip]
 const MILDER: &[(&str, &str)] = &[
@@ -160,7 +196,7 @@ fn milder_classes_hold_where_they_are_proved_and_nowhere_else() {
     // What is not proved needs the full class.
     for (name, stays) in [
         ("add-left", "(+ x:hq (+ y:hq z:hq))"),
-        ("distribute", "(* (+ x:k y:q) 0.5)"),
+        ("distribute", "(softmax (* (+ x:k y:q) 0.5) k none two)"),
         ("dot-scale-first", "(* (dot x:hqd y:hkd d) c:h)"),
         ("cast-sum", "(f32 (+ i:k i2:q))"),
         ("isolate-less-minuend", "(< (- i:k i2:q) 4i)"),
