@@ -1,9 +1,10 @@
 //! Bad attributes, names and places, as a user sees them.
 
-use rhumb_ir::{Attr, Attrs, Elem, Expr, Graph, GraphBuilder, Hook, Verified};
+use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Verified};
 use rhumb_plugins::testing::{Finding, SchemeTest};
 use rhumb_plugins::{
-    Alibi, Causal, Cx, Entry, LowerError, PositionScheme, Registry, RegistryError, SchemeError, SchemeInfo, lower,
+    Alibi, Attention, AttentionParts, Causal, Cx, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
+    RegistryError, SchemeError, SchemeInfo, lower,
 };
 
 /// A graph in text form with one scheme op, `op`.
@@ -327,4 +328,30 @@ fn try_all(
         let Ok(graph) = builder.finish() else { continue };
         let _ = lower(&graph, registry);
     }
+}
+
+#[test]
+fn lengths_that_vary_are_refused() {
+    let vary = |axis: fn(&AttentionParts<'_>) -> Axis| {
+        let builder = GraphBuilder::new("varies");
+        let (parts, _) = Attention::new(2, 8).parts(&builder).expect("sizes");
+        let length = parts.input("n", Elem::I32, [axis(&parts)]);
+        DynamicAlibi::new(8).length(length).check(&parts)
+    };
+    assert!(vary(|parts| parts.b).is_ok());
+    let axes: [fn(&AttentionParts<'_>) -> Axis; 3] = [|parts| parts.q, |parts| parts.k, |parts| parts.d];
+    for axis in axes {
+        let error = vary(axis).expect_err("it varies");
+        assert!(error.to_string().contains("`length`"), "{error}");
+    }
+}
+
+#[test]
+fn unknown_attributes_are_told_what_is_known() {
+    let unknown = |known: &[&str]| {
+        let known = known.iter().map(|&name| name.to_owned()).collect();
+        SchemeError::UnknownAttr { name: "depth".to_owned(), suggestion: None, known }.hint()
+    };
+    assert_eq!(unknown(&[]), "the scheme takes no attributes");
+    assert_eq!(unknown(&["base", "offset"]), "the scheme takes `base` and `offset`");
 }

@@ -264,7 +264,7 @@ fn scaled(slopes: &[f64], scale: f64) -> Vec<f64> {
 /// `2^(-bias_max (h + 1) / n)` for `n` heads, a power of two. Otherwise, of that list for the power of two above: the odd ones, which
 /// are the list of the power of two below, then the even ones, cut to `heads`.
 fn slopes(heads: u32, bias_max: f64) -> Vec<f64> {
-    let whole = heads.checked_next_power_of_two().map_or(1u64 << 32, u64::from);
+    let whole = u64::from(heads).next_power_of_two();
     let slope = |h: u64| (-bias_max * (h + 1) as f64 / whole as f64).exp2();
     if whole == u64::from(heads) {
         return (0..whole).map(slope).collect();
