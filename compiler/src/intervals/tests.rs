@@ -77,6 +77,116 @@ fn ops_of_two_operands_stay_inside() {
     }
 }
 
+/// That an interval says no more than results of which some are at its ends: up to rounding, and NaN only if there is one.
+#[track_caller]
+fn check_tight(what: &str, interval: Interval, results: &[f64]) {
+    let least = Interval::around(results.iter().copied());
+    let near = |a: f64, b: f64| {
+        let great = |x: f64| x.abs() > 3.3e38;
+        a == b || (a - b).abs() <= 1e-6 * b.abs() + 1e-37 || (great(a) && great(b) && a.signum() == b.signum())
+    };
+    let tight = near(interval.lo, least.lo) && near(interval.hi, least.hi) && interval.nan == least.nan;
+    assert!(tight, "{what}: {interval:?}, where {least:?} is all there is");
+}
+
+#[test]
+fn intervals_of_one_operand_are_no_wider_than_they_must_be() {
+    for (elem, list) in [(Elem::F32, &REALS[..]), (Elem::I32, &INTEGERS[1..7])] {
+        for (interval, numbers) in intervals(list) {
+            for op in [Unary::Neg, Unary::Abs, Unary::Floor, Unary::Ceil, Unary::Sqrt, Unary::Exp, Unary::Exp2]
+                .into_iter()
+                .chain([Unary::Log, Unary::Log2, Unary::Tanh])
+            {
+                let made: Option<Vec<Number>> = numbers.iter().map(|x| unary(op, number(elem, *x))).collect();
+                let Some(made) = made else { continue };
+                let mut results: Vec<f64> = made.iter().map(|x| x.scalar().as_f64()).collect();
+                match op {
+                    // Numbers on both sides of 0 have it between them; roots and logarithms of what is below 0 count as those of 0.
+                    Unary::Abs if interval.lo < 0.0 && interval.hi > 0.0 => results.push(0.0),
+                    Unary::Sqrt if interval.lo < 0.0 => results.push(0.0),
+                    Unary::Log | Unary::Log2 if interval.lo < 0.0 => results.push(f64::NEG_INFINITY),
+                    _ => {}
+                }
+                check_tight(&format!("{} of {interval:?}", op.name()), interval.unary(op, elem), &results);
+            }
+        }
+    }
+    let waves = |interval: Interval| [Unary::Sin, Unary::Cos].map(|op| interval.unary(op, Elem::F32));
+    assert_eq!(waves(Interval::new(-2.0, 3e38)), [Interval::new(-1.0, 1.0); 2]);
+    for wide in [Interval::new(f64::NEG_INFINITY, 0.0), Interval::new(0.0, f64::INFINITY)] {
+        assert_eq!(waves(wide), [Interval { nan: true, ..Interval::new(-1.0, 1.0) }; 2]);
+    }
+    assert_eq!(Interval::new(-2.0, 3.0).unary(Unary::Sigmoid, Elem::F32), Interval::new(0.0, 1.0));
+    let bool = |lo: f64, hi: f64| Interval::new(lo, hi).unary(Unary::Not, Elem::Bool);
+    let (no, yes, either) = (Interval::point(0.0), Interval::point(1.0), Interval::of(Elem::Bool));
+    assert_eq!([bool(0.0, 0.0), bool(1.0, 1.0), bool(0.0, 1.0)], [yes, no, either]);
+}
+
+#[test]
+fn intervals_of_two_operands_are_no_wider_than_they_must_be() {
+    for (elem, list) in [(Elem::F32, &REALS[..]), (Elem::I32, &INTEGERS[1..7])] {
+        let all = intervals(list);
+        for ((a, of_a), (b, of_b)) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            let pairs: Vec<(f64, f64)> = of_a.iter().flat_map(|x| of_b.iter().map(move |y| (*x, *y))).collect();
+            let divided = b.lo > 0.0 || b.hi < 0.0;
+            for op in BINARIES {
+                match op {
+                    Binary::Mod | Binary::Pow => continue,
+                    Binary::Div if !divided => continue,
+                    _ => {}
+                }
+                let made = pairs.iter().map(|(x, y)| binary(op, number(elem, *x), number(elem, *y)));
+                let made: Option<Vec<Number>> = made.collect();
+                let Some(made) = made else { continue };
+                let mut results: Vec<f64> = made.iter().map(|x| x.scalar().as_f64()).collect();
+                if op == Binary::Mul || op == Binary::Div {
+                    // 0 times infinity counts as 0 beside the NaN that it makes.
+                    let nan = results.iter().any(|x| x.is_nan());
+                    results.extend(nan.then_some(0.0));
+                }
+                let what = format!("{} of {a:?} and {b:?}", op.name());
+                let found = a.binary(op, *b, elem);
+                if results.iter().any(|x| x.is_nan()) && matches!(op, Binary::Add | Binary::Sub | Binary::Div) {
+                    assert!(found.nan, "{what}: {found:?}");
+                } else {
+                    check_tight(&what, found, &results);
+                }
+            }
+            for op in COMPARES {
+                let results: Vec<f64> = pairs.iter().map(|(x, y)| f64::from(u8::from(compare(op, *x, *y)))).collect();
+                // Ends that are equal are told apart from those that are not; what lies between decides nothing else.
+                check_tight(&format!("{} of {a:?} and {b:?}", op.name()), a.compare(op, *b), &results);
+            }
+        }
+    }
+}
+
+#[test]
+fn ends_of_what_types_hold_are_told() {
+    const EXACT: f64 = 16_777_216.0;
+    let exact = |lo: f64, hi: f64| Interval::new(lo, hi).is_exact_in_f32();
+    assert_eq!([exact(-EXACT, EXACT), exact(-EXACT - 1.0, 0.0), exact(0.0, EXACT + 1.0)], [true, false, false]);
+    let (low, high) = (f64::from(i32::MIN), f64::from(i32::MAX));
+    let fits = |lo: f64, hi: f64| Interval::new(lo, hi).fits_i32();
+    assert_eq!([fits(low, high), fits(low - 1.0, 0.0), fits(0.0, high + 1.0)], [true, false, false]);
+    let most = f64::from(f32::MAX);
+    let finite = |lo: f64, hi: f64| Interval::new(lo, hi).is_finite();
+    assert_eq!([finite(-most, most), finite(-2.0 * most, 0.0), finite(0.0, 2.0 * most)], [true, false, false]);
+    let point = |lo: f64, hi: f64| Interval::new(lo, hi).is_point(2.0);
+    assert_eq!([point(2.0, 2.0), point(1.0, 2.0), point(2.0, 3.0)], [true, false, false]);
+    let nan = Interval { nan: true, ..Interval::point(2.0) };
+    assert!(!nan.is_exact_in_f32() && !nan.fits_i32() && !nan.is_finite() && !nan.is_point(2.0));
+    // Both must allow NaN for what both say to; ends that cross are kept.
+    let (a, b) = (Interval::new(0.0, 2.0), Interval { nan: true, ..Interval::new(1.0, 3.0) });
+    assert_eq!([a.meet(b), b.meet(b)], [Interval::new(1.0, 2.0), b]);
+    assert_eq!(Interval::point(1.0).meet(Interval::point(2.0)), Interval::new(1.0, 2.0));
+    // What may wrap is any integer.
+    assert_eq!(Interval::new(0.0, high + 1.0).rounded(Elem::I32), Interval::new(low, high));
+    let cast = |lo: f64, hi: f64| Interval::new(lo, hi).cast(Elem::I32);
+    assert_eq!([cast(-2.7, 2.7), cast(-1e30, 1e30)], [Interval::new(-2.0, 2.0), Interval::new(low, high)]);
+    assert_eq!(Interval { nan: true, ..Interval::new(3.0, 5.0) }.cast(Elem::I32), Interval::new(0.0, 5.0));
+}
+
 #[test]
 fn nan_is_told() {
     let nan = Interval::around([1.0, f64::NAN, -2.0]);
