@@ -11,8 +11,6 @@ use rhumb::ir::Extent;
 use rhumb::prelude::*;
 use rhumb::runtime::Interface;
 
-/// Of `out` and `lse`: scores are within 10 of 0.
-
 /// The axes of a graph: queries and keys of a fixed length or not.
 #[derive(Clone, Copy)]
 struct Axes {

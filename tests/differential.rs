@@ -16,9 +16,9 @@ use rhumb::ir::interpret;
 use rhumb::prelude::*;
 
 /// Calls of one graph, whose lengths and layouts differ.
-const CALLS: usize = 3;
+const CALLS: usize = 2;
 /// Graphs of each test, unless `RHUMB_CASES` says otherwise.
-const CASES: u64 = 100;
+const CASES: u64 = 50;
 
 #[test]
 fn attentions_agree_with_the_interpreter() {

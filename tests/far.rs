@@ -35,7 +35,7 @@ fn rotations_are_accurate_at_large_positions() {
                 let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
                 let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
                 println!("{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
-                hold(&kernel, &inputs, &made, &expected, &name);
+                hold(&kernel, &inputs, &made, &expected, name);
                 assert!(out < 2e-6 && lse < 2e-6, "{name} near {top}, {target}: out {out:.1e}, lse {lse:.1e}");
             }
         }

@@ -20,7 +20,7 @@ use rhumb::prelude::*;
 use rhumb::runtime::{Interface, Port};
 
 /// Graphs of each test, unless `RHUMB_CASES` says otherwise.
-const CASES: u64 = 60;
+const CASES: u64 = 40;
 
 /// A graph, its kernel, and a call of it.
 struct Setup {

@@ -15,7 +15,7 @@ const HEADS: u32 = 3;
 const DIM: u32 = 8;
 const LENGTHS: Lengths = Lengths { batch: 1, queries: 37, keys: 45 };
 
-/// What kernels may be off by, and what the results of a pair differ by at least.
+/// What the results of a pair differ by at least.
 const APART: f64 = 1e-3;
 
 fn attention() -> Attention {

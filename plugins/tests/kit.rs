@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 
 use rhumb_ir::{Attr, Attrs, Expr, GraphBuilder, Hook};
-use rhumb_plugins::testing::{Finding, SchemeTest, Shape};
+use rhumb_plugins::testing::{Finding, Point, SchemeTest, Shape};
 use rhumb_plugins::{
     Attention, AttrInfo, AttrKind, AttrReader, Cx, Entry, PositionScheme, Registry, Scheme, SchemeError, SchemeInfo,
 };
+
+type Score = for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>;
 
 /// A scheme by functions.
 #[derive(Clone, Copy)]
@@ -14,7 +16,7 @@ struct By {
     name: &'static str,
     hooks: &'static [Hook],
     attributes: fn() -> Attrs,
-    score: for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>,
+    score: Score,
 }
 
 impl PositionScheme for By {
@@ -36,6 +38,10 @@ impl PositionScheme for By {
 }
 
 const BY: By = By { name: "by", hooks: &[Hook::Score], attributes: Attrs::new, score: |_, score| score };
+
+fn plain(p: &Point<'_>) -> f64 {
+    p.score()
+}
 
 fn finding(test: &SchemeTest<'_>) -> Finding {
     *test.run().expect_err("the claim is false").finding
@@ -81,8 +87,7 @@ fn points_are_what_the_interpreter_is_given() {
 fn scores_may_differ_by_rounding_alone() {
     // A factor may be off by 1e-9 of itself and of 1: of scores near 0 by as much as of 1, of greater ones by more.
     let off = |by: f64, size: f64| {
-        let score: for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g> =
-            if size == 0.0 { |_, score| score * 0.0 } else { |_, score| score * 0.0 + 1e6 };
+        let score: Score = if size == 0.0 { |_, score| score * 0.0 } else { |_, score| score * 0.0 + 1e6 };
         SchemeTest::new(None, move || By { score, ..BY }).agrees_with(move |_| size + by).run().is_ok()
     };
     assert_eq!([0.5e-9, 2e-9].map(|by| off(by, 0.0)), [true, false]);
@@ -95,7 +100,7 @@ fn scores_that_a_shift_moves_are_found_in_either_direction() {
     let claimed = |score| SchemeTest::new(None, move || By { score, ..BY }).shift_invariant();
     claimed(|cx, score| score - (cx.q_pos() - cx.k_pos()).abs() * 0.5).run().expect("it is invariant");
     // Positions of the kit lie from -41 to 41.
-    let far: [(i32, for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>); 4] = [
+    let far: [(i32, Score); 4] = [
         (1, |cx, score| score + cx.k_pos()),
         (37, |cx, score| (cx.k_pos().gt(50) & cx.k_pos().lt(1000)).select(score + 1.0, score)),
         (4096, |cx, score| cx.k_pos().gt(1000).select(score + 1.0, score)),
@@ -127,11 +132,11 @@ fn entries_that_make_something_else_are_found() {
     ];
     for make in others {
         let registry = registry(&[], make);
-        let found = finding(&SchemeTest::new(&registry, || BY).agrees_with(|p| p.score()));
+        let found = finding(&SchemeTest::new(&registry, || BY).agrees_with(plain));
         assert!(matches!(found, Finding::RoundTrip { .. }), "{found}");
     }
     let same = registry(&[], |_| Ok(BY));
-    SchemeTest::new(&same, || BY).agrees_with(|p| p.score()).run().expect("it is the same");
+    SchemeTest::new(&same, || BY).agrees_with(plain).run().expect("it is the same");
 }
 
 #[test]
@@ -150,7 +155,7 @@ fn attributes_that_entries_do_not_read_are_found() {
         assert!(matches!(&found, Finding::Unread { attribute } if attribute == "slope"), "{found}");
     }
     let read = registry(DECLARED, |attrs| attrs.float("slope").map(|_| BY));
-    SchemeTest::new(&read, || BY).agrees_with(|p| p.score()).run().expect("it is read");
+    SchemeTest::new(&read, || BY).agrees_with(plain).run().expect("it is read");
 }
 
 #[test]

@@ -51,12 +51,6 @@ impl Match<'_> {
     fn rank(&self, var: Var) -> (bool, u64) {
         self.egraph.analysis.rank(self.axes(var))
     }
-
-    fn in_score(&self) -> bool {
-        let fact = &self.egraph[self.class].data;
-        let float = fact.ty().is_some_and(|ty| ty.elem == Elem::F32);
-        fact.in_score || !float || self.egraph.analysis.normalised.is_empty()
-    }
 }
 
 fn condition(test: impl Fn(&Match<'_>) -> bool + Send + Sync + 'static) -> Condition {
@@ -160,15 +154,21 @@ pub(crate) fn finite(x: &'static str) -> Condition {
     condition(move |m| m.fact(x).interval.is_finite())
 }
 
+fn scores(m: &Match<'_>) -> bool {
+    let fact = &m.egraph[m.class].data;
+    let float = fact.ty().is_some_and(|ty| ty.elem == Elem::F32);
+    fact.in_score || !float || m.egraph.analysis.normalised.is_empty()
+}
+
 /// What matches is a term of a score, or of integers. Elsewhere products of far positions would lose the digits of their difference.
 pub(crate) fn in_score() -> Condition {
-    condition(|m| m.in_score())
+    condition(scores)
 }
 
 /// As [`in_score`], or one of the two runs in the space of the whole match.
 pub(crate) fn scores_or_one_spans(x: &'static str, y: &'static str) -> Condition {
     let both = [var(x), var(y)];
-    condition(move |m| m.in_score() || both.iter().any(|x| m.space(m.axes(*x)) >= m.whole_space()))
+    condition(move |m| scores(m) || both.iter().any(|x| m.space(m.axes(*x)) >= m.whole_space()))
 }
 
 /// `x` is above 0 and finite.
