@@ -6,7 +6,7 @@ use super::Interval;
 use crate::rewrite::fold::{binary, compare, unary};
 use crate::rewrite::language::Number;
 
-const REALS: [f64; 10] = [f64::NEG_INFINITY, -3e38, -2.5, -1.0, -0.0, 1e-30, 0.75, 3.0, 100.0, f64::INFINITY];
+const REALS: [f64; 11] = [f64::NEG_INFINITY, -3e38, -2.5, -1.0, -0.0, 0.0, 1e-30, 0.75, 3.0, 100.0, f64::INFINITY];
 const INTEGERS: [f64; 8] = [i32::MIN as f64, -7.0, -1.0, 0.0, 1.0, 5.0, 64.0, i32::MAX as f64];
 
 const BINARIES: [Binary; 8] =
@@ -196,6 +196,40 @@ fn nan_is_told() {
     assert_eq!(Interval::around([]), Interval::point(0.0));
     assert!(Interval::point(f64::NAN).nan);
     assert_eq!(nan.cast(Elem::I32), Interval::new(-2.0, 1.0));
+}
+
+#[test]
+fn nan_of_an_operand_is_nan_of_the_result() {
+    let (clean, nan) = (Interval::new(1.0, 2.0), Interval { nan: true, ..Interval::new(1.0, 2.0) });
+    for op in BINARIES {
+        for (a, b) in [(nan, clean), (clean, nan), (nan, nan)] {
+            assert!(a.binary(op, b, Elem::F32).nan, "{}", op.name());
+        }
+        // Of remainders nothing is known.
+        assert_eq!(clean.binary(op, clean, Elem::F32).nan, op == Binary::Mod, "{}", op.name());
+    }
+    for op in Unary::ALL.into_iter().filter(|op| *op != Unary::Not) {
+        assert!(nan.unary(op, Elem::F32).nan && !clean.unary(op, Elem::F32).nan, "{}", op.name());
+    }
+}
+
+#[test]
+fn powers_are_known_where_no_pole_is() {
+    let pow =
+        |a: (f64, f64), b: (f64, f64)| Interval::new(a.0, a.1).binary(Binary::Pow, Interval::new(b.0, b.1), Elem::F32);
+    for (a, b, low, high) in [
+        ((1.0, 2.0), (3.0, 3.0), 1.0, 8.0),
+        ((0.5, 2.0), (-1.0, 2.0), 0.25, 4.0),
+        ((0.0, 2.0), (0.0, 2.0), 0.0, 4.0),
+        ((0.0, 4.0), (0.5, 0.5), 0.0, 2.0),
+    ] {
+        let found = pow(a, b);
+        let near = (found.lo - low).abs() < 1e-3 && (found.hi - high).abs() < 1e-3;
+        assert!(near && found.lo <= low && found.hi >= high && !found.nan, "{a:?} to the {b:?}: {found:?}");
+    }
+    for (a, b) in [((0.0, 2.0), (-1.0, 2.0)), ((-1.0, 2.0), (2.0, 2.0)), ((1.0, 2.0), (0.0, f64::INFINITY))] {
+        assert_eq!(pow(a, b), Interval::ANY, "{a:?} to the {b:?}");
+    }
 }
 
 #[test]
