@@ -287,11 +287,11 @@ fn rope2d_of_learned_frequencies() -> Result<(), TestFailure> {
 fn rope2d_of_frequencies_of_ones_own() -> Result<(), TestFailure> {
     let registry = Registry::standard();
     const THETA: [f64; 2] = [0.75, 0.3];
-    SchemeTest::new(&registry, || Rope2d::grid(3, 4).frequencies(THETA))
+    SchemeTest::new(&registry, || Rope2d::grid(3, 4).frequencies(THETA).scale(3.0))
         .shapes(&[Shape { heads: 2, kv_heads: 1, head_dim: 8, queries: 5, keys: 13 }])
         .agrees_with(|p| {
             let (q, k) = (grid(0, indices)(p.q_index), grid(0, indices)(p.k_index));
-            p.rotated((0..4).map(|j| (j, j + 4, q[j / 2] * THETA[j % 2], k[j / 2] * THETA[j % 2])))
+            p.rotated((0..4).map(|j| (j, j + 4, 3.0 * q[j / 2] * THETA[j % 2], 3.0 * k[j / 2] * THETA[j % 2])))
         })
         .run()
 }
