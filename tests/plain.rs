@@ -56,6 +56,14 @@ fn rotations_tables_and_elementwise_ops_stay() {
     for (name, graph) in [
         ("keys", attention().scheme(Rope::new()).key_graph().expect("a graph")),
         ("keys twice", attention().scheme(Rope::new()).scheme(Rope::new().base(9.0)).key_graph().expect("a graph")),
+        ("a rotation beside its pairs", {
+            graph(|g, [b, _, k, d]| {
+                let pair = g.axis_of("p", 4);
+                let angle = tensor(g, "f", &[pair]);
+                let twice = tensor(g, "k", &[b, k, d]).rotate(angle, d, pair, Pairing::Interleaved, 0);
+                twice.rotate(angle * 0.5, d, pair, Pairing::Half, 0) * angle + twice
+            })
+        }),
         ("frequencies", {
             graph(|g, [b, _, k, d]| {
                 let pair = g.axis_of("p", 4);

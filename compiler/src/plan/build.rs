@@ -154,6 +154,7 @@ impl<'a> Planner<'a> {
         for (value, target) in plain {
             self.plain(value)?;
             self.prepare(value)?;
+            self.rotated_apart(value);
             let double = self.find(value, |op| matches!(op, Op::Rotate { .. })).is_none();
             self.step(target, Source::Value(value), double, "an output");
         }

@@ -82,6 +82,32 @@ impl Planner<'_> {
         Ok(Some(KeyTerm { high, low }))
     }
 
+    /// Makes tables of rotations in an output by pairs of an axis that the output has too: a row is turned pair by pair, at one index of
+    /// all other axes.
+    pub(super) fn rotated_apart(&mut self, output: Value) {
+        let (graph, axes) = (self.graph, self.graph.ty(output).axes);
+        let mut seen = vec![false; output.index() + 1];
+        let mut stack = vec![output];
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            if let Op::Rotate { pair, .. } = graph.op(value)
+                && axes.contains(*pair)
+            {
+                self.table(
+                    Source::Value(value),
+                    value,
+                    Storage::F32,
+                    false,
+                    "rotated by pairs of an axis of the output",
+                );
+                continue;
+            }
+            stack.extend(graph.op(value).operands());
+        }
+    }
+
     pub(super) fn table(
         &mut self,
         source: Source,
