@@ -99,3 +99,18 @@ fn rotations_tables_and_elementwise_ops_stay() {
         }
     }
 }
+
+/// Tiles run along the keys and along the elements of heads: an output has neither beside its sums.
+#[test]
+fn outputs_along_summed_axes_are_refused() {
+    const AXES: &str = "graph along\naxis q = ?\naxis k = ?\naxis d = 8\n%q = input \"q\" : f32[q, d]\n%k = input \"k\" : f32[k, d]\n\
+                        %x = input \"x\" : f32[k]\n%s = dot %q, %k over d\n%l = logsumexp %s over k\n";
+    for (axis, output) in [
+        ("k", "%o = mul %l, %x\noutput \"o\" = %o : f32[q, k]"),
+        ("d", "%o = mul %l, %q\noutput \"o\" = %o : f32[q, d]"),
+    ] {
+        let graph = rhumb::ir::Graph::parse(&format!("{AXES}{output}")).unwrap_or_else(|error| panic!("{error}"));
+        let error = engine(&targets()[0], 1).compile(&graph).expect_err(axis).to_string();
+        assert!(error.contains(&format!("an output varies along axis `{axis}`")), "{error}");
+    }
+}

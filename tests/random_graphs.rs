@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use common::bound::furthest;
 use common::graphs::{OUT, mutated, random_graph, random_score, text};
 use common::seeds::{Found, each_seed};
+use common::visible::bindings;
 use common::{Rng, Tensor, Tensors, run, seeds, targets};
-use rhumb::ir::{Attr, Attrs, Extent, Graph};
+use rhumb::ir::{Attr, Attrs, Extent, Graph, interpret_value};
 use rhumb::prelude::*;
 use rhumb::runtime::{Interface, Port};
 
@@ -104,12 +105,34 @@ struct Compared {
     unlimited: usize,
 }
 
+/// Whether an integer that outputs are made of is so large that rewritten sums may wrap where these do not.
+fn near_wrapping(graph: &Verified, inputs: &Tensors) -> bool {
+    let (bindings, mut seen) = (bindings(inputs), vec![false; graph.nodes().len()]);
+    let mut stack: Vec<_> = graph.outputs().iter().map(|output| output.value).collect();
+    while let Some(value) = stack.pop() {
+        if std::mem::replace(&mut seen[value.index()], true) {
+            continue;
+        }
+        if graph.ty(value).elem == Elem::I32 {
+            let made = interpret_value(graph, &bindings, value).unwrap_or_else(|error| panic!("{error}"));
+            if made.data.iter().any(|x| x.abs() > f64::from(1 << 30)) {
+                return true;
+            }
+        }
+        stack.extend(graph.op(value).operands());
+    }
+    false
+}
+
 /// Holds a kernel of each target against the interpreter.
 fn compare(engines: &[Engine], text: &str, graph: &Verified, rng: &mut Rng, wrong: &mut Vec<String>) -> Compared {
     let mut compared = Compared::default();
     let reference = engines[0].reference(graph).expect("a reference");
     let lengths = lengths(rng);
     let inputs = inputs(rng, reference.interface(), &lengths);
+    if near_wrapping(graph, &inputs) {
+        return compared;
+    }
     let mut expected = unwritten(reference.interface(), &lengths);
     run(reference.call(), &inputs, &mut expected).expect("runs");
     for engine in engines {

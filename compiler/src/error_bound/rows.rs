@@ -147,8 +147,7 @@ impl Parts {
 /// Bounds of all rows.
 pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<Bounded, BoundError> {
     let (space, parts) = (walk.space, Parts::of(sums, walk, of)?);
-    // An output may vary along keys beside its log-sum-exp: that does not.
-    let rows: Vec<Axis> = of.outer.iter().copied().chain([of.query]).filter(|axis| *axis != of.key).collect();
+    let rows: Vec<Axis> = of.outer.iter().copied().chain([of.query]).collect();
     let made = |dims: &[Axis], x: Approx| {
         let line = || BoundError::TooLarge { line: walk.plan.graph.name.clone(), shape: space.shape(dims) };
         space.filled(dims, x).ok_or_else(line)

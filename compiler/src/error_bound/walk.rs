@@ -242,6 +242,9 @@ impl<'a> Walk<'a> {
         f: impl Fn([Approx; N]) -> Approx,
     ) -> Option<Array> {
         let mut out = self.space.filled(dims, Approx::UNKNOWN)?;
+        if operands.iter().any(|operand| operand.data.is_empty()) {
+            return Some(out);
+        }
         let mut at = 0;
         self.space.rows(dims, &operands, |base, inner| {
             #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]

@@ -333,6 +333,22 @@ impl<'a> Planner<'a> {
         if let Some((_, leaf, target)) = log_sum {
             self.check_log_sum(leaf, target, query, &outer)?;
         }
+        // Tiles run along these for each index of the outer axes.
+        let within = [Some(key), dot.and_then(|dot| self.summed(dot))];
+        for inner in within.into_iter().flatten() {
+            let same = |axis: &&Axis| {
+                let alone = |axis: Axis| AxisSet::EMPTY.with(axis);
+                graph.varies(alone(**axis), inner) || graph.varies(alone(inner), **axis)
+            };
+            if let Some(axis) = outer.iter().chain([&query]).find(same) {
+                let axis = &graph.axis(*axis).name;
+                let reason = format!(
+                    "an output varies along axis `{axis}`, which the scores are summed over; take the sum and what varies along the axis \
+                     as two outputs of two graphs"
+                );
+                return Err(self.not(score, reason).into());
+            }
+        }
         // Rows along keys or queries, whatever else a table varies over: groups stand where their finer axis does.
         let all = || (0..graph.axes().len()).filter_map(Axis::from_index);
         self.order.clear();
@@ -410,6 +426,14 @@ impl<'a> Planner<'a> {
     }
 
     /// Checks that the log-sum-exp output can be written with the average.
+    /// The axis that a dot runs over.
+    fn summed(&self, dot: Value) -> Option<Axis> {
+        match *self.graph.op(dot) {
+            Op::Dot { axis, .. } => Some(axis),
+            _ => None,
+        }
+    }
+
     fn check_log_sum(&self, leaf: Value, target: TensorId, query: Axis, outer: &[Axis]) -> Result<(), PlanError> {
         let dims = &self.tensors[target].dims;
         // Groups of heads that the average has one by one are told by these.
