@@ -4,7 +4,7 @@ use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Verifie
 use rhumb_plugins::testing::{Finding, SchemeTest};
 use rhumb_plugins::{
     Alibi, Attention, AttentionParts, Causal, Cx, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
-    RegistryError, SchemeError, SchemeInfo, lower,
+    RegistryError, Rope2d, SchemeError, SchemeInfo, lower,
 };
 
 /// A graph in text form with one scheme op, `op`.
@@ -354,4 +354,31 @@ fn unknown_attributes_are_told_what_is_known() {
     };
     assert_eq!(unknown(&[]), "the scheme takes no attributes");
     assert_eq!(unknown(&["base", "offset"]), "the scheme takes `base` and `offset`");
+}
+
+#[test]
+fn bounds_of_2d_rope_are_where_they_are_said_to_be() {
+    let check = |make: &dyn Fn(&AttentionParts<'_>) -> Rope2d| {
+        let builder = GraphBuilder::new("bounds");
+        let (parts, _) = Attention::new(2, 8).parts(&builder).expect("sizes");
+        make(&parts).check(&parts).is_ok()
+    };
+    let grid = || Rope2d::grid(2, 2);
+    let numbers = [f64::MIN_POSITIVE, 1e300, 0.0, -1.0, f64::INFINITY, f64::NAN];
+    let good = [true, true, false, false, false, false];
+    assert_eq!(numbers.map(|base| check(&|_| grid().base(base))), good);
+    assert_eq!(numbers.map(|rows| check(&|_| grid().reference(rows, 2.0))), good);
+    assert_eq!(numbers.map(|columns| check(&|_| grid().reference(2.0, columns))), good);
+    let most = i64::from(i32::MAX);
+    assert!(check(&|_| Rope2d::grid(1, most)) && !check(&|_| Rope2d::grid(1, most + 1)));
+    assert!(!check(&|_| Rope2d::grid(1 << 15, 1 << 16)) && !check(&|_| Rope2d::grid(1, most).repeat(2)));
+    // Learned frequencies are f32, one for each pair of the head.
+    let learned = |elem: Elem, pairs: u32| {
+        check(&|parts| {
+            let axis = parts.builder().axis_of("pairs", pairs);
+            let [y, x] = ["fy", "fx"].map(|name| parts.input(name, elem, [axis]));
+            grid().learned(y, x)
+        })
+    };
+    assert_eq!([learned(Elem::F32, 4), learned(Elem::I32, 4), learned(Elem::F32, 3)], [true, false, false]);
 }
