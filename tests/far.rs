@@ -3,8 +3,19 @@
 mod common;
 
 use common::calls::{call, compile, interpret};
-use common::{Lengths, Rng, Tensor, absolute, difference, engine, hold, inputs, relative, targets};
+use common::{Lengths, Rng, Tensor, Tensors, absolute, difference, engine, hold, inputs, relative, targets};
 use rhumb::prelude::*;
+
+/// Puts queries and keys, where calls tell their positions, at most `far` from one.
+fn stand_near(rng: &mut Rng, inputs: &mut Tensors, top: i32, far: i64) {
+    for side in ["q_pos", "k_pos"] {
+        if let Some(positions) = inputs.get_mut(side) {
+            let shape = positions.shape().to_vec();
+            let near = (0..shape.iter().product()).map(|_| top + rng.between(-far, far) as i32);
+            *positions = Tensor::i32(shape, near.collect::<Vec<_>>());
+        }
+    }
+}
 
 #[test]
 fn rotations_are_accurate_at_large_positions() {
@@ -23,13 +34,7 @@ fn rotations_are_accurate_at_large_positions() {
                 let kernel = compile(&engine, &attention);
                 let rng = &mut Rng::new(13);
                 let mut inputs = inputs(rng, kernel.interface(), lengths);
-                for side in ["q_pos", "k_pos"] {
-                    if let Some(positions) = inputs.get_mut(side) {
-                        let shape = positions.shape().to_vec();
-                        let near = (0..shape.iter().product()).map(|_| top + rng.between(-500, 500) as i32);
-                        *positions = Tensor::i32(shape, near.collect::<Vec<_>>());
-                    }
-                }
+                stand_near(rng, &mut inputs, top, 500);
                 let made = call(&kernel, &inputs, lengths).expect("runs");
                 let expected = interpret(&engine, &attention, &inputs, lengths);
                 let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
@@ -82,12 +87,7 @@ fn functions_of_distances_are_accurate_at_far_positions() {
         for top in [0, 100_000, 1_000_000] {
             let rng = &mut Rng::new(15);
             let mut inputs = inputs(rng, kernel.interface(), lengths);
-            for side in ["q_pos", "k_pos"] {
-                let positions = inputs.get_mut(side).expect("bound");
-                let shape = positions.shape().to_vec();
-                let near = (0..shape.iter().product()).map(|_| top + rng.between(-300, 300) as i32);
-                *positions = Tensor::i32(shape, near.collect::<Vec<_>>());
-            }
+            stand_near(rng, &mut inputs, top, 300);
             let made = call(&kernel, &inputs, lengths).expect("runs");
             let expected = interpret(&engine, &attention, &inputs, lengths);
             let out = difference(&made["out"].values(), &expected["out"].values(), absolute);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use common::case::{Case, nanless};
+use common::case::{Case, bits, nanless};
 use common::seeds::each_seed;
 use common::visible::{Masks, bindings};
 use common::{Family, Lengths, Rng, Spec, Tensor, Tensors, bounds, engine, seeds, targets};
@@ -138,10 +138,6 @@ fn picked(interface: &Interface, ports: &[Port], tensors: &Tensors, index: &BTre
         (port.name.clone(), tensor.picked(&at.collect::<Vec<_>>()))
     };
     ports.iter().map(of).collect()
-}
-
-fn bits(made: &Tensors) -> Vec<Vec<u32>> {
-    made.values().map(nanless).collect()
 }
 
 /// Whether each output varies over an axis.

@@ -361,7 +361,8 @@ impl<'a> Planner<'a> {
         self.order.extend(rest);
 
         // Which keys a query sees must be known before its products are, for it to have a reference among their terms.
-        let by_dot = dot.is_some_and(|dot| masks.iter().any(|mask| self.reads(mask.value, dot)));
+        let by_dot =
+            dot.is_some_and(|dot| masks.iter().any(|mask| self.find(mask.value, |op| op == graph.op(dot)).is_some()));
         let (tile_terms, rest): (Vec<Term>, Vec<Term>) = terms
             .into_iter()
             .partition(|term| self.over_both(term.value, query, key) || by_dot && self.keyed(term.value, key));

@@ -184,21 +184,6 @@ impl Planner<'_> {
         false
     }
 
-    /// Whether `part` takes part in a value.
-    pub(super) fn reads(&self, value: Value, part: Value) -> bool {
-        let mut seen = vec![false; self.graph.nodes().len()];
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            if value == part {
-                return true;
-            }
-            if !std::mem::replace(&mut seen[value.index()], true) {
-                stack.extend(self.graph.op(value).operands());
-            }
-        }
-        false
-    }
-
     /// Whether inputs that vary over queries or keys take part in `value` other than through the dot of query and key.
     pub(super) fn reads_rows(&self, value: Value, (query, key): (Axis, Axis), dot: Option<Value>) -> bool {
         let mut seen = vec![false; value.index() + 1];

@@ -5,7 +5,7 @@ use std::fmt;
 use egg::Id;
 use rhumb_ir::{AxisSet, Base, Binary, Extent, Graph, Op, Unary};
 
-use super::facts::{EGraph, Kind};
+use super::facts::{EGraph, Kind, behind_mask};
 use super::language::Node;
 
 /// The length assumed of a dynamic axis: long enough that work per (query, key) pair outweighs work per query or per key.
@@ -142,7 +142,12 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
             // The unit on top prefers the canonical order of operands among equals.
             let disorder = u64::from(facts.rank(axes(*a)) < facts.rank(axes(*b)));
             let work = Cost::of(result(), binary_unit(*op) + u64::from(unfused)).plus(Cost::of(1, disorder));
-            work.misfit(*op == Binary::Mul && [a, b].into_iter().any(|id| is_masked(egraph, *id)))
+            work.misfit(
+                *op == Binary::Mul
+                    && [a, b]
+                        .into_iter()
+                        .any(|id| egraph[*id].nodes.iter().any(|node| behind_mask(egraph, node).is_some())),
+            )
         }
         Node::Compare(..) | Node::Select(_) => Cost::of(result(), 2),
         Node::Cast(..) => Cost::of(result(), 3),
@@ -160,15 +165,6 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
         Node::Softmax([x, _, _, base]) => power(space(axes(*x)), 12, egraph, *base),
         Node::LogSumExp([x, _, _, base]) => power(space(axes(*x)), 8, egraph, *base),
     }
-}
-
-/// Whether a class has a form with a mask on the outside.
-fn is_masked(egraph: &EGraph, class: Id) -> bool {
-    let hides = |id: &Id| egraph[*id].data.interval.is_point(f64::NEG_INFINITY);
-    egraph[class]
-        .nodes
-        .iter()
-        .any(|node| matches!(node, Node::Select([_, on_true, on_false]) if hides(on_true) || hides(on_false)))
 }
 
 /// Cost of a softmax or log-sum-exp: of its power, and of what it takes beside that.

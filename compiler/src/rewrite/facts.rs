@@ -299,6 +299,17 @@ impl Analysis<Node> for Facts {
     }
 }
 
+/// What a mask lets through, of a choice between that and `-inf`.
+pub(crate) fn behind_mask(egraph: &EGraph, node: &Node) -> Option<Id> {
+    let Node::Select([_, on_true, on_false]) = node else { return None };
+    let hides = |id: &Id| egraph[*id].data.interval.is_point(f64::NEG_INFINITY);
+    match (hides(on_true), hides(on_false)) {
+        (false, true) => Some(*on_true),
+        (true, false) => Some(*on_false),
+        _ => None,
+    }
+}
+
 /// Marks what is in a score by way of a class.
 fn spread(egraph: &mut EGraph, id: Id) {
     let mut stack = vec![id];
@@ -311,15 +322,7 @@ fn spread(egraph: &mut EGraph, id: Id) {
                 _ if !class.data.in_score => {}
                 Node::Binary(Binary::Add | Binary::Sub | Binary::Mul, [a, b]) => parts.extend([*a, *b]),
                 Node::Binary(Binary::Div, [x, _]) | Node::Unary(Unary::Neg, [x]) => parts.push(*x),
-                Node::Select([_, on_true, on_false]) => {
-                    let hides = |id: &Id| egraph[*id].data.interval.is_point(f64::NEG_INFINITY);
-                    match (hides(on_true), hides(on_false)) {
-                        (false, true) => parts.push(*on_true),
-                        (true, false) => parts.push(*on_false),
-                        _ => {}
-                    }
-                }
-                _ => {}
+                node => parts.extend(behind_mask(egraph, node)),
             }
         }
         for part in parts {
