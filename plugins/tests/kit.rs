@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 
-use rhumb_ir::{Attr, Attrs, Expr, GraphBuilder, Hook};
+use rhumb_ir::{Attr, Attrs, Elem, Expr, GraphBuilder, Hook, Pairing, Tensor};
 use rhumb_plugins::testing::{Finding, Point, SchemeTest, Shape};
 use rhumb_plugins::{
-    Attention, AttrInfo, AttrKind, AttrReader, Cx, Entry, PositionScheme, Registry, Scheme, SchemeError, SchemeInfo,
+    Attention, AttrInfo, AttrKind, AttrReader, Cx, Entry, PositionScheme, PrefixLm, Registry, Scheme, SchemeError,
+    SchemeInfo,
 };
 
 type Score = for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>;
@@ -16,7 +17,17 @@ struct By {
     name: &'static str,
     hooks: &'static [Hook],
     attributes: fn() -> Attrs,
+    turn: for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>,
     score: Score,
+    mask: for<'g> fn(&Cx<'g>) -> Expr<'g>,
+}
+
+impl By {
+    fn turned<'g>(&self, cx: &Cx<'g>, hook: Hook, x: Expr<'g>) -> Expr<'g> {
+        let pair = cx.axis("pair", 4);
+        let angle = (self.turn)(cx, hook) * cx.table(&[pair], [1.0, 0.1, 0.01, 0.001]);
+        x.rotate(angle, cx.dim_axis(), pair, Pairing::Half, 0)
+    }
 }
 
 impl PositionScheme for By {
@@ -32,12 +43,31 @@ impl PositionScheme for By {
         (self.attributes)()
     }
 
+    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(self.turned(cx, Hook::Query, x))
+    }
+
+    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(self.turned(cx, Hook::Key, x))
+    }
+
     fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok((self.score)(cx, score))
     }
+
+    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok((self.mask)(cx))
+    }
 }
 
-const BY: By = By { name: "by", hooks: &[Hook::Score], attributes: Attrs::new, score: |_, score| score };
+const BY: By = By {
+    name: "by",
+    hooks: &[Hook::Score],
+    attributes: Attrs::new,
+    turn: |cx, hook| if hook == Hook::Query { cx.q_pos() } else { cx.k_pos() },
+    score: |_, score| score,
+    mask: |cx| cx.builder().bool(true),
+};
 
 fn plain(p: &Point<'_>) -> f64 {
     p.score()
@@ -187,4 +217,83 @@ fn schemes_and_entries_tell_their_names_when_debugged() {
     assert_eq!(format!("{:?}", Scheme::new(BY)), "Scheme(by {})");
     let entry = Entry::new(info("by", &[]), |_| Ok(BY));
     assert!(format!("{entry:?}").contains("by"));
+}
+
+fn check(scheme: By, reference: fn(&Point<'_>) -> f64) -> Result<(), Finding> {
+    let test = SchemeTest::new(None, move || scheme).agrees_with(reference);
+    test.run().map_err(|failure| *failure.finding)
+}
+
+/// The first is right, the others take indices for positions.
+#[test]
+fn the_kit_finds_biases_that_read_indices() {
+    let forms: [for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>; 4] = [
+        |cx, score| score - 0.5 * (cx.q_pos() - cx.k_pos()).abs(),
+        |cx, score| score - 0.5 * (cx.q_index() - cx.k_pos()).abs(),
+        |cx, score| score - 0.5 * (cx.q_pos() - cx.k_index()).abs(),
+        |cx, score| score - 0.5 * (cx.q_index() - cx.k_index()).abs(),
+    ];
+    let found = forms
+        .map(|score| check(By { hooks: &[Hook::Score], score, ..BY }, |p| p.score() - 0.5 * (p.q_pos - p.k_pos).abs()));
+    assert!(found[0].is_ok(), "{found:?}");
+    assert!(found[1..].iter().all(|found| matches!(found, Err(Finding::Score { .. }))), "{found:?}");
+}
+
+/// The first is right, the others take indices for positions.
+#[test]
+fn the_kit_finds_rotations_that_read_indices() {
+    let forms: [for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>; 4] = [
+        BY.turn,
+        |cx, hook| if hook == Hook::Query { cx.q_index() } else { cx.k_pos() },
+        |cx, hook| if hook == Hook::Query { cx.q_pos() } else { cx.k_index() },
+        |cx, hook| if hook == Hook::Query { cx.q_index() } else { cx.k_index() },
+    ];
+    let found = forms.map(|turn| {
+        check(By { hooks: &[Hook::Query, Hook::Key], turn, ..BY }, |p| {
+            let theta = [1.0, 0.1, 0.01, 0.001];
+            p.rotated((0..4).map(|j| (j, j + 4, p.q_pos * theta[j], p.k_pos * theta[j])))
+        })
+    });
+    assert!(found[0].is_ok(), "{found:?}");
+    assert!(found[1..].iter().all(|found| matches!(found, Err(Finding::Score { .. }))), "{found:?}");
+}
+
+/// The first of each is right, the others take positions for indices.
+#[test]
+fn the_kit_finds_masks_that_read_positions() {
+    type Mask = for<'g> fn(&Cx<'g>) -> Expr<'g>;
+    type Sees = fn(&Point<'_>) -> f64;
+    let causal: [Mask; 4] = [
+        |cx| cx.k_index().le(cx.q_index()),
+        |cx| cx.k_pos().le(cx.q_index()),
+        |cx| cx.k_index().le(cx.q_pos()),
+        |cx| cx.k_pos().le(cx.q_pos()),
+    ];
+    let near: [Mask; 2] = [|cx| (cx.q_index() - cx.k_index()).abs().le(2), |cx| (cx.q_pos() - cx.k_pos()).abs().le(2)];
+    let prefix: [Mask; 2] = [|cx| cx.k_index().lt(4), |cx| cx.k_pos().lt(4)];
+    let parity: [Mask; 2] =
+        [|cx| ((cx.q_index() - cx.k_index()) % 2).eq(0), |cx| ((cx.q_pos() - cx.k_pos()) % 2).eq(0)];
+    let cases: [(&[Mask], Sees); 4] = [
+        (&causal, |p| p.masked(p.k_index <= p.q_index)),
+        (&near, |p| p.masked((p.q_index - p.k_index).abs() <= 2)),
+        (&prefix, |p| p.masked(p.k_index < 4)),
+        (&parity, |p| p.masked((p.q_index - p.k_index) % 2 == 0)),
+    ];
+    for (index, (forms, sees)) in cases.into_iter().enumerate() {
+        let found: Vec<_> =
+            forms.iter().map(|mask| check(By { hooks: &[Hook::Mask], mask: *mask, ..BY }, sees)).collect();
+        assert!(found[0].is_ok(), "{index}: {found:?}");
+        assert!(found[1..].iter().all(|found| matches!(found, Err(Finding::Score { .. }))), "{index}: {found:?}");
+    }
+}
+
+/// What varies over the batch has one number per sequence.
+#[test]
+fn the_kit_tells_sequences_apart() {
+    let registry = Registry::standard();
+    let test = SchemeTest::with_inputs(&registry, |cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b])))
+        .input("prefix", |_| Tensor::i32([2], [1, 6]))
+        .agrees_with(|p| p.masked(p.k_index < 1 || p.k_index <= p.q_index));
+    let found = finding(&test);
+    assert!(matches!(found, Finding::Score { batch: 1, .. }), "{found}");
 }
