@@ -5,7 +5,7 @@ mod common;
 use std::thread;
 
 use common::calls::{attention, bits, call, compile};
-use common::{Layout, Lengths, Rng, Tensor, Tensors, engine, hold, inputs, outputs, run, targets};
+use common::{Lengths, Rng, Tensor, Tensors, agree, engine, inputs, targets};
 use rhumb::prelude::*;
 
 const LENGTHS: Lengths = Lengths { batch: 1, queries: 40, keys: 53 };
@@ -54,11 +54,7 @@ output "out" = %out : f32[b, h, q, d]
         }
         tensors.insert("bias".to_owned(), Tensor::f32(shape(&[150]), rng.normals(4 * 150)));
         let reference = engine.reference(&graph).expect("a reference");
-        let [mut expected, mut made] =
-            [reference.interface(), kernel.interface()].map(|of| outputs(of, lengths, |_| Layout::Rows));
-        run(reference.call(), &tensors, &mut expected).expect("runs");
-        run(kernel.call(), &tensors, &mut made).expect("runs");
-        hold(&kernel, &tensors, &made, &expected, "gathered");
+        agree((&kernel, &reference), &tensors, lengths, "gathered");
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Layout, Lengths, Rng, engine, hold, inputs, outputs, run, targets};
+use common::{Lengths, Rng, engine, inputs, targets};
 use rhumb::compiler::{Options, compile};
 use rhumb::ir::Op;
 use rhumb::plugins::AttentionParts;
@@ -129,10 +129,7 @@ fn agree(name: &str, engine: &Engine, graph: &Verified) {
     let lengths = Lengths { batch: 1, queries: 9, keys: 21 };
     let kernel = engine.compile(graph).unwrap_or_else(|error| panic!("{name}: {error}"));
     let inputs = inputs(&mut Rng::new(5), kernel.interface(), lengths);
-    let [mut got, mut expected] = [0, 1].map(|_| outputs(kernel.interface(), lengths, |_| Layout::Rows));
-    run(kernel.call(), &inputs, &mut got).expect("runs");
-    run(engine.reference(graph).expect("a reference").call(), &inputs, &mut expected).expect("interprets");
-    hold(&kernel, &inputs, &got, &expected, name);
+    common::agree((&kernel, &engine.reference(graph).expect("a reference")), &inputs, lengths, name);
 }
 
 #[test]

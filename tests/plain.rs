@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Layout, Lengths, Rng, engine, hold, inputs, outputs, run, targets};
+use common::{Lengths, Rng, agree, engine, inputs, targets};
 use rhumb::prelude::*;
 
 /// A graph of one output over the usual axes.
@@ -92,10 +92,7 @@ fn rotations_tables_and_elementwise_ops_stay() {
             let engine = engine(target, 1);
             let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
             let inputs = inputs(&mut Rng::new(2), kernel.interface(), lengths);
-            let [mut got, mut expected] = [0, 1].map(|_| outputs(kernel.interface(), lengths, |_| Layout::Rows));
-            run(kernel.call(), &inputs, &mut got).expect("runs");
-            run(engine.reference(&graph).expect("a reference").call(), &inputs, &mut expected).expect("interprets");
-            hold(&kernel, &inputs, &got, &expected, name);
+            agree((&kernel, &engine.reference(&graph).expect("a reference")), &inputs, lengths, name);
         }
     }
 }

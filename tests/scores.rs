@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Layout, Lengths, Rng, Tensors, engine, hold, inputs, outputs, run, targets};
+use common::{Lengths, Rng, Tensors, agree, engine, inputs, targets};
 use rhumb::compiler::plan::{Plan, PlanError, Vectors, plan};
 use rhumb::compiler::rewrite::{FloatClass, RewriteOptions, fuse};
 use rhumb::ir::Op;
@@ -75,10 +75,7 @@ fn check(name: &str, attention: &Attention, target: &Target, changes: &[&dyn Fn(
     for change in changes {
         let mut inputs = inputs(&mut Rng::new(11), kernel.interface(), lengths);
         change(&mut inputs);
-        let [mut got, mut expected] = [0, 1].map(|_| outputs(kernel.interface(), lengths, |_| Layout::Rows));
-        run(kernel.call(), &inputs, &mut got).expect("runs");
-        run(reference.call(), &inputs, &mut expected).expect("interprets");
-        hold(&kernel, &inputs, &got, &expected, name);
+        agree((&kernel, &reference), &inputs, lengths, name);
     }
 }
 
@@ -195,10 +192,7 @@ fn scores_that_differ_in_a_term_of_queries_share_a_kernel() {
                 *x = [f32::NEG_INFINITY, f32::INFINITY, f32::NAN][index / 4 % 3];
             }
         });
-        let [mut got, mut expected] = [0, 1].map(|_| outputs(kernel.interface(), lengths, |_| Layout::Rows));
-        run(kernel.call(), &inputs, &mut got).expect("runs");
-        run(engine.reference(&graph).expect("a reference").call(), &inputs, &mut expected).expect("interprets");
-        hold(&kernel, &inputs, &got, &expected, "two terms");
+        agree((&kernel, &engine.reference(&graph).expect("a reference")), &inputs, lengths, "two terms");
     }
     // With a sink, scores that differ are different.
     let builder = GraphBuilder::new("sunk");

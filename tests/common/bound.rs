@@ -3,9 +3,9 @@
 use std::fmt;
 
 use rhumb::prelude::*;
-use rhumb::runtime::ErrorBound;
+use rhumb::runtime::{ErrorBound, Reference};
 
-use super::{Layout, Tensor, Tensors, run};
+use super::{Layout, Lengths, Tensor, Tensors, outputs, run};
 
 /// What a kernel promises of its errors: for each of the outputs `made` the bounds of its elements.
 pub(crate) fn bounds(kernel: &Kernel, inputs: &Tensors, made: &Tensors) -> Tensors {
@@ -68,4 +68,18 @@ pub(crate) fn furthest(kernel: &Kernel, inputs: &Tensors, made: &Tensors, expect
 pub(crate) fn hold(kernel: &Kernel, inputs: &Tensors, made: &Tensors, expected: &Tensors, context: impl fmt::Display) {
     let (name, off) = furthest(kernel, inputs, made, expected);
     assert!(off.parts <= 1.0, "{context}, {}: `{name}` {off}", kernel.target());
+}
+
+/// Runs a kernel and its reference on row-major tensors, and holds the kernel to its bounds.
+#[track_caller]
+pub(crate) fn agree(
+    (kernel, reference): (&Kernel, &Reference),
+    inputs: &Tensors,
+    lengths: Lengths,
+    context: impl fmt::Display,
+) {
+    let [mut made, mut expected] = [0, 1].map(|_| outputs(kernel.interface(), lengths, |_| Layout::Rows));
+    run(kernel.call(), inputs, &mut made).expect("runs");
+    run(reference.call(), inputs, &mut expected).expect("interprets");
+    hold(kernel, inputs, &made, &expected, context);
 }

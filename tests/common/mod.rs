@@ -11,7 +11,7 @@ mod spec;
 mod tensor;
 pub(crate) mod visible;
 
-pub(crate) use bound::{bounds, hold};
+pub(crate) use bound::{agree, bounds, hold};
 pub(crate) use inputs::{Lengths, inputs, outputs, scattered};
 pub(crate) use rhumb_random::{Rng, seeds};
 pub(crate) use spec::{Family, Spec};
