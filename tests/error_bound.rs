@@ -194,6 +194,23 @@ fn what_is_seen_of_infinities_and_nan_is_told() {
     assert!(overflow.bounds["lse"].values()[24].is_finite());
 }
 
+/// A log-sum-exp of each group of heads, in an output of each head.
+#[test]
+fn a_log_sum_exp_of_groups_is_bounded_by_its_own() {
+    let graph = "graph groups\naxis h = 4\naxis g = 2 groups h\naxis q = ?\naxis p = 4\n\
+        %q = input \"q\" : f32[h, q]\n%sink = input \"sink\" : f32[g]\n%t = table [1, 2, 3, 4] : f32[p]\n\
+        %lse = logsumexp %t over p sink %sink\n%c = const -9.0 : f32\n%n = mul %lse, %c\n%e = exp %n\n%out = mul %q, %e\n\
+        output \"out\" = %out : f32[h, q]\n";
+    let graph = Graph::parse(graph).expect("a graph");
+    let engine = engine(&targets()[0], 1);
+    let (kernel, reference) =
+        (engine.compile(&graph).expect("a kernel"), engine.reference(&graph).expect("a reference"));
+    let mut inputs = inputs(&mut Rng::new(1), kernel.interface(), LENGTHS);
+    // The first group's results are as good as 0, and so are their bounds.
+    inputs.insert("sink".to_owned(), Tensor::f32([2], vec![80.0, 0.0]));
+    Results::of(&kernel, &reference, &inputs, LENGTHS).hold("groups");
+}
+
 #[test]
 fn bounds_print_what_they_are_made_of() {
     let print = |attention: &Attention| {

@@ -62,21 +62,24 @@ impl Space<'_> {
         Array { dims: strides, data }
     }
 
-    /// What each index of `axis` adds to the offset where an array is read at indices of the axes `all`. Of a coarser axis that is not
-    /// among them, the finer one tells the group.
+    /// What each index of `axis` adds to the offset where an array is read at indices of the axes `all`. Of two axes of which one groups
+    /// the other, the one that is among them tells the index of the one that is not: the group, or its first member.
     pub(super) fn offsets(self, array: &Array, all: &[Axis], axis: Axis) -> Vec<usize> {
         let length = self.length(axis);
         let mut offsets = vec![0; length];
         for &(dim, stride) in &array.dims {
-            let ratio = if dim == axis {
-                1
-            } else if self.graph.axis(dim).groups == Some(axis) && !all.contains(&dim) {
-                length / self.length(dim).max(1)
+            let absent = !all.contains(&dim);
+            let (times, over) = if dim == axis {
+                (1, 1)
+            } else if absent && self.graph.axis(dim).groups == Some(axis) {
+                (1, length / self.length(dim).max(1))
+            } else if absent && self.graph.axis(axis).groups == Some(dim) {
+                (self.length(dim) / length.max(1), 1)
             } else {
                 continue;
             };
             for (index, offset) in offsets.iter_mut().enumerate() {
-                *offset += index / ratio.max(1) * stride;
+                *offset += index * times / over.max(1) * stride;
             }
         }
         offsets
