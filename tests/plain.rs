@@ -80,6 +80,15 @@ fn rotations_tables_and_elementwise_ops_stay() {
                 slopes * (g.iota(q) - keys).abs().cast(Elem::F32) + told
             }),
         ),
+        // What rules assume of values they must not assume of constants that are otherwise.
+        (
+            "NaN beside a mask",
+            graph(|g, [b, q, _, _]| {
+                let seen = tensor(g, "x", &[b, q]).gt(0.0);
+                seen.select(g.scalar(1.0), g.scalar(f64::NEG_INFINITY)) + g.scalar(f64::NAN)
+            }),
+        ),
+        ("infinity times 0", graph(|g, [b, q, _, _]| tensor(g, "x", &[b, q]) * 0.0 + g.scalar(f64::INFINITY) * 0.0)),
         (
             "rows",
             graph(|g, [b, q, _, d]| {

@@ -203,3 +203,48 @@ fn scores_that_differ_in_a_term_of_queries_share_a_kernel() {
     let error = engine(&host(), 1).compile(&builder.finish().expect("a graph")).expect_err("two scores");
     assert!(error.to_string().contains("different scores"), "{error}");
 }
+
+/// A rotation turns rows of its own axis, whatever axis a tile or a table runs along: in sinks, in terms, in pairs, in masks and beside a
+/// log-sum-exp.
+#[test]
+fn rotations_take_part_in_every_place() {
+    const INPUTS: &str = "graph turned\naxis b = ?\naxis h = 4\naxis g = 2 groups h\naxis q = ?\naxis k = ?\naxis d = 8\naxis p = 4\n\
+        %q = input \"q\" : f32[b, h, q, d]\n%k = input \"k\" : f32[b, g, k, d]\n%x = input \"x\" : f32[q]\n%t = table [1, 2, 3, 4] : f32[p]\n\
+        %u = table [0.5, 0, -1, 7] : f32[p]\n%r = rotate %k over d by %t over p half\n%s = rotate %k over d by %u over p interleaved\n\
+        %both = add %r, %s\n%twice = rotate %r over d by %u over p interleaved\n%w = input \"w\" : f32[q, d]\n%turned = rotate %w over d by %t over p half\n\
+        %low = const -inf : f32\n";
+    for (name, dims, rest) in [
+        ("a sink", "b, h, k, d", "%o = logsumexp %q over q sink %r"),
+        ("a sink of two", "b, h, k, d", "%o = logsumexp %q over q sink %both"),
+        ("a sink turned twice", "b, h, k, d", "%o = logsumexp %q over q sink %twice"),
+        ("a term of keys", "b, h, d", "%y = add %turned, %q\n%o = logsumexp %y over q"),
+        ("a term of keys and queries", "b, h, k, d", "%y = mul %q, %r\n%z = add %y, %both\n%o = logsumexp %z over q"),
+        ("pairs", "b, h, k, d", "%y = add %turned, %both\n%z = tanh %y\n%a = add %z, %q\n%o = logsumexp %a over q"),
+        ("a mask", "b, h, k, d", "%m = lt %both, %x\n%y = select %m, %q, %low\n%o = logsumexp %y over q"),
+        ("a mask of both", "b, h, d", "%m = lt %q, %turned\n%y = select %m, %q, %low\n%o = logsumexp %y over q"),
+        ("beside", "b, h, k, d", "%y = logsumexp %q over q\n%o = mul %y, %both"),
+        ("beside, turned twice", "b, h, k, d", "%y = logsumexp %q over q\n%o = add %y, %twice"),
+        (
+            "queries and keys of two",
+            "b, h, q",
+            "%a = rotate %q over d by %u over p half\n%y = add %a, %turned\n%z = dot %y, %both over d\n\
+          %o = logsumexp %z over k",
+        ),
+        (
+            "queries turned twice",
+            "b, h, q",
+            "%y = mul %q, %turned\n%a = rotate %y over d by %u over p interleaved\n\
+          %z = dot %a, %twice over d\n%o = logsumexp %z over k",
+        ),
+    ] {
+        let text = format!("{INPUTS}{rest}\noutput \"o\" = %o : f32[{dims}]\n");
+        let graph = Graph::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for target in &targets() {
+            let engine = engine(target, 1);
+            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let lengths = Lengths { batch: 3, queries: 21, keys: 17 };
+            let inputs = inputs(&mut Rng::new(5), kernel.interface(), lengths);
+            agree((&kernel, &engine.reference(&graph).expect("a reference")), &inputs, lengths, name);
+        }
+    }
+}

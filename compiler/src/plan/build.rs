@@ -71,8 +71,8 @@ pub(super) struct Planner<'a> {
     outputs: Vec<TensorId>,
     /// Names of the values.
     pub(super) names: Vec<String>,
-    /// What has been prepared for map steps, inside a rotation along an axis or outside.
-    pub(super) prepared: BTreeSet<(Value, Option<Axis>)>,
+    /// What has been prepared for map steps.
+    pub(super) prepared: BTreeSet<Value>,
     /// Whether a rotation takes part in a value.
     pub(super) rotates: Vec<bool>,
     /// Whether a sum or a lookup takes part in a value.
@@ -154,7 +154,6 @@ impl<'a> Planner<'a> {
         for (value, target) in plain {
             self.plain(value)?;
             self.prepare(value)?;
-            self.rotated_apart(value);
             let double = self.find(value, |op| matches!(op, Op::Rotate { .. })).is_none();
             self.step(target, Source::Value(value), double, "an output");
         }
@@ -426,7 +425,6 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Checks that the log-sum-exp output can be written with the average.
     /// The axis that a dot runs over.
     fn summed(&self, dot: Value) -> Option<Axis> {
         match *self.graph.op(dot) {
@@ -435,6 +433,7 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Checks that the log-sum-exp output can be written with the average.
     fn check_log_sum(&self, leaf: Value, target: TensorId, query: Axis, outer: &[Axis]) -> Result<(), PlanError> {
         let dims = &self.tensors[target].dims;
         // Groups of heads that the average has one by one are told by these.
@@ -468,6 +467,7 @@ impl<'a> Planner<'a> {
         let (queries, keys) = if self.keyed(a, key) { (b, a) } else { (a, b) };
         let length = self.fixed(dim, "the dot of query and key runs over it")?;
         self.prepare(queries)?;
+        self.rotate_in_place(queries, (self.graph.ty(queries).axes, Some(dim)), false);
         let key = self.key_rows(keys, key)?;
         Ok(Content { dot, dim, length, query: queries, key })
     }

@@ -13,14 +13,9 @@ use super::{KeyTerm, MapStep, Origin, PlanError, Source, Storage, TensorId, Term
 
 /// A step of preparing what a map step reads.
 enum Task {
-    /// A value; inside a rotation, with the axis of that.
-    Visit(Value, Option<Axis>),
+    Visit(Value),
     /// The angle of a rotation, prepared.
     Angle(Value),
-    /// A rotation whose operand is prepared.
-    Overlap { value: Value, x: Value, dim: Axis },
-    /// A rotation, prepared, inside one of other pairs.
-    Again(Value),
     /// What is summed over or looked up in, prepared.
     Reduced(Value),
     /// An index, prepared.
@@ -82,32 +77,6 @@ impl Planner<'_> {
         Ok(Some(KeyTerm { high, low }))
     }
 
-    /// Makes tables of rotations in an output by pairs of an axis that the output has too: a row is turned pair by pair, at one index of
-    /// all other axes.
-    pub(super) fn rotated_apart(&mut self, output: Value) {
-        let (graph, axes) = (self.graph, self.graph.ty(output).axes);
-        let mut seen = vec![false; output.index() + 1];
-        let mut stack = vec![output];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            if let Op::Rotate { pair, .. } = graph.op(value)
-                && axes.contains(*pair)
-            {
-                self.table(
-                    Source::Value(value),
-                    value,
-                    Storage::F32,
-                    false,
-                    "rotated by pairs of an axis of the output",
-                );
-                continue;
-            }
-            stack.extend(graph.op(value).operands());
-        }
-    }
-
     pub(super) fn table(
         &mut self,
         source: Source,
@@ -160,33 +129,84 @@ impl Planner<'_> {
         target
     }
 
+    /// Adds a step that makes `target`; `double` asks for double precision, which rotations in place do not have.
     pub(super) fn step(&mut self, target: TensorId, source: Source, double: bool, reason: &'static str) {
-        let rotated = match &source {
-            Source::Value(value) => self.rotated_axis(*value),
-            _ => None,
+        let turned = match &source {
+            Source::Value(value) => {
+                let over = self.tensors[target].dims.iter().fold(AxisSet::EMPTY, |axes, axis| axes.with(*axis));
+                self.rotate_in_place(*value, (over, None), double)
+            }
+            Source::Sum(terms) => {
+                terms.iter().for_each(|term| self.rotate_before(term.value, "rotated before it is a term"));
+                None
+            }
+            Source::Cos(angle) | Source::Sin(angle) => {
+                self.rotate_before(*angle, "rotated before it is an angle");
+                None
+            }
+            Source::Squares { .. } => None,
         };
-        let inner = rotated.or(self.tensors[target].dims.last().copied());
+        let inner = turned.or(self.tensors[target].dims.last().copied());
+        let double = double && turned.is_none();
         self.maps.push(MapStep { target, second: None, source, inner, double, reason });
     }
 
-    /// The axis of the rotations that a map step over `value` computes in place.
-    pub(super) fn rotated_axis(&self, value: Value) -> Option<Axis> {
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
-        while let Some(at) = stack.pop() {
-            if std::mem::replace(&mut seen[at.index()], true) {
+    /// Decides which rotations in `root` are computed in place, where a loop makes elements over the axes `over`, and makes tables of the
+    /// others. The loop turns rows pair by pair, each element once, at one index of all other axes. It runs along `axis`, or along that of
+    /// the first rotation, which is given back.
+    pub(super) fn rotate_in_place(
+        &mut self,
+        root: Value,
+        (over, mut axis): (AxisSet, Option<Axis>),
+        double: bool,
+    ) -> Option<Axis> {
+        let whole = axis.is_none();
+        let mut blocks = Vec::new();
+        let mut seen = vec![false; root.index() + 1];
+        let mut stack = vec![root];
+        while let Some(value) = stack.pop() {
+            let made = value != root && self.tables.contains_key(&Source::Value(value));
+            if made || !self.rotates[value.index()] || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
             }
-            if at != value && self.tables.contains_key(&Source::Value(at)) {
-                continue;
-            }
-            match self.graph.op(at) {
-                Op::Rotate { dim, .. } => return Some(*dim),
+            match *self.graph.op(value) {
+                Op::Rotate { x, dim, pair, start, .. } => {
+                    let end = start + 2 * self.graph.static_extent(pair).unwrap_or(0);
+                    let apart = blocks.iter().all(|&(from, to)| end <= from || to <= start);
+                    let along = axis.is_none_or(|axis| axis == dim) && !self.graph.varies(over, pair);
+                    if whole && value == root || !double && along && apart {
+                        axis = Some(dim);
+                        blocks.push((start, end));
+                        stack.push(x);
+                    } else {
+                        self.rotated_table(value, "rotated before it is read element by element");
+                    }
+                }
+                // Of these, rotations have tables.
                 Op::Dot { .. } | Op::Gather { .. } => {}
+                ref op => stack.extend(op.operands()),
+            }
+        }
+        axis
+    }
+
+    /// Makes tables of all rotations in `root`: what visits elements one by one reads them.
+    fn rotate_before(&mut self, root: Value, reason: &'static str) {
+        let mut seen = vec![false; root.index() + 1];
+        let mut stack = vec![root];
+        while let Some(value) = stack.pop() {
+            if !self.rotates[value.index()] || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            match self.graph.op(value) {
+                Op::Rotate { .. } => self.rotated_table(value, reason),
                 op => stack.extend(op.operands()),
             }
         }
-        None
+    }
+
+    fn rotated_table(&mut self, value: Value, reason: &'static str) {
+        self.table(Source::Value(value), value, Storage::F32, false, reason);
     }
 
     /// A table of a value that the tile loop reads.
@@ -280,6 +300,7 @@ impl Planner<'_> {
             }
             if !around[value.index()] {
                 self.prepare(value)?;
+                self.rotate_before(value, "rotated before it is read beside the log-sum-exp");
                 continue;
             }
             match graph.op(value) {
@@ -292,36 +313,28 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Makes what a map step over `value` reads: constants, cosines and sines of angles, and rotations that can't be computed in place.
+    /// Makes what a map step over `value` reads: constants, cosines and sines of angles.
     pub(super) fn prepare(&mut self, value: Value) -> Result<(), PlanError> {
-        let mut tasks = vec![Task::Visit(value, None)];
+        let mut tasks = vec![Task::Visit(value)];
         while let Some(task) = tasks.pop() {
             match task {
-                Task::Visit(value, rotated) => {
+                Task::Visit(value) => {
                     let known = self.tables.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value);
-                    if !known && self.prepared.insert((value, rotated)) {
-                        let next = self.prepare_op(value, rotated)?;
+                    if !known && self.prepared.insert(value) {
+                        let next = self.prepare_op(value)?;
                         tasks.extend(next.into_iter().rev());
                     }
                 }
                 Task::Angle(angle) => self.cosines_and_sines(angle),
-                Task::Overlap { value, x, dim } => {
-                    if let Some(inner) = self.overlapping(value, x) {
-                        tasks.extend([Task::Again(inner), Task::Visit(inner, Some(dim))]);
-                    }
-                }
-                Task::Again(inner) => {
-                    self.table(Source::Value(inner), inner, Storage::F32, false, "rotated again, with other pairs");
-                }
                 Task::Reduced(operand) => self.reduced(operand),
-                Task::Rotations(operand) => self.rotations(operand),
+                Task::Rotations(index) => self.rotate_before(index, "rotated before it is looked up"),
             }
         }
         Ok(())
     }
 
     /// What is to be done to prepare an op, in order.
-    fn prepare_op(&mut self, value: Value, rotated: Option<Axis>) -> Result<Vec<Task>, PlanError> {
+    fn prepare_op(&mut self, value: Value) -> Result<Vec<Task>, PlanError> {
         match self.graph.op(value).clone() {
             Op::Table { dims, elem, data: _ } => {
                 let storage = match elem {
@@ -338,33 +351,18 @@ impl Planner<'_> {
                 Err(self.not(value, "a softmax can't be an operand here; make two graphs of it"))
             }
             Op::Scheme { scheme, hook, .. } => Err(PlanError::NotLowered { scheme, hook }),
-            Op::Rotate { x, angle, dim, pair: _, pairing: _, start: _ } => {
-                if rotated.is_some_and(|other| other != dim) {
-                    return Err(self.not(value, "a rotation inside a rotation along another axis"));
-                }
-                Ok(vec![
-                    Task::Visit(angle, None),
-                    Task::Angle(angle),
-                    Task::Visit(x, Some(dim)),
-                    Task::Overlap { value, x, dim },
-                ])
+            Op::Rotate { x, angle, .. } => Ok(vec![Task::Visit(angle), Task::Angle(angle), Task::Visit(x)]),
+            Op::Dot { a, b, axis: _ } => Ok(vec![Task::Visit(a), Task::Reduced(a), Task::Visit(b), Task::Reduced(b)]),
+            Op::Gather { table, axis: _, index } => {
+                Ok(vec![Task::Visit(table), Task::Reduced(table), Task::Visit(index), Task::Rotations(index)])
             }
-            Op::Dot { a, b, axis: _ } => {
-                Ok(vec![Task::Visit(a, None), Task::Reduced(a), Task::Visit(b, None), Task::Reduced(b)])
-            }
-            Op::Gather { table, axis: _, index } => Ok(vec![
-                Task::Visit(table, None),
-                Task::Reduced(table),
-                Task::Visit(index, None),
-                Task::Rotations(index),
-            ]),
-            op => Ok(op.operands().into_iter().map(|operand| Task::Visit(operand, rotated)).collect()),
+            op => Ok(op.operands().into_iter().map(Task::Visit).collect()),
         }
     }
 
     /// Makes tables of what a sum, or a lookup at an index of its own, would compute again for each of its elements.
     fn reduced(&mut self, operand: Value) {
-        self.rotations(operand);
+        self.rotate_before(operand, "rotated before it is reduced");
         let nested = self.reduces[operand.index()] && !self.tables.contains_key(&Source::Value(operand));
         if nested {
             let storage = match self.graph.ty(operand).elem {
@@ -374,34 +372,5 @@ impl Planner<'_> {
             };
             self.table(Source::Value(operand), operand, storage, true, "computed once, not for every element of a sum");
         }
-    }
-
-    /// Makes a table of a rotation: they come in pairs of elements, which a reduction or a gather does not visit together.
-    fn rotations(&mut self, operand: Value) {
-        if self.rotates[operand.index()]
-            && let Some(inner) = self.find(operand, |op| matches!(op, Op::Rotate { .. }))
-            && !self.tables.contains_key(&Source::Value(inner))
-        {
-            self.table(Source::Value(inner), inner, Storage::F32, false, "rotated before it is reduced");
-        }
-    }
-
-    /// A rotation under `x` whose block overlaps that of the rotation `outer`.
-    pub(super) fn overlapping(&self, outer: Value, x: Value) -> Option<Value> {
-        let block = |op: &Op| match *op {
-            Op::Rotate { pair, start, .. } => {
-                let pairs = self.graph.static_extent(pair).unwrap_or(0);
-                (start, start + 2 * pairs)
-            }
-            _ => (0, 0),
-        };
-        if !self.rotates[x.index()] {
-            return None;
-        }
-        let (from, to) = block(self.graph.op(outer));
-        self.find(x, |op| {
-            let (inner_from, inner_to) = block(op);
-            matches!(op, Op::Rotate { .. }) && inner_from < to && from < inner_to
-        })
     }
 }

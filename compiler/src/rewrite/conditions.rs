@@ -154,6 +154,12 @@ pub(crate) fn finite(x: &'static str) -> Condition {
     condition(move |m| m.fact(x).interval.is_finite())
 }
 
+/// None of `vars` is a constant that is infinite or NaN.
+pub(crate) fn no_infinite_constant(vars: Vec<Var>) -> Condition {
+    let infinite = |fact: &Fact| fact.constant.is_some_and(|number| !number.scalar().as_f64().is_finite());
+    condition(move |m| !vars.iter().any(|var| infinite(m.fact(*var))))
+}
+
 fn scores(m: &Match<'_>) -> bool {
     let fact = &m.egraph[m.class].data;
     let float = fact.ty().is_some_and(|ty| ty.elem == Elem::F32);

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use egg::{Applier, ENodeOrVar, Id, Pattern, PatternAst, Rewrite, Subst, Symbol, Var};
 
-use super::conditions::{Condition, any};
+use super::conditions::{Condition, any, no_infinite_constant};
 use super::facts::{EGraph, Facts, Kind};
 use super::fold::{FOLD, FoldApplier, FoldSearcher};
 use super::language::Node;
@@ -116,12 +116,16 @@ fn compile(allowed: FloatClass) -> Vec<Rewrite<Node, Facts>> {
 /// The rewrite of a rule; `None` where `allowed` rules it out.
 pub(crate) fn compile_rule(rule: &Rule, allowed: FloatClass) -> Option<Rewrite<Node, Facts>> {
     let mut when = rule.when.clone();
-    if rule.class > allowed {
-        let milder = rule.milder.iter().filter(|(class, _)| *class <= allowed);
-        when.push(any(milder.map(|(_, condition)| condition.clone()).collect())?);
-    }
     // A malformed pattern is a bug of a table: the test that every rule compiles finds it.
     let lhs: Pattern<Node> = rule.lhs.parse().ok()?;
+    let milder = rule.milder.iter().filter(|(class, _)| *class <= allowed);
+    let mut either: Vec<Condition> = milder.map(|(_, condition)| condition.clone()).collect();
+    if rule.class == FloatClass::FiniteOnly && allowed == FloatClass::FiniteOnly {
+        either.push(no_infinite_constant(lhs.vars()));
+    }
+    if rule.class > allowed || !either.is_empty() && rule.class == FloatClass::FiniteOnly {
+        when.push(any(either)?);
+    }
     let rhs: Pattern<Node> = rule.rhs.parse().ok()?;
     Rewrite::new(rule.name, lhs, Checked { rhs, when }).ok()
 }
