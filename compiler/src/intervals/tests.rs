@@ -238,6 +238,10 @@ fn remainders_are_exact_within_one_turn() {
     assert_eq!(Interval::new(33.0, 40.0).binary(Binary::Mod, sixteen, Elem::I32), Interval::new(1.0, 8.0));
     assert_eq!(Interval::new(30.0, 40.0).binary(Binary::Mod, sixteen, Elem::I32), Interval::new(0.0, 15.0));
     assert_eq!(Interval::new(-40.0, 40.0).binary(Binary::Div, sixteen, Elem::I32), Interval::new(-3.0, 2.0));
+    // By 0 a quotient is 0, which those by 1 and more need not have between them.
+    for by in [Interval::new(0.0, 3.0), Interval::new(-3.0, 0.0)] {
+        assert_eq!(sixteen.binary(Binary::Div, by, Elem::I32), Interval::of(Elem::I32));
+    }
 }
 
 /// Kernels compute a power by logarithm: the more the exponent, the more of its error.
