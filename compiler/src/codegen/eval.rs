@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
-use rhumb_ir::{Axis, AxisSet, Binary, Compare, Elem, Extent, Op, Scalar, Unary, Value};
+use rhumb_ir::{Axis, AxisSet, Binary, Compare, Elem, Op, Scalar, Unary, Value};
 
+mod address;
 mod load;
 
-use super::loops::counted_loop;
-use super::vocab::{Vocab, floor_divide, frame_access};
-use super::{CodegenError, FunctionContext};
+use super::error::CodegenError;
+use super::loops::{Emitter, counted_loop};
+use super::vocab::{Vocab, floor_divide};
 use crate::plan::{Plan, Source, TensorId};
 
 /// What the lanes of a vector stand for.
@@ -73,10 +74,26 @@ pub(crate) struct Saved {
     memo: BTreeMap<Value, Ssa>,
 }
 
+impl<'f> Emitter<'f> for Eval<'_, 'f> {
+    type Known = Saved;
+
+    fn fb(&mut self) -> &mut FunctionBuilder<'f> {
+        Eval::fb(self)
+    }
+
+    fn save(&self) -> Saved {
+        Eval::save(self)
+    }
+
+    fn restore(&mut self, known: Saved) {
+        Eval::restore(self, known);
+    }
+}
+
 impl<'a, 'f> Eval<'a, 'f> {
-    pub(crate) fn new(cx: FunctionContext<'a>, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
-        let env = vec![None; cx.plan.graph.axes().len()];
-        Eval { plan: cx.plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), unmade: Vec::new() }
+    pub(crate) fn new(plan: &'a Plan, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
+        let env = vec![None; plan.graph.axes().len()];
+        Eval { plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), unmade: Vec::new() }
     }
 
     pub(crate) fn fb(&mut self) -> &mut FunctionBuilder<'f> {
@@ -150,58 +167,6 @@ impl<'a, 'f> Eval<'a, 'f> {
 
     fn unsupported(&self, value: Value, reason: &'static str) -> CodegenError {
         CodegenError::Unsupported { op: self.plan.graph.line(value), reason }
-    }
-
-    /// A word of the frame.
-    pub(crate) fn word(&mut self, word: usize) -> Ssa {
-        let frame = self.frame;
-        self.fb().ins().load(types::I64, frame_access(), frame, (8 * word) as i32)
-    }
-
-    /// The length of an axis, as `i64`.
-    pub(crate) fn extent(&mut self, axis: Axis) -> Ssa {
-        match self.plan.graph.axis(axis).extent {
-            Extent::Static(n) => self.fb().ins().iconst(types::I64, i64::from(n)),
-            Extent::Dynamic => {
-                let word = self.plan.extent_word(axis);
-                self.word(word)
-            }
-        }
-    }
-
-    /// The index along an axis at this point: its own, or that of an axis it groups.
-    pub(crate) fn index(&mut self, axis: Axis) -> Option<Ssa> {
-        if let Some(index) = self.env[axis.index()] {
-            return Some(index);
-        }
-        let (finer, ratio) = self.plan.graph.grouped(axis)?;
-        let index = self.env[finer.index()]?;
-        Some(self.fb().ins().udiv_imm_u(index, i64::from(ratio)))
-    }
-
-    /// The stride of a dimension of a tensor, in bytes.
-    pub(crate) fn stride(&mut self, tensor: TensorId, dim: usize) -> Ssa {
-        let word = self.plan.tensor_word(tensor) + 1 + dim;
-        self.word(word)
-    }
-
-    /// The address of an element of a tensor, without the dimensions in `skip`.
-    pub(crate) fn address(&mut self, tensor: TensorId, skip: &[Axis]) -> Result<Ssa, CodegenError> {
-        let plan = self.plan;
-        let mut address = self.word(plan.tensor_word(tensor));
-        for (dim, &axis) in plan.tensors[tensor].dims.iter().enumerate() {
-            if skip.contains(&axis) {
-                continue;
-            }
-            let Some(index) = self.index(axis) else {
-                let axis = plan.graph.axis(axis).name.clone();
-                return Err(CodegenError::Unbound { tensor: plan.tensors[tensor].name.clone(), axis });
-            };
-            let stride = self.stride(tensor, dim);
-            let offset = self.fb().ins().imul(index, stride);
-            address = self.fb().ins().iadd(address, offset);
-        }
-        Ok(address)
     }
 
     /// Emits a sum of terms; floats.

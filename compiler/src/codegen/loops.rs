@@ -2,28 +2,39 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Value as Ssa, types};
+use cranelift_frontend::FunctionBuilder;
 
-use super::eval::Eval;
+/// What loops are emitted by: a function under construction, and what is known at a point of it.
+pub(crate) trait Emitter<'f> {
+    /// What is known at a point, to come back to.
+    type Known;
 
-/// `for i in 0..n { carried = body(i, carried) }`; gives the carried values after the last turn.
-pub(crate) fn counted_loop<'a, 'f>(
-    eval: &mut Eval<'a, 'f>,
+    fn fb(&mut self) -> &mut FunctionBuilder<'f>;
+
+    fn save(&self) -> Self::Known;
+
+    fn restore(&mut self, known: Self::Known);
+}
+
+/// `for i in 0..n { carried = body(i, carried) }`; gives the carried values after the last iteration.
+pub(crate) fn counted_loop<'f, E: Emitter<'f>>(
+    eval: &mut E,
     n: Ssa,
     carried: &[Ssa],
-    body: impl FnOnce(&mut Eval<'a, 'f>, Ssa, &[Ssa]) -> Vec<Ssa>,
+    body: impl FnOnce(&mut E, Ssa, &[Ssa]) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
     let start = eval.fb().ins().iconst(types::I64, 0);
     range_loop(eval, start, n, 1, carried, body)
 }
 
 /// `for i in (start..end).step_by(step) { carried = body(i, carried) }`, signed.
-pub(crate) fn range_loop<'a, 'f>(
-    eval: &mut Eval<'a, 'f>,
+pub(crate) fn range_loop<'f, E: Emitter<'f>>(
+    eval: &mut E,
     start: Ssa,
     end: Ssa,
     step: i64,
     carried: &[Ssa],
-    body: impl FnOnce(&mut Eval<'a, 'f>, Ssa, &[Ssa]) -> Vec<Ssa>,
+    body: impl FnOnce(&mut E, Ssa, &[Ssa]) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
     let fb = eval.fb();
     let (head, done) = (fb.create_block(), fb.create_block());
@@ -57,11 +68,11 @@ pub(crate) fn range_loop<'a, 'f>(
 }
 
 /// `if cond { then } else { otherwise }`: the values of the side taken.
-pub(crate) fn either<'a, 'f>(
-    eval: &mut Eval<'a, 'f>,
+pub(crate) fn either<'f, E: Emitter<'f>>(
+    eval: &mut E,
     cond: Ssa,
-    then: impl FnOnce(&mut Eval<'a, 'f>) -> Vec<Ssa>,
-    otherwise: impl FnOnce(&mut Eval<'a, 'f>) -> Vec<Ssa>,
+    then: impl FnOnce(&mut E) -> Vec<Ssa>,
+    otherwise: impl FnOnce(&mut E) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
     let fb = eval.fb();
     let (yes, no, merge) = (fb.create_block(), fb.create_block(), fb.create_block());

@@ -3,11 +3,13 @@
 //! Every function is `fn(frame: *const u64, scratch: *mut u8)`; see [`crate::plan`] for the frame and the scratch memory. Code is free
 //! of relocations and calls: it can be copied anywhere. Each function is checked by Cranelift's verifier before it is compiled.
 
+mod error;
 mod eval;
 mod loops;
 mod map;
 mod math;
 mod pool;
+mod rows;
 mod squares;
 mod tile;
 mod vocab;
@@ -16,51 +18,13 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFuncName, types};
 use cranelift_codegen::{Context, ir::Value as Ssa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use thiserror::Error;
 
 use crate::plan::Plan;
 use crate::target::Target;
+pub use error::CodegenError;
 use eval::Eval;
 use pool::ConstantPool;
 use vocab::{Shape, Vocab};
-
-/// Why code generation failed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CodegenError {
-    /// An op that can't be emitted where the plan puts it.
-    #[error("{reason}\n  at  {op}")]
-    Unsupported {
-        /// The op, printed.
-        op: String,
-        /// Why not.
-        reason: &'static str,
-    },
-    /// A tensor is read where the loops give no index along one of its axes.
-    #[error("tensor `{tensor}` is read where there is no index along axis `{axis}`")]
-    Unbound {
-        /// The tensor.
-        tensor: String,
-        /// The axis.
-        axis: String,
-    },
-    /// More constants than code can address.
-    #[error("graph `{graph}` has more constants than vector code can address; make tables of them, or fewer ops")]
-    Constants {
-        /// The graph.
-        graph: String,
-    },
-    /// Cranelift refused a function.
-    #[error("function `{function}` on {triple}: {reason}")]
-    Backend {
-        /// The function.
-        function: String,
-        /// The target.
-        triple: String,
-        /// What the backend said.
-        reason: String,
-    },
-}
 
 /// What a generated function is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,18 +101,12 @@ pub struct MachineCode {
     pub constants: Vec<u32>,
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct FunctionContext<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) target: &'a Target,
-}
-
 /// Emits the CLIF of a plan.
 ///
 /// # Errors
 /// [`CodegenError`] if an op can't be emitted or a function does not verify.
 pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
-    let cx = FunctionContext { plan, target };
+    let cx = (plan, target);
     let mut pool = ConstantPool::new(plan.scratch.constants);
     let mut builders = FunctionBuilderContext::new();
     let mut functions = Vec::new();
@@ -203,7 +161,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
 }
 
 fn function(
-    cx: FunctionContext<'_>,
+    (plan, target): (&Plan, &Target),
     role: Role,
     index: usize,
     shape: Shape,
@@ -211,7 +169,7 @@ fn function(
     builders: &mut FunctionBuilderContext,
     body: impl FnOnce(&mut Eval<'_, '_>) -> Result<(), CodegenError>,
 ) -> Result<Function, CodegenError> {
-    let mut signature = Signature::new(cx.target.isa().default_call_conv());
+    let mut signature = Signature::new(target.isa().default_call_conv());
     signature.params = vec![AbiParam::new(types::I64), AbiParam::new(types::I64)];
     let mut function = Function::with_name_signature(UserFuncName::user(0, index as u32), signature);
     let mut fb = FunctionBuilder::new(&mut function, builders);
@@ -221,15 +179,15 @@ fn function(
     fb.seal_block(entry);
     let params: Vec<Ssa> = fb.block_params(entry).to_vec();
     let vocab = Vocab::new(&mut fb, shape, pool, params[1]);
-    let mut eval = Eval::new(cx, vocab, params[0], params[1]);
+    let mut eval = Eval::new(plan, vocab, params[0], params[1]);
     let result = body(&mut eval);
     fb.ins().return_(&[]);
     fb.seal_all_blocks();
-    fb.finalize(cx.target.isa().frontend_config());
+    fb.finalize(target.isa().frontend_config());
     result?;
-    cranelift_codegen::verify_function(&function, cx.target.isa()).map_err(|errors| CodegenError::Backend {
+    cranelift_codegen::verify_function(&function, target.isa()).map_err(|errors| CodegenError::Backend {
         function: role.name(),
-        triple: cx.target.triple(),
+        triple: target.triple(),
         reason: errors.to_string(),
     })?;
     Ok(function)

@@ -4,11 +4,10 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
-use super::CodegenError;
+use super::error::CodegenError;
 use super::eval::Eval;
 use super::loops::range_loop;
-use super::map::ROW_LANES;
-use super::tile::{dim_stride, row_base};
+use super::rows::ROW_LANES;
 use super::vocab::access;
 use crate::plan::TensorId;
 
@@ -19,8 +18,8 @@ pub(crate) fn squares(
     target: TensorId,
     key: Axis,
 ) -> Result<(), CodegenError> {
-    let (rows, key_stride) = row_base(eval, tensor, key, dim)?;
-    let stride = dim_stride(eval, tensor, dim);
+    let (rows, key_stride) = eval.row_base(tensor, key, dim)?;
+    let stride = eval.dim_stride(tensor, dim);
     let sums = eval.address(target, &[key])?;
     let (keys, length) = (eval.extent(key), eval.extent(dim));
     let zero = eval.fb().ins().iconst(types::I64, 0);

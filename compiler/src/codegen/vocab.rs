@@ -166,6 +166,12 @@ impl<'a, 'f> Vocab<'a, 'f> {
         self.select_float(less, a, b)
     }
 
+    /// `a < b ? a : b`, signed.
+    pub(crate) fn smin(&mut self, a: Value, b: Value) -> Value {
+        let less = self.fb.ins().icmp(IntCC::SignedLessThan, a, b);
+        self.fb.ins().select(less, a, b)
+    }
+
     /// A number in double precision as the sum of two of single precision: itself, rounded, and what rounding took of it. What is infinite
     /// or NaN is so by its first part. For one lane of double precision.
     pub(crate) fn parts(&mut self, x: Value) -> (Value, Value) {

@@ -3,7 +3,7 @@
 use rhumb_ir::{Binary, Compare, Elem, Unary};
 
 use super::Interval;
-use crate::rewrite::fold::{binary, compare, unary};
+use crate::rewrite::constants::{binary, compare, unary};
 use crate::rewrite::language::Number;
 
 const REALS: [f64; 11] = [f64::NEG_INFINITY, -3e38, -2.5, -1.0, -0.0, 0.0, 1e-30, 0.75, 3.0, 100.0, f64::INFINITY];

@@ -12,6 +12,7 @@ mod cost;
 mod layout;
 mod packed;
 mod plain;
+mod planner;
 mod powers;
 mod print;
 mod score;

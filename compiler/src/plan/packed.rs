@@ -2,7 +2,7 @@
 
 use rhumb_ir::{Axis, Value};
 
-use super::build::Planner;
+use super::planner::Planner;
 use super::{Packed, Source, TensorId, Term};
 
 impl Planner<'_> {

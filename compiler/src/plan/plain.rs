@@ -3,7 +3,7 @@
 use rhumb_ir::{AxisSet, Elem, Op, Value};
 
 use super::PlanError;
-use super::build::Planner;
+use super::planner::Planner;
 
 impl Planner<'_> {
     /// Refuses an output, free of softmaxes, that is more than a rotation, a table or elementwise along rows: map steps have no tiles.

@@ -4,16 +4,8 @@ use std::collections::BTreeSet;
 
 use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Unary, Value};
 
-use super::build::Planner;
+use super::planner::{Normalised, Planner};
 use super::{PlanError, Term};
-
-/// What a softmax or log-sum-exp is of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Normalised {
-    pub(super) score: Value,
-    pub(super) key: Axis,
-    pub(super) sink: Option<Value>,
-}
 
 impl Planner<'_> {
     /// Takes the score apart into terms and masks. A sum with several users is taken apart for the first alone: for every one of them, the

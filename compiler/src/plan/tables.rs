@@ -8,7 +8,7 @@
 
 use rhumb_ir::{Axis, AxisSet, Elem, Op, Value};
 
-use super::build::Planner;
+use super::planner::Planner;
 use super::{KeyTerm, MapStep, Origin, PlanError, Source, Storage, TensorId, Term};
 
 /// A step of preparing what a map step reads.

@@ -15,7 +15,7 @@
 
 use rhumb_ir::{Axis, Op, Value};
 
-use super::build::Planner;
+use super::planner::Planner;
 use super::{Content, KeyTerm, Source, Storage, TensorId, Term, Vanishing, Weighted};
 
 impl Planner<'_> {

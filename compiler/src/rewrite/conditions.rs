@@ -5,7 +5,8 @@ use std::sync::Arc;
 use egg::{Id, Subst, Var};
 use rhumb_ir::{AxisSet, Elem};
 
-use super::facts::{EGraph, Fact, Kind};
+use super::facts::{EGraph, Fact};
+use super::kind::Kind;
 
 type Test = dyn Fn(&Match<'_>) -> bool + Send + Sync;
 

@@ -6,47 +6,16 @@
 use std::sync::Arc;
 
 use egg::{Analysis, DidMerge, Id};
-use rhumb_ir::{Axis, AxisSet, Base, Binary, Elem, Op, Pairing, Type, Unary, Verified};
+use rhumb_ir::{AxisSet, Binary, Elem, Op, Type, Unary, Verified};
 
-use super::cost::Extents;
-use super::fold::fold;
+use super::constants::fold;
+use super::extents::Extents;
+use super::kind::Kind;
 use super::language::{Node, Number};
 use crate::intervals::Interval;
 
 /// The e-graph of fusion.
 pub(crate) type EGraph = egg::EGraph<Node, Facts>;
-
-/// What a class is: a value, or a parameter of an op.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A value of a type.
-    Value(Type),
-    /// An axis.
-    Axis(Axis),
-    /// A rotary block.
-    Block(Pairing, u32),
-    /// A base.
-    Base(Base),
-    /// The absent sink.
-    NoSink,
-}
-
-impl Kind {
-    /// The type, of a value.
-    pub(crate) fn ty(self) -> Option<Type> {
-        match self {
-            Kind::Value(ty) => Some(ty),
-            _ => None,
-        }
-    }
-
-    fn axis(self) -> Option<Axis> {
-        match self {
-            Kind::Axis(axis) => Some(axis),
-            _ => None,
-        }
-    }
-}
 
 /// What is known of a class.
 #[derive(Clone, Debug)]

@@ -11,12 +11,16 @@
 //! - Every form of a class has the same type; a rule that would break that is not applied.
 //! - No clock and no hash order takes part: equal graphs give equal results, on every machine.
 
+mod apply;
 mod conditions;
+pub(crate) mod constants;
 mod cost;
 mod explain;
+mod extents;
 mod extract;
 mod facts;
-pub(crate) mod fold;
+mod fold;
+mod kind;
 pub(crate) mod language;
 mod rebuild;
 mod rule;
@@ -31,9 +35,10 @@ use egg::{BackoffScheduler, Id, RecExpr, Runner};
 use rhumb_ir::{Base, Op, Verified, VerifyError};
 use thiserror::Error;
 
+pub use apply::rules;
 pub use cost::Cost;
 pub use explain::{Explanation, Proof, Step, explain};
-pub use rule::{FloatClass, Rule, Theory, rules};
+pub use rule::{FloatClass, Rule, Theory};
 
 use extract::Extraction;
 use facts::{EGraph, Facts};
@@ -211,7 +216,7 @@ fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Re
     written.sort_unstable();
     let original = extraction(&runner.egraph, &roots, &written)?.total;
 
-    let mut runner = runner.run(rule::rewrites(options.float_class));
+    let mut runner = runner.run(apply::rewrites(options.float_class));
     if let Some(what) = runner.egraph.analysis.conflict.take() {
         return Err(RewriteError::Contradiction { what });
     }

@@ -6,7 +6,7 @@ use cranelift_frontend::FunctionBuilder;
 use rhumb_ir::{Axis, Elem, Value};
 
 use super::{Eval, Lanes, Order};
-use crate::codegen::CodegenError;
+use crate::codegen::error::CodegenError;
 use crate::codegen::vocab::access;
 use crate::plan::{Plan, Source, Storage, TensorId};
 

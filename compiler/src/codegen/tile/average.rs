@@ -3,12 +3,12 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::prefetch;
 use super::product::{Product, Rows};
-use super::{Mode, Tile, dim_stride, prefetch, row_base};
-use crate::codegen::CodegenError;
+use super::query_tile::{Mode, Tile};
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{either, range_loop};
-use crate::codegen::map::least;
 use crate::codegen::vocab::access;
 use crate::plan::HEADROOM;
 
@@ -83,7 +83,7 @@ pub(super) fn weights(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count
     // Summed by runs of keys: rounding errors grow with the length of a sum.
     let sums = range_loop(eval, start, count, RUN, &carried, |eval, first, carried| {
         let end = eval.fb().ins().iadd_imm_s(first, RUN);
-        let end = least(eval, end, count);
+        let end = eval.v.smin(end, count);
         let mut run = vec![carried[0]];
         run.extend((0..shape.columns).map(|_| eval.v.float(0.0)));
         let mut run = range_loop(eval, first, end, 1, &run, |eval, _, run| weigh(eval, tile, mode, run));
@@ -138,10 +138,10 @@ pub(super) fn average(
 ) -> Result<(), CodegenError> {
     let Tile { attention, shape, .. } = tile;
     let Some(weighted) = &attention.weighted else { return Ok(()) };
-    let (base, key_stride) = row_base(eval, weighted.value, attention.key, weighted.dim)?;
+    let (base, key_stride) = eval.row_base(weighted.value, attention.key, weighted.dim)?;
     let skipped = eval.fb().ins().imul(first, key_stride);
     let base = eval.fb().ins().iadd(base, skipped);
-    let stride = dim_stride(eval, weighted.value, weighted.dim);
+    let stride = eval.dim_stride(weighted.value, weighted.dim);
     let whole = i64::from(weighted.length) / shape.value_rows as i64;
     let rest = weighted.length as usize % shape.value_rows;
     let whole_end = eval.fb().ins().iconst(types::I64, whole * shape.value_rows as i64);

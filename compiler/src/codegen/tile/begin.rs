@@ -2,18 +2,19 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::{FIRST_QUERY, QUERIES, Tile, enter, prefetch, range_word, set_query, slot, split};
-use crate::codegen::CodegenError;
+use super::prefetch;
+use super::query_tile::{FIRST_QUERY, QUERIES, Tile, bind_outer, range_word, set_query, slot, split};
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::map::{ROW_LANES, by_rows, contiguous, least, rows};
+use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Content};
 
 /// Loads a query tile, of any shape, and resets its state.
 pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     let layout = eval.plan.scratch;
-    enter(eval, attention);
+    bind_outer(eval, attention);
     let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(eval, attention, shape);
     let first = range_word(eval, FIRST_QUERY);
@@ -68,7 +69,7 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
 fn lane_query(eval: &mut Eval<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
     let queries = range_word(eval, QUERIES);
     let last = eval.fb().ins().iadd_imm_s(queries, -1);
-    let lane = least(eval, lane, last);
+    let lane = eval.v.smin(lane, last);
     eval.fb().ins().iadd(first, lane)
 }
 

@@ -4,18 +4,18 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
-use super::{FIRST_QUERY, QUERIES, Tile, dim_stride, enter, range_word, set_query, split};
-use crate::codegen::CodegenError;
+use super::query_tile::{FIRST_QUERY, QUERIES, Tile, bind_outer, range_word, set_query, split};
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, either, range_loop};
-use crate::codegen::map::{ROW_LANES, least};
+use crate::codegen::rows::ROW_LANES;
 use crate::codegen::vocab::{access, lane_order};
 use crate::plan::{Attention, TensorId, Weighted};
 
 /// Normalises and stores a query tile, of any shape.
 pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
-    enter(eval, attention);
+    bind_outer(eval, attention);
     let tile = Tile::new(eval, attention, shape);
     let queries = range_word(eval, QUERIES);
     let first = range_word(eval, FIRST_QUERY);
@@ -45,9 +45,9 @@ fn averages(
 ) -> Result<(), CodegenError> {
     let layout = eval.plan.scratch;
     let base = eval.address(weighted.output, &[tile.attention.query, weighted.dim])?;
-    let query_stride = dim_stride(eval, weighted.output, tile.attention.query);
-    let stride = dim_stride(eval, weighted.output, weighted.dim);
-    let head_stride = tile.attention.packed.map(|packed| dim_stride(eval, weighted.output, packed.axis));
+    let query_stride = eval.dim_stride(weighted.output, tile.attention.query);
+    let stride = eval.dim_stride(weighted.output, weighted.dim);
+    let head_stride = tile.attention.packed.map(|packed| eval.dim_stride(weighted.output, packed.axis));
     let zero = eval.fb().ins().iconst(types::I64, 0);
     let length = eval.fb().ins().iconst(types::I64, i64::from(weighted.length));
     let column_of = |eval: &mut Eval<'_, '_>, lane: Ssa| {
@@ -77,7 +77,7 @@ fn averages(
             // What passes the last query is stored where that goes, before it.
             let outs = [0, 1, 2, 3].map(|row| {
                 let lane = eval.fb().ins().iadd_imm_s(lane, row);
-                let lane = least(eval, lane, last);
+                let lane = eval.v.smin(lane, last);
                 out_of(eval, lane)
             });
             let factor = eval.fb().ins().load(types::F32X4, access(), column, layout.sums as i32);

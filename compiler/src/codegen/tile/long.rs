@@ -2,11 +2,11 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::{FIRST_QUERY, KeyRows, Mode, Place, Tile, range_word, score};
-use crate::codegen::CodegenError;
+use super::query_tile::{FIRST_QUERY, Mode, Tile, range_word};
+use super::score::{KeyRows, Place, score};
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::{Eval, Order};
 use crate::codegen::loops::counted_loop;
-use crate::codegen::map::least;
 use crate::codegen::vocab::access;
 
 /// Scores of a register tile, from its products: stored at `scores`, and joined into the maxima.
@@ -30,7 +30,7 @@ pub(super) fn scores(
     let mut result = Ok(());
     counted_loop(eval, rows, &[], |eval, r, _| {
         let row = eval.fb().ins().iadd(place.row, r);
-        let within = if place.whole { row } else { least(eval, row, last) };
+        let within = if place.whole { row } else { eval.v.smin(row, last) };
         let key = eval.fb().ins().iadd(place.first, within);
         let offset = eval.fb().ins().imul_imm_s(r, tile.row_bytes());
         let scores = eval.fb().ins().iadd(scores, offset);

@@ -5,11 +5,10 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
 use super::product::Even;
-use super::{NEXT_END, NEXT_KEY, SHARE_FROM, SHARE_TO, Tile, dim_stride, range_word, row_base};
-use crate::codegen::CodegenError;
+use super::query_tile::{NEXT_END, NEXT_KEY, SHARE_FROM, SHARE_TO, Tile, range_word};
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
-use crate::codegen::map::least;
 use crate::codegen::vocab::access;
 use crate::plan::{SHARES, TensorId};
 
@@ -27,8 +26,8 @@ pub(super) fn next(
     row: Ssa,
     rows: usize,
 ) -> Result<(), CodegenError> {
-    let (base, key_stride) = row_base(eval, tensor, tile.attention.key, dim)?;
-    let stride = dim_stride(eval, tensor, dim);
+    let (base, key_stride) = eval.row_base(tensor, tile.attention.key, dim)?;
+    let stride = eval.dim_stride(tensor, dim);
     let distance = eval.fb().ins().imul_imm_s(stride, i64::from(LINE));
     let [first, end, from, to] = [NEXT_KEY, NEXT_END, SHARE_FROM, SHARE_TO].map(|word| range_word(eval, word));
     let row = eval.fb().ins().iadd(first, row);
@@ -36,7 +35,7 @@ pub(super) fn next(
         let part = eval.fb().ins().imul_imm_s(share, rows as i64);
         let part = eval.fb().ins().ushr_imm_u(part, i64::from(SHARES.ilog2()));
         let at = eval.fb().ins().iadd(row, part);
-        least(eval, at, end)
+        eval.v.smin(at, end)
     });
     let skipped = eval.fb().ins().imul(from, key_stride);
     let row = eval.fb().ins().iadd(base, skipped);

@@ -2,8 +2,9 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
-use super::{END_KEY, FIRST_KEY, KeyRows, Tile, enter, masked, range_word, set_column};
-use crate::codegen::CodegenError;
+use super::query_tile::{END_KEY, FIRST_KEY, Tile, bind_outer, range_word, set_column};
+use super::score::{KeyRows, masked};
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
@@ -13,7 +14,7 @@ use crate::plan::Attention;
 /// nothing.
 pub(crate) fn reference(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     let (Some(&shape), Some(term)) = (attention.tiling.shapes.first(), attention.key_term) else { return Ok(()) };
-    enter(eval, attention);
+    bind_outer(eval, attention);
     let tile = Tile::new(eval, attention, shape);
     let (layout, ty) = (eval.plan.scratch, eval.v.float_type());
     let width = 4 * shape.lanes as i32;

@@ -3,8 +3,8 @@
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, types};
 
-use super::{END_KEY, FIRST_KEY, dim_stride, enter, range_word, row_base};
-use crate::codegen::CodegenError;
+use super::query_tile::{END_KEY, FIRST_KEY, bind_outer, range_word};
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
@@ -13,11 +13,11 @@ use crate::plan::Attention;
 /// Tells whether the values of a key tile are all finite.
 pub(crate) fn scan(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     let Some(weighted) = &attention.weighted else { return Ok(()) };
-    enter(eval, attention);
+    bind_outer(eval, attention);
     let first = range_word(eval, FIRST_KEY);
     let end = range_word(eval, END_KEY);
-    let (base, key_stride) = row_base(eval, weighted.value, attention.key, weighted.dim)?;
-    let stride = dim_stride(eval, weighted.value, weighted.dim);
+    let (base, key_stride) = eval.row_base(weighted.value, attention.key, weighted.dim)?;
+    let stride = eval.dim_stride(weighted.value, weighted.dim);
     let lanes = eval.v.shape.lanes;
     let ty = eval.v.float_type();
     let length = i64::from(weighted.length);

@@ -2,8 +2,8 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
-use super::Tile;
-use crate::codegen::CodegenError;
+use super::query_tile::Tile;
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;

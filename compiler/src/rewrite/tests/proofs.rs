@@ -6,10 +6,10 @@ use rhumb_plugins::Attention;
 use rhumb_plugins::schemes::{Alibi, Causal};
 
 use super::graphs::{lowered, usual};
+use crate::rewrite::apply::rewrites;
 use crate::rewrite::explain::prove;
 use crate::rewrite::fold::FOLD;
 use crate::rewrite::language::{Node, Number};
-use crate::rewrite::rule::rewrites;
 use crate::rewrite::{FloatClass, RewriteOptions, explain};
 
 #[test]

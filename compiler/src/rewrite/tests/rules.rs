@@ -10,11 +10,11 @@ use super::notation::graph;
 use rhumb_random::Rng;
 
 use super::values::{Values, bindings, difference, lengths, run};
+use crate::rewrite::apply::compile_rule;
+use crate::rewrite::constants::fold;
 use crate::rewrite::facts::{EGraph, Facts};
-use crate::rewrite::fold::fold;
 use crate::rewrite::language::{Node, Number};
 use crate::rewrite::rebuild::rebuild;
-use crate::rewrite::rule::compile_rule;
 use crate::rewrite::{FloatClass, Rule, add_graph, rules};
 
 /// The graphs that come of applying a rule once, anywhere in `original`.

@@ -1,0 +1,294 @@
+//! Rows along an axis: by vectors where they are contiguous, pairs of a rotation together.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+use rhumb_ir::{Axis, Op, Pairing, Value};
+
+use super::error::CodegenError;
+use super::eval::Eval;
+use super::loops::{either, range_loop};
+use crate::plan::{Origin, Source, Storage, TensorId};
+
+/// Lanes of vectors along rows: as many as any machine has, and as a transposition by shuffles takes.
+pub(crate) const ROW_LANES: usize = 4;
+
+/// A rotation computed in place: its block of the axis, and its pairs.
+struct RotaryBlock {
+    rotate: Value,
+    x: Value,
+    angle: Value,
+    pair: Axis,
+    pairing: Pairing,
+    start: u32,
+    pairs: u32,
+}
+
+impl RotaryBlock {
+    fn end(&self) -> u32 {
+        self.start + 2 * self.pairs
+    }
+}
+
+/// Emits code along a row: by vectors where `contiguous` says that the row allows it, by elements where it doesn't.
+pub(crate) fn by_rows(
+    eval: &mut Eval<'_, '_>,
+    axis: Axis,
+    contiguous: Option<Ssa>,
+    mut body: impl FnMut(&mut Eval<'_, '_>) -> Result<(), CodegenError>,
+) -> Result<(), CodegenError> {
+    let Some(contiguous) = contiguous else { return eval.in_rows(axis, 1, body) };
+    let mut results = [Ok(()), Ok(())];
+    let [wide, narrow] = &mut results;
+    let body = std::cell::RefCell::new(&mut body);
+    let side = |eval: &mut Eval<'_, '_>, lanes: usize, result: &mut Result<(), CodegenError>| {
+        *result = eval.in_rows(axis, lanes, |eval| (body.borrow_mut())(eval));
+        Vec::new()
+    };
+    either(eval, contiguous, |eval| side(eval, ROW_LANES, wide), |eval| side(eval, 1, narrow));
+    let [wide, narrow] = results;
+    wide.and(narrow)
+}
+
+/// Whether `root`, and the table or output it is stored to, can be computed by vectors along `axis`: a condition of this call's strides,
+/// or none if never.
+pub(crate) fn contiguous(eval: &mut Eval<'_, '_>, root: Value, axis: Axis, target: Option<TensorId>) -> Option<Ssa> {
+    let plan = eval.plan;
+    let multiple = |n: u32| n.is_multiple_of(ROW_LANES as u32);
+    let fits = multiple(plan.graph.static_extent(axis)?)
+        && blocks(eval, root, axis).iter().all(|block| multiple(block.start) && multiple(block.pairs));
+    let mut tensors: Vec<TensorId> = target.into_iter().collect();
+    if !fits || !row_tensors(eval, root, axis, &mut tensors) {
+        return None;
+    }
+    let mut all = eval.fb().ins().iconst(types::I8, 1);
+    for tensor in tensors {
+        let spec = &plan.tensors[tensor];
+        if spec.dims.iter().any(|dim| *dim != axis && plan.graph.axis(*dim).groups == Some(axis)) {
+            return None;
+        }
+        let Some(dim) = spec.dims.iter().position(|dim| *dim == axis) else { continue };
+        if !matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) {
+            return None;
+        }
+        match spec.origin {
+            Origin::Input(_) | Origin::Output(_) => {
+                let stride = eval.stride(tensor, dim);
+                let dense = eval.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+                all = eval.fb().ins().band(all, dense);
+            }
+            Origin::Constant(_) | Origin::Table if dim + 1 < spec.dims.len() => return None,
+            Origin::Constant(_) | Origin::Table => {}
+        }
+    }
+    Some(all)
+}
+
+/// Collects the tensors that an expression reads, each once; false where it has an op that does not go by rows.
+fn row_tensors(eval: &Eval<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<TensorId>) -> bool {
+    let plan = eval.plan;
+    let mut seen = vec![false; root.index() + 1];
+    let mut stack = vec![root];
+    while let Some(value) = stack.pop() {
+        if std::mem::replace(&mut seen[value.index()], true) {
+            continue;
+        }
+        if let Some(table) = eval.table(&Source::Value(value)).filter(|_| value != root) {
+            tensors.push(table);
+            continue;
+        }
+        match plan.graph.op(value) {
+            Op::Input { .. } => match plan.tensors.iter().position(|t| t.origin == Origin::Input(value)) {
+                Some(input) => tensors.push(input),
+                None => return false,
+            },
+            Op::Const(_) | Op::Size(_) => {}
+            Op::Iota(of) if *of != axis && plan.graph.axis(*of).groups != Some(axis) => {}
+            op @ (Op::Unary(..) | Op::Cast(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. }) => {
+                stack.extend(op.operands().into_iter().rev());
+            }
+            Op::Rotate { x, angle, dim, pair, .. } => {
+                // The rows of the tables of its angles are made of pairs.
+                let paired = [Source::Cos(*angle), Source::Sin(*angle)].iter().all(|source| {
+                    eval.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(pair))
+                });
+                if *dim != axis || !paired {
+                    return false;
+                }
+                stack.push(*x);
+            }
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Emits a loop along `axis` that hands the expression rooted at `root` to `sink`, as many elements at a time as the shape has lanes,
+/// pairs of a rotation together.
+pub(crate) fn rows<'a, 'f>(
+    eval: &mut Eval<'a, 'f>,
+    root: Option<Value>,
+    axis: Axis,
+    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+) -> Result<(), CodegenError> {
+    let mut blocks = match root {
+        Some(root) => blocks(eval, root, axis),
+        None => Vec::new(),
+    };
+    blocks.sort_by_key(|block| (block.start, block.pairs));
+    let extent = eval.extent(axis);
+    let mut from = 0u32;
+    for block in &blocks {
+        if block.pairs == 0 {
+            continue;
+        }
+        if from < block.start {
+            let (start, end) = (iconst(eval, from), iconst(eval, block.start));
+            plain(eval, axis, start, end, sink, compute)?;
+        }
+        rotated(eval, axis, block, sink, compute)?;
+        from = block.end();
+    }
+    let whole = eval.plan.graph.static_extent(axis);
+    if whole.is_none_or(|whole| from < whole) {
+        let start = iconst(eval, from);
+        plain(eval, axis, start, extent, sink, compute)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn iconst(eval: &mut Eval<'_, '_>, x: u32) -> Ssa {
+    eval.fb().ins().iconst(types::I64, i64::from(x))
+}
+
+/// The rotations along `axis` that `root` computes in place.
+fn blocks(eval: &Eval<'_, '_>, root: Value, axis: Axis) -> Vec<RotaryBlock> {
+    let (plan, mut found) = (eval.plan, Vec::new());
+    let mut seen = vec![false; root.index() + 1];
+    let mut stack = vec![root];
+    while let Some(value) = stack.pop() {
+        if std::mem::replace(&mut seen[value.index()], true) {
+            continue;
+        }
+        if value != root && eval.table(&Source::Value(value)).is_some() {
+            continue;
+        }
+        match *plan.graph.op(value) {
+            Op::Rotate { x, angle, dim, pair, pairing, start } => {
+                if dim == axis {
+                    let pairs = plan.graph.static_extent(pair).unwrap_or(0);
+                    found.push(RotaryBlock { rotate: value, x, angle, pair, pairing, start, pairs });
+                }
+                stack.push(x);
+            }
+            Op::Dot { .. } | Op::Gather { .. } => {}
+            ref op => stack.extend(op.operands()),
+        }
+    }
+    found
+}
+
+pub(crate) fn plain<'a, 'f>(
+    eval: &mut Eval<'a, 'f>,
+    axis: Axis,
+    start: Ssa,
+    end: Ssa,
+    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+) -> Result<(), CodegenError> {
+    let saved = eval.save();
+    let mut result = Ok(());
+    let lanes = eval.v.shape.lanes as i64;
+    range_loop(eval, start, end, lanes, &[], |eval, index, _| {
+        eval.set(axis, index);
+        eval.forget(axis);
+        result = compute(eval).and_then(|x| sink(eval, index, x));
+        Vec::new()
+    });
+    eval.restore(saved);
+    result
+}
+
+fn rotated<'a, 'f>(
+    eval: &mut Eval<'a, 'f>,
+    axis: Axis,
+    block: &RotaryBlock,
+    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+) -> Result<(), CodegenError> {
+    let saved = eval.save();
+    let mut result = Ok(());
+    let (start, pairs) = (iconst(eval, 0), iconst(eval, block.pairs));
+    let lanes = eval.v.shape.lanes as i64;
+    range_loop(eval, start, pairs, lanes, &[], |eval, pair, _| {
+        result = one_pair(eval, axis, block, pair, sink, compute);
+        Vec::new()
+    });
+    eval.restore(saved);
+    result
+}
+
+fn one_pair<'a, 'f>(
+    eval: &mut Eval<'a, 'f>,
+    axis: Axis,
+    block: &RotaryBlock,
+    pair: Ssa,
+    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+) -> Result<(), CodegenError> {
+    let lanes = eval.v.shape.lanes as i64;
+    let (first, second) = match block.pairing {
+        Pairing::Half => {
+            let first = eval.fb().ins().iadd_imm_s(pair, i64::from(block.start));
+            (first, eval.fb().ins().iadd_imm_s(first, i64::from(block.pairs)))
+        }
+        Pairing::Interleaved => {
+            let twice = eval.fb().ins().ishl_imm_u(pair, 1);
+            let first = eval.fb().ins().iadd_imm_s(twice, i64::from(block.start));
+            (first, eval.fb().ins().iadd_imm_s(first, lanes))
+        }
+    };
+    // Vectors of neighbours hold both halves of their pairs.
+    let mixed = block.pairing == Pairing::Interleaved && lanes > 1;
+    let at = |eval: &mut Eval<'a, 'f>, index: Ssa| {
+        eval.set(axis, index);
+        eval.forget(axis);
+        eval.emit(block.x)
+    };
+    let (mut a, mut b) = (at(eval, first)?, at(eval, second)?);
+    if mixed {
+        (a, b) = (eval.v.shuffle(a, b, [0, 2, 4, 6]), eval.v.shuffle(a, b, [1, 3, 5, 7]));
+    }
+    eval.forget(axis);
+    eval.set(block.pair, pair);
+    let (cos, sin) = eval.along(block.pair, |eval| {
+        Ok::<_, CodegenError>((angle_part(eval, block, true)?, angle_part(eval, block, false)?))
+    })?;
+    let (a_cos, b_cos) = (eval.v.fmul(a, cos), eval.v.fmul(b, cos));
+    let minus_b = eval.fb().ins().fneg(b);
+    let mut rotated_a = eval.v.fma(minus_b, sin, a_cos);
+    let mut rotated_b = eval.v.fma(a, sin, b_cos);
+    if mixed {
+        (rotated_a, rotated_b) =
+            (eval.v.shuffle(rotated_a, rotated_b, [0, 4, 1, 5]), eval.v.shuffle(rotated_a, rotated_b, [2, 6, 3, 7]));
+    }
+    for (index, x) in [(first, rotated_a), (second, rotated_b)] {
+        eval.set(axis, index);
+        eval.forget(axis);
+        eval.seed(block.rotate, x);
+        let x = compute(eval)?;
+        sink(eval, index, x)?;
+    }
+    Ok(())
+}
+
+fn angle_part(eval: &mut Eval<'_, '_>, block: &RotaryBlock, cos: bool) -> Result<Ssa, CodegenError> {
+    let source = if cos { Source::Cos(block.angle) } else { Source::Sin(block.angle) };
+    match eval.table(&source) {
+        Some(table) => eval.load(table),
+        None => {
+            let op = eval.plan.graph.line(block.rotate);
+            Err(CodegenError::Unsupported { op, reason: "its angles have no table" })
+        }
+    }
+}

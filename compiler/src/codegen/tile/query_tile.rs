@@ -1,0 +1,118 @@
+//! A query tile that code is emitted for: where its state is, which range a call has, and the indices that it fixes.
+
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+
+use crate::codegen::eval::{Eval, Order};
+use crate::codegen::vocab::access;
+use crate::plan::{Attention, TileShape};
+
+/// Words of the range, by offset.
+pub(super) const FIRST_QUERY: i32 = 0;
+pub(super) const QUERIES: i32 = 8;
+pub(super) const FIRST_KEY: i32 = 16;
+pub(super) const END_KEY: i32 = 24;
+pub(super) const STATE: i32 = 32;
+pub(super) const NEXT_KEY: i32 = 40;
+pub(super) const NEXT_END: i32 = 48;
+pub(super) const SHARE_FROM: i32 = 56;
+pub(super) const SHARE_TO: i32 = 64;
+
+/// Which kind of key tile is emitted.
+#[derive(Clone, Copy)]
+pub(crate) struct Mode {
+    /// The mask is evaluated per element.
+    pub(crate) masked: bool,
+    /// Values that a query does not see are kept from it even if they are NaN or infinite.
+    pub(crate) guarded: bool,
+}
+
+/// A tile of queries that code is emitted for.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    pub(super) attention: &'a Attention,
+    pub(super) shape: TileShape,
+    /// The address of its state.
+    pub(super) state: Ssa,
+}
+
+impl<'a> Tile<'a> {
+    pub(super) fn new(eval: &mut Eval<'_, '_>, attention: &'a Attention, shape: TileShape) -> Tile<'a> {
+        let offset = range_word(eval, STATE);
+        let scratch = eval.scratch;
+        let state = eval.fb().ins().iadd(scratch, offset);
+        Tile { attention, shape, state }
+    }
+
+    /// Keys of a register tile that may pass the last key: enough sums to keep multiply-adds busy.
+    pub(super) fn last_rows(&self) -> i64 {
+        if self.shape.columns == 1 { 8 } else { 4 }
+    }
+
+    /// Bytes of a row of queries: from one key's scores to the next, from one element to the next.
+    pub(super) fn row_bytes(&self) -> i64 {
+        4 * self.attention.tiling.queries() as i64
+    }
+}
+
+pub(super) fn range_word(eval: &mut Eval<'_, '_>, offset: i32) -> Ssa {
+    let (scratch, range) = (eval.scratch, eval.plan.scratch.range as i32);
+    eval.fb().ins().load(types::I64, access(), scratch, range + offset)
+}
+
+/// Sets the index along every outer axis.
+pub(super) fn bind_outer(eval: &mut Eval<'_, '_>, attention: &Attention) {
+    let (scratch, base) = (eval.scratch, eval.plan.scratch.outer as i32);
+    for (position, &axis) in attention.outer.iter().enumerate() {
+        let index = eval.fb().ins().load(types::I64, access(), scratch, base + 8 * position as i32);
+        eval.set(axis, index);
+    }
+}
+
+/// Sets the indices of a query of a tile: its position and, where heads are packed, its head.
+pub(super) fn set_query(eval: &mut Eval<'_, '_>, attention: &Attention, query: Ssa) {
+    let (position, head) = split(eval, attention, query);
+    eval.set(attention.query, position);
+    eval.forget(attention.query);
+    if let (Some(packed), Some(head)) = (attention.packed, head) {
+        // The outer point has the first head of the group.
+        let (scratch, base) = (eval.scratch, eval.plan.scratch.outer as i32);
+        let axis = attention.outer.iter().position(|axis| *axis == packed.axis).unwrap_or(0);
+        let first = eval.fb().ins().load(types::I64, access(), scratch, base + 8 * axis as i32);
+        let head = eval.fb().ins().iadd(first, head);
+        eval.set(packed.axis, head);
+        eval.forget(packed.axis);
+    }
+}
+
+/// The position of a query and, where heads are packed, its head within the group.
+pub(super) fn split(eval: &mut Eval<'_, '_>, attention: &Attention, query: Ssa) -> (Ssa, Option<Ssa>) {
+    let Some(packed) = attention.packed else { return (query, None) };
+    let heads = i64::from(packed.heads);
+    let position = eval.fb().ins().udiv_imm_u(query, heads);
+    let before = eval.fb().ins().imul_imm_s(position, heads);
+    (position, Some(eval.fb().ins().isub(query, before)))
+}
+
+/// `scratch + offset + index * bytes`.
+pub(super) fn slot(eval: &mut Eval<'_, '_>, offset: usize, index: Ssa, bytes: usize) -> Ssa {
+    let scratch = eval.scratch;
+    let scaled = eval.fb().ins().imul_imm_s(index, bytes as i64);
+    let base = eval.fb().ins().iadd(scratch, scaled);
+    eval.fb().ins().iadd_imm_s(base, offset as i64)
+}
+
+/// Sets the lanes to those of a vector of queries.
+pub(super) fn set_column(eval: &mut Eval<'_, '_>, tile: Tile<'_>, column: usize) {
+    let Tile { attention, shape, state } = tile;
+    let lane = (column * shape.lanes) as i64;
+    let first = range_word(eval, FIRST_QUERY);
+    let query = eval.fb().ins().iadd_imm_s(first, lane);
+    let lanes = eval.plan.scratch.lanes as i64;
+    let clamped = eval.fb().ins().iadd_imm_s(state, lanes + 4 * lane);
+    let (first, order) = match attention.packed {
+        None => (query, Order::Successive),
+        Some(_) => (eval.fb().ins().uload32(access(), clamped, 0), Order::Any),
+    };
+    eval.set(attention.query, first);
+    eval.set_lanes(attention.query, clamped, order);
+}

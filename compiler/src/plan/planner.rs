@@ -1,0 +1,125 @@
+//! A plan in the making.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhumb_ir::{Axis, Elem, Op, Scalar, Value, Verified};
+
+use super::{MapStep, Origin, PlanError, Source, Storage, Tensor, TensorId};
+
+/// What a softmax or log-sum-exp is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Normalised {
+    pub(super) score: Value,
+    pub(super) key: Axis,
+    pub(super) sink: Option<Value>,
+}
+
+pub(super) struct Planner<'a> {
+    pub(super) graph: &'a Verified,
+    pub(super) tensors: Vec<Tensor>,
+    pub(super) maps: Vec<MapStep>,
+    pub(super) tables: BTreeMap<Source, TensorId>,
+    pub(super) inputs: BTreeMap<Value, TensorId>,
+    pub(super) outputs: Vec<TensorId>,
+    /// Names of the values.
+    pub(super) names: Vec<String>,
+    /// What has been prepared for map steps.
+    pub(super) prepared: BTreeSet<Value>,
+    /// Whether a rotation takes part in a value.
+    pub(super) rotates: Vec<bool>,
+    /// Whether a sum or a lookup takes part in a value.
+    pub(super) reduces: Vec<bool>,
+    /// Axes in the order that dimensions of tables take.
+    pub(super) order: Vec<Axis>,
+    /// The axis of queries that was added where every other has keys or values of its own.
+    pub(super) one_query: Option<Axis>,
+    /// With one query: whether each value is computed from the dot of query and key.
+    pub(super) of_dot: Vec<bool>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(graph: &'a Verified, one_query: Option<Axis>) -> Self {
+        let mut planner = Planner {
+            graph,
+            tensors: Vec::new(),
+            maps: Vec::new(),
+            tables: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            outputs: Vec::new(),
+            names: graph.value_names(),
+            prepared: BTreeSet::new(),
+            rotates: Vec::new(),
+            reduces: Vec::new(),
+            order: (0..graph.axes().len()).filter_map(Axis::from_index).collect(),
+            one_query,
+            of_dot: Vec::new(),
+        };
+        planner.rotates = planner.reaches(|op| matches!(op, Op::Rotate { .. }));
+        planner.reduces = planner.reaches(|op| matches!(op, Op::Dot { .. } | Op::Gather { .. }));
+        for (name, value) in graph.inputs() {
+            let Op::Input { name: _, dims, elem } = graph.op(value) else { continue };
+            let storage = match elem {
+                Elem::F32 => Storage::F32,
+                Elem::I32 => Storage::I32,
+                Elem::Bool => Storage::Byte,
+            };
+            let id = planner.tensor(name.to_owned(), Origin::Input(value), dims.clone(), storage);
+            planner.inputs.insert(value, id);
+        }
+        for (index, output) in graph.outputs().iter().enumerate() {
+            let storage = match graph.ty(output.value).elem {
+                Elem::F32 => Storage::F32,
+                Elem::I32 => Storage::I32,
+                Elem::Bool => Storage::Byte,
+            };
+            let id = planner.tensor(output.name.clone(), Origin::Output(index), output.dims.clone(), storage);
+            planner.outputs.push(id);
+        }
+        planner
+    }
+
+    pub(super) fn tensor(&mut self, name: String, origin: Origin, dims: Vec<Axis>, storage: Storage) -> TensorId {
+        self.tensors.push(Tensor { name, origin, dims, storage });
+        self.tensors.len() - 1
+    }
+
+    pub(super) fn not(&self, value: Value, reason: impl Into<String>) -> PlanError {
+        PlanError::NotAttention { op: self.graph.line(value), reason: reason.into() }
+    }
+
+    /// The first op of `value`'s definition, itself included, for which `wanted` holds.
+    pub(super) fn find(&self, value: Value, wanted: impl Fn(&Op) -> bool) -> Option<Value> {
+        let mut seen = vec![false; value.index() + 1];
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            if wanted(self.graph.op(value)) {
+                return Some(value);
+            }
+            stack.extend(self.graph.op(value).operands());
+        }
+        None
+    }
+
+    /// For each value, whether such an op takes part in it.
+    pub(super) fn reaches(&self, wanted: impl Fn(&Op) -> bool) -> Vec<bool> {
+        let mut reached: Vec<bool> = Vec::with_capacity(self.graph.nodes().len());
+        for node in self.graph.nodes() {
+            let found = wanted(&node.op) || node.op.operands().iter().any(|operand| reached[operand.index()]);
+            reached.push(found);
+        }
+        reached
+    }
+
+    /// The length of an axis that must have a fixed one.
+    pub(super) fn fixed(&self, axis: Axis, reason: &'static str) -> Result<u32, PlanError> {
+        let dynamic = || PlanError::DynamicAxis { axis: self.graph.axis(axis).name.clone(), reason };
+        self.graph.static_extent(axis).ok_or_else(dynamic)
+    }
+
+    pub(super) fn is_const(&self, value: Value, x: f64) -> bool {
+        matches!(self.graph.op(value), Op::Const(Scalar::F32(c)) if *c == x)
+    }
+}
