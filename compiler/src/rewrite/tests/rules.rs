@@ -154,6 +154,26 @@ fn sums_are_multiplied_out_in_scores_and_where_that_hoists_the_products() {
     }
 }
 
+#[test]
+fn side_conditions_draw_their_lines_where_they_say() {
+    for (rule, fires, stays) in [
+        // Of equal rank neither leads.
+        ("add-commute", "(+ x:q y:hqk)", "(+ x:hq y:hq)"),
+        // A scalar that is no constant.
+        ("scale-sum", "(* (+ x:qk y:q) 0.5)", "(* (+ x:qk y:q) (f32 (size q)))"),
+        // Of the least numbers, `f32` does not hold the reciprocal.
+        ("div-constant", "(/ x:q 1e-38)", "(/ x:q 1e-39)"),
+        (
+            "mask-scale",
+            "(* (select m:qk x:qk -inf) (exp (sin (f32 (iota q)))))",
+            "(* (select m:qk x:qk -inf) (abs (sin (f32 (iota q)))))",
+        ),
+    ] {
+        let applied = |text: &str| !apply(rule_named(rule), FloatClass::FiniteOnly, &graph(text)).is_empty();
+        assert_eq!([applied(fires), applied(stays)], [true, false], "{rule}: {fires}, {stays}");
+    }
+}
+
 /// Expressions on which a rule is of its milder class.
 #[rustfmt::skip]
 const MILDER: &[(&str, &str)] = &[
@@ -200,6 +220,9 @@ fn milder_classes_hold_where_they_are_proved_and_nowhere_else() {
         ("dot-scale-first", "(* (dot x:hqd y:hkd d) c:h)"),
         ("cast-sum", "(f32 (+ i:k i2:q))"),
         ("isolate-less-minuend", "(< (- i:k i2:q) 4i)"),
+        // One of the two sums may wrap.
+        ("isolate-less-minuend", "(< (- (iota k) (iota q)) i2:q)"),
+        ("isolate-less-subtrahend", "(< (- (iota q) (iota k)) i2:q)"),
     ] {
         let rule = rule_named(name);
         let milder = mildest(rule);
