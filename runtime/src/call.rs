@@ -1,10 +1,9 @@
 //! Calls: tensors bound by name, then run.
 
+use std::fmt;
+
 use crate::error::CallError;
-use crate::error_bound::ErrorBound;
-use crate::interface::{Bindings, Interface};
-use crate::kernel::Kernel;
-use crate::reference::Reference;
+use crate::interface::{Bindings, Bound, Interface};
 use crate::view::{TensorView, TensorViewMut};
 
 /// A call being prepared: bind every input and output by name, in any order, then [`Call::run`].
@@ -12,20 +11,18 @@ use crate::view::{TensorView, TensorViewMut};
 #[must_use = "a call does nothing until it is run"]
 pub struct Call<'k, 'a> {
     interface: &'k Interface,
-    runner: Runner<'k>,
+    runner: &'k dyn Runner,
     bindings: Bindings<'a>,
 }
 
-/// What runs a call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Runner<'k> {
-    Kernel(&'k Kernel),
-    Reference(&'k Reference),
-    ErrorBound(&'k ErrorBound<'k>),
+/// What runs calls.
+pub(crate) trait Runner: fmt::Debug + Send + Sync {
+    /// Runs a call whose tensors have been checked.
+    fn run(&self, bound: Bound<'_>) -> Result<(), CallError>;
 }
 
 impl<'k, 'a> Call<'k, 'a> {
-    pub(crate) fn new(interface: &'k Interface, runner: Runner<'k>) -> Call<'k, 'a> {
+    pub(crate) fn new(interface: &'k Interface, runner: &'k dyn Runner) -> Call<'k, 'a> {
         Call { interface, runner, bindings: Bindings::default() }
     }
 
@@ -48,10 +45,6 @@ impl<'k, 'a> Call<'k, 'a> {
     /// was written, and the kernel is as good as before.
     pub fn run(self) -> Result<(), CallError> {
         let bound = self.interface.bind(self.bindings)?;
-        match self.runner {
-            Runner::Kernel(kernel) => kernel.run(bound),
-            Runner::Reference(reference) => reference.run(bound),
-            Runner::ErrorBound(promise) => promise.run(bound),
-        }
+        self.runner.run(bound)
     }
 }

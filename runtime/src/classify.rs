@@ -1,5 +1,6 @@
 //! Which key tiles a query tile sees: intervals of the mask's tables over ranges of keys, halved until they are decided.
 
+mod bounds;
 mod segments;
 mod tiles;
 mod vanishing;
@@ -9,10 +10,10 @@ use rhumb_compiler::plan::{Attention, Plan, Storage, TensorId};
 use rhumb_ir::Axis;
 
 use crate::memory::{Frame, OutOfMemory};
+use bounds::Bounds;
 pub(crate) use segments::Segment;
 use segments::{join_short_runs, push};
 pub(crate) use tiles::Tiles;
-use vanishing::Bounds;
 
 /// Keys that are classified together at the least.
 const UNIT: usize = 16;

@@ -31,6 +31,12 @@ pub struct Engine {
     guard: Option<Guard>,
 }
 
+// Any thread may compile.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Engine>();
+};
+
 /// Choices of an [`Engine`]: all have defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]

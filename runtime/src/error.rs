@@ -5,7 +5,7 @@ use std::fmt;
 use rhumb_compiler::error_bound::BoundError;
 use rhumb_ir::{Elem, InterpError};
 
-use crate::layout::MAX_RANK;
+use crate::limits::MAX_RANK;
 use crate::memory::OutOfMemory;
 
 /// A view that can't be.

@@ -55,7 +55,7 @@ impl<'k> ErrorBound<'k> {
     /// Starts a call, which writes bounds in place of results: of integers and truth values too, as such (a truth value that may differ is
     /// true).
     pub fn call<'a>(&self) -> Call<'_, 'a> {
-        Call::new(self.interface, Runner::ErrorBound(self))
+        Call::new(self.interface, self)
     }
 
     /// Whether a kernel's element keeps what its bound promises: it is the reference's, or both are NaN, or they are no farther apart
@@ -63,8 +63,10 @@ impl<'k> ErrorBound<'k> {
     pub fn holds(kernel: f32, reference: f32, bound: f32) -> bool {
         Promise::holds(kernel, reference, bound)
     }
+}
 
-    pub(crate) fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
+impl Runner for ErrorBound<'_> {
+    fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
         let mut inputs = BTreeMap::new();
         for (port, view) in self.interface.inputs().iter().zip(&bound.inputs) {
             let line = || format!("input \"{}\": {}", port.name, self.interface.signature(port));

@@ -6,7 +6,7 @@ use rhumb_ir::{Axis, AxisInfo, AxisSet, Elem, Extent, Graph, Op, Verified, close
 use smallvec::SmallVec;
 
 use crate::error::{CallError, Direction, Grouping, InterfaceError};
-use crate::layout::MAX_RANK;
+use crate::limits::MAX_RANK;
 use crate::overlap::{Region, overlap};
 use crate::view::{TensorView, TensorViewMut};
 

@@ -28,11 +28,10 @@ pub struct Kernel {
     timings: Vec<Timing>,
 }
 
-// Engines hand kernels to all threads.
+// Any thread may call a kernel.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<Kernel>();
-    shared::<crate::Engine>();
 };
 
 /// Why a graph has no kernel.
@@ -68,7 +67,7 @@ impl Kernel {
 
     /// Starts a call.
     pub fn call<'a>(&self) -> Call<'_, 'a> {
-        Call::new(&self.interface, Runner::Kernel(self))
+        Call::new(&self.interface, self)
     }
 
     /// The plan that its code follows: loops, tiles, tables. Prints.
@@ -111,8 +110,10 @@ impl Kernel {
     pub fn trim(&self) {
         self.program.trim();
     }
+}
 
-    pub(crate) fn run(&self, bound: Bound<'_>) -> Result<(), CallError> {
+impl Runner for Kernel {
+    fn run(&self, bound: Bound<'_>) -> Result<(), CallError> {
         self.program.run(bound, &self.threads)
     }
 }

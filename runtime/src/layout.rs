@@ -1,9 +1,7 @@
 //! Shapes and strides, and the proofs that they stay inside memory.
 
 use crate::error::ViewError;
-
-/// The most dimensions a view can have.
-pub const MAX_RANK: usize = 8;
+use crate::limits::MAX_RANK;
 
 /// A shape and strides in elements, kept inline so that views are plain values.
 ///

@@ -41,6 +41,7 @@ mod error_bound;
 mod interface;
 mod kernel;
 mod layout;
+mod limits;
 mod memory;
 mod outer;
 mod overlap;
@@ -55,7 +56,7 @@ pub use error::{CallError, Direction, Grouping, InterfaceError, ViewError};
 pub use error_bound::ErrorBound;
 pub use interface::{Interface, Port};
 pub use kernel::{Kernel, KernelError};
-pub use layout::MAX_RANK;
+pub use limits::MAX_RANK;
 #[cfg(feature = "guard-pages")]
 pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};

@@ -6,14 +6,18 @@
 //!   slices are one thing. Reads and writes here check their index; compiled code relies on the layouts that views prove.
 #![allow(unsafe_code, reason = "the one module that calls machine code and dereferences raw pointers")]
 
+mod alloc;
 mod code;
 mod exec;
 mod frame;
+mod pages;
 mod places;
+mod pool;
 mod raw;
 mod span;
 mod workspace;
 
+pub use alloc::OutOfMemory;
 pub use code::CodeError;
 pub(crate) use code::{Code, Function};
 pub use exec::LoadError;
@@ -23,7 +27,7 @@ pub(crate) use frame::{Constants, Frame};
 pub(crate) use places::Guard;
 #[cfg(feature = "guard-pages")]
 pub use places::Guard;
+pub(crate) use pool::{Lease, Pool};
 pub use span::{Element, OutputElement};
 pub(crate) use span::{Span, SpanMut};
-pub use workspace::OutOfMemory;
-pub(crate) use workspace::{Lease, Pool, Workspace};
+pub(crate) use workspace::Workspace;

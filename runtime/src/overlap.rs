@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use crate::layout::{Layout, MAX_RANK};
+use crate::layout::Layout;
+use crate::limits::MAX_RANK;
 
 /// Where a view's elements lie.
 #[derive(Clone, Copy, Debug)]

@@ -33,10 +33,12 @@ impl Reference {
 
     /// Starts a call.
     pub fn call<'a>(&self) -> Call<'_, 'a> {
-        Call::new(&self.interface, Runner::Reference(self))
+        Call::new(&self.interface, self)
     }
+}
 
-    pub(crate) fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
+impl Runner for Reference {
+    fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
         let refused = |source| CallError::Reference(Box::new(source));
         let mut operands = Operands::new();
         for ((name, value), view) in self.graph.inputs().zip(&bound.inputs) {

@@ -6,11 +6,13 @@ use rhumb::compiler::Ranked;
 use rhumb::prelude::*;
 use serde_json::json;
 
+use super::args::EngineArgs;
 use super::dims::{Dims, Lengths};
+use super::error::CliError;
 use super::graph::GraphArgs;
+use super::output::{print, progress};
 use super::tensors::Tensors;
 use super::work::work;
-use super::{CliError, EngineArgs, print, progress};
 
 /// Times a graph on random tensors.
 #[derive(Debug, clap::Args)]

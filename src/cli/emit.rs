@@ -5,8 +5,10 @@ use rhumb::compiler::rewrite::RewriteOptions;
 use rhumb::compiler::{Options, compile};
 use rhumb::prelude::*;
 
+use super::args::CodeArgs;
+use super::error::CliError;
 use super::graph::GraphArgs;
-use super::{CliError, CodeArgs, print};
+use super::output::print;
 
 /// Prints a graph at a stage of compilation.
 #[derive(Debug, clap::Args)]

@@ -5,8 +5,9 @@ use rhumb::compiler::rewrite::{RewriteOptions, explain, fuse};
 use rhumb::plugins::lower;
 use rhumb::prelude::*;
 
+use super::error::CliError;
 use super::graph::GraphArgs;
-use super::{CliError, print, progress};
+use super::output::{print, progress};
 
 /// Prints the proof that rewriting kept the meaning of a graph.
 #[derive(Debug, clap::Args)]

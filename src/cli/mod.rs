@@ -1,11 +1,13 @@
-//! Subcommands, one file each, and what they share.
+//! Subcommands, one file each.
 
+mod args;
 mod bench;
 mod dims;
 mod emit;
 mod error;
 mod explain;
 mod graph;
+mod output;
 mod random;
 mod run;
 mod schemes;
@@ -13,14 +15,7 @@ mod tensor;
 mod tensors;
 mod work;
 
-use std::io::{Write, stdout};
-use std::time::Duration;
-
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
-use indicatif::ProgressBar;
-use rhumb::compiler::Backend;
-use rhumb::prelude::*;
 
 pub(crate) use error::CliError;
 
@@ -46,56 +41,6 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// How kernels are run.
-#[derive(Debug, clap::Args)]
-struct EngineArgs {
-    /// Threads that share the work [default: one per processor]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    #[command(flatten)]
-    code: CodeArgs,
-}
-
-/// What code is generated: the cheapest for the graph unless it is pinned here.
-#[derive(Debug, clap::Args)]
-struct CodeArgs {
-    /// Lanes of f32 in the vectors of the code [default: what costs the graph least]
-    #[arg(long, value_name = "N")]
-    lanes: Option<usize>,
-    /// What generates the code [default: what costs the graph least]
-    #[arg(long, value_parser = backends())]
-    backend: Option<Backend>,
-}
-
-fn backends() -> impl TypedValueParser<Value = Backend> {
-    // The parser lets no other names through.
-    PossibleValuesParser::new(Backend::ALL.map(Backend::name))
-        .map(|name| Backend::ALL.into_iter().find(|backend| backend.name() == name).unwrap_or(Backend::Cranelift))
-}
-
-impl CodeArgs {
-    /// The target with what is pinned.
-    fn pin(&self, mut target: Target) -> Result<Target, CliError> {
-        if let Some(backend) = self.backend {
-            target = target.with_backend(backend)?;
-        }
-        if let Some(lanes) = self.lanes {
-            target = target.with_lanes(lanes)?;
-        }
-        Ok(target)
-    }
-}
-
-impl EngineArgs {
-    fn build(&self) -> Result<Engine, CliError> {
-        let mut builder = Engine::builder().target(self.code.pin(Target::host()?)?);
-        if let Some(threads) = self.threads {
-            builder = builder.threads(threads);
-        }
-        Ok(builder.build()?)
-    }
-}
-
 /// Does what the command line asks for.
 pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
@@ -105,17 +50,4 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
-}
-
-/// Writes to standard output.
-fn print(text: &str) -> Result<(), CliError> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| CliError::Output { source })
-}
-
-/// A sign of life on standard error, if that is a terminal.
-fn progress(message: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(message);
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
 }

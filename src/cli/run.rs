@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use rhumb::prelude::*;
 
+use super::args::EngineArgs;
 use super::dims::{Dims, Lengths};
+use super::error::CliError;
 use super::graph::GraphArgs;
+use super::output::{print, progress};
 use super::tensors::{Tensors, write};
-use super::{CliError, EngineArgs, print, progress};
 
 /// Runs a graph on tensors of a file, or on random ones.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use rhumb::plugins::{AttrInfo, AttrKind};
 use rhumb::prelude::*;
 
-use super::{CliError, print};
+use super::error::CliError;
+use super::output::print;
 
 /// Lists the position schemes and masks.
 #[derive(Debug, clap::Args)]

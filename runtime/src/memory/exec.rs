@@ -11,9 +11,11 @@ use crate::memory::{Code, CodeError, Constants, Frame, Function, Guard, OutOfMem
 use crate::outer::Outer;
 use crate::threads::Threads;
 
+mod functions;
 mod reference;
 mod task;
 
+use functions::{Functions, Shaped, write_words};
 use task::{Task, vanishing};
 
 /// Tasks for each thread, if there are enough query tiles.
@@ -65,24 +67,6 @@ pub enum LoadError {
     /// No memory for constants.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
-}
-
-/// The functions that a query tile takes.
-#[derive(Clone, Copy)]
-struct Functions<'p> {
-    begin: Option<Function<'p>>,
-    reference: Option<Function<'p>>,
-    squares: Option<Function<'p>>,
-    guarded: Option<Function<'p>>,
-    scan: Option<Function<'p>>,
-    end: Option<Function<'p>>,
-}
-
-/// Those that come in several shapes.
-#[derive(Clone, Copy)]
-struct Shaped<'p> {
-    full: Option<Function<'p>>,
-    partial: Option<Function<'p>>,
 }
 
 impl Program {
@@ -292,12 +276,6 @@ impl Program {
 fn turns(plan: &Plan, step: &MapStep, frame: &Frame<'_, '_>) -> usize {
     let shared = plan.tensors[step.target].dims.iter().filter(|axis| Some(**axis) != step.inner);
     shared.map(|axis| frame.length(*axis)).fold(1, usize::saturating_mul)
-}
-
-fn write_words(scratch: &mut Workspace, start: usize, words: &[u64]) {
-    if let Some(slots) = scratch.slice_mut::<u64>(start, words.len()) {
-        slots.copy_from_slice(words);
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::places::{Guard, Places};
-use crate::memory::{Function, OutOfMemory, Pool, Workspace, workspace::Lease};
+use crate::memory::{Function, Lease, OutOfMemory, Pool, Workspace};
 
 /// Bytes after every table and constant, beside the elements of [`pad`]: the narrowest of them too can be loaded as a whole vector.
 const SLACK: usize = 64;

@@ -1,7 +1,8 @@
 //! Where buffers lie in one piece of memory, and pages between them that nothing may touch.
 
-use crate::memory::OutOfMemory;
-use crate::memory::workspace::{ALIGN, Workspace};
+use crate::memory::alloc::{ALIGN, OutOfMemory};
+use crate::memory::pages;
+use crate::memory::workspace::Workspace;
 
 /// At which end the buffers of a kernel touch an inaccessible page: its tables, its constants, the scratch memory of each thread. There is
 /// such a page at the other end too, but there may be bytes before it that are no part of the buffer.
@@ -76,69 +77,6 @@ impl Places {
         let start = places.take(bytes).ok_or(OutOfMemory { bytes })?;
         let workspace = places.workspace().map_err(|_| OutOfMemory { bytes })?;
         Ok(workspace.part((start, bytes)))
-    }
-}
-
-/// Pages from the system, some of them inaccessible.
-#[cfg(feature = "guard-pages")]
-pub(super) mod pages {
-    use region::{Allocation, Protection};
-
-    use crate::memory::OutOfMemory;
-
-    /// Whole pages of zeros, which are freed on drop.
-    pub(crate) struct Pages(Allocation);
-
-    impl std::fmt::Debug for Pages {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "Pages({:#x?})", self.0.as_range())
-        }
-    }
-
-    /// Size of a page.
-    pub(crate) fn size() -> usize {
-        region::page::size()
-    }
-
-    impl Pages {
-        /// `bytes` of memory, of which the pages that begin at `guarded` are inaccessible.
-        pub(crate) fn new(bytes: usize, guarded: impl Iterator<Item = usize>) -> Result<Pages, OutOfMemory> {
-            let error = |_| OutOfMemory { bytes };
-            let mut memory = region::alloc(bytes, Protection::READ_WRITE).map_err(error)?;
-            let base = memory.as_mut_ptr::<u8>();
-            for start in guarded.filter(|start| start + size() <= bytes) {
-                // SAFETY: the page is inside the allocation, which nothing has a reference to yet; `Workspace` makes none to these pages.
-                unsafe { region::protect(base.wrapping_add(start), size(), Protection::NONE) }.map_err(error)?;
-            }
-            Ok(Pages(memory))
-        }
-
-        pub(crate) fn start(&mut self) -> *mut u8 {
-            self.0.as_mut_ptr()
-        }
-    }
-}
-
-/// Without the feature there is no way to ask for pages.
-#[cfg(not(feature = "guard-pages"))]
-pub(super) mod pages {
-    use crate::memory::OutOfMemory;
-
-    #[derive(Debug)]
-    pub(crate) enum Pages {}
-
-    pub(crate) fn size() -> usize {
-        1
-    }
-
-    impl Pages {
-        pub(crate) fn new(bytes: usize, _: impl Iterator<Item = usize>) -> Result<Pages, OutOfMemory> {
-            Err(OutOfMemory { bytes })
-        }
-
-        pub(crate) fn start(&mut self) -> *mut u8 {
-            match *self {}
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rhumb_compiler::plan::{Attention, Plan, SHARES, Vanishing};
 
-use super::{Functions, Shaped, write_words};
+use super::functions::{Functions, Shaped, write_words};
 use crate::classify::{Block, Classifier, Memory, Queries, Segment, Trees};
 use crate::memory::{Frame, Function, Workspace};
 use crate::outer::Outer;

@@ -1,0 +1,13 @@
+//! What all working memory has in common.
+
+/// Alignment of a workspace: a cache line, and the widest vector.
+pub(crate) const ALIGN: usize = 64;
+
+/// Memory for a call's working data could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes of working memory could not be allocated; bind shorter sequences, or use fewer threads")]
+#[non_exhaustive]
+pub struct OutOfMemory {
+    /// What was asked for; `usize::MAX` when the size itself does not fit.
+    pub bytes: usize,
+}

@@ -1,0 +1,57 @@
+//! Options that subcommands share.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use rhumb::compiler::Backend;
+use rhumb::prelude::*;
+
+use super::error::CliError;
+
+/// How kernels are run.
+#[derive(Debug, clap::Args)]
+pub(super) struct EngineArgs {
+    /// Threads that share the work [default: one per processor]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<usize>,
+    #[command(flatten)]
+    pub(super) code: CodeArgs,
+}
+
+/// What code is generated: the cheapest for the graph unless it is pinned here.
+#[derive(Debug, clap::Args)]
+pub(super) struct CodeArgs {
+    /// Lanes of f32 in the vectors of the code [default: what costs the graph least]
+    #[arg(long, value_name = "N")]
+    pub(super) lanes: Option<usize>,
+    /// What generates the code [default: what costs the graph least]
+    #[arg(long, value_parser = backends())]
+    pub(super) backend: Option<Backend>,
+}
+
+fn backends() -> impl TypedValueParser<Value = Backend> {
+    // The parser lets no other names through.
+    PossibleValuesParser::new(Backend::ALL.map(Backend::name))
+        .map(|name| Backend::ALL.into_iter().find(|backend| backend.name() == name).unwrap_or(Backend::Cranelift))
+}
+
+impl CodeArgs {
+    /// The target with what is pinned.
+    pub(super) fn pin(&self, mut target: Target) -> Result<Target, CliError> {
+        if let Some(backend) = self.backend {
+            target = target.with_backend(backend)?;
+        }
+        if let Some(lanes) = self.lanes {
+            target = target.with_lanes(lanes)?;
+        }
+        Ok(target)
+    }
+}
+
+impl EngineArgs {
+    pub(super) fn build(&self) -> Result<Engine, CliError> {
+        let mut builder = Engine::builder().target(self.code.pin(Target::host()?)?);
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        Ok(builder.build()?)
+    }
+}
