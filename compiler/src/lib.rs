@@ -36,6 +36,7 @@
 //! - A verified graph is compiled or refused with a typed error that names the op in the way; no stage panics.
 //! - Generated code is free of calls and relocations, and reads and writes only what the frame points at.
 
+pub mod abi;
 mod choice;
 pub mod codegen;
 pub mod error_bound;

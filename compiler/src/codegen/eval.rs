@@ -258,13 +258,10 @@ impl<'a, 'f> Eval<'a, 'f> {
             return self.load(table);
         }
         match graph.op(value) {
-            Op::Input { .. } => {
-                let input = plan.tensors.iter().position(|t| t.origin == crate::plan::Origin::Input(value));
-                match input {
-                    Some(input) => self.load(input),
-                    None => Err(self.unsupported(value, "this input is not bound")),
-                }
-            }
+            Op::Input { .. } => match plan.input(value) {
+                Some(input) => self.load(input),
+                None => Err(self.unsupported(value, "this input is not bound")),
+            },
             Op::Const(Scalar::F32(x)) => Ok(self.v.float(*x)),
             Op::Const(Scalar::I32(x)) => Ok(self.v.int(*x)),
             Op::Const(Scalar::Bool(x)) => Ok(self.v.bool(*x)),

@@ -1,5 +1,7 @@
 //! Map steps: tables, transformed rows and plain outputs, element by element or by four along contiguous rows.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
@@ -9,6 +11,7 @@ use super::loops::range_loop;
 use super::rows::{by_rows, contiguous, iconst, plain, rows};
 use super::squares::squares;
 use super::vocab::{access, lane_order};
+use crate::abi::MapCall;
 use crate::plan::{MapStep, Origin, Source, Storage, TensorId};
 
 /// Emits the body of a map step.
@@ -18,9 +21,10 @@ pub(crate) fn map_step(eval: &mut Eval<'_, '_>, index: usize, step: &MapStep) ->
     let dims = plan.tensors[step.target].dims.clone();
     let outer: Vec<Axis> = dims.iter().copied().filter(|axis| Some(*axis) != step.inner).collect();
     let scratch = eval.scratch;
-    let range = plan.scratch.range as i32;
-    let start = eval.fb().ins().load(types::I64, access(), scratch, range);
-    let end = eval.fb().ins().load(types::I64, access(), scratch, range + 8);
+    let [start, end] = [offset_of!(MapCall, first), offset_of!(MapCall, end)].map(|field| {
+        let offset = (plan.scratch.call + field) as i32;
+        eval.fb().ins().load(types::I64, access(), scratch, offset)
+    });
     let mut result = Ok(());
     range_loop(eval, start, end, 1, &[], |eval, flat, _| {
         let saved = eval.save();

@@ -1,7 +1,6 @@
 //! Constants of vector code, kept in the scratch memory of a kernel, one copy per lane.
 
-/// Bytes of one constant: the widest vector.
-pub(crate) const CONSTANT_BYTES: usize = 64;
+use crate::abi::CONSTANT_BYTES;
 
 /// The constants used by the functions of one kernel.
 #[derive(Debug, Default)]

@@ -97,7 +97,7 @@ fn row_tensors(eval: &Eval<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<T
             continue;
         }
         match plan.graph.op(value) {
-            Op::Input { .. } => match plan.tensors.iter().position(|t| t.origin == Origin::Input(value)) {
+            Op::Input { .. } => match plan.input(value) {
                 Some(input) => tensors.push(input),
                 None => return false,
             },

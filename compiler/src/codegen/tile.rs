@@ -20,6 +20,8 @@
 //! numbers of single precision, and each query takes them relative to a reference of its own: where they are near it the difference is
 //! exact. What a query does not see takes no part in its reference.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, types};
 
 mod average;
@@ -39,7 +41,7 @@ use self::average::{average, weights};
 pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
 pub(crate) use self::query_tile::Mode;
-use self::query_tile::{END_KEY, FIRST_KEY, Tile, bind_outer, range_word};
+use self::query_tile::{Tile, bind_outer, call_word};
 pub(crate) use self::reference::reference;
 pub(crate) use self::scan::scan;
 use self::score::Place;
@@ -49,6 +51,7 @@ use super::error::CodegenError;
 use super::eval::Eval;
 use super::loops::range_loop;
 use super::vocab::access;
+use crate::abi::TileCall;
 use crate::plan::{Attention, TileShape};
 
 /// Adds a key tile to a query tile.
@@ -60,8 +63,8 @@ pub(crate) fn keys(
 ) -> Result<(), CodegenError> {
     bind_outer(eval, attention);
     let tile = Tile::new(eval, attention, shape);
-    let first = range_word(eval, FIRST_KEY);
-    let end = range_word(eval, END_KEY);
+    let first = call_word(eval, offset_of!(TileCall, first_key));
+    let end = call_word(eval, offset_of!(TileCall, end_key));
     let count = eval.fb().ins().isub(end, first);
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
     let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);

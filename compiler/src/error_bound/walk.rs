@@ -183,8 +183,7 @@ impl<'a> Walk<'a> {
         let dims = self.axes(value);
         let made = match graph.op(value) {
             Op::Input { .. } => {
-                let id = self.plan.tensors.iter().position(|tensor| tensor.origin == Origin::Input(value));
-                return self.tensor(id.ok_or_else(|| self.unsupported(value))?);
+                return self.tensor(self.plan.input(value).ok_or_else(|| self.unsupported(value))?);
             }
             Op::Const(scalar) => {
                 let x = Approx::exact(scalar.as_f64());

@@ -1,5 +1,7 @@
 //! The planner: matches attention in a fused graph and decides what is made where.
 
+use crate::abi::FrameLayout;
+
 use super::layout::{scratch_layout, tiling};
 use super::planner::{Normalised, Planner};
 use super::powers;
@@ -90,12 +92,17 @@ impl Planner<'_> {
             self.step(target, Source::Value(value), double, "an output");
         }
         let scratch = scratch_layout(self.graph, attention.as_ref())?;
+        let frame = FrameLayout::new(self.graph.axes().len(), self.tensors.iter().map(|tensor| tensor.dims.len()));
+        let inputs = self.graph.inputs().filter_map(|(_, value)| self.inputs.get(&value).copied()).collect();
         Ok(Plan {
             graph: self.graph.clone(),
             tensors: self.tensors,
+            inputs,
+            outputs: self.outputs,
             maps: self.maps,
             tables: self.tables,
             attention,
+            frame,
             scratch,
         })
     }

@@ -2,7 +2,8 @@
 
 use rhumb_ir::{Axis, Verified};
 
-use super::{Attention, PlanError, ScratchLayout, TileShape, Tiling, Vectors};
+use super::{Attention, PlanError, TileShape, Tiling, Vectors};
+use crate::abi::{MapCall, ScratchLayout, TileCall};
 
 /// Queries that share what is read of the keys and values: their states stay in the second-level cache.
 const TASK_QUERIES: usize = 384;
@@ -67,7 +68,11 @@ fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
         end = (end + bytes).next_multiple_of(64);
         start
     };
-    let mut layout = ScratchLayout { outer: take(8 * axes.max(1)), range: take(8 * 9), ..Default::default() };
+    let mut layout = ScratchLayout {
+        outer: take(8 * axes.max(1)),
+        call: take(size_of::<TileCall>().max(size_of::<MapCall>())),
+        ..Default::default()
+    };
     let Some(attention) = attention else {
         layout.constants = end;
         return layout;
@@ -104,7 +109,8 @@ fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
 mod tests {
     use rhumb_ir::{Elem, GraphBuilder, Verified};
 
-    use crate::plan::{PlanError, ScratchLayout, Vectors, plan};
+    use crate::abi::ScratchLayout;
+    use crate::plan::{PlanError, Vectors, plan};
     use crate::rewrite::{RewriteOptions, fuse};
 
     use super::MOST_BYTES;

@@ -1,11 +1,6 @@
 //! Plans: which tables are made, which loops run, what is fused where.
 //!
 //! A [`Plan`] is what the planner decides from a fused graph and what code is generated from. It prints, and can be asserted.
-//!
-//! # The frame
-//! Every generated function is called as `fn(frame, scratch)`. The frame is an array of 64-bit words shared by all threads of a call:
-//! first the length of every axis of the graph, then for each tensor of [`Plan::tensors`] its address and the stride of each of its
-//! dimensions, in bytes. The scratch memory belongs to one thread; [`ScratchLayout`] tells its parts.
 
 mod build;
 mod cost;
@@ -26,6 +21,8 @@ use thiserror::Error;
 
 pub use build::plan;
 pub use cost::{Estimate, MultiplyAdd};
+
+use crate::abi::{FrameLayout, ScratchLayout};
 
 /// Why a fused graph has no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -384,51 +381,6 @@ impl Attention {
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
 
-/// Shares of a key tile that is prefetched are counted in parts of this number, a power of 2.
-pub const SHARES: usize = 256;
-
-/// Byte offsets into the scratch memory of a thread.
-///
-/// What a query tile keeps from key tile to key tile is its state; the memory holds the states of several, one after the other. All parts
-/// of a state hold rows of 4 bytes for each query, so that one that begins some queries later is that of the queries from there on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScratchLayout {
-    /// Index along each outer axis: one word each.
-    pub outer: usize,
-    /// First query, number of queries, first key, end of keys, offset of the state; first key and end of keys of the key tile that comes
-    /// next, and the share of it that is prefetched, from and to, in [`SHARES`]: one word each. Map steps: first and end of their outermost
-    /// loop.
-    pub range: usize,
-    /// Scores and weights: `[keys][queries]`.
-    pub scores: usize,
-    /// Maximum of each query with the current key tile.
-    pub tile_maxima: usize,
-    /// What the accumulators of each query are multiplied by when their base grows.
-    pub rescale: usize,
-    /// The first state.
-    pub states: usize,
-    /// Bytes from one state to the next.
-    pub state_bytes: usize,
-    /// In the state. Queries, transposed: `[dim][queries]`.
-    pub queries: usize,
-    /// In the state. Output accumulators: `[value dim][queries]`.
-    pub accumulators: usize,
-    /// In the state. What scores are measured from: a maximum of each query so far, 0 as long as there is none.
-    pub bases: usize,
-    /// In the state. From here on a score makes for a new base.
-    pub limits: usize,
-    /// In the state. Running sum of each query.
-    pub sums: usize,
-    /// In the state. The negated reference of each query's key terms, where there are such; not negated until all keys are looked at.
-    pub references: usize,
-    /// In the state. Squared norm of each query, where vanishing weights are looked for.
-    pub squares: usize,
-    /// In the state. Position of each query, clamped to the last: 32 bits each.
-    pub lanes: usize,
-    /// Constants of vector code: the last part, 64 bytes for each.
-    pub constants: usize,
-}
-
 /// What the planner decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -436,31 +388,26 @@ pub struct Plan {
     pub graph: Verified,
     /// The tensors: inputs, then outputs, in the order of the graph; then constants and tables.
     pub tensors: Vec<Tensor>,
+    /// Those that callers bind: of the inputs and of the outputs of the graph, in its order.
+    pub inputs: Vec<TensorId>,
+    /// As [`Plan::inputs`].
+    pub outputs: Vec<TensorId>,
     /// Loops that run first, in order: each may read the tables of those before it.
     pub maps: Vec<MapStep>,
     /// Table of each value that has one.
     pub tables: BTreeMap<Source, TensorId>,
     /// The attention, if the graph has one.
     pub attention: Option<Attention>,
+    /// The frame of a call.
+    pub frame: FrameLayout,
     /// The scratch memory of a thread.
     pub scratch: ScratchLayout,
 }
 
 impl Plan {
-    /// Word of the frame that holds the length of an axis.
-    pub fn extent_word(&self, axis: Axis) -> usize {
-        axis.index()
-    }
-
-    /// Word of the frame that holds the address of a tensor; the strides of its dimensions follow.
-    pub fn tensor_word(&self, tensor: TensorId) -> usize {
-        let before: usize = self.tensors[..tensor].iter().map(|t| 1 + t.dims.len()).sum();
-        self.graph.axes().len() + before
-    }
-
-    /// Number of words of the frame.
-    pub fn frame_words(&self) -> usize {
-        self.tensor_word(self.tensors.len())
+    /// The tensor of an input of the graph.
+    pub fn input(&self, value: Value) -> Option<TensorId> {
+        self.graph.inputs().position(|(_, input)| input == value).and_then(|index| self.inputs.get(index).copied())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
 
+use rhumb_compiler::abi::{CONSTANT_BYTES, MapCall};
 use rhumb_compiler::codegen::{MachineCode, Role};
 use rhumb_compiler::plan::{Attention, MapStep, Plan, Source};
 use smallvec::SmallVec;
@@ -15,7 +16,7 @@ mod functions;
 mod reference;
 mod task;
 
-use functions::{Functions, Shaped, write_words};
+use functions::{Functions, Shaped, write};
 use task::{Task, vanishing};
 
 /// Tasks for each thread, if there are enough query tiles.
@@ -113,7 +114,7 @@ impl Program {
     }
 
     fn scratch_bytes(&self) -> usize {
-        self.plan.scratch.constants + 64 * self.vector_constants.len()
+        self.plan.scratch.constants + CONSTANT_BYTES * self.vector_constants.len()
     }
 
     /// Runs a call.
@@ -151,7 +152,7 @@ impl Program {
         (first, end): (usize, usize),
         scratch: &mut Workspace,
     ) {
-        write_words(scratch, self.plan.scratch.range, &[first as u64, end as u64]);
+        write(scratch, self.plan.scratch.call, &[MapCall { first: first as u64, end: end as u64 }]);
         self.constants_into(scratch);
         // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its constants.
         // The range is within the shared loop, and each turn writes elements of its own of a table that nothing has borrowed.
@@ -264,9 +265,10 @@ impl Program {
 
     /// Puts the constants of vector code in place.
     fn constants_into(&self, scratch: &mut Workspace) {
+        const LANES: usize = CONSTANT_BYTES / size_of::<i32>();
         let count = self.vector_constants.len();
-        let Some(slots) = scratch.slice_mut::<i32>(self.plan.scratch.constants, 16 * count) else { return };
-        for (slot, &bits) in slots.chunks_exact_mut(16).zip(&self.vector_constants) {
+        let Some(slots) = scratch.slice_mut::<i32>(self.plan.scratch.constants, LANES * count) else { return };
+        for (slot, &bits) in slots.chunks_exact_mut(LANES).zip(&self.vector_constants) {
             slot.fill(bits as i32);
         }
     }

@@ -74,7 +74,7 @@ impl Constants {
     }
 }
 
-fn fill<T: super::workspace::Plain>(
+fn fill<T: bytemuck::Pod>(
     memory: &mut Workspace,
     start: usize,
     data: &[f64],
@@ -132,34 +132,29 @@ impl<'a, 'p> Frame<'a, 'p> {
         }
         let mut tables = pool.lease_places(&places).map_err(|_| too_large(plan, &bound, pad))?;
         let base = tables.as_mut_ptr();
-        let mut words: SmallVec<[u64; 160]> = SmallVec::with_capacity(plan.frame_words());
-        words.extend(bound.lengths.iter().map(|length| *length as u64));
-        let (mut inputs, mut outputs) = (0, 0);
+        let layout = &plan.frame;
+        let mut words: SmallVec<[u64; 160]> = SmallVec::from_elem(0, layout.words());
+        for (word, length) in words[layout.lengths()].iter_mut().zip(&bound.lengths) {
+            *word = *length as u64;
+        }
+        for (view, &id) in bound.inputs.iter().zip(&plan.inputs) {
+            words[layout.address(id)] = view.as_ptr() as u64;
+            let bytes = plan.tensors[id].storage.bytes();
+            view_strides(&mut words[layout.strides(id)], view.shape(), view.strides(), bytes);
+        }
+        for (view, &id) in bound.outputs.iter_mut().zip(&plan.outputs) {
+            words[layout.address(id)] = view.as_mut_ptr() as u64;
+            let bytes = plan.tensors[id].storage.bytes();
+            view_strides(&mut words[layout.strides(id)], view.shape(), view.strides(), bytes);
+        }
         for (id, tensor) in plan.tensors.iter().enumerate() {
-            let bytes = tensor.storage.bytes() as i64;
-            match tensor.origin {
-                Origin::Input(_) => {
-                    let view = &bound.inputs[inputs];
-                    inputs += 1;
-                    words.push(view.as_ptr() as u64);
-                    push_view(&mut words, view.shape(), view.strides(), bytes);
-                }
-                Origin::Output(_) => {
-                    let view = &mut bound.outputs[outputs];
-                    outputs += 1;
-                    words.push(view.as_mut_ptr() as u64);
-                    push_view(&mut words, view.shape(), view.strides(), bytes);
-                }
-                Origin::Constant(_) => {
-                    let start = constants.memory.as_ptr().wrapping_add(constants.slots[id].start);
-                    words.push(start as u64);
-                    push_strides(&mut words, &tensor.dims, &bound, bytes);
-                }
-                Origin::Table => {
-                    words.push(base.wrapping_add(slots[id].start) as u64);
-                    push_strides(&mut words, &tensor.dims, &bound, bytes);
-                }
-            }
+            let start = match tensor.origin {
+                Origin::Input(_) | Origin::Output(_) => continue,
+                Origin::Constant(_) => constants.memory.as_ptr().wrapping_add(constants.slots[id].start),
+                Origin::Table => base.wrapping_add(slots[id].start).cast_const(),
+            };
+            words[layout.address(id)] = start as u64;
+            dense_strides(&mut words[layout.strides(id)], &tensor.dims, &bound, tensor.storage.bytes());
         }
         Ok(Frame { words, slots, tables, bound })
     }
@@ -235,28 +230,28 @@ fn too_large(plan: &Plan, bound: &Bound<'_>, pad: usize) -> CallError {
     }
 }
 
-/// Pushes the strides of a view in bytes. Those that no two elements are apart by may be any number, and do not count.
-fn push_view(words: &mut SmallVec<[u64; 160]>, shape: &[usize], strides: &[isize], bytes: i64) {
+/// The strides of a view in bytes. Those that no two elements are apart by may be any number, and do not count.
+fn view_strides(words: &mut [u64], shape: &[usize], strides: &[isize], bytes: usize) {
     let empty = shape.contains(&0);
-    words.extend(shape.iter().zip(strides).map(|(size, stride)| match *size {
-        // A view proves that its elements are less than `isize::MAX` bytes apart.
-        2.. if !empty => (*stride as i64 * bytes) as u64,
-        _ => 0,
-    }));
+    for (word, (size, stride)) in words.iter_mut().zip(shape.iter().zip(strides)) {
+        *word = match *size {
+            // A view proves that its elements are less than `isize::MAX` bytes apart.
+            2.. if !empty => (*stride as i64 * bytes as i64) as u64,
+            _ => 0,
+        };
+    }
 }
 
-/// Pushes the strides of a row-major tensor in bytes.
-fn push_strides(words: &mut SmallVec<[u64; 160]>, dims: &[Axis], bound: &Bound<'_>, bytes: i64) {
-    let first = words.len();
-    let length = |axis: &Axis| bound.lengths[axis.index()] as i64;
+/// The strides of a row-major tensor in bytes.
+fn dense_strides(words: &mut [u64], dims: &[Axis], bound: &Bound<'_>, bytes: usize) {
+    let length = |axis: &Axis| bound.lengths[axis.index()] as u64;
     // Without elements all indices are those of the padding.
-    let mut stride = if dims.iter().any(|axis| length(axis) == 0) { 0 } else { bytes };
-    for axis in dims.iter().rev() {
-        words.push(stride as u64);
+    let mut stride = if dims.iter().any(|axis| length(axis) == 0) { 0 } else { bytes as u64 };
+    for (word, axis) in words.iter_mut().zip(dims).rev() {
+        *word = stride;
         // The product is at most the size of the tensor, which is in memory.
         stride *= length(axis);
     }
-    words[first..].reverse();
 }
 
 #[cfg(test)]

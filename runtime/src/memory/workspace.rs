@@ -3,6 +3,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
+use bytemuck::Pod;
+
 use crate::memory::alloc::{ALIGN, OutOfMemory};
 use crate::memory::pages::Pages;
 
@@ -20,27 +22,6 @@ unsafe impl Send for Workspace {}
 
 // SAFETY: as above; a shared reference gives no access to the memory.
 unsafe impl Sync for Workspace {}
-
-/// Types of any memory.
-///
-/// # Safety
-/// Every bit pattern is a value of the type.
-pub(crate) unsafe trait Plain: Copy {}
-
-// SAFETY: numbers have no invalid bit patterns.
-unsafe impl Plain for u8 {}
-
-// SAFETY: as above.
-unsafe impl Plain for i32 {}
-
-// SAFETY: as above.
-unsafe impl Plain for u64 {}
-
-// SAFETY: as above.
-unsafe impl Plain for f32 {}
-
-// SAFETY: as above.
-unsafe impl Plain for f64 {}
 
 impl Workspace {
     /// No memory.
@@ -89,7 +70,7 @@ impl Workspace {
     }
 
     /// `len` values from byte `start`; `None` where they do not fit or are not aligned.
-    pub(crate) fn slice<T: Plain>(&self, start: usize, len: usize) -> Option<&[T]> {
+    pub(crate) fn slice<T: Pod>(&self, start: usize, len: usize) -> Option<&[T]> {
         let end = len.checked_mul(size_of::<T>())?.checked_add(start)?;
         if end > self.bytes || !start.is_multiple_of(align_of::<T>()) {
             return None;
@@ -102,7 +83,7 @@ impl Workspace {
     }
 
     /// `len` values from byte `start`; `None` where they do not fit or are not aligned.
-    pub(crate) fn slice_mut<T: Plain>(&mut self, start: usize, len: usize) -> Option<&mut [T]> {
+    pub(crate) fn slice_mut<T: Pod>(&mut self, start: usize, len: usize) -> Option<&mut [T]> {
         let end = len.checked_mul(size_of::<T>())?.checked_add(start)?;
         if end > self.bytes || !start.is_multiple_of(align_of::<T>()) {
             return None;
@@ -111,7 +92,7 @@ impl Workspace {
             return Some(&mut []);
         }
         // SAFETY: the end is inside the allocation and the start aligned, both checked above; the memory is initialised from the start
-        // (`alloc_zeroed`, or pages of zeros), any bits are a `Plain` value, and the exclusive borrow of `self` makes this the only reference.
+        // (`alloc_zeroed`, or pages of zeros), any bits are a value of a `Pod` type, and the exclusive borrow of `self` makes this the only reference.
         Some(unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start).cast::<T>().as_ptr(), len) })
     }
 }

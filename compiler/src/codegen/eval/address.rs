@@ -20,7 +20,7 @@ impl Eval<'_, '_> {
         match self.plan.graph.axis(axis).extent {
             Extent::Static(n) => self.fb().ins().iconst(types::I64, i64::from(n)),
             Extent::Dynamic => {
-                let word = self.plan.extent_word(axis);
+                let word = self.plan.frame.lengths().start + axis.index();
                 self.word(word)
             }
         }
@@ -38,14 +38,14 @@ impl Eval<'_, '_> {
 
     /// The stride of a dimension of a tensor, in bytes.
     pub(crate) fn stride(&mut self, tensor: TensorId, dim: usize) -> Ssa {
-        let word = self.plan.tensor_word(tensor) + 1 + dim;
+        let word = self.plan.frame.strides(tensor).start + dim;
         self.word(word)
     }
 
     /// The address of an element of a tensor, without the dimensions in `skip`.
     pub(crate) fn address(&mut self, tensor: TensorId, skip: &[Axis]) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
-        let mut address = self.word(plan.tensor_word(tensor));
+        let mut address = self.word(plan.frame.address(tensor));
         for (dim, &axis) in plan.tensors[tensor].dims.iter().enumerate() {
             if skip.contains(&axis) {
                 continue;

@@ -1,9 +1,12 @@
 //! The begin of a query tile: its queries are loaded and transposed, its state is reset.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::prefetch;
-use super::query_tile::{FIRST_QUERY, QUERIES, Tile, bind_outer, range_word, set_query, slot, split};
+use super::query_tile::{Tile, bind_outer, call_word, set_query, slot, split};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -17,7 +20,7 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     bind_outer(eval, attention);
     let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(eval, attention, shape);
-    let first = range_word(eval, FIRST_QUERY);
+    let first = call_word(eval, offset_of!(TileCall, first_query));
     let lanes = eval.fb().ins().iconst(types::I64, shape.queries() as i64);
     counted_loop(eval, lanes, &[], |eval, lane, _| {
         let query = lane_query(eval, lane, first);
@@ -41,7 +44,7 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     if let Some(weighted) = &attention.weighted {
         let start = eval.fb().ins().iadd_imm_s(tile.state, layout.accumulators as i64);
         let end = eval.fb().ins().iadd_imm_s(start, i64::from(weighted.length) * tile.row_bytes());
-        let queries = range_word(eval, QUERIES);
+        let queries = call_word(eval, offset_of!(TileCall, queries));
         let live = eval.fb().ins().imul_imm_s(queries, 4);
         range_loop(eval, start, end, tile.row_bytes(), &[], |eval, row, _| {
             let end = eval.fb().ins().iadd(row, live);
@@ -67,7 +70,7 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
 
 /// The query of a lane. Lanes past the last query repeat it; they are never stored.
 fn lane_query(eval: &mut Eval<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
-    let queries = range_word(eval, QUERIES);
+    let queries = call_word(eval, offset_of!(TileCall, queries));
     let last = eval.fb().ins().iadd_imm_s(queries, -1);
     let lane = eval.v.smin(lane, last);
     eval.fb().ins().iadd(first, lane)
@@ -91,7 +94,7 @@ fn queries(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) -> Result
     by_rows(eval, content.dim, wide, |eval| {
         let step = eval.v.shape.lanes as i64;
         // What lanes without a query hold does not count.
-        let live = range_word(eval, QUERIES);
+        let live = call_word(eval, offset_of!(TileCall, queries));
         let live = eval.fb().ins().iadd_imm_s(live, step - 1);
         let lanes = eval.fb().ins().band_imm_s(live, -step);
         let start = eval.fb().ins().iconst(types::I64, 0);
@@ -99,7 +102,7 @@ fn queries(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) -> Result
         range_loop(eval, start, lanes, step, &[], |eval, lane, _| {
             for row in 0..step {
                 let lane = eval.fb().ins().iadd_imm_s(lane, row);
-                let first = range_word(eval, FIRST_QUERY);
+                let first = call_word(eval, offset_of!(TileCall, first_query));
                 let query_index = lane_query(eval, lane, first);
                 let saved = eval.save();
                 set_query(eval, attention, query_index);

@@ -1,10 +1,13 @@
 //! The end of a query tile: normalisation, in double precision for what every query has once.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
-use super::query_tile::{FIRST_QUERY, QUERIES, Tile, bind_outer, range_word, set_query, split};
+use super::query_tile::{Tile, bind_outer, call_word, set_query, split};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{counted_loop, either, range_loop};
@@ -17,8 +20,8 @@ pub(crate) fn end(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), 
     let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
     bind_outer(eval, attention);
     let tile = Tile::new(eval, attention, shape);
-    let queries = range_word(eval, QUERIES);
-    let first = range_word(eval, FIRST_QUERY);
+    let queries = call_word(eval, offset_of!(TileCall, queries));
+    let first = call_word(eval, offset_of!(TileCall, first_query));
     let mut result = Ok(());
     counted_loop(eval, queries, &[], |eval, lane, _| {
         let saved = eval.save();

@@ -1,9 +1,12 @@
 //! Scores of long expressions: a loop over the vectors of a register tile, where shorter ones are written out for each.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::query_tile::{FIRST_QUERY, Mode, Tile, range_word};
+use super::query_tile::{Mode, Tile, call_word};
 use super::score::{KeyRows, Place, score};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::{Eval, Order};
 use crate::codegen::loops::counted_loop;
@@ -62,7 +65,7 @@ fn vector(
     let clamped = eval.fb().ins().iadd_imm_s(words, layout.lanes as i64);
     let (first, order) = match attention.packed {
         None => {
-            let first = range_word(eval, FIRST_QUERY);
+            let first = call_word(eval, offset_of!(TileCall, first_query));
             (eval.fb().ins().iadd(first, lane), Order::Successive)
         }
         Some(_) => (eval.fb().ins().uload32(access(), clamped, 0), Order::Any),

@@ -1,16 +1,20 @@
 //! Prefetches: the query tiles that take turns at a key tile ask for the keys and values of the next one, each for its share, a few rows
 //! at a time. What is asked for at once in larger numbers waits for the caches.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
 use super::product::Even;
-use super::query_tile::{NEXT_END, NEXT_KEY, SHARE_FROM, SHARE_TO, Tile, range_word};
+use super::query_tile::{Tile, call_word};
+use crate::abi::SHARES;
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
-use crate::plan::{SHARES, TensorId};
+use crate::plan::TensorId;
 
 /// Elements of a cache line.
 const LINE: u32 = 16;
@@ -29,7 +33,13 @@ pub(super) fn next(
     let (base, key_stride) = eval.row_base(tensor, tile.attention.key, dim)?;
     let stride = eval.dim_stride(tensor, dim);
     let distance = eval.fb().ins().imul_imm_s(stride, i64::from(LINE));
-    let [first, end, from, to] = [NEXT_KEY, NEXT_END, SHARE_FROM, SHARE_TO].map(|word| range_word(eval, word));
+    let [first, end, from, to] = [
+        offset_of!(TileCall, next_key),
+        offset_of!(TileCall, next_end),
+        offset_of!(TileCall, share_from),
+        offset_of!(TileCall, share_to),
+    ]
+    .map(|word| call_word(eval, word));
     let row = eval.fb().ins().iadd(first, row);
     let [from, to] = [from, to].map(|share| {
         let part = eval.fb().ins().imul_imm_s(share, rows as i64);

@@ -1,21 +1,13 @@
 //! A query tile that code is emitted for: where its state is, which range a call has, and the indices that it fixes.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use crate::abi::TileCall;
 use crate::codegen::eval::{Eval, Order};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, TileShape};
-
-/// Words of the range, by offset.
-pub(super) const FIRST_QUERY: i32 = 0;
-pub(super) const QUERIES: i32 = 8;
-pub(super) const FIRST_KEY: i32 = 16;
-pub(super) const END_KEY: i32 = 24;
-pub(super) const STATE: i32 = 32;
-pub(super) const NEXT_KEY: i32 = 40;
-pub(super) const NEXT_END: i32 = 48;
-pub(super) const SHARE_FROM: i32 = 56;
-pub(super) const SHARE_TO: i32 = 64;
 
 /// Which kind of key tile is emitted.
 #[derive(Clone, Copy)]
@@ -37,7 +29,7 @@ pub(super) struct Tile<'a> {
 
 impl<'a> Tile<'a> {
     pub(super) fn new(eval: &mut Eval<'_, '_>, attention: &'a Attention, shape: TileShape) -> Tile<'a> {
-        let offset = range_word(eval, STATE);
+        let offset = call_word(eval, offset_of!(TileCall, state));
         let scratch = eval.scratch;
         let state = eval.fb().ins().iadd(scratch, offset);
         Tile { attention, shape, state }
@@ -54,9 +46,10 @@ impl<'a> Tile<'a> {
     }
 }
 
-pub(super) fn range_word(eval: &mut Eval<'_, '_>, offset: i32) -> Ssa {
-    let (scratch, range) = (eval.scratch, eval.plan.scratch.range as i32);
-    eval.fb().ins().load(types::I64, access(), scratch, range + offset)
+/// A field of the [`TileCall`], by its offset.
+pub(super) fn call_word(eval: &mut Eval<'_, '_>, offset: usize) -> Ssa {
+    let (scratch, call) = (eval.scratch, eval.plan.scratch.call);
+    eval.fb().ins().load(types::I64, access(), scratch, (call + offset) as i32)
 }
 
 /// Sets the index along every outer axis.
@@ -105,7 +98,7 @@ pub(super) fn slot(eval: &mut Eval<'_, '_>, offset: usize, index: Ssa, bytes: us
 pub(super) fn set_column(eval: &mut Eval<'_, '_>, tile: Tile<'_>, column: usize) {
     let Tile { attention, shape, state } = tile;
     let lane = (column * shape.lanes) as i64;
-    let first = range_word(eval, FIRST_QUERY);
+    let first = call_word(eval, offset_of!(TileCall, first_query));
     let query = eval.fb().ins().iadd_imm_s(first, lane);
     let lanes = eval.plan.scratch.lanes as i64;
     let clamped = eval.fb().ins().iadd_imm_s(state, lanes + 4 * lane);

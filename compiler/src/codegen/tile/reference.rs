@@ -1,9 +1,12 @@
 //! The references of queries: what their key terms are taken relative to.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
-use super::query_tile::{END_KEY, FIRST_KEY, Tile, bind_outer, range_word, set_column};
+use super::query_tile::{Tile, bind_outer, call_word, set_column};
 use super::score::{KeyRows, masked};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
@@ -18,7 +21,8 @@ pub(crate) fn reference(eval: &mut Eval<'_, '_>, attention: &Attention) -> Resul
     let tile = Tile::new(eval, attention, shape);
     let (layout, ty) = (eval.plan.scratch, eval.v.float_type());
     let width = 4 * shape.lanes as i32;
-    let [first, end] = [FIRST_KEY, END_KEY].map(|word| range_word(eval, word));
+    let [first, end] =
+        [offset_of!(TileCall, first_key), offset_of!(TileCall, end_key)].map(|word| call_word(eval, word));
     let rows = KeyRows::new(eval, attention, term)?;
     let place = |column: usize| layout.references as i32 + width * column as i32;
     let load = |eval: &mut Eval<'_, '_>, column| eval.fb().ins().load(ty, access(), tile.state, place(column));

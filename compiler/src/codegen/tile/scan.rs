@@ -1,9 +1,12 @@
 //! The scan of a key tile for values that are NaN or infinite.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, types};
 
-use super::query_tile::{END_KEY, FIRST_KEY, bind_outer, range_word};
+use super::query_tile::{bind_outer, call_word};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
@@ -14,8 +17,8 @@ use crate::plan::Attention;
 pub(crate) fn scan(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     let Some(weighted) = &attention.weighted else { return Ok(()) };
     bind_outer(eval, attention);
-    let first = range_word(eval, FIRST_KEY);
-    let end = range_word(eval, END_KEY);
+    let first = call_word(eval, offset_of!(TileCall, first_key));
+    let end = call_word(eval, offset_of!(TileCall, end_key));
     let (base, key_stride) = eval.row_base(weighted.value, attention.key, weighted.dim)?;
     let stride = eval.dim_stride(weighted.value, weighted.dim);
     let lanes = eval.v.shape.lanes;
@@ -57,7 +60,7 @@ pub(crate) fn scan(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(),
     }
     let bad = eval.fb().ins().fcmp(FloatCC::Unordered, sum, sum);
     let bad = eval.fb().ins().uextend(types::I64, bad);
-    let (scratch, range) = (eval.scratch, eval.plan.scratch.range as i32);
-    eval.fb().ins().store(access(), bad, scratch, range + FIRST_KEY);
+    let (scratch, call) = (eval.scratch, eval.plan.scratch.call);
+    eval.fb().ins().store(access(), bad, scratch, (call + offset_of!(TileCall, not_finite)) as i32);
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The functions of a plan, by what they are for.
 
+use bytemuck::Pod;
+
 use crate::memory::{Function, Workspace};
 
 /// The functions that a query tile takes.
@@ -20,8 +22,9 @@ pub(super) struct Shaped<'p> {
     pub(super) partial: Option<Function<'p>>,
 }
 
-pub(super) fn write_words(scratch: &mut Workspace, start: usize, words: &[u64]) {
-    if let Some(slots) = scratch.slice_mut::<u64>(start, words.len()) {
-        slots.copy_from_slice(words);
+/// Puts records where the scratch memory has a place for them.
+pub(super) fn write<T: Pod>(scratch: &mut Workspace, start: usize, records: &[T]) {
+    if let Some(slots) = scratch.slice_mut::<T>(start, records.len()) {
+        slots.copy_from_slice(records);
     }
 }

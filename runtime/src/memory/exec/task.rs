@@ -1,8 +1,9 @@
 //! A task: a few query tiles of one outer index, which take turns at the keys.
 
-use rhumb_compiler::plan::{Attention, Plan, SHARES, Vanishing};
+use rhumb_compiler::abi::{SHARES, TileCall};
+use rhumb_compiler::plan::{Attention, Plan, Vanishing};
 
-use super::functions::{Functions, Shaped, write_words};
+use super::functions::{Functions, Shaped, write};
 use crate::classify::{Block, Classifier, Memory, Queries, Segment, Trees};
 use crate::memory::{Frame, Function, Workspace};
 use crate::outer::Outer;
@@ -41,7 +42,7 @@ pub(super) struct Range {
 impl Task<'_, '_, '_> {
     pub(super) fn run(&self, scratch: &mut Workspace, memory: &mut Memory) {
         let (plan, attention) = (self.plan, self.attention);
-        write_words(scratch, plan.scratch.outer, self.outer.indices());
+        write(scratch, plan.scratch.outer, self.outer.indices());
         memory.segments.clear();
         memory.blocks.clear();
         let turns = self.blocks.1 - self.blocks.0;
@@ -236,8 +237,8 @@ impl Task<'_, '_, '_> {
             return special;
         }
         self.call(Some(scan), scratch, position, block, range);
-        let answer = scratch.slice_mut::<u64>(self.plan.scratch.range + 16, 1);
-        let special = answer.is_some_and(|word| word[0] != 0);
+        let answer = scratch.slice::<TileCall>(self.plan.scratch.call, 1);
+        let special = answer.is_some_and(|call| call[0].not_finite != 0);
         *scanned = Some((range.keys, special));
         special
     }
@@ -257,18 +258,19 @@ impl Task<'_, '_, '_> {
         // All that a state holds of a query takes 4 bytes.
         let state = layout.states + position * layout.state_bytes + 4 * skipped;
         let share = |turn: usize| (SHARES * turn).checked_div(turns).unwrap_or(0);
-        let words = [
-            block.first + skipped,
-            block.queries - skipped,
-            keys.0,
-            keys.1,
-            state,
-            next.0,
-            next.1,
-            share(turn),
-            share(turn + 1),
-        ];
-        write_words(scratch, layout.range, &words.map(|word| word as u64));
+        let call = TileCall {
+            first_query: (block.first + skipped) as u64,
+            queries: (block.queries - skipped) as u64,
+            first_key: keys.0 as u64,
+            end_key: keys.1 as u64,
+            state: state as u64,
+            next_key: next.0 as u64,
+            next_end: next.1 as u64,
+            share_from: share(turn) as u64,
+            share_to: share(turn + 1) as u64,
+            not_finite: 0,
+        };
+        write(scratch, layout.call, &[call]);
         if let Some(function) = function {
             // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its
             // constants; a task has at most as many query tiles as there are states, and `Tiling::part` keeps a shape within its

@@ -1,0 +1,145 @@
+//! The contract of generated code and runtime: what lies where in the memory that they share.
+//!
+//! Every function is called as `fn(frame: *const u64, scratch: *mut u8)`. The **frame** is read by all threads of a call: the lengths of
+//! the graph's axes, the addresses and strides of the plan's tensors ([`FrameLayout`]). The **scratch memory** belongs to one thread
+//! ([`ScratchLayout`]): what the function is called for, what query tiles keep, and the constants of vector code. Code takes the offsets
+//! of fields from the types here, and the runtime fills the fields.
+
+use bytemuck::{Pod, Zeroable};
+
+/// What a function of a query tile is called for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TileCall {
+    /// First query of the tile, counted with the heads that are packed.
+    pub first_query: u64,
+    /// Number of queries.
+    pub queries: u64,
+    /// First key of the key tile.
+    pub first_key: u64,
+    /// End of the keys of the key tile.
+    pub end_key: u64,
+    /// Offset of the query tile's state in the scratch memory.
+    pub state: u64,
+    /// First key of the key tile that comes next.
+    pub next_key: u64,
+    /// End of the keys of the key tile that comes next.
+    pub next_end: u64,
+    /// Share of that key tile that is prefetched, in parts of [`SHARES`]: from.
+    pub share_from: u64,
+    /// As `share_from`: to.
+    pub share_to: u64,
+    /// Written by the scan of values ([`Role::Scan`](crate::codegen::Role::Scan)): 0 if all values of the key tile are finite.
+    pub not_finite: u64,
+}
+
+/// What a map step is called for: turns of its outermost loop.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct MapCall {
+    /// The first.
+    pub first: u64,
+    /// The end of them.
+    pub end: u64,
+}
+
+/// Shares of a key tile that is prefetched are counted in parts of this number, a power of 2.
+pub const SHARES: usize = 256;
+
+/// Bytes of each constant of vector code: the constant, repeated to the widest vector.
+pub const CONSTANT_BYTES: usize = 64;
+
+/// Words of the frame: the length of each axis, then for each tensor its address and its strides in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameLayout {
+    axes: usize,
+    /// Word of the address of each tensor, and of the end.
+    tensors: Vec<usize>,
+}
+
+impl FrameLayout {
+    /// The frame of some axes and of tensors with some numbers of dimensions.
+    pub(crate) fn new(axes: usize, ranks: impl Iterator<Item = usize>) -> FrameLayout {
+        let mut tensors = vec![axes];
+        let mut end = axes;
+        for rank in ranks {
+            end += 1 + rank;
+            tensors.push(end);
+        }
+        FrameLayout { axes, tensors }
+    }
+
+    /// The words of the lengths of the axes, in order.
+    pub fn lengths(&self) -> std::ops::Range<usize> {
+        0..self.axes
+    }
+
+    /// The word of a tensor's address.
+    pub fn address(&self, tensor: usize) -> usize {
+        self.tensors[tensor]
+    }
+
+    /// The words of a tensor's strides, in the order of its dimensions.
+    pub fn strides(&self, tensor: usize) -> std::ops::Range<usize> {
+        self.tensors[tensor] + 1..self.tensors[tensor + 1]
+    }
+
+    /// The number of words.
+    pub fn words(&self) -> usize {
+        self.tensors.last().copied().unwrap_or(self.axes)
+    }
+}
+
+/// Byte offsets into the scratch memory of a thread.
+///
+/// What a query tile keeps from key tile to key tile is its state; the memory holds the states of several, one after the other. All parts
+/// of a state hold rows of 4 bytes for each query, so that one that begins some queries later is that of the queries from there on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScratchLayout {
+    /// Index along each outer axis: one word each.
+    pub outer: usize,
+    /// What the function is called for: a [`TileCall`], or a [`MapCall`] of a map step.
+    pub call: usize,
+    /// Scores and weights: `[keys][queries]`.
+    pub scores: usize,
+    /// Maximum of each query with the current key tile.
+    pub tile_maxima: usize,
+    /// What the accumulators of each query are multiplied by when their base grows.
+    pub rescale: usize,
+    /// The first state.
+    pub states: usize,
+    /// Bytes from one state to the next.
+    pub state_bytes: usize,
+    /// In the state. Queries, transposed: `[dim][queries]`.
+    pub queries: usize,
+    /// In the state. Output accumulators: `[value dim][queries]`.
+    pub accumulators: usize,
+    /// In the state. What scores are measured from: a maximum of each query so far, 0 as long as there is none.
+    pub bases: usize,
+    /// In the state. From here on a score makes for a new base.
+    pub limits: usize,
+    /// In the state. Running sum of each query.
+    pub sums: usize,
+    /// In the state. The negated reference of each query's key terms, where there are such; not negated until all keys are looked at.
+    pub references: usize,
+    /// In the state. Squared norm of each query, where vanishing weights are looked for.
+    pub squares: usize,
+    /// In the state. Position of each query, clamped to the last: 32 bits each.
+    pub lanes: usize,
+    /// Constants of vector code: the last part, 64 bytes for each.
+    pub constants: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_frame_follow_one_another() {
+        let layout = FrameLayout::new(3, [2, 0, 4].into_iter());
+        assert_eq!(layout.lengths(), 0..3);
+        assert_eq!([0, 1, 2].map(|tensor| layout.address(tensor)), [3, 6, 7]);
+        assert_eq!([0, 1, 2].map(|tensor| layout.strides(tensor)), [4..6, 7..7, 8..12]);
+        assert_eq!(layout.words(), 12);
+    }
+}
