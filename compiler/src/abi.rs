@@ -25,6 +25,14 @@ pub struct TileCall {
     pub next_key: u64,
     /// End of the keys of the key tile that comes next.
     pub next_end: u64,
+    /// Address of the key tile's first row of keys, its element 0; 0 where the score has no product.
+    pub keys: u64,
+    /// Address of the key tile's first row of values, its element 0; 0 where there is no average.
+    pub values: u64,
+    /// As `keys`, of the key tile that comes next.
+    pub next_keys: u64,
+    /// As `values`, of the key tile that comes next.
+    pub next_values: u64,
     /// Share of that key tile that is prefetched, in parts of [`SHARES`]: from.
     pub share_from: u64,
     /// As `share_from`: to.

@@ -14,6 +14,22 @@ pub(crate) struct Outer<'t, 'a, 'p> {
     indices: SmallVec<[u64; 4]>,
 }
 
+/// Rows of keys or values, one for each key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rows {
+    /// Address of that of key 0.
+    first: u64,
+    /// From each to the next, in bytes.
+    stride: u64,
+}
+
+impl Rows {
+    /// Address of the row of a key.
+    pub(crate) fn of(self, key: usize) -> u64 {
+        self.first.wrapping_add((key as u64).wrapping_mul(self.stride))
+    }
+}
+
 impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
     /// How many there are.
     pub(crate) fn count(attention: &Attention, frame: &Frame<'_, '_>) -> usize {
@@ -43,6 +59,32 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
         &self.indices
     }
 
+    /// The index along an axis: its own, or that of the axis that it groups; 0 along others.
+    fn index(&self, axis: Axis) -> usize {
+        let position = |axis| self.attention.outer.iter().position(|outer| *outer == axis);
+        match (position(axis), self.plan.graph.grouped(axis)) {
+            (Some(position), _) => self.indices[position] as usize,
+            (None, Some((finer, ratio))) => {
+                position(finer).map_or(0, |position| self.indices[position] as usize / ratio as usize)
+            }
+            (None, None) => 0,
+        }
+    }
+
+    /// Rows of keys or values here, whose elements lie along `dim`.
+    pub(crate) fn rows(&self, tensor: TensorId, dim: Axis) -> Rows {
+        let (first, strides) = self.frame.tensor(self.plan, tensor);
+        let mut rows = Rows { first, stride: 0 };
+        for (&axis, &stride) in self.plan.tensors[tensor].dims.iter().zip(strides) {
+            if axis == self.attention.key {
+                rows.stride = stride;
+            } else if axis != dim {
+                rows.first = rows.first.wrapping_add((self.index(axis) as u64).wrapping_mul(stride));
+            }
+        }
+        rows
+    }
+
     /// The row of a table here: the index over all its dimensions but queries, keys and groups of these.
     pub(crate) fn row(&self, table: TensorId) -> usize {
         let attention = self.attention;
@@ -53,14 +95,7 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
             if in_tile(axis) || grouped.is_some_and(|(finer, _)| in_tile(finer)) {
                 continue;
             }
-            let position = |axis| attention.outer.iter().position(|outer| *outer == axis);
-            let index = match (position(axis), grouped) {
-                (Some(position), _) => self.indices[position] as usize,
-                (None, Some((finer, ratio))) => {
-                    position(finer).map_or(0, |position| self.indices[position] as usize / ratio as usize)
-                }
-                (None, None) => 0,
-            };
+            let index = self.index(axis);
             row = row * self.frame.length(axis) + index;
         }
         row

@@ -89,5 +89,5 @@ pub(crate) fn keys(
     }
     result?;
     weights(eval, tile, mode, count);
-    average(eval, tile, mode, first, count)
+    average(eval, tile, mode, count)
 }

@@ -240,8 +240,11 @@ impl Program {
         // Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
         let work = |task: usize, scratch: &mut Workspace| {
             let mut memory = self.memories.take();
-            let (outer, tile) = (task % outer, tiles - 1 - task / outer);
+            let (number, tile) = (task % outer, tiles - 1 - task / outer);
             let blocks = (tile * together, ((tile + 1) * together).min(blocks));
+            let outer = Outer::new(plan, attention, frame, number);
+            let keys = attention.content.as_ref().map(|content| outer.rows(content.key, content.dim));
+            let values = attention.weighted.as_ref().map(|weighted| outer.rows(weighted.value, weighted.dim));
             let task = Task {
                 plan,
                 attention,
@@ -250,8 +253,9 @@ impl Program {
                 trees: &trees,
                 functions,
                 shapes: &shapes,
-                outer: Outer::new(plan, attention, frame, outer),
-                vanishing: vanishing && trees.wanted[outer],
+                outer,
+                rows: [keys, values].map(Option::unwrap_or_default),
+                vanishing: vanishing && trees.wanted[number],
                 blocks,
             };
             self.constants_into(scratch);

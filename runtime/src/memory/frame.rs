@@ -159,6 +159,11 @@ impl<'a, 'p> Frame<'a, 'p> {
         Ok(Frame { words, slots, tables, bound })
     }
 
+    /// The address of a tensor and the strides of its dimensions, in bytes.
+    pub(crate) fn tensor(&self, plan: &Plan, tensor: TensorId) -> (u64, &[u64]) {
+        (self.words[plan.frame.address(tensor)], &self.words[plan.frame.strides(tensor)])
+    }
+
     /// The length of an axis.
     pub(crate) fn length(&self, axis: Axis) -> usize {
         self.bound.lengths[axis.index()]

@@ -50,10 +50,7 @@ impl Eval<'_, '_> {
             if skip.contains(&axis) {
                 continue;
             }
-            let Some(index) = self.index(axis) else {
-                let axis = plan.graph.axis(axis).name.clone();
-                return Err(CodegenError::Unbound { tensor: plan.tensors[tensor].name.clone(), axis });
-            };
+            let index = self.index(axis).ok_or_else(|| self.unbound(tensor, axis))?;
             let stride = self.stride(tensor, dim);
             let offset = self.fb().ins().imul(index, stride);
             address = self.fb().ins().iadd(address, offset);
@@ -65,6 +62,25 @@ impl Eval<'_, '_> {
     pub(crate) fn row_base(&mut self, tensor: TensorId, key: Axis, dim: Axis) -> Result<(Ssa, Ssa), CodegenError> {
         let base = self.address(tensor, &[key, dim])?;
         Ok((base, self.dim_stride(tensor, key)))
+    }
+
+    /// That the point gives an index along every dimension of a tensor but those in `skip`.
+    ///
+    /// # Errors
+    /// [`CodegenError::Unbound`] if it does not.
+    pub(crate) fn check_bound(&self, tensor: TensorId, skip: &[Axis]) -> Result<(), CodegenError> {
+        let graph = &self.plan.graph;
+        let known = |axis: Axis| self.env[axis.index()].is_some();
+        let bound = |axis: &Axis| known(*axis) || graph.grouped(*axis).is_some_and(|(finer, _)| known(finer));
+        match self.plan.tensors[tensor].dims.iter().find(|axis| !skip.contains(axis) && !bound(axis)) {
+            Some(axis) => Err(self.unbound(tensor, *axis)),
+            None => Ok(()),
+        }
+    }
+
+    fn unbound(&self, tensor: TensorId, axis: Axis) -> CodegenError {
+        let axis = self.plan.graph.axis(axis).name.clone();
+        CodegenError::Unbound { tensor: self.plan.tensors[tensor].name.clone(), axis }
     }
 
     /// The stride of a tensor along an axis, in bytes: 0 if it does not vary along it.

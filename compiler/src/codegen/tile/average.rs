@@ -1,11 +1,14 @@
 //! Weights and the average: the second half of a key tile.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::prefetch;
 use super::product::{Product, Rows};
-use super::query_tile::{Mode, Tile};
+use super::query_tile::{KeyTileRows, Mode, Tile};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::{either, range_loop};
@@ -129,30 +132,23 @@ fn weigh(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, carried: &[Ssa]) -
 }
 
 /// Adds the weighted values to the accumulators.
-pub(super) fn average(
-    eval: &mut Eval<'_, '_>,
-    tile: Tile<'_>,
-    mode: Mode,
-    first: Ssa,
-    count: Ssa,
-) -> Result<(), CodegenError> {
+pub(super) fn average(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count: Ssa) -> Result<(), CodegenError> {
     let Tile { attention, shape, .. } = tile;
     let Some(weighted) = &attention.weighted else { return Ok(()) };
-    let (base, key_stride) = eval.row_base(weighted.value, attention.key, weighted.dim)?;
-    let skipped = eval.fb().ins().imul(first, key_stride);
-    let base = eval.fb().ins().iadd(base, skipped);
-    let stride = eval.dim_stride(weighted.value, weighted.dim);
+    let of_tile = KeyTileRows::new(eval, attention, (weighted.value, weighted.dim), offset_of!(TileCall, values))?;
     let whole = i64::from(weighted.length) / shape.value_rows as i64;
     let rest = weighted.length as usize % shape.value_rows;
     let whole_end = eval.fb().ins().iconst(types::I64, whole * shape.value_rows as i64);
     let start = eval.fb().ins().iconst(types::I64, 0);
-    let values = Values { tile, base, key_stride, stride, count };
+    let values = Values { tile, of_tile, count };
     // Each register tile asks for the values of some of the next keys.
     let asked = attention.tiling.keys.div_ceil(whole.max(1) as usize);
     let mut result = Ok(());
     range_loop(eval, start, whole_end, shape.value_rows as i64, &[start], |eval, element, asked_before| {
         values.rows(eval, mode, element, shape.value_rows);
-        result = prefetch::next(eval, tile, (weighted.value, weighted.dim, weighted.length), asked_before[0], asked);
+        let next = offset_of!(TileCall, next_values);
+        let rows = (weighted.value, weighted.dim, weighted.length);
+        result = prefetch::next(eval, tile, rows, next, (asked_before[0], asked));
         vec![eval.fb().ins().iadd_imm_s(asked_before[0], asked as i64)]
     });
     if rest > 0 {
@@ -164,9 +160,7 @@ pub(super) fn average(
 /// The values of a key tile.
 struct Values<'a> {
     tile: Tile<'a>,
-    base: Ssa,
-    key_stride: Ssa,
-    stride: Ssa,
+    of_tile: KeyTileRows,
     count: Ssa,
 }
 
@@ -176,15 +170,16 @@ impl Values<'_> {
         let (scratch, layout, shape) = (eval.scratch, eval.plan.scratch, self.tile.shape);
         let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
         let row_bytes = self.tile.row_bytes();
-        let offset = eval.fb().ins().imul(element, self.stride);
-        let first = eval.fb().ins().iadd(self.base, offset);
+        let KeyTileRows { first, stride: key_stride, element: stride } = self.of_tile;
+        let offset = eval.fb().ins().imul(element, stride);
+        let first = eval.fb().ins().iadd(first, offset);
         let place = eval.fb().ins().imul_imm_s(element, row_bytes);
         let place = eval.fb().ins().iadd(self.tile.state, place);
         let offset = |r: usize, c: usize| layout.accumulators as i32 + r as i32 * row_bytes as i32 + width * c as i32;
         let vectors = eval.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
         let product = Product {
-            rows: Rows::Even { first, distance: self.stride, count: n },
-            row_step: self.key_stride,
+            rows: Rows::Even { first, distance: stride, count: n },
+            row_step: key_stride,
             vectors,
             vector_step: row_bytes,
             columns: shape.columns,

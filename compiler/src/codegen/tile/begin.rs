@@ -58,11 +58,19 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     }
     let start = eval.fb().ins().iconst(types::I64, 0);
     if let Some(content) = &attention.content {
-        prefetch::next(eval, tile, (content.key, content.dim, content.length), start, attention.tiling.keys)?;
+        let next = offset_of!(TileCall, next_keys);
+        prefetch::next(eval, tile, (content.key, content.dim, content.length), next, (start, attention.tiling.keys))?;
     }
     match &attention.weighted {
         Some(weighted) => {
-            prefetch::next(eval, tile, (weighted.value, weighted.dim, weighted.length), start, attention.tiling.keys)
+            let next = offset_of!(TileCall, next_values);
+            prefetch::next(
+                eval,
+                tile,
+                (weighted.value, weighted.dim, weighted.length),
+                next,
+                (start, attention.tiling.keys),
+            )
         }
         None => Ok(()),
     }

@@ -7,9 +7,8 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
 use super::product::Even;
-use super::query_tile::{Tile, call_word};
-use crate::abi::SHARES;
-use crate::abi::TileCall;
+use super::query_tile::{KeyTileRows, Tile, call_word};
+use crate::abi::{SHARES, TileCall};
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
@@ -22,17 +21,17 @@ const LINE: u32 = 16;
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
 
-/// Asks for the share in `rows` rows of the next key tile, from its `row`th on: of this tensor with a row of this length for each key.
+/// Asks for the share in `rows` rows of the next key tile, from its `row`th on: of this tensor with a row of this length for each key, the
+/// first at the address in this field of the [`TileCall`].
 pub(super) fn next(
     eval: &mut Eval<'_, '_>,
     tile: Tile<'_>,
     (tensor, dim, length): (TensorId, Axis, u32),
-    row: Ssa,
-    rows: usize,
+    field: usize,
+    (row, rows): (Ssa, usize),
 ) -> Result<(), CodegenError> {
-    let (base, key_stride) = eval.row_base(tensor, tile.attention.key, dim)?;
-    let stride = eval.dim_stride(tensor, dim);
-    let distance = eval.fb().ins().imul_imm_s(stride, i64::from(LINE));
+    let of_tile = KeyTileRows::new(eval, tile.attention, (tensor, dim), field)?;
+    let distance = eval.fb().ins().imul_imm_s(of_tile.element, i64::from(LINE));
     let [first, end, from, to] = [
         offset_of!(TileCall, next_key),
         offset_of!(TileCall, next_end),
@@ -40,15 +39,15 @@ pub(super) fn next(
         offset_of!(TileCall, share_to),
     ]
     .map(|word| call_word(eval, word));
-    let row = eval.fb().ins().iadd(first, row);
+    let count = eval.fb().ins().isub(end, first);
     let [from, to] = [from, to].map(|share| {
         let part = eval.fb().ins().imul_imm_s(share, rows as i64);
         let part = eval.fb().ins().ushr_imm_u(part, i64::from(SHARES.ilog2()));
         let at = eval.fb().ins().iadd(row, part);
-        eval.v.smin(at, end)
+        eval.v.smin(at, count)
     });
-    let skipped = eval.fb().ins().imul(from, key_stride);
-    let row = eval.fb().ins().iadd(base, skipped);
+    let skipped = eval.fb().ins().imul(from, of_tile.stride);
+    let row = eval.fb().ins().iadd(of_tile.first, skipped);
     range_loop(eval, from, to, 1, &[row], |eval, _, row| {
         let lines = length.div_ceil(LINE);
         // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
@@ -64,7 +63,7 @@ pub(super) fn next(
                 eval.fb().ins().load(types::I8, access(), address, 0);
             }
         }
-        vec![eval.fb().ins().iadd(row[0], key_stride)]
+        vec![eval.fb().ins().iadd(row[0], of_tile.stride)]
     });
     Ok(())
 }

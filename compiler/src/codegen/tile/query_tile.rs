@@ -3,11 +3,13 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+use rhumb_ir::Axis;
 
 use crate::abi::TileCall;
+use crate::codegen::error::CodegenError;
 use crate::codegen::eval::{Eval, Order};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, TileShape};
+use crate::plan::{Attention, TensorId, TileShape};
 
 /// Which kind of key tile is emitted.
 #[derive(Clone, Copy)]
@@ -108,4 +110,29 @@ pub(super) fn set_column(eval: &mut Eval<'_, '_>, tile: Tile<'_>, column: usize)
     };
     eval.set(attention.query, first);
     eval.set_lanes(attention.query, clamped, order);
+}
+
+/// Rows of keys or values, one for each key of a tile.
+#[derive(Clone, Copy)]
+pub(super) struct KeyTileRows {
+    /// Address of the first.
+    pub(super) first: Ssa,
+    /// From each to the next, in bytes.
+    pub(super) stride: Ssa,
+    /// From element to element of a row, in bytes.
+    pub(super) element: Ssa,
+}
+
+impl KeyTileRows {
+    /// The rows of a tensor along `dim`, the first at the address that a field of the [`TileCall`] has, by its offset.
+    pub(super) fn new(
+        eval: &mut Eval<'_, '_>,
+        attention: &Attention,
+        (tensor, dim): (TensorId, Axis),
+        field: usize,
+    ) -> Result<KeyTileRows, CodegenError> {
+        eval.check_bound(tensor, &[attention.key, dim])?;
+        let first = call_word(eval, field);
+        Ok(KeyTileRows { first, stride: eval.dim_stride(tensor, attention.key), element: eval.dim_stride(tensor, dim) })
+    }
 }

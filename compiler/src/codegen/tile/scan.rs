@@ -5,11 +5,11 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, types};
 
-use super::query_tile::{bind_outer, call_word};
+use super::query_tile::{KeyTileRows, bind_outer, call_word};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
-use crate::codegen::loops::range_loop;
+use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::vocab::access;
 use crate::plan::Attention;
 
@@ -19,8 +19,9 @@ pub(crate) fn scan(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(),
     bind_outer(eval, attention);
     let first = call_word(eval, offset_of!(TileCall, first_key));
     let end = call_word(eval, offset_of!(TileCall, end_key));
-    let (base, key_stride) = eval.row_base(weighted.value, attention.key, weighted.dim)?;
-    let stride = eval.dim_stride(weighted.value, weighted.dim);
+    let count = eval.fb().ins().isub(end, first);
+    let of_tile = KeyTileRows::new(eval, attention, (weighted.value, weighted.dim), offset_of!(TileCall, values))?;
+    let KeyTileRows { first: base, stride: key_stride, element: stride } = of_tile;
     let lanes = eval.v.shape.lanes;
     let ty = eval.v.float_type();
     let length = i64::from(weighted.length);
@@ -31,7 +32,7 @@ pub(crate) fn scan(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(),
     let vectors = eval.fb().ins().select(contiguous, whole, none);
     let length = eval.fb().ins().iconst(types::I64, length);
     let zeros = [eval.v.float(0.0), eval.fb().ins().f32const(0.0)];
-    let sums = range_loop(eval, first, end, 1, &zeros, |eval, key, sums| {
+    let sums = counted_loop(eval, count, &zeros, |eval, key, sums| {
         let offset = eval.fb().ins().imul(key, key_stride);
         let row = eval.fb().ins().iadd(base, offset);
         let start = eval.fb().ins().iconst(types::I64, 0);

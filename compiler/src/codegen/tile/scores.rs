@@ -1,11 +1,14 @@
 //! Scores of a register tile of keys and queries: products summed in accumulators, made into scores, joined into the maxima.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::product::{Product, Rows};
-use super::query_tile::{Mode, Tile, set_column, slot};
+use super::query_tile::{KeyTileRows, Mode, Tile, set_column, slot};
 use super::score::{KeyRows, Place, score};
 use super::{long, prefetch};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::eval::Eval;
 use crate::codegen::loops::range_loop;
@@ -25,19 +28,19 @@ pub(super) fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place:
     let width = 4 * shape.lanes as i32;
     let last = eval.fb().ins().iadd_imm_s(place.count, -1);
     // Rows past the last key repeat it: its scores change no maximum, and no weight is taken of them.
-    let mut indices = Vec::with_capacity(place.rows);
+    let mut rows = Vec::with_capacity(place.rows);
     for r in 0..place.rows as i64 {
         let row = eval.fb().ins().iadd_imm_s(place.row, r);
-        let row = if place.whole { row } else { eval.v.smin(row, last) };
-        indices.push(eval.fb().ins().iadd(place.first, row));
+        rows.push(if place.whole { row } else { eval.v.smin(row, last) });
     }
     let scores = slot(eval, 0, place.row, tile.row_bytes() as usize);
     let accumulators = match &attention.content {
-        Some(content) => products(eval, tile, content, place, &indices, scores)?,
+        Some(content) => products(eval, tile, content, place, &rows, scores)?,
         None => Vec::new(),
     };
     if let (Some(content), true) = (&attention.content, place.whole) {
-        prefetch::next(eval, tile, (content.key, content.dim, content.length), place.row, place.rows)?;
+        let next = offset_of!(TileCall, next_keys);
+        prefetch::next(eval, tile, (content.key, content.dim, content.length), next, (place.row, place.rows))?;
     }
     if eval.plan.has_long_scores(attention) {
         return long::scores(eval, tile, mode, place, &accumulators, scores);
@@ -53,7 +56,8 @@ pub(super) fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place:
         let ty = eval.v.float_type();
         let reference = key_rows.map(|_| eval.fb().ins().load(ty, access(), state, layout.references as i32 + column));
         let mut most: Option<Ssa> = None;
-        for (r, &index) in indices.iter().enumerate() {
+        for (r, &row) in rows.iter().enumerate() {
+            let index = eval.fb().ins().iadd(place.first, row);
             eval.set(attention.key, index);
             eval.forget(attention.key);
             if let Some(content) = &attention.content {
@@ -85,14 +89,13 @@ fn products(
     tile: Tile<'_>,
     content: &Content,
     place: Place,
-    indices: &[Ssa],
+    rows: &[Ssa],
     scores: Ssa,
 ) -> Result<Vec<Ssa>, CodegenError> {
-    let (base, stride) = eval.row_base(content.key, tile.attention.key, content.dim)?;
-    let row_step = eval.dim_stride(content.key, content.dim);
+    let of_tile = KeyTileRows::new(eval, tile.attention, (content.key, content.dim), offset_of!(TileCall, keys))?;
     let chains = tile.shape.key_chains as u32;
     let chains = if content.length.is_multiple_of(chains) { chains } else { 1 };
-    let parts = Parts { tile, place, indices, scores, base, stride, row_step, chains };
+    let parts = Parts { tile, place, rows, scores, of_tile, chains };
     let count = content.length.div_ceil(LONGEST_SUM * chains).max(1);
     if count > MOST_PARTS {
         return Ok(parts.looped(eval, content.length));
@@ -116,12 +119,11 @@ enum Start {
 struct Parts<'t> {
     tile: Tile<'t>,
     place: Place,
-    indices: &'t [Ssa],
+    /// The rows of the keys in their tile.
+    rows: &'t [Ssa],
     /// The address of the scores, where sums are kept from part to part.
     scores: Ssa,
-    base: Ssa,
-    stride: Ssa,
-    row_step: Ssa,
+    of_tile: KeyTileRows,
     chains: u32,
 }
 
@@ -141,7 +143,8 @@ impl Parts<'_> {
 
     /// The sums with those of `elements` more from `from` on: whether there were some before, and whether more come.
     fn part(&self, eval: &mut Eval<'_, '_>, from: Start, elements: u32, (before, more): (bool, bool)) -> Vec<Ssa> {
-        let Parts { tile: Tile { shape, state, .. }, place, stride, row_step, chains, .. } = *self;
+        let Parts { tile: Tile { shape, state, .. }, place, of_tile, chains, .. } = *self;
+        let KeyTileRows { first, stride, element: row_step } = of_tile;
         let layout = eval.plan.scratch;
         let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
         let vector_step = self.tile.row_bytes();
@@ -149,9 +152,9 @@ impl Parts<'_> {
             Start::Element(from) => eval.fb().ins().imul_imm_s(row_step, i64::from(from)),
             Start::Loop(from) => eval.fb().ins().imul(row_step, from),
         };
-        let base = eval.fb().ins().iadd(self.base, skipped);
-        let mut addresses = self.indices.iter().map(|&index| {
-            let offset = eval.fb().ins().imul(index, stride);
+        let base = eval.fb().ins().iadd(first, skipped);
+        let mut addresses = self.rows.iter().map(|&row| {
+            let offset = eval.fb().ins().imul(row, stride);
             eval.fb().ins().iadd(base, offset)
         });
         let rows = match addresses.next() {

@@ -6,7 +6,7 @@ use rhumb_compiler::plan::{Attention, Plan, Vanishing};
 use super::functions::{Functions, Shaped, write};
 use crate::classify::{Block, Classifier, Memory, Queries, Segment, Trees};
 use crate::memory::{Frame, Function, Workspace};
-use crate::outer::Outer;
+use crate::outer::{Outer, Rows};
 
 /// A few query tiles of one outer index, which take turns at the keys.
 pub(super) struct Task<'t, 'a, 'p> {
@@ -18,6 +18,8 @@ pub(super) struct Task<'t, 'a, 'p> {
     pub(super) functions: Functions<'t>,
     pub(super) shapes: &'t [Shaped<'t>],
     pub(super) outer: Outer<'t, 'a, 'p>,
+    /// Rows of the keys and of the values.
+    pub(super) rows: [Rows; 2],
     /// Whether keys without weight are left out.
     pub(super) vanishing: bool,
     /// The first query tile, and the end of them.
@@ -266,6 +268,10 @@ impl Task<'_, '_, '_> {
             state: state as u64,
             next_key: next.0 as u64,
             next_end: next.1 as u64,
+            keys: self.rows[0].of(keys.0),
+            values: self.rows[1].of(keys.0),
+            next_keys: self.rows[0].of(next.0),
+            next_values: self.rows[1].of(next.0),
             share_from: share(turn) as u64,
             share_to: share(turn + 1) as u64,
             not_finite: 0,
