@@ -109,6 +109,24 @@ fn pages_name_paths_that_exist() {
     assert!(gone.is_empty(), "these paths do not exist; name those that do:\n{}", gone.join("\n"));
 }
 
+/// What crates show in the registry is compiled: a piece of the front page, whose examples are tests.
+#[test]
+fn readmes_of_crates_show_their_front_pages() {
+    for (name, folder, _) in CRATES.into_iter().filter(|(_, folder, _)| !folder.is_empty()) {
+        let read = |file: &str| fs::read_to_string(root().join(folder).join(file)).expect("a page");
+        let lines = read("src/lib.rs");
+        let lines = lines.lines().filter_map(|line| line.strip_prefix("//!"));
+        let front: String = lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+        let readme = read("README.md");
+        let examples: Vec<&str> =
+            readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty(), "the README of {name} has no example");
+        for example in examples {
+            assert!(front.contains(example), "the README of {name} has what its front page has not:\n{example}");
+        }
+    }
+}
+
 #[test]
 fn commands_of_the_readme_exist() {
     let text = fs::read_to_string(root().join("README.md")).expect("a page");
