@@ -97,7 +97,7 @@ fn named_paths(text: &str) -> Vec<String> {
 #[test]
 fn pages_name_paths_that_exist() {
     let mut gone = Vec::new();
-    for page in ["README.md", "ARCHITECTURE.md", "tests/goldens/README.md"] {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/goldens/README.md"] {
         let text = fs::read_to_string(root().join(page)).expect("a page");
         // Fences hold programs, not prose.
         let prose: String = text.split("```").step_by(2).collect();
