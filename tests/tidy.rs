@@ -97,7 +97,7 @@ fn named_paths(text: &str) -> Vec<String> {
 #[test]
 fn pages_name_paths_that_exist() {
     let mut gone = Vec::new();
-    for page in ["README.md", "ARCHITECTURE.md", "tests/goldens/README.md"] {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/goldens/README.md"] {
         let text = fs::read_to_string(root().join(page)).expect("a page");
         // Fences hold programs, not prose.
         let prose: String = text.split("```").step_by(2).collect();
@@ -107,6 +107,24 @@ fn pages_name_paths_that_exist() {
         gone.extend(paths.iter().filter(|path| !root().join(path).exists()).map(|path| format!("{page}: {path}")));
     }
     assert!(gone.is_empty(), "these paths do not exist; name those that do:\n{}", gone.join("\n"));
+}
+
+/// What crates show in the registry is compiled: a piece of the front page, whose examples are tests.
+#[test]
+fn readmes_of_crates_show_their_front_pages() {
+    for (name, folder, _) in CRATES.into_iter().filter(|(_, folder, _)| !folder.is_empty()) {
+        let read = |file: &str| fs::read_to_string(root().join(folder).join(file)).expect("a page");
+        let lines = read("src/lib.rs");
+        let lines = lines.lines().filter_map(|line| line.strip_prefix("//!"));
+        let front: String = lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+        let readme = read("README.md");
+        let examples: Vec<&str> =
+            readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty(), "the README of {name} has no example");
+        for example in examples {
+            assert!(front.contains(example), "the README of {name} has what its front page has not:\n{example}");
+        }
+    }
 }
 
 #[test]
