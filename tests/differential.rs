@@ -160,7 +160,8 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
         }
         // Code of 4 lanes that fuses multiply-adds computes the same whatever generates it; wider code, whatever the instructions, as far
         // as its tiles are the same, which depend on the number of registers.
-        let plan = (target.lanes(), target.has_fma(), target.lanes() > 4 && target.vector_registers() > 16);
+        let machine = target.machine();
+        let plan = (machine.lanes, machine.has_fma(), machine.lanes > 4 && machine.registers > 16);
         let made = bits(&made);
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {
             wrong.push(format!("{}\n    the code generator matters", context()));

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{Lengths, Rng, Tensors, agree, engine, inputs, targets};
-use rhumb::compiler::plan::{Plan, PlanError, Vectors, plan};
+use rhumb::compiler::Machine;
+use rhumb::compiler::plan::{Plan, PlanError, plan};
 use rhumb::compiler::rewrite::{FloatClass, RewriteOptions, fuse};
 use rhumb::ir::Op;
 use rhumb::plugins::{AttentionParts, lower};
@@ -47,7 +48,7 @@ fn planned(attention: &Attention, options: RewriteOptions) -> Result<Plan, PlanE
     let graph = attention.build().expect("a graph");
     let lowered = lower(&graph, &Registry::standard()).expect("lowers");
     let fused = fuse(&lowered, &options).expect("fuses");
-    plan(fused.graph(), Vectors { lanes: 8, registers: 16 })
+    plan(fused.graph(), Machine::of(8, 16))
 }
 
 #[test]

@@ -32,9 +32,9 @@ fn every_target_runs_and_all_that_are_expected_are_there() {
         run(reference.call(), &inputs, &mut expected).expect("runs");
         let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
         let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
-        println!("ran {}: {target}: out {out:.1e}, lse {lse:.1e}", target.instructions());
+        println!("ran {}: {target}: out {out:.1e}, lse {lse:.1e}", target.machine().instructions);
         hold(&kernel, &inputs, &made, &expected, "every part");
-        ran.insert(target.instructions());
+        ran.insert(target.machine().instructions.name());
     }
     let expected = std::env::var("RHUMB_EXPECT").unwrap_or_default();
     let absent: Vec<&str> =
@@ -58,14 +58,14 @@ fn code_keeps_to_the_instructions_of_its_target() {
             (count(|word| word.starts_with("vfm")), count(|word| word.starts_with('v') && word.ends_with("ps")));
         let (masks, wide) = (count(|word| word.contains("{k")), count(|word| word.contains("zmm")));
         let sse = count(|word| word == "mulps");
-        match target.instructions().as_str() {
+        match target.machine().instructions.name() {
             "sse41" => assert!(avx + fused == 0 && sse > 0, "{target}: {avx} of AVX, {fused} fused, {sse} of SSE"),
             "avx" => assert!(avx > 0 && fused + sse == 0, "{target}: {avx} of AVX, {fused} fused, {sse} of SSE"),
             "fma" | "avx2" => assert!(fused > 0 && masks + wide + sse == 0, "{target}: {fused} fused, {masks} masks"),
             "avx512" => assert!(fused > 0 && masks > 0 && sse == 0, "{target}: {fused} fused, {masks} masks"),
             other => panic!("{target}: `{other}`"),
         }
-        seen.insert(target.instructions());
+        seen.insert(target.machine().instructions.name());
     }
     assert!(seen.contains("sse41"), "{seen:?}");
 }

@@ -56,7 +56,7 @@ pub(crate) fn of_4_lanes() -> Target {
 
 /// A target as benchmarks are named by it.
 pub(crate) fn label(target: &Target) -> String {
-    format!("{} lanes, {}", target.lanes(), target.backend())
+    format!("{} lanes, {}", target.machine().lanes, target.machine().backend)
 }
 
 /// Operations of both matrix products, over the pairs of a query and a key that see one another.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rhumb_ir::Verified;
 
-use crate::plan::{self, Estimate, Plan, PlanError, Vectors};
+use crate::plan::{self, Estimate, Plan, PlanError};
 use crate::target::Target;
 
 /// A candidate and what the graph's plan would cost there.
@@ -51,7 +51,7 @@ impl Choice {
         if !self.attention {
             return "no attention to estimate; the widest is taken".to_owned();
         }
-        let code = next.target.code();
+        let code = next.target.machine();
         if order(first) == order(next) {
             return format!("it costs what {code} costs, and is preferred");
         }
@@ -76,7 +76,7 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "for {}: {}", self.target(), self.reason())?;
         for (n, Ranked { target, estimate }) in self.ranked.iter().enumerate() {
-            writeln!(f, "  {}. {}: {estimate}", n + 1, target.code())?;
+            writeln!(f, "  {}. {}: {estimate}", n + 1, target.machine())?;
         }
         Ok(())
     }
@@ -86,9 +86,8 @@ impl fmt::Display for Choice {
 pub(crate) fn choose(graph: &Verified, target: &Target) -> Result<(Plan, Choice), PlanError> {
     let mut made = Vec::new();
     for target in target.candidates() {
-        let registers = target.vector_registers();
-        let plan = plan::plan(graph, Vectors { lanes: target.lanes(), registers })?;
-        let estimate = Estimate::of(&plan, registers, target.multiply_add());
+        let plan = plan::plan(graph, target.machine())?;
+        let estimate = Estimate::of(&plan);
         made.push((plan, Ranked { target, estimate }));
     }
     // The order of those that cost the same is kept.
@@ -106,8 +105,8 @@ mod tests {
     use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope, lower};
 
     use super::*;
+    use crate::machine::Backend;
     use crate::rewrite::{RewriteOptions, fuse};
-    use crate::target::Backend;
 
     fn choice(graph: &Verified, target: &Target) -> Choice {
         let lowered = lower(graph, &Registry::standard()).expect("lowers");
@@ -144,8 +143,8 @@ mod tests {
         let few = choice(&of_queries(5), &avx512);
         insta::assert_snapshot!(few);
         assert!(few.reason().ends_with("the largest difference is in idle lanes"), "{}", few.reason());
-        assert_eq!((few.target().lanes(), choice(&of_queries(5), &avx2).target().lanes()), (8, 8));
-        assert_eq!(choice(&of_queries(197), &avx512).target().lanes(), 16);
+        assert_eq!((few.target().machine().lanes, choice(&of_queries(5), &avx2).target().machine().lanes), (8, 8));
+        assert_eq!(choice(&of_queries(197), &avx512).target().machine().lanes, 16);
     }
 
     #[test]
@@ -164,17 +163,17 @@ mod tests {
         let [avx512, avx2, sse] = hosts();
         let graph = prefill();
         let pinned = avx512.clone().with_lanes(4).expect("lanes");
-        assert_eq!(pinned.backend(), Backend::Wide);
+        assert_eq!(pinned.machine().backend, Backend::Wide);
         let second = pinned.with_backend(Backend::Cranelift).expect("a backend");
         let (choice, found) = (choice(&graph, &second), second.candidates().len());
-        assert_eq!((choice.target().backend(), choice.is_pinned(), found), (Backend::Cranelift, true, 1));
+        assert_eq!((choice.target().machine().backend, choice.is_pinned(), found), (Backend::Cranelift, true, 1));
         assert_eq!(choice.reason(), "pinned");
         // In either order.
         let other = avx512.with_backend(Backend::Cranelift).and_then(|target| target.with_lanes(4)).expect("a target");
         assert_eq!(other.to_string(), second.to_string());
         // A backend alone leaves its lanes open.
         let wide = avx2.with_backend(Backend::Wide).expect("a backend");
-        assert_eq!(wide.candidates().iter().map(Target::lanes).collect::<Vec<_>>(), [8, 4]);
+        assert_eq!(wide.candidates().iter().map(|target| target.machine().lanes).collect::<Vec<_>>(), [8, 4]);
         assert!(!wide.is_pinned());
         sse.clone().with_backend(Backend::Wide).expect_err("no AVX2");
         sse.with_lanes(8).expect_err("no AVX2");
@@ -185,7 +184,7 @@ mod tests {
         let rotation = Attention::new(2, 8).scheme(Rope::new()).key_graph().expect("a graph");
         let [avx512, ..] = hosts();
         let choice = choice(&rotation, &avx512);
-        assert_eq!(choice.target().lanes(), 16);
+        assert_eq!(choice.target().machine().lanes, 16);
         assert_eq!(choice.reason(), "no attention to estimate; the widest is taken");
     }
 }

@@ -41,11 +41,13 @@ mod choice;
 pub mod codegen;
 pub mod error_bound;
 pub mod intervals;
+mod machine;
 mod pipeline;
 pub mod plan;
 pub mod rewrite;
 mod target;
 
 pub use choice::{Choice, Ranked};
+pub use machine::{Backend, InstructionSet, Machine, MultiplyAdd};
 pub use pipeline::{CompileError, Compiled, Lowered, Options, Stage, Timing, compile, compile_lowered};
-pub use target::{Backend, Features, Target, TargetError};
+pub use target::{Features, Target, TargetError};

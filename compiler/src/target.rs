@@ -8,35 +8,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 use thiserror::Error;
 
-use crate::plan::MultiplyAdd;
-
-/// What makes machine code of CLIF.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Backend {
-    /// `clif-wide`: x86-64 with AVX2 and FMA or with AVX-512, vectors of 4, 8 and 16 lanes.
-    Wide,
-    /// Cranelift's own backends: any target, vectors of 4 lanes. On x86-64 they copy a register for each multiply-add.
-    Cranelift,
-}
-
-impl Backend {
-    /// All there are.
-    pub const ALL: [Backend; 2] = [Backend::Wide, Backend::Cranelift];
-
-    /// The name that the `rhumb` command uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Backend::Wide => "clif-wide",
-            Backend::Cranelift => "cranelift",
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::machine::{Backend, InstructionSet, Machine, MultiplyAdd};
 
 /// What a machine without fused multiply-add lacks as well, of what Cranelift's backend uses.
 const FMA: &[&str] = &["has_fma", "has_avx512f", "has_avx512vl", "has_avx512dq", "has_avx512vbmi", "has_avx512bitalg"];
@@ -112,22 +84,15 @@ impl Features {
 /// what the graph's plan would cost (see [`Choice`](crate::Choice)).
 #[derive(Clone)]
 pub struct Target {
-    machine: Arc<Machine>,
-    /// The generator of the code where nothing is ranked: that of the widest candidate.
-    generator: Generator,
+    compilers: Arc<Compilers>,
+    /// Where nothing is ranked, that of the widest candidate.
+    machine: Machine,
     lanes: Option<usize>,
     backend: Option<Backend>,
 }
 
-/// A way to make code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Generator {
-    backend: Backend,
-    lanes: usize,
-}
-
-/// An instruction set and its features.
-struct Machine {
+/// Cranelift's targets of an instruction set, and its features.
+struct Compilers {
     /// Compiles functions as they are written. Tile kernels are emitted in the order they are meant to run in, loads beside their uses;
     /// the mid-end would gather loads at the head of a block, out of registers, and carry constants across loops.
     isa: OwnedTargetIsa,
@@ -138,13 +103,18 @@ struct Machine {
     wide: Option<clif_wide::Features>,
 }
 
-impl Machine {
-    fn new(isa: OwnedTargetIsa, optimising: OwnedTargetIsa, host: bool, wide: Option<clif_wide::Features>) -> Machine {
-        let mut machine = Machine { isa, optimising, fma: true, host, wide };
-        if machine.is_x86() {
-            machine.fma = machine.has("has_fma");
+impl Compilers {
+    fn new(
+        isa: OwnedTargetIsa,
+        optimising: OwnedTargetIsa,
+        host: bool,
+        wide: Option<clif_wide::Features>,
+    ) -> Compilers {
+        let mut compilers = Compilers { isa, optimising, fma: true, host, wide };
+        if compilers.is_x86() {
+            compilers.fma = compilers.has("has_fma");
         }
-        machine
+        compilers
     }
 
     fn is_x86(&self) -> bool {
@@ -155,10 +125,10 @@ impl Machine {
         self.isa.isa_flags().iter().any(|flag| flag.name == feature && flag.as_bool() == Some(true))
     }
 
-    /// All that the machine has, first what is preferred where nothing else tells.
-    fn generators(&self) -> Vec<Generator> {
-        let wide = |lanes| Generator { backend: Backend::Wide, lanes };
-        let cranelift = Generator { backend: Backend::Cranelift, lanes: 4 };
+    /// All machines that code can be made for, first what is preferred where nothing else tells.
+    fn machines(&self) -> Vec<Machine> {
+        let wide = |lanes| self.machine(Backend::Wide, lanes);
+        let cranelift = self.machine(Backend::Cranelift, 4);
         match self.wide {
             None => vec![cranelift],
             // What is generated for a named target at 4 lanes is for machines with and without AVX2 to compare.
@@ -166,6 +136,28 @@ impl Machine {
             Some(features) if features.avx512() => vec![wide(16), wide(8), wide(4), cranelift],
             Some(_) => vec![wide(8), wide(4), cranelift],
         }
+    }
+
+    fn machine(&self, backend: Backend, lanes: usize) -> Machine {
+        let wide = self.wide_features(lanes).filter(|_| backend == Backend::Wide);
+        let instructions = match wide {
+            Some(features) if features.avx512() => InstructionSet::Avx512,
+            Some(_) => InstructionSet::Avx2,
+            None if !self.is_x86() => InstructionSet::Aarch64,
+            None if self.fma => InstructionSet::Fma,
+            None if self.has("has_avx") => InstructionSet::Avx,
+            None => InstructionSet::Sse41,
+        };
+        let registers = match instructions {
+            InstructionSet::Avx512 | InstructionSet::Aarch64 => 32,
+            InstructionSet::Sse41 | InstructionSet::Avx | InstructionSet::Fma | InstructionSet::Avx2 => 16,
+        };
+        let multiply_add = match backend {
+            _ if !self.fma => MultiplyAdd::Separate,
+            Backend::Cranelift if self.is_x86() => MultiplyAdd::Copying,
+            Backend::Wide | Backend::Cranelift => MultiplyAdd::Fused,
+        };
+        Machine { backend, instructions, lanes, registers, multiply_add }
     }
 
     /// Features of wide code of some lanes.
@@ -257,11 +249,11 @@ impl Target {
             let flags = flags(level).map_err(|error| host(error.to_string()))?;
             builder.finish(flags).map_err(|error| host(error.to_string()))
         };
-        let machine = Machine::new(finish("none")?, finish("speed")?, true, features.wide);
-        if machine.is_x86() && !machine.has("has_sse41") {
+        let compilers = Compilers::new(finish("none")?, finish("speed")?, true, features.wide);
+        if compilers.is_x86() && !compilers.has("has_sse41") {
             return Err(host("it has no SSE4.1".to_owned()));
         }
-        Ok(Target::open(machine))
+        Ok(Target::open(compilers))
     }
 
     /// A target by its triple, with a fixed set of features: AVX-512 on x86-64, code of 4 lanes by Cranelift unless
@@ -271,12 +263,12 @@ impl Target {
     /// # Errors
     /// [`TargetError::Unknown`] if there is no backend for it.
     pub fn named(triple: &str) -> Result<Target, TargetError> {
-        let machine = Target::machine(triple, clif_wide::Features::cross_avx512())?;
-        Ok(Target { lanes: Some(4), ..Target::open(machine) }.resolved())
+        let compilers = Target::compilers(triple, clif_wide::Features::cross_avx512())?;
+        Ok(Target { lanes: Some(4), ..Target::open(compilers) }.resolved())
     }
 
-    /// A machine of a triple; `wide` are its wide vectors if it is an x86-64.
-    fn machine(triple: &str, wide: clif_wide::Features) -> Result<Machine, TargetError> {
+    /// Those of a triple; `wide` are its wide vectors if it is an x86-64.
+    fn compilers(triple: &str, wide: clif_wide::Features) -> Result<Compilers, TargetError> {
         let unknown = |reason: String| TargetError::Unknown { triple: triple.to_owned(), reason };
         let parsed: Triple = triple.parse().map_err(|error: target_lexicon::ParseError| unknown(error.to_string()))?;
         let x86 = parsed.architecture == Architecture::X86_64;
@@ -290,40 +282,40 @@ impl Target {
             let flags = flags(level).map_err(|error| unknown(error.to_string()))?;
             builder.finish(flags).map_err(|error| unknown(error.to_string()))
         };
-        Ok(Machine::new(finish("none")?, finish("speed")?, false, x86.then_some(wide)))
+        Ok(Compilers::new(finish("none")?, finish("speed")?, false, x86.then_some(wide)))
     }
 
     /// An x86-64 host that has these wide vectors, whatever this machine has: to rank candidates for, not to run.
     #[cfg(test)]
     pub(crate) fn imagined(wide: Option<clif_wide::Features>) -> Target {
-        let machine = Target::machine("x86_64-unknown-linux-gnu", clif_wide::Features::cross_avx512());
-        Target::open(Machine { host: true, wide, ..machine.expect("a machine") })
+        let compilers = Target::compilers("x86_64-unknown-linux-gnu", clif_wide::Features::cross_avx512());
+        Target::open(Compilers { host: true, wide, ..compilers.expect("a machine") })
     }
 
-    fn open(machine: Machine) -> Target {
-        let generator = Generator { backend: Backend::Cranelift, lanes: 4 };
-        Target { machine: Arc::new(machine), generator, lanes: None, backend: None }.resolved()
+    fn open(compilers: Compilers) -> Target {
+        let machine = compilers.machine(Backend::Cranelift, 4);
+        Target { compilers: Arc::new(compilers), machine, lanes: None, backend: None }.resolved()
     }
 
-    /// The same target with the generator of its first candidate.
+    /// The same target with the machine of its first candidate.
     fn resolved(mut self) -> Target {
-        if let Some(&generator) = self.generators().first() {
-            self.generator = generator;
+        if let Some(&machine) = self.machines().first() {
+            self.machine = machine;
         }
         self
     }
 
-    /// The generators that the pins leave.
-    fn generators(&self) -> Vec<Generator> {
-        let mut generators = self.machine.generators();
-        generators.retain(|generator| {
-            self.lanes.is_none_or(|lanes| generator.lanes == lanes)
-                && self.backend.is_none_or(|backend| generator.backend == backend)
+    /// The machines that the pins leave.
+    fn machines(&self) -> Vec<Machine> {
+        let mut machines = self.compilers.machines();
+        machines.retain(|machine| {
+            self.lanes.is_none_or(|lanes| machine.lanes == lanes)
+                && self.backend.is_none_or(|backend| machine.backend == backend)
         });
         if self.lanes.is_some() {
-            generators.truncate(1);
+            machines.truncate(1);
         }
-        generators
+        machines
     }
 
     /// The same target with code of this many lanes, pinned: by the backend that is pinned, or else by `clif-wide` where this machine has
@@ -332,7 +324,7 @@ impl Target {
     /// # Errors
     /// [`TargetError::Lanes`] if the target has no such code generator, [`TargetError::Backend`] if the pinned backend is none.
     pub fn with_lanes(self, lanes: usize) -> Result<Target, TargetError> {
-        if !self.machine.generators().iter().any(|generator| generator.lanes == lanes) {
+        if !self.compilers.machines().iter().any(|machine| machine.lanes == lanes) {
             let known: Vec<String> = self.lane_counts().iter().map(ToString::to_string).collect();
             return Err(TargetError::Lanes { lanes, triple: self.triple(), known: known.join(", ") });
         }
@@ -348,11 +340,11 @@ impl Target {
     }
 
     fn pinned(self) -> Result<Target, TargetError> {
-        let backend = self.backend.filter(|_| self.generators().is_empty());
+        let backend = self.backend.filter(|_| self.machines().is_empty());
         let Some(backend) = backend else { return Ok(self.resolved()) };
         let by = |backend: Backend| {
             let mut lanes: Vec<usize> =
-                self.machine.generators().iter().filter(|g| g.backend == backend).map(|g| g.lanes).collect();
+                self.compilers.machines().iter().filter(|m| m.backend == backend).map(|m| m.lanes).collect();
             lanes.sort_unstable();
             let lanes: Vec<String> = lanes.iter().map(ToString::to_string).collect();
             (!lanes.is_empty()).then(|| format!("{backend} at {} lanes", lanes.join(", ")))
@@ -366,13 +358,13 @@ impl Target {
     /// What code for a graph is chosen among, first what is preferred where costs are equal: the target's code generators at each lane count
     /// they have, as far as they are not pinned. Each is a target with nothing left to choose.
     pub fn candidates(&self) -> Vec<Target> {
-        let pinned = |generator: Generator| Target {
-            machine: self.machine.clone(),
-            generator,
-            lanes: Some(generator.lanes),
-            backend: Some(generator.backend),
+        let pinned = |machine: Machine| Target {
+            compilers: self.compilers.clone(),
+            machine,
+            lanes: Some(machine.lanes),
+            backend: Some(machine.backend),
         };
-        self.generators().into_iter().map(pinned).collect()
+        self.machines().into_iter().map(pinned).collect()
     }
 
     /// Whether nothing is left to choose because lanes were asked for, of a named target 4 unless others were.
@@ -382,102 +374,54 @@ impl Target {
 
     /// The lane counts that code can be generated for: 4 everywhere, 8 with AVX2 and FMA, 16 with AVX-512.
     pub fn lane_counts(&self) -> &'static [usize] {
-        match self.machine.wide {
+        match self.compilers.wide {
             None => &[4],
             Some(features) if features.avx512() => &[4, 8, 16],
             Some(_) => &[4, 8],
         }
     }
 
-    /// Vector registers of the code: what register tiles are sized for.
-    pub fn vector_registers(&self) -> usize {
-        let many = self.wide_features().is_some_and(clif_wide::Features::avx512);
-        if many || !self.machine.is_x86() { 32 } else { 16 }
-    }
-
-    /// How the code multiplies and adds.
-    pub fn multiply_add(&self) -> MultiplyAdd {
-        match self.generator.backend {
-            _ if !self.machine.fma => MultiplyAdd::Separate,
-            Backend::Cranelift if self.machine.is_x86() => MultiplyAdd::Copying,
-            Backend::Wide | Backend::Cranelift => MultiplyAdd::Fused,
-        }
+    /// The machine that code is made for; what is not pinned, as the widest candidate has it.
+    pub fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// The features of wide code, if that is what the target's code is.
     pub(crate) fn wide_features(&self) -> Option<clif_wide::Features> {
-        let Generator { backend, lanes } = self.generator;
-        self.machine.wide_features(lanes).filter(|_| backend == Backend::Wide)
-    }
-
-    /// Lanes of `f32` in a vector; where they are not pinned, those of the widest candidate.
-    pub fn lanes(&self) -> usize {
-        self.generator.lanes
-    }
-
-    /// What generates the code; where it is not pinned, what does so for the widest candidate.
-    pub fn backend(&self) -> Backend {
-        self.generator.backend
-    }
-
-    /// Whether the target has fused multiply-add; without it a product is rounded before it is added.
-    pub fn has_fma(&self) -> bool {
-        self.machine.fma
+        let Machine { backend, lanes, .. } = self.machine;
+        self.compilers.wide_features(lanes).filter(|_| backend == Backend::Wide)
     }
 
     /// Whether the code can run on this machine.
     pub fn is_host(&self) -> bool {
-        self.machine.host
+        self.compilers.host
     }
 
     /// The target triple.
     pub fn triple(&self) -> String {
-        self.machine.isa.triple().to_string()
-    }
-
-    /// The instruction set of the code by its greatest part: `avx512` or `avx2` of `clif-wide`; of Cranelift `fma` (AVX with fused
-    /// multiply-add), `avx`, `sse41`, or off x86-64 the architecture.
-    pub fn instructions(&self) -> String {
-        match self.wide_features() {
-            Some(features) if features.avx512() => "avx512".to_owned(),
-            Some(_) => "avx2".to_owned(),
-            None if !self.machine.is_x86() => self.machine.isa.triple().architecture.to_string(),
-            None if self.machine.fma => "fma".to_owned(),
-            None if self.machine.has("has_avx") => "avx".to_owned(),
-            None => "sse41".to_owned(),
-        }
-    }
-
-    /// Lanes and generator of the code.
-    pub(crate) fn code(&self) -> String {
-        let generator = match self.wide_features() {
-            None => "cranelift",
-            Some(features) if features.avx512() => "clif-wide, avx512",
-            Some(_) => "clif-wide, avx2",
-        };
-        format!("{} lanes ({generator})", self.generator.lanes)
+        self.compilers.isa.triple().to_string()
     }
 
     /// The Cranelift target that runs the mid-end.
     pub(crate) fn optimising_isa(&self) -> &dyn TargetIsa {
-        &*self.machine.optimising
+        &*self.compilers.optimising
     }
 
     /// The Cranelift target behind it.
     pub(crate) fn isa(&self) -> &dyn TargetIsa {
-        &*self.machine.isa
+        &*self.compilers.isa
     }
 }
 
 /// `x86_64-unknown-linux-gnu, fma, 16 lanes (clif-wide, avx512)`; where there is a choice, all of it. Without `fma` it says `avx` or `sse4.1`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fma = match self.machine.fma {
+        let fma = match self.compilers.fma {
             true => ", fma",
-            false if self.machine.has("has_avx") => ", avx",
+            false if self.compilers.has("has_avx") => ", avx",
             false => ", sse4.1",
         };
-        let candidates: Vec<String> = self.candidates().iter().map(Target::code).collect();
+        let candidates: Vec<String> = self.machines().iter().map(Machine::to_string).collect();
         write!(f, "{}{fma}, {}", self.triple(), candidates.join(" or "))
     }
 }

@@ -286,12 +286,12 @@ fn every_host_chooses_among_what_it_has() {
     assert!(avx2.lane_counts().iter().all(|lanes| *lanes <= 8));
     for host in &narrow {
         let only: Vec<(Backend, usize)> =
-            host.candidates().iter().map(|target| (target.backend(), target.lanes())).collect();
+            host.candidates().iter().map(|target| (target.machine().backend, target.machine().lanes)).collect();
         assert_eq!(only, [(Backend::Cranelift, 4)], "{host}");
     }
     if cfg!(target_arch = "x86_64") {
         let [_, no_fma, sse41] = &narrow;
-        assert!(!no_fma.has_fma() && !sse41.has_fma());
+        assert!(!no_fma.machine().has_fma() && !sse41.machine().has_fma());
         assert!(sse41.to_string().contains("sse4.1") && !no_fma.to_string().contains("sse4.1"), "{no_fma}; {sse41}");
     }
 }

@@ -94,8 +94,8 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
                 .map(|(name, cycles)| (name.replace(' ', "_"), json!(rounded(cycles))))
                 .collect();
             json!({
-                "lanes": target.lanes(),
-                "backend": target.backend().name(),
+                "lanes": target.machine().lanes,
+                "backend": target.machine().backend.name(),
                 "cycles_per_pair": rounded(estimate.cycles()),
                 "parts": parts,
             })
@@ -107,8 +107,8 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
             "max_ms": rounded(max),
             "gflops": rounded(gflops),
             "gbytes_per_s": rounded(gbytes),
-            "lanes": target.lanes(),
-            "backend": target.backend().name(),
+            "lanes": target.machine().lanes,
+            "backend": target.machine().backend.name(),
             "pinned": kernel.choice().is_pinned(),
             "candidates": candidates,
             "threads": threads,

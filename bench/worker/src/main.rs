@@ -95,7 +95,7 @@ impl Worker {
                 let libraries: &[&str] = if cfg!(feature = "candle") { &["rhumb", "candle"] } else { &["rhumb"] };
                 Ok(json!({
                     "libraries": libraries,
-                    "lanes": target.lanes(),
+                    "lanes": target.machine().lanes,
                 }))
             }
             Request::Case { case, folder } => {

@@ -54,7 +54,7 @@ pub(crate) fn prepare(
     let start = Instant::now();
     let kernel = engine.compile(&attention.build()?)?;
     let compile = start.elapsed();
-    let detail = format!("{} lanes", kernel.choice().target().lanes());
+    let detail = format!("{} lanes", kernel.choice().target().machine().lanes);
     let out = vec![0.0; tensors.q.len()];
     Ok(Prepared { contender: Box::new(WithRhumb { kernel, case, tensors, out }), compile: Some(compile), detail })
 }

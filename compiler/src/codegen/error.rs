@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::machine::Machine;
+
 /// Why code generation failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -21,6 +23,14 @@ pub enum CodegenError {
         tensor: String,
         /// The axis.
         axis: String,
+    },
+    /// A plan for another machine than the target.
+    #[error("the plan is for {plan}, the target is {target}; plan the graph for the target")]
+    Machine {
+        /// The plan's.
+        plan: Machine,
+        /// The target's.
+        target: Machine,
     },
     /// More constants than code can address.
     #[error("graph `{graph}` has more constants than vector code can address; make tables of them, or fewer ops")]

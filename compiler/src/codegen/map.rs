@@ -79,7 +79,8 @@ impl MapStep {
 /// Lanes of `f64` for the sines and cosines of a row, where there are such and the scratch memory has room for them.
 fn angle_lanes(eval: &Eval<'_, '_>, step: &MapStep, inner: Axis) -> Option<usize> {
     let (plan, layout) = (eval.plan, eval.plan.scratch);
-    let lanes = plan.attention.as_ref()?.tiling.shapes.first()?.lanes / 2;
+    plan.attention.as_ref()?;
+    let lanes = plan.machine.lanes / 2;
     let length = plan.graph.static_extent(inner)? as usize;
     let rows = |tensor: TensorId| {
         let spec = &plan.tensors[tensor];

@@ -104,15 +104,18 @@ pub struct MachineCode {
 /// Emits the CLIF of a plan.
 ///
 /// # Errors
-/// [`CodegenError`] if an op can't be emitted or a function does not verify.
+/// [`CodegenError`] if the plan is for another machine, an op can't be emitted or a function does not verify.
 pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
+    if plan.machine != target.machine() {
+        return Err(CodegenError::Machine { plan: plan.machine, target: target.machine() });
+    }
     let cx = (plan, target);
     let mut pool = ConstantPool::new(plan.scratch.constants);
     let mut builders = FunctionBuilderContext::new();
     let mut functions = Vec::new();
     for (index, step) in plan.maps.iter().enumerate() {
         let role = Role::Map(index);
-        let shape = Shape { lanes: 1, double: step.double, fma: target.has_fma() };
+        let shape = Shape { lanes: 1, double: step.double, fma: plan.machine.has_fma() };
         let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| {
             map::map_step(eval, index, step)
         })?;
@@ -138,8 +141,8 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
         roles.push(Role::End);
         for role in roles {
             let is_end = role == Role::End;
-            let lanes = if is_end { 1 } else { target.lanes() };
-            let shape = Shape { lanes, double: is_end, fma: target.has_fma() };
+            let lanes = if is_end { 1 } else { plan.machine.lanes };
+            let shape = Shape { lanes, double: is_end, fma: plan.machine.has_fma() };
             let keys = |eval: &mut Eval<'_, '_>, index: usize, masked: bool, guarded: bool| {
                 tile::keys(eval, attention, attention.tiling.shapes[index], tile::Mode { masked, guarded })
             };

@@ -67,7 +67,7 @@ pub(crate) fn keys(
     let end = call_word(eval, offset_of!(TileCall, end_key));
     let count = eval.fb().ins().isub(end, first);
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
-    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+    let (ty, width) = (eval.v.float_type(), eval.plan.machine.vector_bytes() as i32);
     for c in 0..shape.columns as i32 {
         let limit = eval.fb().ins().load(ty, access(), tile.state, layout.limits as i32 + width * c);
         eval.fb().ins().store(access(), limit, scratch, layout.tile_maxima as i32 + width * c);

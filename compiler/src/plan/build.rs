@@ -1,27 +1,28 @@
 //! The planner: matches attention in a fused graph and decides what is made where.
 
 use crate::abi::FrameLayout;
+use crate::machine::Machine;
 
 use super::layout::{scratch_layout, tiling};
 use super::planner::{Normalised, Planner};
 use super::powers;
 use rhumb_ir::{Axis, AxisSet, Op, Value, Verified};
 
-use super::{Attention, Content, LogSum, Plan, PlanError, Source, TensorId, Term, Vectors, Weighted};
+use super::{Attention, Content, LogSum, Plan, PlanError, Source, TensorId, Term, Weighted};
 
-/// Plans a fused graph for a machine's vectors.
+/// Plans a fused graph for a machine.
 ///
 /// # Errors
 /// [`PlanError`] names the op that has no place in the kernels.
-pub fn plan(graph: &Verified, vectors: Vectors) -> Result<Plan, PlanError> {
+pub fn plan(graph: &Verified, machine: Machine) -> Result<Plan, PlanError> {
     let of_two = powers::of_two(graph)?;
     let graph = of_two.as_ref().unwrap_or(graph);
-    match Planner::new(graph, None).run(vectors) {
+    match Planner::new(graph, None).run(machine) {
         Ok(plan) => Ok(plan),
         Err(Stop::Refused(error)) => Err(error),
         Err(Stop::OneQuery(score)) => {
             let (graph, query) = with_one_query(graph, score)?;
-            Planner::new(&graph, Some(query)).run(vectors).map_err(|stop| match stop {
+            Planner::new(&graph, Some(query)).run(machine).map_err(|stop| match stop {
                 Stop::Refused(error) => error,
                 Stop::OneQuery(score) => too_many_axes(&graph, score),
             })
@@ -60,7 +61,7 @@ fn too_many_axes(graph: &Verified, score: Value) -> PlanError {
 }
 
 impl Planner<'_> {
-    fn run(mut self, vectors: Vectors) -> Result<Plan, Stop> {
+    fn run(mut self, machine: Machine) -> Result<Plan, Stop> {
         let mut softmax: Option<(Value, TensorId)> = None;
         let mut log_sum: Option<(Value, Value, TensorId)> = None;
         let mut plain = Vec::new();
@@ -81,7 +82,7 @@ impl Planner<'_> {
             }
         }
         let attention = if softmax.is_some() || log_sum.is_some() {
-            Some(self.attention(softmax, log_sum, vectors)?)
+            Some(self.attention(softmax, log_sum, machine)?)
         } else {
             None
         };
@@ -96,6 +97,7 @@ impl Planner<'_> {
         let inputs = self.graph.inputs().filter_map(|(_, value)| self.inputs.get(&value).copied()).collect();
         Ok(Plan {
             graph: self.graph.clone(),
+            machine,
             tensors: self.tensors,
             inputs,
             outputs: self.outputs,
@@ -141,7 +143,7 @@ impl Planner<'_> {
         &mut self,
         average: Option<(Value, TensorId)>,
         log_sum: Option<(Value, Value, TensorId)>,
-        vectors: Vectors,
+        machine: Machine,
     ) -> Result<Attention, Stop> {
         let graph = self.graph;
         // The score, from whichever output there is; both must normalise the same one.
@@ -315,7 +317,7 @@ impl Planner<'_> {
             sink,
             weighted,
             log_sum,
-            tiling: tiling(vectors),
+            tiling: tiling(machine),
         })
     }
 

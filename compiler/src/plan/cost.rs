@@ -16,7 +16,8 @@ use std::fmt;
 
 use rhumb_ir::{AxisSet, Binary, Op, Unary, Value};
 
-use super::{Attention, Plan, Source, TileShape, Tiling};
+use super::{Attention, Plan, Source, Tiling};
+use crate::machine::{Machine, MultiplyAdd};
 
 /// The length assumed of dynamic axes.
 const LONG: f64 = 1024.0;
@@ -39,17 +40,6 @@ const UNROLLED: f64 = 400.0;
 /// Cycles to classify a key tile, and to call its function.
 const CALL: f64 = 100.0;
 
-/// How code multiplies and adds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MultiplyAdd {
-    /// In one instruction, which overwrites the sum.
-    Fused,
-    /// In one instruction, which overwrites a factor: a copy of it is made first.
-    Copying,
-    /// In two instructions.
-    Separate,
-}
-
 /// Estimated cycles per visible pair of a query and a key, in parts; all 0 if a plan has no attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
@@ -68,14 +58,14 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The estimate for a plan's tiles, in code of this many vector registers.
-    pub fn of(plan: &Plan, registers: usize, multiply_add: MultiplyAdd) -> Estimate {
+    /// The estimate for a plan's tiles on its machine.
+    pub fn of(plan: &Plan) -> Estimate {
         let Some(attention) = &plan.attention else { return Estimate::default() };
-        let core = Core { registers, multiply_add };
+        let core = Core(plan.machine);
         let tiling = &attention.tiling;
         let Some(&tile) = tiling.shapes.first() else { return Estimate::default() };
-        let (lanes, columns) = (tile.lanes as f64, tile.columns as f64);
-        let per_block = tile.queries() as f64;
+        let (lanes, columns) = (plan.machine.lanes as f64, tile.columns as f64);
+        let per_block = tile.queries as f64;
         let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
         let dim = elements(attention.content.as_ref().map(|content| content.length));
         let value_dim = elements(attention.weighted.as_ref().map(|weighted| weighted.length));
@@ -148,31 +138,28 @@ fn idle(queries: Option<usize>, tiling: &Tiling) -> f64 {
     let (whole, rest) = (queries / tiling.queries(), queries % tiling.queries());
     let last = match rest {
         0 => 0,
-        rest => tiling.shapes.get(tiling.shape_for(rest)).map_or(0, TileShape::queries),
+        rest => tiling.shapes.get(tiling.shape_for(rest)).map_or(0, |shape| shape.queries),
     };
     (whole * tiling.queries() + last - queries) as f64 / queries as f64
 }
 
 /// What a turn of the product loop is timed by.
 #[derive(Clone, Copy)]
-struct Core {
-    registers: usize,
-    multiply_add: MultiplyAdd,
-}
+struct Core(Machine);
 
 impl Core {
     /// Cycles of a turn of the loop over a register tile of sums: in each chain a vector is loaded for each column and a scalar for each
     /// row, and every sum takes a product.
     fn turn(self, rows: usize, columns: usize, chains: usize) -> f64 {
         let sums = (rows * columns * chains) as f64;
-        let (arithmetic, copies) = match self.multiply_add {
+        let (arithmetic, copies) = match self.0.multiply_add {
             MultiplyAdd::Fused => (sums, 0.0),
             MultiplyAdd::Copying => (sums, sums),
             MultiplyAdd::Separate => (2.0 * sums, 0.0),
         };
         let loads = ((rows + columns) * chains) as f64;
         // What finds no register is loaded and stored each turn: the sums, a vector for each column, and a splatted scalar.
-        let spilled = (rows * columns * chains + columns + 1).saturating_sub(self.registers) as f64;
+        let spilled = (rows * columns * chains + columns + 1).saturating_sub(self.0.registers) as f64;
         // Two pointers and the end of the loop.
         let control = 3.0;
         let all = arithmetic + copies + loads + 2.0 * spilled + control;

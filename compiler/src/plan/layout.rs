@@ -2,8 +2,9 @@
 
 use rhumb_ir::{Axis, Verified};
 
-use super::{Attention, PlanError, TileShape, Tiling, Vectors};
+use super::{Attention, PlanError, TileShape, Tiling};
 use crate::abi::{MapCall, ScratchLayout, TileCall};
+use crate::machine::Machine;
 
 /// Queries that share what is read of the keys and values: their states stay in the second-level cache.
 const TASK_QUERIES: usize = 384;
@@ -12,8 +13,8 @@ const TASK_QUERIES: usize = 384;
 const MOST_BYTES: usize = 1 << 30;
 
 /// Register and cache tiles: accumulators fill the registers but for a few.
-pub(super) fn tiling(vectors: Vectors) -> Tiling {
-    let Vectors { lanes, registers } = vectors;
+pub(super) fn tiling(machine: Machine) -> Tiling {
+    let Machine { lanes, registers, .. } = machine;
     // Cranelift's backends copy on every multiply-add: more accumulators than this are spilled. Code of 4 lanes is the same for all.
     let many = registers >= 32 && lanes > 4;
     let shape = |columns: usize| {
@@ -24,7 +25,7 @@ pub(super) fn tiling(vectors: Vectors) -> Tiling {
         };
         // With few registers two chains leave two rows, and what comes before and after their products weighs too much.
         let key_chains = if many { 2 } else { 1 };
-        TileShape { lanes, columns, key_rows: rows / key_chains, key_chains, value_rows: rows }
+        TileShape { columns, queries: columns * lanes, key_rows: rows / key_chains, key_chains, value_rows: rows }
     };
     let shapes = [3, 2, 1].map(shape).to_vec();
     Tiling { blocks: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
@@ -110,7 +111,8 @@ mod tests {
     use rhumb_ir::{Elem, GraphBuilder, Verified};
 
     use crate::abi::ScratchLayout;
-    use crate::plan::{PlanError, Vectors, plan};
+    use crate::machine::Machine;
+    use crate::plan::{PlanError, plan};
     use crate::rewrite::{RewriteOptions, fuse};
 
     use super::MOST_BYTES;
@@ -127,7 +129,7 @@ mod tests {
 
     fn planned(d: u32, e: u32, lanes: usize) -> Result<ScratchLayout, PlanError> {
         let fused = fuse(&attention(d, e), &RewriteOptions::default()).expect("fuses");
-        plan(fused.graph(), Vectors { lanes, registers: 32 }).map(|plan| plan.scratch)
+        plan(fused.graph(), Machine::of(lanes, 32)).map(|plan| plan.scratch)
     }
 
     /// Offsets into the scratch memory are of 32 bits: a longer head is refused, with the greatest length there can be.

@@ -20,9 +20,10 @@ use rhumb_ir::{Axis, Hook, Value, Verified};
 use thiserror::Error;
 
 pub use build::plan;
-pub use cost::{Estimate, MultiplyAdd};
+pub use cost::Estimate;
 
 use crate::abi::{FrameLayout, ScratchLayout};
+use crate::machine::Machine;
 
 /// Why a fused graph has no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -231,35 +232,19 @@ pub struct Term {
     pub negative: bool,
 }
 
-/// What the planner knows of a machine's vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vectors {
-    /// Lanes of `f32`.
-    pub lanes: usize,
-    /// Number of registers.
-    pub registers: usize,
-}
-
 /// A register tile of queries, and what is computed for it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileShape {
-    /// Lanes of a vector.
-    pub lanes: usize,
     /// Vectors of queries.
     pub columns: usize,
+    /// Queries of the tile: one for each lane of these vectors.
+    pub queries: usize,
     /// Keys of a register tile of the score.
     pub key_rows: usize,
     /// Sums that each of its scores is computed in, side by side: rounding errors grow with the length of a sum.
     pub key_chains: usize,
     /// Elements of the value head of a register tile of the output.
     pub value_rows: usize,
-}
-
-impl TileShape {
-    /// Queries of the tile.
-    pub fn queries(&self) -> usize {
-        self.columns * self.lanes
-    }
 }
 
 /// Sizes of the tile kernel.
@@ -275,30 +260,26 @@ pub struct Tiling {
 }
 
 impl Tiling {
-    /// Lanes of the shapes.
-    pub fn lanes(&self) -> usize {
-        self.shapes.first().map_or(1, |shape| shape.lanes)
-    }
-
     /// Queries of the widest shape.
     pub fn queries(&self) -> usize {
-        self.shapes.iter().map(TileShape::queries).max().unwrap_or(1)
+        self.shapes.iter().map(|shape| shape.queries).max().unwrap_or(1)
     }
 
     /// The vectors from `from` to `to` of a tile: the first that is computed, and the index of the shape, which stays within the tile from
     /// there on.
     pub fn part(&self, from: usize, to: usize) -> (usize, usize) {
-        let lanes = self.lanes();
-        let shape = self.shape_for(to.saturating_sub(from) * lanes);
+        let holds = |shape: &TileShape| shape.columns >= to.saturating_sub(from);
+        let shape = self.shapes.iter().rposition(holds).unwrap_or(0);
+        let columns = self.shapes.iter().map(|shape| shape.columns).max().unwrap_or(1);
         match self.shapes.get(shape) {
-            Some(shape_of) if from * lanes + shape_of.queries() <= self.queries() => (from, shape),
+            Some(shape_of) if from + shape_of.columns <= columns => (from, shape),
             _ => (0, 0),
         }
     }
 
     /// Index of the shape for this many queries: the narrowest that holds them, or the widest.
     pub fn shape_for(&self, queries: usize) -> usize {
-        self.shapes.iter().rposition(|shape| shape.queries() >= queries).unwrap_or(0)
+        self.shapes.iter().rposition(|shape| shape.queries >= queries).unwrap_or(0)
     }
 }
 
@@ -386,6 +367,8 @@ pub const HEADROOM: f32 = 8.0;
 pub struct Plan {
     /// The fused graph that the plan is for.
     pub graph: Verified,
+    /// The machine that it is for.
+    pub machine: Machine,
     /// The tensors: inputs, then outputs, in the order of the graph; then constants and tables.
     pub tensors: Vec<Tensor>,
     /// Those that callers bind: of the inputs and of the outputs of the graph, in its order.
@@ -415,7 +398,8 @@ impl Plan {
 mod tests {
     use rhumb_plugins::{Registry, lower};
 
-    use super::{Plan, Vectors, plan};
+    use super::{Plan, plan};
+    use crate::machine::Machine;
     use crate::rewrite::{RewriteOptions, fuse};
 
     /// The plan of an attention for 16 lanes.
@@ -423,6 +407,6 @@ mod tests {
         let graph = attention.build().expect("a graph");
         let lowered = lower(&graph, &Registry::standard()).expect("lowers");
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
-        plan(fused.graph(), Vectors { lanes: 16, registers: 32 }).expect("a plan")
+        plan(fused.graph(), Machine::of(16, 32)).expect("a plan")
     }
 }

@@ -128,10 +128,10 @@ impl fmt::Display for Plan {
             tiling.queries(),
             tiling.keys,
             tiling.blocks,
-            tiling.lanes()
+            self.machine.lanes
         )?;
         for shape in &tiling.shapes {
-            let (queries, columns) = (shape.queries(), shape.columns);
+            let (queries, columns) = (shape.queries, shape.columns);
             let (keys, values) = (shape.key_rows, shape.value_rows);
             let chains = if shape.key_chains > 1 { format!(" x {}", shape.key_chains) } else { String::new() };
             writeln!(

@@ -238,7 +238,8 @@ impl Planner<'_> {
 mod tests {
     use rhumb_ir::Graph;
 
-    use crate::plan::{Plan, PlanError, Vectors, plan};
+    use crate::machine::Machine;
+    use crate::plan::{Plan, PlanError, plan};
     use crate::rewrite::{RewriteOptions, fuse};
 
     const AXES: &str = "graph axes\naxis b = ?\naxis h = 8\naxis g = 2 groups h\naxis n = 8\naxis q = ?\naxis k = ?\naxis d = 8\naxis e = 4\n";
@@ -251,7 +252,7 @@ mod tests {
         );
         let graph = Graph::parse(&text).unwrap_or_else(|error| panic!("{error}"));
         let fused = fuse(&graph, &RewriteOptions::default()).expect("fuses");
-        plan(fused.graph(), Vectors { lanes: 8, registers: 16 })
+        plan(fused.graph(), Machine::of(8, 16))
     }
 
     /// The name of the axis of queries.

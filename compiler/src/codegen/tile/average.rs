@@ -22,7 +22,7 @@ const RUN: i64 = 16;
 fn rebase(eval: &mut Eval<'_, '_>, tile: Tile<'_>) {
     let Tile { shape, state, .. } = tile;
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
-    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+    let (ty, width) = (eval.v.float_type(), eval.plan.machine.vector_bytes() as i32);
     let columns = 0..shape.columns as i32;
     let passes = |eval: &mut Eval<'_, '_>, c: i32| {
         let limit = eval.fb().ins().load(ty, access(), state, layout.limits as i32 + width * c);
@@ -77,7 +77,7 @@ fn rebase(eval: &mut Eval<'_, '_>, tile: Tile<'_>) {
 pub(super) fn weights(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count: Ssa) {
     let Tile { shape, state, .. } = tile;
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
-    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+    let (ty, width) = (eval.v.float_type(), eval.plan.machine.vector_bytes() as i32);
     rebase(eval, tile);
     let rows = eval.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
     let start = eval.fb().ins().iconst(types::I64, 0);
@@ -108,7 +108,7 @@ pub(super) fn weights(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, count
 fn weigh(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, carried: &[Ssa]) -> Vec<Ssa> {
     let Tile { shape, state, .. } = tile;
     let layout = eval.plan.scratch;
-    let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+    let (ty, width) = (eval.v.float_type(), eval.plan.machine.vector_bytes() as i32);
     let row = carried[0];
     let mut next = vec![eval.fb().ins().iadd_imm_s(row, tile.row_bytes())];
     for c in 0..shape.columns {
@@ -168,7 +168,7 @@ impl Values<'_> {
     /// A register tile of the average: `n` elements of the value head from `element`.
     fn rows(&self, eval: &mut Eval<'_, '_>, mode: Mode, element: Ssa, n: usize) {
         let (scratch, layout, shape) = (eval.scratch, eval.plan.scratch, self.tile.shape);
-        let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+        let (ty, width) = (eval.v.float_type(), eval.plan.machine.vector_bytes() as i32);
         let row_bytes = self.tile.row_bytes();
         let KeyTileRows { first, stride: key_stride, element: stride } = self.of_tile;
         let offset = eval.fb().ins().imul(element, stride);

@@ -21,7 +21,7 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(eval, attention, shape);
     let first = call_word(eval, offset_of!(TileCall, first_query));
-    let lanes = eval.fb().ins().iconst(types::I64, shape.queries() as i64);
+    let lanes = eval.fb().ins().iconst(types::I64, shape.queries as i64);
     counted_loop(eval, lanes, &[], |eval, lane, _| {
         let query = lane_query(eval, lane, first);
         let (position, _) = split(eval, attention, query);
@@ -32,7 +32,7 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
     if let Some(content) = &attention.content {
         queries(eval, tile, content)?;
     }
-    let width = 4 * shape.lanes as i32;
+    let width = eval.plan.machine.vector_bytes() as i32;
     for c in 0..shape.columns as i32 {
         let low = eval.v.float(f64::NEG_INFINITY);
         eval.fb().ins().store(access(), low, tile.state, layout.limits as i32 + width * c);

@@ -22,7 +22,7 @@ pub(super) fn scores(
     scores: Ssa,
 ) -> Result<(), CodegenError> {
     let (layout, columns) = (eval.plan.scratch, tile.shape.columns);
-    let width = 4 * tile.shape.lanes as i64;
+    let width = eval.plan.machine.vector_bytes() as i64;
     // Products wait where the scores go.
     for (index, &product) in products.iter().enumerate() {
         let offset = (index / columns) as i64 * tile.row_bytes() + (index % columns) as i64 * width;
@@ -57,9 +57,10 @@ fn vector(
     (key, column): (Ssa, Ssa),
     scores: Ssa,
 ) -> Result<(), CodegenError> {
-    let Tile { attention, shape, state } = tile;
+    let Tile { attention, state, .. } = tile;
     let (scratch, layout, ty) = (eval.scratch, eval.plan.scratch, eval.v.float_type());
-    let lane = eval.fb().ins().imul_imm_s(column, shape.lanes as i64);
+    let lanes = eval.plan.machine.lanes as i64;
+    let lane = eval.fb().ins().imul_imm_s(column, lanes);
     let offset = eval.fb().ins().imul_imm_s(lane, 4);
     let words = eval.fb().ins().iadd(state, offset);
     let clamped = eval.fb().ins().iadd_imm_s(words, layout.lanes as i64);

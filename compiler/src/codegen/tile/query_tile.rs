@@ -98,8 +98,8 @@ pub(super) fn slot(eval: &mut Eval<'_, '_>, offset: usize, index: Ssa, bytes: us
 
 /// Sets the lanes to those of a vector of queries.
 pub(super) fn set_column(eval: &mut Eval<'_, '_>, tile: Tile<'_>, column: usize) {
-    let Tile { attention, shape, state } = tile;
-    let lane = (column * shape.lanes) as i64;
+    let Tile { attention, state, .. } = tile;
+    let lane = (column * eval.plan.machine.lanes) as i64;
     let first = call_word(eval, offset_of!(TileCall, first_query));
     let query = eval.fb().ins().iadd_imm_s(first, lane);
     let lanes = eval.plan.scratch.lanes as i64;

@@ -20,7 +20,7 @@ pub(crate) fn reference(eval: &mut Eval<'_, '_>, attention: &Attention) -> Resul
     bind_outer(eval, attention);
     let tile = Tile::new(eval, attention, shape);
     let (layout, ty) = (eval.plan.scratch, eval.v.float_type());
-    let width = 4 * shape.lanes as i32;
+    let width = eval.plan.machine.vector_bytes() as i32;
     let [first, end] =
         [offset_of!(TileCall, first_key), offset_of!(TileCall, end_key)].map(|word| call_word(eval, word));
     let rows = KeyRows::new(eval, attention, term)?;

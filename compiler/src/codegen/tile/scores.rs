@@ -25,7 +25,7 @@ const MOST_PARTS: u32 = 16;
 pub(super) fn scores(eval: &mut Eval<'_, '_>, tile: Tile<'_>, mode: Mode, place: Place) -> Result<(), CodegenError> {
     let Tile { attention, shape, state } = tile;
     let (scratch, layout) = (eval.scratch, eval.plan.scratch);
-    let width = 4 * shape.lanes as i32;
+    let width = eval.plan.machine.vector_bytes() as i32;
     let last = eval.fb().ins().iadd_imm_s(place.count, -1);
     // Rows past the last key repeat it: its scores change no maximum, and no weight is taken of them.
     let mut rows = Vec::with_capacity(place.rows);
@@ -146,7 +146,7 @@ impl Parts<'_> {
         let Parts { tile: Tile { shape, state, .. }, place, of_tile, chains, .. } = *self;
         let KeyTileRows { first, stride, element: row_step } = of_tile;
         let layout = eval.plan.scratch;
-        let (ty, width) = (eval.v.float_type(), 4 * shape.lanes as i32);
+        let (ty, width) = (eval.v.float_type(), eval.plan.machine.vector_bytes() as i32);
         let vector_step = self.tile.row_bytes();
         let skipped = match from {
             Start::Element(from) => eval.fb().ins().imul_imm_s(row_step, i64::from(from)),

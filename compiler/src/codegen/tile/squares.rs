@@ -14,7 +14,7 @@ pub(crate) fn squares(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<
     let (Some(&shape), Some(content)) = (attention.tiling.shapes.first(), &attention.content) else { return Ok(()) };
     let tile = Tile::new(eval, attention, shape);
     let layout = eval.plan.scratch;
-    let width = 4 * shape.lanes as i32;
+    let width = eval.plan.machine.vector_bytes() as i32;
     let ty = eval.v.float_type();
     let start = eval.fb().ins().iadd_imm_s(tile.state, layout.queries as i64);
     let end = eval.fb().ins().iadd_imm_s(start, i64::from(content.length) * tile.row_bytes());

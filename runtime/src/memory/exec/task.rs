@@ -113,7 +113,7 @@ impl Task<'_, '_, '_> {
         let (attention, heads) = (self.attention, self.attention.queries_per_position());
         let all = self.frame.length(attention.query).saturating_mul(heads);
         let end = (first + attention.tiling.queries()).min(all);
-        Queries { range: (first, end), heads, lanes: attention.tiling.lanes() }
+        Queries { range: (first, end), heads, lanes: self.plan.machine.lanes }
     }
 
     /// Appends the segments of the query tile from a query on.
@@ -256,7 +256,7 @@ impl Task<'_, '_, '_> {
     ) {
         let layout = self.plan.scratch;
         let Range { keys, next, turn: (turn, turns), column } = range;
-        let skipped = column * self.attention.tiling.lanes();
+        let skipped = column * self.plan.machine.lanes;
         // All that a state holds of a query takes 4 bytes.
         let state = layout.states + position * layout.state_bytes + 4 * skipped;
         let share = |turn: usize| (SHARES * turn).checked_div(turns).unwrap_or(0);

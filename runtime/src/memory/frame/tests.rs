@@ -1,4 +1,5 @@
-use rhumb_compiler::plan::{Vectors, plan};
+use rhumb_compiler::Machine;
+use rhumb_compiler::plan::plan;
 use rhumb_compiler::rewrite::{RewriteOptions, fuse};
 use rhumb_ir::{Elem, GraphBuilder, Verified};
 
@@ -8,7 +9,7 @@ use crate::view::{TensorView, TensorViewMut};
 
 fn planned(graph: &Verified, lanes: usize) -> Plan {
     let fused = fuse(graph, &RewriteOptions::default()).expect("fuses");
-    plan(fused.graph(), Vectors { lanes, registers: 2 * lanes }).expect("a plan")
+    plan(fused.graph(), Machine::of(lanes, 2 * lanes)).expect("a plan")
 }
 
 /// One query, and for each query an integer that the mask reads.

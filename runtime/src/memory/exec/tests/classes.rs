@@ -35,7 +35,7 @@ fn segments_hold_what_queries_see_and_no_unit_that_none_sees() {
         let graph = attention.build().expect("a graph");
         let ran = run(&graph, target, &[("b", 1), ("q", TOKENS), ("k", TOKENS)]);
         assert!(ran.off < 2e-6, "{name}, {target}: {}", ran.off);
-        let lanes = ran.program.plan.attention.as_ref().expect("an attention").tiling.lanes();
+        let lanes = ran.program.plan.machine.lanes;
         // A single thread's memory is that of the last task: the first queries.
         let memory = ran.program.memories.take();
         assert!(!memory.blocks.is_empty());

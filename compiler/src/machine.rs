@@ -1,0 +1,122 @@
+//! The machine that code is planned and emitted for, as plain data. Nothing else knows how many lanes or registers there are.
+
+use std::fmt;
+
+/// What makes machine code of CLIF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Backend {
+    /// `clif-wide`: x86-64 with AVX2 and FMA or with AVX-512, vectors of 4, 8 and 16 lanes.
+    Wide,
+    /// Cranelift's own backends: any target, vectors of 4 lanes. On x86-64 they copy a register for each multiply-add.
+    Cranelift,
+}
+
+impl Backend {
+    /// All there are.
+    pub const ALL: [Backend; 2] = [Backend::Wide, Backend::Cranelift];
+
+    /// The name that the `rhumb` command uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Wide => "clif-wide",
+            Backend::Cranelift => "cranelift",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An instruction set, by its greatest part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum InstructionSet {
+    /// x86-64 with no more than SSE4.1 for certain.
+    Sse41,
+    /// x86-64 with AVX, without fused multiply-add.
+    Avx,
+    /// x86-64 with AVX and fused multiply-add, by Cranelift.
+    Fma,
+    /// x86-64 with AVX2 and fused multiply-add, by `clif-wide`.
+    Avx2,
+    /// x86-64 with AVX-512, by `clif-wide`.
+    Avx512,
+    /// AArch64 with NEON.
+    Aarch64,
+}
+
+impl InstructionSet {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            InstructionSet::Sse41 => "sse41",
+            InstructionSet::Avx => "avx",
+            InstructionSet::Fma => "fma",
+            InstructionSet::Avx2 => "avx2",
+            InstructionSet::Avx512 => "avx512",
+            InstructionSet::Aarch64 => "aarch64",
+        }
+    }
+}
+
+impl fmt::Display for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How code multiplies and adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MultiplyAdd {
+    /// In one instruction, which overwrites the sum.
+    Fused,
+    /// In one instruction, which overwrites a factor: a copy of it is made first.
+    Copying,
+    /// In two instructions.
+    Separate,
+}
+
+/// A machine, and what generates its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Machine {
+    /// What generates the code.
+    pub backend: Backend,
+    /// The instructions that it uses.
+    pub instructions: InstructionSet,
+    /// Lanes of `f32` in a vector.
+    pub lanes: usize,
+    /// Vector registers.
+    pub registers: usize,
+    /// How the code multiplies and adds.
+    pub multiply_add: MultiplyAdd,
+}
+
+impl Machine {
+    /// A machine of some lanes and registers that fuses multiply-adds, by `clif-wide`: for plans that no code is made of.
+    pub fn of(lanes: usize, registers: usize) -> Machine {
+        let instructions = if registers > 16 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
+        Machine { backend: Backend::Wide, instructions, lanes, registers, multiply_add: MultiplyAdd::Fused }
+    }
+
+    /// Bytes of a vector of `f32`.
+    pub fn vector_bytes(self) -> usize {
+        4 * self.lanes
+    }
+
+    /// Whether there is a fused multiply-add; without it a product is rounded before it is added.
+    pub fn has_fma(self) -> bool {
+        self.multiply_add != MultiplyAdd::Separate
+    }
+}
+
+/// `16 lanes (clif-wide, avx512)`.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.backend {
+            Backend::Wide => write!(f, "{} lanes ({}, {})", self.lanes, self.backend, self.instructions),
+            Backend::Cranelift => write!(f, "{} lanes ({})", self.lanes, self.backend),
+        }
+    }
+}
