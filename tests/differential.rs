@@ -121,7 +121,7 @@ fn compare(engines: &[Engine], family: Family, seed: u64, wrong: &mut Vec<String
             found.ruined += 1;
         }
         let Lengths { queries, keys, .. } = case.lengths;
-        let looks = attention.is_some_and(|attention| attention.vanishing.is_some());
+        let looks = attention.is_some_and(|attention| attention.pruning.is_some());
         found.pruned += usize::from(looks && queries >= 128 && keys >= 128);
         found.calls += 1;
         call(&kernels, &spec, &case, (&mut found, wrong));

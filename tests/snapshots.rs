@@ -24,7 +24,7 @@ fn stages(name: &str, attention: &Attention) {
     insta::assert_snapshot!(format!("{name}_2_lowered"), x86.lowered);
     insta::assert_snapshot!(format!("{name}_3_fused"), x86.fused);
     insta::assert_snapshot!(format!("{name}_4_plan"), x86.plan);
-    code(name, attention, Role::Map(0));
+    code(name, attention, Role::Table(0));
 }
 
 /// One function as CLIF and as machine code.

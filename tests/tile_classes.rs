@@ -125,7 +125,7 @@ impl Case {
         let array = |value: Value| Array::of(&plan.graph, &bindings, value);
         let program = MaskProgram::new(&plan, planned);
         let value = |table: TensorId| {
-            let source = plan.tables.iter().find(|(_, id)| **id == table).map(|(source, _)| source);
+            let source = plan.table_of.iter().find(|(_, id)| **id == table).map(|(source, _)| source);
             let Some(Source::Value(value)) = source else { panic!("a mask reads {source:?}") };
             (table, array(*value))
         };

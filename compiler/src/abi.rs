@@ -41,10 +41,10 @@ pub struct TileCall {
     pub not_finite: u64,
 }
 
-/// What a map step is called for: turns of its outermost loop.
+/// What the function of a table is called for: iterations of its outermost loop.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct MapCall {
+pub struct TableCall {
     /// The first.
     pub first: u64,
     /// The end of them.
@@ -106,7 +106,7 @@ impl FrameLayout {
 pub struct ScratchLayout {
     /// Index along each outer axis: one word each.
     pub outer: usize,
-    /// What the function is called for: a [`TileCall`], or a [`MapCall`] of a map step.
+    /// What the function is called for: a [`TileCall`], or a [`TableCall`].
     pub call: usize,
     /// Scores and weights: `[keys][queries]`.
     pub scores: usize,
@@ -130,7 +130,7 @@ pub struct ScratchLayout {
     pub sums: usize,
     /// In the state. The negated reference of each query's key terms, where there are such; not negated until all keys are looked at.
     pub references: usize,
-    /// In the state. Squared norm of each query, where vanishing weights are looked for.
+    /// In the state. Squared norm of each query, where keys may be pruned.
     pub squares: usize,
     /// In the state. Position of each query, clamped to the last: 32 bits each.
     pub lanes: usize,

@@ -1,9 +1,9 @@
 //! Which key tiles a query tile sees: intervals of the mask's tables over ranges of keys, halved until they are decided.
 
 mod bounds;
+mod pruning;
 mod segments;
 mod tiles;
-mod vanishing;
 
 use rhumb_compiler::intervals::{Interval, MaskProgram, TileClass};
 use rhumb_compiler::plan::{Attention, Plan, Storage, TensorId};
@@ -92,7 +92,7 @@ pub(crate) struct Classifier {
     leaves: Vec<Leaf>,
     of_mask: usize,
     of_score: usize,
-    vanishing: Option<Bounds>,
+    pruning: Option<Bounds>,
     key: Axis,
     query: Axis,
     /// The high parts of the key terms.
@@ -113,14 +113,14 @@ pub(crate) struct Trees {
     /// Greatest key term of each unit of keys, row by row of the table.
     key_terms: Vec<f32>,
     /// Whether keys may have no weight at each number of the outer indices.
-    pub(crate) wanted: Vec<bool>,
+    pub(crate) can_prune: Vec<bool>,
     /// Rows of a table.
     pub(crate) rows: Vec<usize>,
 }
 
 /// Memory of one thread's classifications.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
+pub(crate) struct ClassifyScratch {
     steps: Vec<Interval>,
     fixed: Vec<Interval>,
     rows: Vec<usize>,
@@ -128,12 +128,12 @@ pub(crate) struct Memory {
     dropped: Vec<(usize, usize)>,
     pub(crate) segments: Vec<Segment>,
     /// The query tiles of a task.
-    pub(crate) blocks: Vec<Block>,
+    pub(crate) query_tiles: Vec<QueryTile>,
 }
 
 /// A query tile of a task, and how far it is through the keys.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Block {
+pub(crate) struct QueryTile {
     /// First query.
     pub(crate) first: usize,
     /// Number of queries.
@@ -147,7 +147,7 @@ pub(crate) struct Block {
 
 impl Trees {
     /// Appends the tree of a row of a table, of which `each` keys share an element.
-    fn plant(&mut self, plan: &Plan, frame: &Frame<'_, '_>, table: TensorId, (row, keys, each): (usize, usize, usize)) {
+    fn build(&mut self, plan: &Plan, frame: &Frame<'_, '_>, table: TensorId, (row, keys, each): (usize, usize, usize)) {
         let base = self.nodes.len();
         let start = row * (keys / each);
         for tile in 0..self.tiles {
@@ -169,7 +169,7 @@ impl Trees {
 impl Classifier {
     pub(crate) fn new(plan: &Plan, attention: &Attention) -> Classifier {
         let program = MaskProgram::new(plan, attention);
-        let vanishing = Bounds::new(plan, attention);
+        let pruning = Bounds::new(plan, attention);
         let mut leaves: Vec<Leaf> = Vec::new();
         let mut trees = 0;
         let mut add = |table: TensorId| {
@@ -182,16 +182,16 @@ impl Classifier {
             leaves.len()
         };
         let of_mask = program.leaves().map(&mut add).last().unwrap_or(0);
-        let of_score = vanishing.iter().flat_map(Bounds::leaves).map(&mut add).last().unwrap_or(of_mask);
-        vanishing.iter().flat_map(Bounds::squares).for_each(|table| _ = add(table));
+        let of_score = pruning.iter().flat_map(Bounds::leaves).map(&mut add).last().unwrap_or(of_mask);
+        pruning.iter().flat_map(Bounds::squares).for_each(|table| _ = add(table));
         let (key, query) = (attention.key, attention.query);
         let key_term = attention.key_term.map(|term| term.high);
         let grid = attention.on_grid.then_some(attention.tiling.keys);
-        Classifier { program, leaves, of_mask, of_score, vanishing, key, query, key_term, grid }
+        Classifier { program, leaves, of_mask, of_score, pruning, key, query, key_term, grid }
     }
 
     /// Fills the trees from the tables of a call: of the mask, and if wanted of the score.
-    pub(crate) fn plant(
+    pub(crate) fn build(
         &self,
         plan: &Plan,
         frame: &Frame<'_, '_>,
@@ -233,14 +233,14 @@ impl Classifier {
             let rows = len.checked_div(keys / each).unwrap_or(0);
             reserve(&mut trees.nodes, rows.saturating_mul(trees.per_row))?;
             for row in 0..rows {
-                trees.plant(plan, frame, leaf.table, (row, keys, each));
+                trees.build(plan, frame, leaf.table, (row, keys, each));
             }
         }
         Ok(())
     }
 
     /// Fills the trees of the rows of a table that `trees` tells; its others are left empty.
-    pub(crate) fn plant_rows(
+    pub(crate) fn build_rows(
         &self,
         plan: &Plan,
         frame: &Frame<'_, '_>,
@@ -254,7 +254,7 @@ impl Classifier {
         let rows = std::mem::take(&mut trees.rows);
         for row in 0..end {
             if rows.binary_search(&row).is_ok() {
-                trees.plant(plan, frame, table, (row, keys, 1));
+                trees.build(plan, frame, table, (row, keys, 1));
             } else {
                 trees.nodes.resize(trees.nodes.len() + trees.per_row, Interval::ANY);
             }
@@ -281,7 +281,7 @@ impl Classifier {
         frame: &Frame<'_, '_>,
         trees: &Trees,
         queries: Queries,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         row: impl Fn(TensorId) -> usize,
     ) {
         let keys = frame.length(self.key);
@@ -315,8 +315,8 @@ impl Classifier {
     }
 
     /// Sets the intervals of all leaves but those along keys, for queries at some positions.
-    fn fix(&self, plan: &Plan, frame: &Frame<'_, '_>, (first, end): (usize, usize), memory: &mut Memory) {
-        let Memory { fixed, rows, .. } = memory;
+    fn fix(&self, plan: &Plan, frame: &Frame<'_, '_>, (first, end): (usize, usize), memory: &mut ClassifyScratch) {
+        let ClassifyScratch { fixed, rows, .. } = memory;
         let queries = frame.length(self.query);
         fixed.clear();
         fixed.extend(self.leaves.iter().zip(rows).map(|(leaf, &mut row)| match leaf.along {
@@ -349,15 +349,15 @@ impl Classifier {
     }
 
     /// What the queries that leaves are fixed for see of a node of the trees.
-    fn class(&self, trees: &Trees, memory: &mut Memory, level: usize, node: usize) -> TileClass {
-        let Memory { steps, fixed, rows, .. } = memory;
+    fn class(&self, trees: &Trees, memory: &mut ClassifyScratch, level: usize, node: usize) -> TileClass {
+        let ClassifyScratch { steps, fixed, rows, .. } = memory;
         self.program.classify(steps, |table| self.leaf(trees, (fixed, rows), (level, node), table))
     }
 
     fn descend(
         &self,
         trees: &Trees,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         start: usize,
         level: usize,
         node: usize,
@@ -381,8 +381,8 @@ impl Classifier {
     }
 
     /// Cuts segments at key tiles of a grid, with at most one segment in each: from the first unit that is seen to the last.
-    fn onto_grid(&self, memory: &mut Memory, start: usize, cell: usize) {
-        let Memory { kept, segments, .. } = memory;
+    fn onto_grid(&self, memory: &mut ClassifyScratch, start: usize, cell: usize) {
+        let ClassifyScratch { kept, segments, .. } = memory;
         kept.clear();
         for segment in segments.drain(start..) {
             let mut first = segment.first;
@@ -410,7 +410,7 @@ impl Classifier {
         frame: &Frame<'_, '_>,
         trees: &Trees,
         queries: Queries,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         start: usize,
     ) {
         let columns = queries.columns();

@@ -18,25 +18,25 @@ pub(crate) trait Emitter<'f> {
 
 /// `for i in 0..n { carried = body(i, carried) }`; gives the carried values after the last iteration.
 pub(crate) fn counted_loop<'f, E: Emitter<'f>>(
-    eval: &mut E,
+    emitter: &mut E,
     n: Ssa,
     carried: &[Ssa],
     body: impl FnOnce(&mut E, Ssa, &[Ssa]) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
-    let start = eval.fb().ins().iconst(types::I64, 0);
-    range_loop(eval, start, n, 1, carried, body)
+    let start = emitter.fb().ins().iconst(types::I64, 0);
+    range_loop(emitter, start, n, 1, carried, body)
 }
 
 /// `for i in (start..end).step_by(step) { carried = body(i, carried) }`, signed.
 pub(crate) fn range_loop<'f, E: Emitter<'f>>(
-    eval: &mut E,
+    emitter: &mut E,
     start: Ssa,
     end: Ssa,
     step: i64,
     carried: &[Ssa],
     body: impl FnOnce(&mut E, Ssa, &[Ssa]) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
-    let fb = eval.fb();
+    let fb = emitter.fb();
     let (head, done) = (fb.create_block(), fb.create_block());
     let index = fb.append_block_param(head, types::I64);
     let mut values = Vec::with_capacity(carried.len());
@@ -54,8 +54,8 @@ pub(crate) fn range_loop<'f, E: Emitter<'f>>(
     let skip: Vec<BlockArg> = carried.iter().copied().map(Into::into).collect();
     fb.ins().brif(enters, head, &entry, done, &skip);
     fb.switch_to_block(head);
-    let next_values = body(eval, index, &values);
-    let fb = eval.fb();
+    let next_values = body(emitter, index, &values);
+    let fb = emitter.fb();
     let next = fb.ins().iadd_imm_s(index, step);
     let again = fb.ins().icmp(IntCC::SignedLessThan, next, end);
     let back: Vec<BlockArg> = std::iter::once(next).chain(next_values.iter().copied()).map(Into::into).collect();
@@ -69,21 +69,21 @@ pub(crate) fn range_loop<'f, E: Emitter<'f>>(
 
 /// `if cond { then } else { otherwise }`: the values of the side taken.
 pub(crate) fn either<'f, E: Emitter<'f>>(
-    eval: &mut E,
+    emitter: &mut E,
     cond: Ssa,
     then: impl FnOnce(&mut E) -> Vec<Ssa>,
     otherwise: impl FnOnce(&mut E) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
-    let fb = eval.fb();
+    let fb = emitter.fb();
     let (yes, no, merge) = (fb.create_block(), fb.create_block(), fb.create_block());
     fb.ins().brif(cond, yes, &[], no, &[]);
     fb.seal_block(yes);
     fb.seal_block(no);
     fb.switch_to_block(yes);
-    let saved = eval.save();
-    let taken = then(eval);
-    eval.restore(saved);
-    let fb = eval.fb();
+    let saved = emitter.save();
+    let taken = then(emitter);
+    emitter.restore(saved);
+    let fb = emitter.fb();
     let args: Vec<BlockArg> = taken.iter().copied().map(Into::into).collect();
     fb.ins().jump(merge, &args);
     for &value in &taken {
@@ -91,10 +91,10 @@ pub(crate) fn either<'f, E: Emitter<'f>>(
         fb.append_block_param(merge, ty);
     }
     fb.switch_to_block(no);
-    let saved = eval.save();
-    let other = otherwise(eval);
-    eval.restore(saved);
-    let fb = eval.fb();
+    let saved = emitter.save();
+    let other = otherwise(emitter);
+    emitter.restore(saved);
+    let fb = emitter.fb();
     let args: Vec<BlockArg> = other.iter().copied().map(Into::into).collect();
     fb.ins().jump(merge, &args);
     fb.seal_block(merge);

@@ -25,7 +25,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::vocab::Vocab;
-use crate::plan::Vanishing;
+use crate::plan::Pruning;
 
 const EXP2_F32: [f64; 7] = [
     1.0,
@@ -38,7 +38,7 @@ const EXP2_F32: [f64; 7] = [
 ];
 
 /// Weights of 2 to minus this and less are 0. Much smaller ones would have subnormal products with values, on which processors stall.
-const VANISHING: f64 = Vanishing::BELOW;
+const VANISHING: f64 = Pruning::BELOW;
 
 const LOG_F32: [f64; 4] = [0.666_666_626_93, 0.400_009_721_52, 0.284_987_866_88, 0.242_790_788_41];
 

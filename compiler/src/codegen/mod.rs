@@ -4,13 +4,13 @@
 //! of relocations and calls: it can be copied anywhere. Each function is checked by Cranelift's verifier before it is compiled.
 
 mod error;
-mod eval;
+mod expr;
 mod loops;
-mod map;
 mod math;
 mod pool;
 mod rows;
 mod squares;
+mod table;
 mod tile;
 mod vocab;
 
@@ -22,15 +22,15 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use crate::plan::Plan;
 use crate::target::Target;
 pub use error::CodegenError;
-use eval::Eval;
+use expr::ExprEmitter;
 use pool::ConstantPool;
 use vocab::{Shape, Vocab};
 
 /// What a generated function is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Runs the map step of this index over a range of its shared loop.
-    Map(usize),
+    /// Makes the table of this index, over a range of its outermost loop.
+    Table(usize),
     /// Loads a query tile and resets its state.
     Begin,
     /// Raises the references of a query tile to the key terms of some keys, with the mask evaluated per element.
@@ -53,13 +53,13 @@ pub enum Role {
 impl Role {
     /// Whether the function is plain loops, whose addresses Cranelift's mid-end moves out.
     fn is_plain_loop(self) -> bool {
-        matches!(self, Role::Map(_) | Role::Begin | Role::Squares | Role::End)
+        matches!(self, Role::Table(_) | Role::Begin | Role::Squares | Role::End)
     }
 
     /// The function's name; of those that come in several shapes, with the index of the shape.
     pub fn name(self) -> String {
         match self {
-            Role::Map(index) => format!("map{index}"),
+            Role::Table(index) => format!("table{index}"),
             Role::Begin => "tile_begin".to_owned(),
             Role::Reference => "tile_reference".to_owned(),
             Role::Squares => "tile_squares".to_owned(),
@@ -113,11 +113,11 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
     let mut pool = ConstantPool::new(plan.scratch.constants);
     let mut builders = FunctionBuilderContext::new();
     let mut functions = Vec::new();
-    for (index, step) in plan.maps.iter().enumerate() {
-        let role = Role::Map(index);
+    for (index, step) in plan.tables.iter().enumerate() {
+        let role = Role::Table(index);
         let shape = Shape { lanes: 1, double: step.double, fma: plan.machine.has_fma() };
-        let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| {
-            map::map_step(eval, index, step)
+        let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |emitter| {
+            table::table(emitter, index, step)
         })?;
         functions.push((role, function));
     }
@@ -126,7 +126,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
         if attention.key_term.is_some() && !attention.masks.is_empty() {
             roles.push(Role::Reference);
         }
-        if attention.vanishing.is_some() && attention.content.is_some() {
+        if attention.pruning.is_some() && attention.product.is_some() {
             roles.push(Role::Squares);
         }
         for shape in 0..attention.tiling.shapes.len() {
@@ -135,7 +135,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
                 roles.push(Role::Partial(shape));
             }
         }
-        if attention.weighted.is_some() {
+        if attention.reduction.is_some() {
             roles.extend([Role::Guarded, Role::Scan]);
         }
         roles.push(Role::End);
@@ -143,19 +143,20 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
             let is_end = role == Role::End;
             let lanes = if is_end { 1 } else { plan.machine.lanes };
             let shape = Shape { lanes, double: is_end, fma: plan.machine.has_fma() };
-            let keys = |eval: &mut Eval<'_, '_>, index: usize, masked: bool, guarded: bool| {
-                tile::keys(eval, attention, attention.tiling.shapes[index], tile::Mode { masked, guarded })
+            let keys = |emitter: &mut ExprEmitter<'_, '_>, index: usize, masked: bool, guarded: bool| {
+                tile::keys(emitter, attention, attention.tiling.shapes[index], tile::Mode { masked, guarded })
             };
-            let function = function(cx, role, functions.len(), shape, &mut pool, &mut builders, |eval| match role {
-                Role::Begin => tile::begin(eval, attention),
-                Role::Reference => tile::reference(eval, attention),
-                Role::Squares => tile::squares(eval, attention),
-                Role::Full(index) => keys(eval, index, false, false),
-                Role::Partial(index) => keys(eval, index, true, false),
-                Role::Guarded => keys(eval, 0, true, true),
-                Role::End => tile::end(eval, attention),
-                Role::Scan | Role::Map(_) => tile::scan(eval, attention),
-            })?;
+            let function =
+                function(cx, role, functions.len(), shape, &mut pool, &mut builders, |emitter| match role {
+                    Role::Begin => tile::begin(emitter, attention),
+                    Role::Reference => tile::reference(emitter, attention),
+                    Role::Squares => tile::squares(emitter, attention),
+                    Role::Full(index) => keys(emitter, index, false, false),
+                    Role::Partial(index) => keys(emitter, index, true, false),
+                    Role::Guarded => keys(emitter, 0, true, true),
+                    Role::End => tile::end(emitter, attention),
+                    Role::Scan | Role::Table(_) => tile::scan(emitter, attention),
+                })?;
             functions.push((role, function));
         }
     }
@@ -170,7 +171,7 @@ fn function(
     shape: Shape,
     pool: &mut ConstantPool,
     builders: &mut FunctionBuilderContext,
-    body: impl FnOnce(&mut Eval<'_, '_>) -> Result<(), CodegenError>,
+    body: impl FnOnce(&mut ExprEmitter<'_, '_>) -> Result<(), CodegenError>,
 ) -> Result<Function, CodegenError> {
     let mut signature = Signature::new(target.isa().default_call_conv());
     signature.params = vec![AbiParam::new(types::I64), AbiParam::new(types::I64)];
@@ -182,8 +183,8 @@ fn function(
     fb.seal_block(entry);
     let params: Vec<Ssa> = fb.block_params(entry).to_vec();
     let vocab = Vocab::new(&mut fb, shape, pool, params[1]);
-    let mut eval = Eval::new(plan, vocab, params[0], params[1]);
-    let result = body(&mut eval);
+    let mut emitter = ExprEmitter::new(plan, vocab, params[0], params[1]);
+    let result = body(&mut emitter);
     fb.ins().return_(&[]);
     fb.seal_all_blocks();
     fb.finalize(target.isa().frontend_config());

@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Op, Pairing, Value};
 
 use super::error::CodegenError;
-use super::eval::Eval;
+use super::expr::ExprEmitter;
 use super::loops::{either, range_loop};
 use crate::plan::{Origin, Source, Storage, TensorId};
 
@@ -31,36 +31,41 @@ impl RotaryBlock {
 
 /// Emits code along a row: by vectors where `contiguous` says that the row allows it, by elements where it doesn't.
 pub(crate) fn by_rows(
-    eval: &mut Eval<'_, '_>,
+    emitter: &mut ExprEmitter<'_, '_>,
     axis: Axis,
     contiguous: Option<Ssa>,
-    mut body: impl FnMut(&mut Eval<'_, '_>) -> Result<(), CodegenError>,
+    mut body: impl FnMut(&mut ExprEmitter<'_, '_>) -> Result<(), CodegenError>,
 ) -> Result<(), CodegenError> {
-    let Some(contiguous) = contiguous else { return eval.in_rows(axis, 1, body) };
+    let Some(contiguous) = contiguous else { return emitter.in_rows(axis, 1, body) };
     let mut results = [Ok(()), Ok(())];
     let [wide, narrow] = &mut results;
     let body = std::cell::RefCell::new(&mut body);
-    let side = |eval: &mut Eval<'_, '_>, lanes: usize, result: &mut Result<(), CodegenError>| {
-        *result = eval.in_rows(axis, lanes, |eval| (body.borrow_mut())(eval));
+    let side = |emitter: &mut ExprEmitter<'_, '_>, lanes: usize, result: &mut Result<(), CodegenError>| {
+        *result = emitter.in_rows(axis, lanes, |emitter| (body.borrow_mut())(emitter));
         Vec::new()
     };
-    either(eval, contiguous, |eval| side(eval, ROW_LANES, wide), |eval| side(eval, 1, narrow));
+    either(emitter, contiguous, |emitter| side(emitter, ROW_LANES, wide), |emitter| side(emitter, 1, narrow));
     let [wide, narrow] = results;
     wide.and(narrow)
 }
 
 /// Whether `root`, and the table or output it is stored to, can be computed by vectors along `axis`: a condition of this call's strides,
 /// or none if never.
-pub(crate) fn contiguous(eval: &mut Eval<'_, '_>, root: Value, axis: Axis, target: Option<TensorId>) -> Option<Ssa> {
-    let plan = eval.plan;
+pub(crate) fn contiguous(
+    emitter: &mut ExprEmitter<'_, '_>,
+    root: Value,
+    axis: Axis,
+    target: Option<TensorId>,
+) -> Option<Ssa> {
+    let plan = emitter.plan;
     let multiple = |n: u32| n.is_multiple_of(ROW_LANES as u32);
     let fits = multiple(plan.graph.static_extent(axis)?)
-        && blocks(eval, root, axis).iter().all(|block| multiple(block.start) && multiple(block.pairs));
+        && blocks(emitter, root, axis).iter().all(|block| multiple(block.start) && multiple(block.pairs));
     let mut tensors: Vec<TensorId> = target.into_iter().collect();
-    if !fits || !row_tensors(eval, root, axis, &mut tensors) {
+    if !fits || !row_tensors(emitter, root, axis, &mut tensors) {
         return None;
     }
-    let mut all = eval.fb().ins().iconst(types::I8, 1);
+    let mut all = emitter.fb().ins().iconst(types::I8, 1);
     for tensor in tensors {
         let spec = &plan.tensors[tensor];
         if spec.dims.iter().any(|dim| *dim != axis && plan.graph.axis(*dim).groups == Some(axis)) {
@@ -72,9 +77,9 @@ pub(crate) fn contiguous(eval: &mut Eval<'_, '_>, root: Value, axis: Axis, targe
         }
         match spec.origin {
             Origin::Input(_) | Origin::Output(_) => {
-                let stride = eval.stride(tensor, dim);
-                let dense = eval.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
-                all = eval.fb().ins().band(all, dense);
+                let stride = emitter.stride(tensor, dim);
+                let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+                all = emitter.fb().ins().band(all, dense);
             }
             Origin::Constant(_) | Origin::Table if dim + 1 < spec.dims.len() => return None,
             Origin::Constant(_) | Origin::Table => {}
@@ -84,15 +89,15 @@ pub(crate) fn contiguous(eval: &mut Eval<'_, '_>, root: Value, axis: Axis, targe
 }
 
 /// Collects the tensors that an expression reads, each once; false where it has an op that does not go by rows.
-fn row_tensors(eval: &Eval<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<TensorId>) -> bool {
-    let plan = eval.plan;
+fn row_tensors(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<TensorId>) -> bool {
+    let plan = emitter.plan;
     let mut seen = vec![false; root.index() + 1];
     let mut stack = vec![root];
     while let Some(value) = stack.pop() {
         if std::mem::replace(&mut seen[value.index()], true) {
             continue;
         }
-        if let Some(table) = eval.table(&Source::Value(value)).filter(|_| value != root) {
+        if let Some(table) = emitter.table(&Source::Value(value)).filter(|_| value != root) {
             tensors.push(table);
             continue;
         }
@@ -109,7 +114,7 @@ fn row_tensors(eval: &Eval<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<T
             Op::Rotate { x, angle, dim, pair, .. } => {
                 // The rows of the tables of its angles are made of pairs.
                 let paired = [Source::Cos(*angle), Source::Sin(*angle)].iter().all(|source| {
-                    eval.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(pair))
+                    emitter.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(pair))
                 });
                 if *dim != axis || !paired {
                     return false;
@@ -125,52 +130,52 @@ fn row_tensors(eval: &Eval<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<T
 /// Emits a loop along `axis` that hands the expression rooted at `root` to `sink`, as many elements at a time as the shape has lanes,
 /// pairs of a rotation together.
 pub(crate) fn rows<'a, 'f>(
-    eval: &mut Eval<'a, 'f>,
+    emitter: &mut ExprEmitter<'a, 'f>,
     root: Option<Value>,
     axis: Axis,
-    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
-    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+    sink: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>) -> Result<Ssa, CodegenError>,
 ) -> Result<(), CodegenError> {
     let mut blocks = match root {
-        Some(root) => blocks(eval, root, axis),
+        Some(root) => blocks(emitter, root, axis),
         None => Vec::new(),
     };
     blocks.sort_by_key(|block| (block.start, block.pairs));
-    let extent = eval.extent(axis);
+    let extent = emitter.extent(axis);
     let mut from = 0u32;
     for block in &blocks {
         if block.pairs == 0 {
             continue;
         }
         if from < block.start {
-            let (start, end) = (iconst(eval, from), iconst(eval, block.start));
-            plain(eval, axis, start, end, sink, compute)?;
+            let (start, end) = (iconst(emitter, from), iconst(emitter, block.start));
+            plain(emitter, axis, start, end, sink, compute)?;
         }
-        rotated(eval, axis, block, sink, compute)?;
+        rotated(emitter, axis, block, sink, compute)?;
         from = block.end();
     }
-    let whole = eval.plan.graph.static_extent(axis);
+    let whole = emitter.plan.graph.static_extent(axis);
     if whole.is_none_or(|whole| from < whole) {
-        let start = iconst(eval, from);
-        plain(eval, axis, start, extent, sink, compute)?;
+        let start = iconst(emitter, from);
+        plain(emitter, axis, start, extent, sink, compute)?;
     }
     Ok(())
 }
 
-pub(crate) fn iconst(eval: &mut Eval<'_, '_>, x: u32) -> Ssa {
-    eval.fb().ins().iconst(types::I64, i64::from(x))
+pub(crate) fn iconst(emitter: &mut ExprEmitter<'_, '_>, x: u32) -> Ssa {
+    emitter.fb().ins().iconst(types::I64, i64::from(x))
 }
 
 /// The rotations along `axis` that `root` computes in place.
-fn blocks(eval: &Eval<'_, '_>, root: Value, axis: Axis) -> Vec<RotaryBlock> {
-    let (plan, mut found) = (eval.plan, Vec::new());
+fn blocks(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Vec<RotaryBlock> {
+    let (plan, mut found) = (emitter.plan, Vec::new());
     let mut seen = vec![false; root.index() + 1];
     let mut stack = vec![root];
     while let Some(value) = stack.pop() {
         if std::mem::replace(&mut seen[value.index()], true) {
             continue;
         }
-        if value != root && eval.table(&Source::Value(value)).is_some() {
+        if value != root && emitter.table(&Source::Value(value)).is_some() {
             continue;
         }
         match *plan.graph.op(value) {
@@ -189,105 +194,107 @@ fn blocks(eval: &Eval<'_, '_>, root: Value, axis: Axis) -> Vec<RotaryBlock> {
 }
 
 pub(crate) fn plain<'a, 'f>(
-    eval: &mut Eval<'a, 'f>,
+    emitter: &mut ExprEmitter<'a, 'f>,
     axis: Axis,
     start: Ssa,
     end: Ssa,
-    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
-    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+    sink: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>) -> Result<Ssa, CodegenError>,
 ) -> Result<(), CodegenError> {
-    let saved = eval.save();
+    let saved = emitter.save();
     let mut result = Ok(());
-    let lanes = eval.v.shape.lanes as i64;
-    range_loop(eval, start, end, lanes, &[], |eval, index, _| {
-        eval.set(axis, index);
-        eval.forget(axis);
-        result = compute(eval).and_then(|x| sink(eval, index, x));
+    let lanes = emitter.v.shape.lanes as i64;
+    range_loop(emitter, start, end, lanes, &[], |emitter, index, _| {
+        emitter.set(axis, index);
+        emitter.forget(axis);
+        result = compute(emitter).and_then(|x| sink(emitter, index, x));
         Vec::new()
     });
-    eval.restore(saved);
+    emitter.restore(saved);
     result
 }
 
 fn rotated<'a, 'f>(
-    eval: &mut Eval<'a, 'f>,
+    emitter: &mut ExprEmitter<'a, 'f>,
     axis: Axis,
     block: &RotaryBlock,
-    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
-    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+    sink: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>) -> Result<Ssa, CodegenError>,
 ) -> Result<(), CodegenError> {
-    let saved = eval.save();
+    let saved = emitter.save();
     let mut result = Ok(());
-    let (start, pairs) = (iconst(eval, 0), iconst(eval, block.pairs));
-    let lanes = eval.v.shape.lanes as i64;
-    range_loop(eval, start, pairs, lanes, &[], |eval, pair, _| {
-        result = one_pair(eval, axis, block, pair, sink, compute);
+    let (start, pairs) = (iconst(emitter, 0), iconst(emitter, block.pairs));
+    let lanes = emitter.v.shape.lanes as i64;
+    range_loop(emitter, start, pairs, lanes, &[], |emitter, pair, _| {
+        result = one_pair(emitter, axis, block, pair, sink, compute);
         Vec::new()
     });
-    eval.restore(saved);
+    emitter.restore(saved);
     result
 }
 
 fn one_pair<'a, 'f>(
-    eval: &mut Eval<'a, 'f>,
+    emitter: &mut ExprEmitter<'a, 'f>,
     axis: Axis,
     block: &RotaryBlock,
     pair: Ssa,
-    sink: &mut dyn FnMut(&mut Eval<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
-    compute: &mut dyn FnMut(&mut Eval<'a, 'f>) -> Result<Ssa, CodegenError>,
+    sink: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>, Ssa, Ssa) -> Result<(), CodegenError>,
+    compute: &mut dyn FnMut(&mut ExprEmitter<'a, 'f>) -> Result<Ssa, CodegenError>,
 ) -> Result<(), CodegenError> {
-    let lanes = eval.v.shape.lanes as i64;
+    let lanes = emitter.v.shape.lanes as i64;
     let (first, second) = match block.pairing {
         Pairing::Half => {
-            let first = eval.fb().ins().iadd_imm_s(pair, i64::from(block.start));
-            (first, eval.fb().ins().iadd_imm_s(first, i64::from(block.pairs)))
+            let first = emitter.fb().ins().iadd_imm_s(pair, i64::from(block.start));
+            (first, emitter.fb().ins().iadd_imm_s(first, i64::from(block.pairs)))
         }
         Pairing::Interleaved => {
-            let twice = eval.fb().ins().ishl_imm_u(pair, 1);
-            let first = eval.fb().ins().iadd_imm_s(twice, i64::from(block.start));
-            (first, eval.fb().ins().iadd_imm_s(first, lanes))
+            let twice = emitter.fb().ins().ishl_imm_u(pair, 1);
+            let first = emitter.fb().ins().iadd_imm_s(twice, i64::from(block.start));
+            (first, emitter.fb().ins().iadd_imm_s(first, lanes))
         }
     };
     // Vectors of neighbours hold both halves of their pairs.
     let mixed = block.pairing == Pairing::Interleaved && lanes > 1;
-    let at = |eval: &mut Eval<'a, 'f>, index: Ssa| {
-        eval.set(axis, index);
-        eval.forget(axis);
-        eval.emit(block.x)
+    let at = |emitter: &mut ExprEmitter<'a, 'f>, index: Ssa| {
+        emitter.set(axis, index);
+        emitter.forget(axis);
+        emitter.emit(block.x)
     };
-    let (mut a, mut b) = (at(eval, first)?, at(eval, second)?);
+    let (mut a, mut b) = (at(emitter, first)?, at(emitter, second)?);
     if mixed {
-        (a, b) = (eval.v.shuffle(a, b, [0, 2, 4, 6]), eval.v.shuffle(a, b, [1, 3, 5, 7]));
+        (a, b) = (emitter.v.shuffle(a, b, [0, 2, 4, 6]), emitter.v.shuffle(a, b, [1, 3, 5, 7]));
     }
-    eval.forget(axis);
-    eval.set(block.pair, pair);
-    let (cos, sin) = eval.along(block.pair, |eval| {
-        Ok::<_, CodegenError>((angle_part(eval, block, true)?, angle_part(eval, block, false)?))
+    emitter.forget(axis);
+    emitter.set(block.pair, pair);
+    let (cos, sin) = emitter.along(block.pair, |emitter| {
+        Ok::<_, CodegenError>((angle_part(emitter, block, true)?, angle_part(emitter, block, false)?))
     })?;
-    let (a_cos, b_cos) = (eval.v.fmul(a, cos), eval.v.fmul(b, cos));
-    let minus_b = eval.fb().ins().fneg(b);
-    let mut rotated_a = eval.v.fma(minus_b, sin, a_cos);
-    let mut rotated_b = eval.v.fma(a, sin, b_cos);
+    let (a_cos, b_cos) = (emitter.v.fmul(a, cos), emitter.v.fmul(b, cos));
+    let minus_b = emitter.fb().ins().fneg(b);
+    let mut rotated_a = emitter.v.fma(minus_b, sin, a_cos);
+    let mut rotated_b = emitter.v.fma(a, sin, b_cos);
     if mixed {
-        (rotated_a, rotated_b) =
-            (eval.v.shuffle(rotated_a, rotated_b, [0, 4, 1, 5]), eval.v.shuffle(rotated_a, rotated_b, [2, 6, 3, 7]));
+        (rotated_a, rotated_b) = (
+            emitter.v.shuffle(rotated_a, rotated_b, [0, 4, 1, 5]),
+            emitter.v.shuffle(rotated_a, rotated_b, [2, 6, 3, 7]),
+        );
     }
     for (index, x) in [(first, rotated_a), (second, rotated_b)] {
-        eval.set(axis, index);
-        eval.forget(axis);
-        eval.seed(block.rotate, x);
-        let x = compute(eval)?;
-        sink(eval, index, x)?;
+        emitter.set(axis, index);
+        emitter.forget(axis);
+        emitter.seed(block.rotate, x);
+        let x = compute(emitter)?;
+        sink(emitter, index, x)?;
     }
     Ok(())
 }
 
-fn angle_part(eval: &mut Eval<'_, '_>, block: &RotaryBlock, cos: bool) -> Result<Ssa, CodegenError> {
+fn angle_part(emitter: &mut ExprEmitter<'_, '_>, block: &RotaryBlock, cos: bool) -> Result<Ssa, CodegenError> {
     let source = if cos { Source::Cos(block.angle) } else { Source::Sin(block.angle) };
-    match eval.table(&source) {
-        Some(table) => eval.load(table),
+    match emitter.table(&source) {
+        Some(table) => emitter.load(table),
         None => {
-            let op = eval.plan.graph.line(block.rotate);
+            let op = emitter.plan.graph.line(block.rotate);
             Err(CodegenError::Unsupported { op, reason: "its angles have no table" })
         }
     }

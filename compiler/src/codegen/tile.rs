@@ -41,14 +41,14 @@ use self::average::{average, weights};
 pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
 pub(crate) use self::query_tile::Mode;
-use self::query_tile::{Tile, bind_outer, call_word};
+use self::query_tile::{Tile, bind_batch_indices, call_word};
 pub(crate) use self::reference::reference;
 pub(crate) use self::scan::scan;
 use self::score::Place;
 use self::scores::scores;
 pub(crate) use self::squares::squares;
 use super::error::CodegenError;
-use super::eval::Eval;
+use super::expr::ExprEmitter;
 use super::loops::range_loop;
 use super::vocab::access;
 use crate::abi::TileCall;
@@ -56,38 +56,38 @@ use crate::plan::{Attention, TileShape};
 
 /// Adds a key tile to a query tile.
 pub(crate) fn keys(
-    eval: &mut Eval<'_, '_>,
+    emitter: &mut ExprEmitter<'_, '_>,
     attention: &Attention,
     shape: TileShape,
     mode: Mode,
 ) -> Result<(), CodegenError> {
-    bind_outer(eval, attention);
-    let tile = Tile::new(eval, attention, shape);
-    let first = call_word(eval, offset_of!(TileCall, first_key));
-    let end = call_word(eval, offset_of!(TileCall, end_key));
-    let count = eval.fb().ins().isub(end, first);
-    let (scratch, layout) = (eval.scratch, eval.plan.scratch);
-    let (ty, width) = (eval.v.float_type(), eval.plan.machine.vector_bytes() as i32);
+    bind_batch_indices(emitter, attention);
+    let tile = Tile::new(emitter, attention, shape);
+    let first = call_word(emitter, offset_of!(TileCall, first_key));
+    let end = call_word(emitter, offset_of!(TileCall, end_key));
+    let count = emitter.fb().ins().isub(end, first);
+    let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
+    let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
     for c in 0..shape.columns as i32 {
-        let limit = eval.fb().ins().load(ty, access(), tile.state, layout.limits as i32 + width * c);
-        eval.fb().ins().store(access(), limit, scratch, layout.tile_maxima as i32 + width * c);
+        let limit = emitter.fb().ins().load(ty, access(), tile.state, layout.limits as i32 + width * c);
+        emitter.fb().ins().store(access(), limit, scratch, layout.tile_maxima as i32 + width * c);
     }
     let rows = shape.key_rows as i64;
-    let start = eval.fb().ins().iconst(types::I64, 0);
-    let tiles = eval.fb().ins().udiv_imm_u(count, rows);
-    let whole = eval.fb().ins().imul_imm_s(tiles, rows);
+    let start = emitter.fb().ins().iconst(types::I64, 0);
+    let tiles = emitter.fb().ins().udiv_imm_u(count, rows);
+    let whole = emitter.fb().ins().imul_imm_s(tiles, rows);
     let mut result = Ok(());
     // Rows of the last register tiles may pass the last key, and their addresses take more registers: few at a time.
     for (start, end, rows, whole) in [(start, whole, rows, true), (whole, count, tile.last_rows().min(rows), false)] {
-        range_loop(eval, start, end, rows, &[], |eval, row, _| {
-            let saved = eval.save();
+        range_loop(emitter, start, end, rows, &[], |emitter, row, _| {
+            let saved = emitter.save();
             let place = Place { first, count, row, rows: rows as usize, whole };
-            result = std::mem::replace(&mut result, Ok(())).and_then(|()| scores(eval, tile, mode, place));
-            eval.restore(saved);
+            result = std::mem::replace(&mut result, Ok(())).and_then(|()| scores(emitter, tile, mode, place));
+            emitter.restore(saved);
             Vec::new()
         });
     }
     result?;
-    weights(eval, tile, mode, count);
-    average(eval, tile, mode, count)
+    weights(emitter, tile, mode, count);
+    average(emitter, tile, mode, count)
 }

@@ -2,7 +2,7 @@
 
 use rhumb_ir::{Binary, Compare, Elem, Unary};
 
-use super::{ROOM, U};
+use super::units::{ROOM, U};
 
 /// A value, and what the kernel's may be off from it. Truth values are 0 and 1, off by 1 where the kernel may decide otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -48,77 +48,27 @@
 
 mod approx;
 mod array;
+mod error;
 mod print;
 mod rows;
+mod sums;
 #[cfg(test)]
 mod tests;
+mod units;
 mod walk;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rhumb_ir::{Elem, Extent, Tensor};
-use thiserror::Error;
 
-use crate::plan::{Attention, Origin, Plan};
+use crate::plan::{Origin, Plan};
 use approx::{Approx, Precision};
 use array::{Array, Space};
+pub use error::BoundError;
+use sums::Sums;
+use units::{TINY_SUM, U};
 use walk::{Order, Seeds, Walk};
-
-/// The unit roundoff of single precision: 2^-24.
-pub(crate) const U: f64 = f64::from_bits((1023 - 24) << 52);
-
-/// What results in double precision are given, relative to their size: 2^-50, eight times its unit roundoff. It covers the kernel's
-/// tables, this analysis, and the reference, which may sum up in another order.
-pub(crate) const ROOM: f64 = f64::from_bits((1023 - 50) << 52);
-
-/// What underflow takes of each product.
-const TINY_SUM: f64 = f64::from_bits((1023 - 149) << 52);
-
-/// Products that one chain of additions sums up at most, in the dot of a query and a key.
-const LONGEST_SUM: usize = 64;
-/// Weights that are summed up one after the other.
-const RUN: usize = 16;
-/// Keys of the shortest key tiles, but for the last of a row.
-const LEAST_TILE: usize = 16;
-
-/// `n u / (1 - n u)`: what `n` roundings make of a number, relative to it.
-pub(crate) fn gamma(n: f64) -> f64 {
-    if n * U < 1.0 { n * U / (1.0 - n * U) } else { f64::INFINITY }
-}
-
-/// Why there is no bound for a call.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[non_exhaustive]
-pub enum BoundError {
-    /// A tensor that is missing or does not fit.
-    #[error("input `{name}` needs a tensor of shape {expected:?}, {}",
-        found.as_ref().map_or_else(|| "and none is bound".to_owned(), |found| format!("not {found:?}")))]
-    Input {
-        /// The input.
-        name: String,
-        /// The shape that the lengths of the axes give it.
-        expected: Vec<usize>,
-        /// The shape bound, if there is one.
-        found: Option<Vec<usize>>,
-    },
-    /// A value that memory does not hold with its errors.
-    #[error(
-        "`{line}` has more elements in this call than a bound can be computed of; use shorter axes (its shape is {shape:?})"
-    )]
-    TooLarge {
-        /// The value, printed.
-        line: String,
-        /// Its shape, where it is known.
-        shape: Vec<usize>,
-    },
-    /// An op that stands where the analysis has no place for it.
-    #[error("there is no error bound of `{op}` here")]
-    Unsupported {
-        /// The op, printed.
-        op: String,
-    },
-}
 
 /// The bound on errors that a plan promises: prints what it is made of, and evaluates for the tensors of a call.
 ///
@@ -137,51 +87,6 @@ pub enum BoundError {
 pub struct ErrorBound<'p> {
     plan: &'p Plan,
     sums: Sums,
-}
-
-/// Lengths of the sums of an attention, counted in roundings.
-#[derive(Clone, Copy, Debug)]
-struct Sums {
-    /// In which order the products of a query's and a key's elements are summed up.
-    order: Order,
-    /// How many roundings each of them passes through.
-    product: usize,
-    /// Keys of a key tile at most.
-    keys: usize,
-    /// Keys of a key tile at least.
-    least: usize,
-}
-
-impl Sums {
-    fn of(attention: &Attention) -> Sums {
-        let tiling = &attention.tiling;
-        let length = attention.content.as_ref().map_or(0, |content| content.length as usize);
-        // All shapes of a plan have as many chains.
-        let chains = tiling.shapes.first().map_or(1, |shape| shape.key_chains);
-        let chains = if length.is_multiple_of(chains) { chains } else { 1 };
-        let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
-        // Its own, those of a chain, of the chains of a part, of the parts.
-        let product = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1);
-        let whole = attention.masks.is_empty() && attention.key_term.is_none();
-        let least = if whole { tiling.keys } else { LEAST_TILE.min(tiling.keys) };
-        Sums { order: Order { parts, chains }, product, keys: tiling.keys, least }
-    }
-
-    /// The most key tiles that some keys are part of: two may be cut short.
-    fn tiles(&self, keys: usize) -> f64 {
-        ((keys / self.least.max(1)) + 2).min(keys) as f64
-    }
-
-    /// Roundings of a weighted value in the average.
-    fn products(&self, keys: usize) -> f64 {
-        (self.keys as f64 + self.tiles(keys)).min(keys as f64) + 1.0
-    }
-
-    /// Roundings of a weight in their sum.
-    fn total(&self, keys: usize) -> f64 {
-        let runs = RUN + self.keys.div_ceil(RUN);
-        (runs as f64 + self.tiles(keys)).min(keys as f64)
-    }
 }
 
 impl Plan {
@@ -235,7 +140,7 @@ impl ErrorBound<'_> {
         for (id, tensor) in self.plan.tensors.iter().enumerate() {
             let Origin::Output(_) = tensor.origin else { continue };
             let data = match (&average, &self.plan.attention) {
-                (Some(average), Some(attention)) if attention.weighted.as_ref().is_some_and(|w| w.output == id) => {
+                (Some(average), Some(attention)) if attention.reduction.as_ref().is_some_and(|w| w.output == id) => {
                     average.data.iter().map(|bound| bound.x).collect()
                 }
                 _ => self.stored(space, &tensor.dims, &*walk.tensor(id)?)?,

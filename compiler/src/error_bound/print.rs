@@ -5,8 +5,9 @@ use std::fmt;
 
 use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value};
 
-use super::{ErrorBound, RUN};
-use crate::plan::{Attention, Content, Plan, Source, Storage, TensorId};
+use super::ErrorBound;
+use super::sums::RUN;
+use crate::plan::{Attention, Plan, Product, Source, Storage, TensorId};
 
 /// Counts the roundings that a value is off by: none where something beside sums and products takes part.
 struct Roundings<'p> {
@@ -17,7 +18,7 @@ struct Roundings<'p> {
 impl Roundings<'_> {
     /// Of a tensor as single precision reads it.
     fn tensor(&mut self, id: TensorId) -> Option<usize> {
-        let Some(step) = self.plan.maps.iter().find(|step| step.target == id) else { return Some(0) };
+        let Some(step) = self.plan.tables.iter().find(|step| step.target == id) else { return Some(0) };
         match (&step.source, step.double) {
             (_, true) => Some(usize::from(matches!(self.plan.tensors[id].storage, Storage::F32 | Storage::F64))),
             (Source::Value(value), false) => self.op(*value),
@@ -29,8 +30,8 @@ impl Roundings<'_> {
         if let Some(known) = self.known.get(&value) {
             return *known;
         }
-        let count = match self.plan.tables.get(&Source::Value(value)) {
-            Some(&table) if self.plan.maps.iter().any(|step| step.target == table) => self.tensor(table),
+        let count = match self.plan.table_of.get(&Source::Value(value)) {
+            Some(&table) if self.plan.tables.iter().any(|step| step.target == table) => self.tensor(table),
             Some(&table) => Some(usize::from(self.plan.tensors[table].storage == Storage::F64)),
             None => self.op(value),
         };
@@ -52,14 +53,14 @@ impl Roundings<'_> {
             if std::mem::replace(&mut needed[value.index()], true) {
                 continue;
             }
-            let leaf = value != root && self.plan.tables.contains_key(&Source::Value(value));
+            let leaf = value != root && self.plan.table_of.contains_key(&Source::Value(value));
             if !leaf {
                 stack.extend(graph.op(value).operands());
             }
         }
         for value in graph.values().take(root.index()).filter(|value| needed[value.index()]) {
             if !self.known.contains_key(&value) {
-                let count = match self.plan.tables.contains_key(&Source::Value(value)) {
+                let count = match self.plan.table_of.contains_key(&Source::Value(value)) {
                     true => self.value(value),
                     false => self.one(value),
                 };
@@ -117,13 +118,13 @@ impl fmt::Display for ErrorBound<'_> {
 
 impl ErrorBound<'_> {
     /// What the dot of query and key is off by, with some more roundings.
-    fn dot(&self, content: &Content, roundings: &mut Roundings<'_>, names: &[String], more: usize) -> String {
-        let sides = roundings.value(content.query).zip(roundings.tensor(content.key));
+    fn dot(&self, product: &Product, roundings: &mut Roundings<'_>, names: &[String], more: usize) -> String {
+        let sides = roundings.value(product.query).zip(roundings.tensor(product.key));
         let (own, and) = match sides {
             Some((a, b)) => (a + b, ""),
             None => (0, " + what these are off by"),
         };
-        let (query, key) = (&names[content.query.index()], &self.plan.tensors[content.key].name);
+        let (query, key) = (&names[product.query.index()], &self.plan.tensors[product.key].name);
         format!("{} u sum|{query} `{key}`|{and}", self.sums.product + own + more)
     }
 
@@ -137,9 +138,9 @@ impl ErrorBound<'_> {
             // Each is rounded by the sums after it.
             let adds = count - n.max(1);
             let plus = if n == 0 { "" } else { " +" };
-            match &of.content {
-                Some(content) if content.dot == term.value => {
-                    write!(f, "{plus} {}", self.dot(content, &mut roundings, names, adds))?;
+            match &of.product {
+                Some(product) if product.dot == term.value => {
+                    write!(f, "{plus} {}", self.dot(product, &mut roundings, names, adds))?;
                 }
                 _ => match roundings.value(term.value) {
                     Some(own) => write!(f, "{plus} {} u |{}|", own + adds, name(term.value))?,
@@ -154,10 +155,10 @@ impl ErrorBound<'_> {
             write!(f, " 0")?;
         }
         writeln!(f)?;
-        if let Some(content) =
-            of.content.as_ref().filter(|content| of.terms.iter().all(|term| term.value != content.dot))
+        if let Some(product) =
+            of.product.as_ref().filter(|product| of.terms.iter().all(|term| term.value != product.dot))
         {
-            writeln!(f, "  {} in it: {}", name(content.dot), self.dot(content, &mut roundings, names, 0))?;
+            writeln!(f, "  {} in it: {}", name(product.dot), self.dot(product, &mut roundings, names, 0))?;
         }
         writeln!(
             f,
@@ -165,13 +166,13 @@ impl ErrorBound<'_> {
         )?;
         writeln!(f, "  weight W below 2^-100 may be 0")?;
         let (run, most) = (RUN + sums.keys.div_ceil(RUN), sums.keys);
-        if let Some(weighted) = &of.weighted {
-            let moved = match roundings.tensor(weighted.value) {
+        if let Some(reduction) = &of.reduction {
+            let moved = match roundings.tensor(reduction.value) {
                 Some(0) => String::new(),
                 Some(count) => format!(" + {count} u sum W|v|"),
-                None => format!(" + sum W (what `{}` is off by)", plan.tensors[weighted.value].name),
+                None => format!(" + sum W (what `{}` is off by)", plan.tensors[reduction.value].name),
             };
-            let output = &plan.tensors[weighted.output].name;
+            let output = &plan.tensors[reduction.output].name;
             writeln!(
                 f,
                 "  `{output}`: (sum W E |v - out|{moved} + min(N, {} + tiles) u sum W|v|) / sum W + (min(N, {run} + tiles) + 5) u |out|",

@@ -6,9 +6,11 @@ use rhumb_ir::{Axis, Binary};
 
 use super::approx::{Approx, Precision, logical};
 use super::array::Array;
+use super::error::BoundError;
+use super::sums::Sums;
+use super::units::{ROOM, TINY_SUM, U, gamma};
 use super::walk::{Seeds, Walk};
-use super::{BoundError, ROOM, Sums, TINY_SUM, U, gamma};
-use crate::plan::{Attention, TensorId, Term, Weighted};
+use crate::plan::{Attention, Reduction, TensorId, Term};
 
 /// What a weight is off by besides what is relative to it: those of `2^-100` and less are 0, and all are as much too low, once for
 /// each base (`2^8` of it where the base moves on).
@@ -92,12 +94,12 @@ struct Parts {
 impl Parts {
     fn of(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<Parts, BoundError> {
         let mut seeds = Seeds::new();
-        if let Some(content) = &of.content {
-            let queries = walk.value(content.query, Precision::Single, &seeds)?;
-            let keys = walk.tensor(content.key)?;
+        if let Some(product) = &of.product {
+            let queries = walk.value(product.query, Precision::Single, &seeds)?;
+            let keys = walk.tensor(product.key)?;
             let order = (Precision::Single, sums.order);
-            let dot = walk.dot(content.dot, (&queries, &keys), content.dim, order);
-            seeds.insert(content.dot, Rc::new(dot.ok_or_else(|| walk.too_large(content.dot))?));
+            let dot = walk.dot(product.dot, (&queries, &keys), product.dim, order);
+            seeds.insert(product.dot, Rc::new(dot.ok_or_else(|| walk.too_large(product.dot))?));
         }
         let mask = |mask: &Term| Ok((walk.value(mask.value, Precision::Single, &seeds)?, mask.negative));
         let tensor = |id: Option<TensorId>| match id {
@@ -110,7 +112,7 @@ impl Parts {
             query_terms: tensor(of.query_term)?,
             sinks: tensor(of.sink)?,
             log_terms: tensor(of.log_sum.as_ref().and_then(|log_sum| log_sum.query_term))?,
-            values: tensor(of.weighted.as_ref().map(|weighted| weighted.value))?,
+            values: tensor(of.reduction.as_ref().map(|reduction| reduction.value))?,
             masks: of.masks.iter().map(mask).collect::<Result<_, BoundError>>()?,
             has: (of.key_term.is_some(), of.sink.is_some()),
         })
@@ -153,12 +155,12 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
         space.filled(dims, x).ok_or_else(line)
     };
     let mut log_sum = made(&rows, Approx::UNKNOWN)?;
-    let mut average = match &of.weighted {
-        Some(weighted) => Some((weighted, made(&walk.plan.tensors[weighted.output].dims, Approx::UNKNOWN)?)),
+    let mut average = match &of.reduction {
+        Some(reduction) => Some((reduction, made(&walk.plan.tensors[reduction.output].dims, Approx::UNKNOWN)?)),
         None => None,
     };
     let outputs = match &average {
-        Some((weighted, average)) => average.without(weighted.dim),
+        Some((reduction, average)) => average.without(reduction.dim),
         None => log_sum.without(of.key),
     };
     let mut arrays = parts.arrays();
@@ -173,9 +175,9 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
             let weights = row.weigh(sums, parts.has.0);
             log_sum.data[number] = row.log_sum(sums, &weights, log_term);
             number += 1;
-            if let Some((weighted, average)) = &mut average {
-                let (first, stride) = (at[keys.len()], average.stride(weighted.dim));
-                row.average(sums, &weights, (weighted, &parts.values), |element, bound| {
+            if let Some((reduction, average)) = &mut average {
+                let (first, stride) = (at[keys.len()], average.stride(reduction.dim));
+                row.average(sums, &weights, (reduction, &parts.values), |element, bound| {
                     average.data[first + element * stride] = Approx::exact(bound);
                 });
             }
@@ -281,11 +283,11 @@ impl Row {
         &self,
         sums: &Sums,
         weights: &Weights,
-        (weighted, values): (&Weighted, &Array),
+        (reduction, values): (&Reduction, &Array),
         mut each: impl FnMut(usize, f64),
     ) {
-        let stride = values.stride(weighted.dim);
-        for element in 0..weighted.length as usize {
+        let stride = values.stride(reduction.dim);
+        for element in 0..reduction.length as usize {
             let value = |key: &Seen| values.data[key.values + element * stride];
             each(
                 element,

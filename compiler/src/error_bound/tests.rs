@@ -2,7 +2,7 @@ use rhumb_ir::{Binary, Compare, Unary};
 use rhumb_random::Rng;
 
 use super::approx::{Approx, Precision, compare, int_binary, logical};
-use super::{U, gamma};
+use super::units::{U, gamma};
 
 /// Of either sign and many magnitudes.
 fn number(rng: &mut Rng) -> f64 {

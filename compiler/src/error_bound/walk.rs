@@ -7,7 +7,8 @@ use rhumb_ir::{Axis, Elem, Op, Pairing, Tensor, Unary, Value};
 
 use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
 use super::array::{Array, Space};
-use super::{BoundError, ROOM, TINY_SUM, U};
+use super::error::BoundError;
+use super::units::{ROOM, TINY_SUM, U};
 use crate::plan::{Origin, Plan, Source, Storage, Term};
 
 /// Values that are given where an expression is walked.
@@ -24,7 +25,7 @@ pub(super) struct Walk<'a> {
 type Arrays<'a> = &'a [Option<Rc<Array>>];
 
 impl<'a> Walk<'a> {
-    /// The walk of a call: inputs and constants are there, then the map steps run in their order.
+    /// The walk of a call: inputs and constants are there, then the tables are made in their order.
     pub(super) fn new(
         plan: &'a Plan,
         space: Space<'a>,
@@ -43,7 +44,7 @@ impl<'a> Walk<'a> {
             let data = data.iter().map(|x| Approx::exact(*x)).collect();
             walk.tensors[id] = Some(Rc::new(space.over(&tensor.dims, data)));
         }
-        for step in &plan.maps {
+        for step in &plan.tables {
             let precision = if step.double { Precision::Double } else { Precision::Single };
             let made = match &step.source {
                 Source::Squares { .. } => continue,
@@ -89,7 +90,7 @@ impl<'a> Walk<'a> {
 
     /// The table of a value, where it is made.
     fn table(&self, value: Value) -> Option<Rc<Array>> {
-        self.plan.tables.get(&Source::Value(value)).and_then(|id| self.tensors[*id].clone())
+        self.plan.table_of.get(&Source::Value(value)).and_then(|id| self.tensors[*id].clone())
     }
 
     fn axes(&self, value: Value) -> Vec<Axis> {
@@ -170,7 +171,7 @@ impl<'a> Walk<'a> {
     fn read(&self, value: Value, array: Rc<Array>, precision: Precision) -> Rc<Array> {
         let wide = self
             .plan
-            .tables
+            .table_of
             .get(&Source::Value(value))
             .is_some_and(|id| self.plan.tensors[*id].storage == Storage::F64);
         if wide && precision == Precision::Single { Rc::new(self.map(&array, |x| precision.read(x))) } else { array }
@@ -285,7 +286,7 @@ impl<'a> Walk<'a> {
     fn rotate(&self, value: Value, x: &Array, precision: Precision) -> Result<Option<Array>, BoundError> {
         let Op::Rotate { angle, dim, pair, pairing, start, .. } = *self.plan.graph.op(value) else { return Ok(None) };
         let part = |source| {
-            let id = self.plan.tables.get(&source).ok_or_else(|| self.unsupported(value))?;
+            let id = self.plan.table_of.get(&source).ok_or_else(|| self.unsupported(value))?;
             self.tensor(*id)
         };
         let (cos, sin) = (part(Source::Cos(angle))?, part(Source::Sin(angle))?);

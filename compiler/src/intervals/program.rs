@@ -49,7 +49,7 @@ impl Program {
     fn new(plan: &Plan, attention: &Attention, terms: &[Term]) -> Program {
         let mut program = Program::default();
         let mut known: Vec<Option<usize>> = vec![None; plan.graph.nodes().len()];
-        let dot = attention.content.as_ref().map(|content| content.dot);
+        let dot = attention.product.as_ref().map(|product| product.dot);
         for &Term { value, negative } in terms {
             let mut stack = vec![value];
             while let Some(&at) = stack.last() {
@@ -70,7 +70,7 @@ impl Program {
 
     /// What a step is computed from.
     fn operands(plan: &Plan, dot: Option<Value>, value: Value) -> Vec<Value> {
-        if Some(value) == dot || plan.tables.contains_key(&Source::Value(value)) {
+        if Some(value) == dot || plan.table_of.contains_key(&Source::Value(value)) {
             return Vec::new();
         }
         match plan.graph.op(value) {
@@ -96,7 +96,7 @@ impl Program {
         let of = |x: Value| known[x.index()].unwrap_or(0);
         let step = if Some(value) == dot {
             Step::Product
-        } else if let Some(&table) = plan.tables.get(&Source::Value(value)) {
+        } else if let Some(&table) = plan.table_of.get(&Source::Value(value)) {
             Step::Leaf(table)
         } else {
             match *graph.op(value) {

@@ -8,7 +8,7 @@ use super::planner::{Normalised, Planner};
 use super::powers;
 use rhumb_ir::{Axis, AxisSet, Op, Value, Verified};
 
-use super::{Attention, Content, LogSum, Plan, PlanError, Source, TensorId, Term, Weighted};
+use super::{Attention, LogSum, Plan, PlanError, Product, Reduction, Source, TensorId, Term};
 
 /// Plans a fused graph for a machine.
 ///
@@ -101,8 +101,8 @@ impl Planner<'_> {
             tensors: self.tensors,
             inputs,
             outputs: self.outputs,
-            maps: self.maps,
             tables: self.tables,
+            table_of: self.table_of,
             attention,
             frame,
             scratch,
@@ -191,7 +191,7 @@ impl Planner<'_> {
         let read: Vec<Term> = terms.iter().chain(&masks).copied().collect();
         let axis = self.query_axis((&read, score_axes, key), values.map(|(value, _)| value), &dims);
         let query = self.one_query.or(axis).ok_or(Stop::OneQuery(score))?;
-        let dot = self.content_dot(&read, query, key)?;
+        let dot = self.product_dot(&read, query, key)?;
         if let Some(&Op::Dot { axis, .. }) = dot.map(|dot| graph.op(dot)) {
             self.fixed(axis, "the dot of query and key runs over it")?;
         }
@@ -272,14 +272,14 @@ impl Planner<'_> {
             Some(sink) => self.sum(vec![Term { value: sink, negative: false }], "the sink")?,
             None => None,
         };
-        let content = match dot {
-            Some(dot) => Some(self.content(dot, key)?),
+        let product = match dot {
+            Some(dot) => Some(self.product(dot, key)?),
             None => None,
         };
-        let weighted = match (values, weighted_dim) {
+        let reduction = match (values, weighted_dim) {
             (Some((value, output)), Some(dim)) => {
                 let value = self.rows(value, "values")?;
-                Some(Weighted { value, dim, length: graph.static_extent(dim).unwrap_or(0), output })
+                Some(Reduction { value, dim, length: graph.static_extent(dim).unwrap_or(0), output })
             }
             _ => None,
         };
@@ -295,27 +295,27 @@ impl Planner<'_> {
         let on_grid = masks.iter().any(|mask| self.reads_rows(mask.value, (query, key), None));
         let read = [
             key_term.map(|term| term.high),
-            content.as_ref().map(|content| content.key),
-            weighted.as_ref().map(|values| values.value),
+            product.as_ref().map(|product| product.key),
+            reduction.as_ref().map(|values| values.value),
         ];
         let read: Vec<TensorId> = read.into_iter().flatten().collect();
-        let vanishing = self.vanishing((query, key), (&tile_terms, key_term), content.as_ref(), weighted.as_ref());
+        let pruning = self.pruning((query, key), (&tile_terms, key_term), product.as_ref(), reduction.as_ref());
         let packed = self.packed(query, &outer, (&tile_terms, &masks), dot, &read);
         Ok(Attention {
             query,
             key,
             outer,
             packed,
-            content,
+            product,
             terms: tile_terms,
             key_term,
             query_term,
             masks,
             on_grid,
-            hides,
-            vanishing,
+            may_be_neg_inf: hides,
+            pruning,
             sink,
-            weighted,
+            reduction,
             log_sum,
             tiling: tiling(machine),
         })
@@ -356,7 +356,7 @@ impl Planner<'_> {
         }
     }
 
-    fn content(&mut self, dot: Value, key: Axis) -> Result<Content, PlanError> {
+    fn product(&mut self, dot: Value, key: Axis) -> Result<Product, PlanError> {
         let Op::Dot { a, b, axis: dim } = *self.graph.op(dot) else {
             return Err(self.not(dot, "expected a dot"));
         };
@@ -365,6 +365,6 @@ impl Planner<'_> {
         self.prepare(queries)?;
         self.rotate_in_place(queries, (self.graph.ty(queries).axes, Some(dim)), false);
         let key = self.key_rows(keys, key)?;
-        Ok(Content { dot, dim, length, query: queries, key })
+        Ok(Product { dot, dim, length, query: queries, key })
     }
 }

@@ -67,14 +67,14 @@ impl Estimate {
         let (lanes, columns) = (plan.machine.lanes as f64, tile.columns as f64);
         let per_block = tile.queries as f64;
         let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
-        let dim = elements(attention.content.as_ref().map(|content| content.length));
-        let value_dim = elements(attention.weighted.as_ref().map(|weighted| weighted.length));
+        let dim = elements(attention.product.as_ref().map(|product| product.length));
+        let value_dim = elements(attention.reduction.as_ref().map(|reduction| reduction.length));
         let length = |axis| plan.graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)));
         let heads = attention.queries_per_position();
         let (queries, keys) = (heads as f64 * length(attention.query), length(attention.key));
 
-        let turn = core.turn(tile.key_rows, tile.columns, tile.key_chains);
-        let scores = dim * turn / ((tile.key_rows * tile.key_chains) as f64 * per_block);
+        let turn = core.turn(tile.key_rows, tile.columns, tile.partial_sums);
+        let scores = dim * turn / ((tile.key_rows * tile.partial_sums) as f64 * per_block);
         let whole = (value_dim / tile.value_rows as f64).floor();
         let rest = value_dim as usize % tile.value_rows;
         let rest = if rest > 0 { core.turn(rest, tile.columns, 1) } else { 0.0 };
@@ -87,7 +87,7 @@ impl Estimate {
         let rescale = value_dim * columns;
         // A register tile's accumulators start from 0, and its rows from addresses of their own.
         let enter = |rows: usize| rows as f64 * (columns + 4.0) / WIDTH;
-        let score_tiles = tiling.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows * tile.key_chains);
+        let score_tiles = tiling.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows * tile.partial_sums);
         let value_tiles = (value_dim / tile.value_rows as f64).ceil() * enter(tile.value_rows);
         let in_tile = keys.min(tiling.keys as f64);
         let key_tiles =
@@ -187,16 +187,16 @@ impl Score {
     fn of_values(plan: &Plan, attention: &Attention, values: Vec<Value>) -> Score {
         let graph = &plan.graph;
         let mut score = Score::default();
-        let content = attention.content.as_ref().map(|content| content.dot);
+        let product = attention.product.as_ref().map(|product| product.dot);
         let per_pair = |axes: AxisSet| graph.varies(axes, attention.query) && graph.varies(axes, attention.key);
         let mut seen = vec![false; graph.nodes().len()];
         let mut stack = values;
         while let Some(value) = stack.pop() {
-            if Some(value) == content || std::mem::replace(&mut seen[value.index()], true) {
+            if Some(value) == product || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
             }
             // A table, or what the other loops have made: loaded.
-            if !per_pair(graph.ty(value).axes) || plan.tables.contains_key(&Source::Value(value)) {
+            if !per_pair(graph.ty(value).axes) || plan.table_of.contains_key(&Source::Value(value)) {
                 score.instructions += 1.0;
                 continue;
             }

@@ -3,7 +3,7 @@
 use rhumb_ir::{Axis, Verified};
 
 use super::{Attention, PlanError, TileShape, Tiling};
-use crate::abi::{MapCall, ScratchLayout, TileCall};
+use crate::abi::{ScratchLayout, TableCall, TileCall};
 use crate::machine::Machine;
 
 /// Queries that share what is read of the keys and values: their states stay in the second-level cache.
@@ -24,11 +24,11 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
             (_, false) => 4,
         };
         // With few registers two chains leave two rows, and what comes before and after their products weighs too much.
-        let key_chains = if many { 2 } else { 1 };
-        TileShape { columns, queries: columns * lanes, key_rows: rows / key_chains, key_chains, value_rows: rows }
+        let partial_sums = if many { 2 } else { 1 };
+        TileShape { columns, queries: columns * lanes, key_rows: rows / partial_sums, partial_sums, value_rows: rows }
     };
     let shapes = [3, 2, 1].map(shape).to_vec();
-    Tiling { blocks: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
+    Tiling { query_tiles_per_task: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
 }
 
 /// The scratch memory of a thread.
@@ -39,9 +39,9 @@ pub(super) fn scratch_layout(graph: &Verified, attention: Option<&Attention>) ->
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
     let layout = layout(attention, graph.axes().len());
     let Some(attention) = attention.filter(|_| layout.constants > MOST_BYTES) else { return Ok(layout) };
-    let content = attention.content.as_ref().map(|content| (content.dim, content.length as usize));
-    let weighted = attention.weighted.as_ref().map(|weighted| (weighted.dim, weighted.length as usize));
-    let longest = [content, weighted].into_iter().flatten().max_by_key(|(_, length)| *length);
+    let product = attention.product.as_ref().map(|product| (product.dim, product.length as usize));
+    let reduction = attention.reduction.as_ref().map(|reduction| (reduction.dim, reduction.length as usize));
+    let longest = [product, reduction].into_iter().flatten().max_by_key(|(_, length)| *length);
     let Some((axis, length)) = longest else { return Ok(layout) };
     Err(too_long(graph, (axis, length), layout.constants, attention))
 }
@@ -49,12 +49,12 @@ pub(super) fn scratch_layout(graph: &Verified, attention: Option<&Attention>) ->
 /// That this axis, of those of the rows of queries and averages the longest, is too long.
 fn too_long(graph: &Verified, (axis, length): (Axis, usize), bytes: usize, attention: &Attention) -> PlanError {
     let lengths = [
-        attention.content.as_ref().map_or(0, |content| content.length as usize),
-        attention.weighted.as_ref().map_or(0, |weighted| weighted.length as usize),
+        attention.product.as_ref().map_or(0, |product| product.length as usize),
+        attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize),
     ];
     // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
-    let element = 4 * attention.tiling.queries() * attention.tiling.blocks;
-    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * attention.tiling.blocks;
+    let element = 4 * attention.tiling.queries() * attention.tiling.query_tiles_per_task;
+    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * attention.tiling.query_tiles_per_task;
     let both = MOST_BYTES.saturating_sub(rest) / element;
     let other = lengths[0].min(lengths[1]);
     let most = if other <= both / 2 { both - other } else { both / 2 };
@@ -71,7 +71,7 @@ fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
     };
     let mut layout = ScratchLayout {
         outer: take(8 * axes.max(1)),
-        call: take(size_of::<TileCall>().max(size_of::<MapCall>())),
+        call: take(size_of::<TileCall>().max(size_of::<TableCall>())),
         ..Default::default()
     };
     let Some(attention) = attention else {
@@ -93,16 +93,16 @@ fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
         state = (state + bytes).next_multiple_of(64);
         start
     };
-    layout.queries = keep(queries * attention.content.as_ref().map_or(0, |content| content.length as usize));
-    layout.accumulators = keep(queries * attention.weighted.as_ref().map_or(0, |weighted| weighted.length as usize));
+    layout.queries = keep(queries * attention.product.as_ref().map_or(0, |product| product.length as usize));
+    layout.accumulators = keep(queries * attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize));
     layout.bases = keep(queries);
     layout.limits = keep(queries);
     layout.sums = keep(queries);
     layout.references = keep(attention.key_term.map_or(0, |_| queries));
-    layout.squares = keep(attention.vanishing.map_or(0, |_| queries));
+    layout.squares = keep(attention.pruning.map_or(0, |_| queries));
     layout.lanes = keep(queries);
     layout.state_bytes = state;
-    layout.constants = layout.states + tiling.blocks * state;
+    layout.constants = layout.states + tiling.query_tiles_per_task * state;
     layout
 }
 

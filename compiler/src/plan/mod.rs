@@ -10,9 +10,9 @@ mod plain;
 mod planner;
 mod powers;
 mod print;
+mod pruning;
 mod score;
 mod tables;
-mod vanishing;
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ pub struct Tensor {
 /// Index into [`Plan::tensors`].
 pub type TensorId = usize;
 
-/// What a [`MapStep`] computes.
+/// What a [`Table`] computes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The value itself.
@@ -157,7 +157,7 @@ pub enum Source {
 
 /// A loop nest that computes a tensor element by element, before the attention runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MapStep {
+pub struct Table {
     /// What is written: a table or an output.
     pub target: TensorId,
     /// The table that is made along with it: of cosines, that of sines; of the high parts of a key term, that of the low parts.
@@ -175,7 +175,7 @@ pub struct MapStep {
 
 /// The product that the score is made of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Content {
+pub struct Product {
     /// The dot in the graph: a leaf of the score expression.
     pub dot: Value,
     /// The axis it contracts.
@@ -190,7 +190,7 @@ pub struct Content {
 
 /// The values that are averaged.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Weighted {
+pub struct Reduction {
     /// The values, read in their own layout.
     pub value: TensorId,
     /// The axis that goes to the output.
@@ -242,7 +242,7 @@ pub struct TileShape {
     /// Keys of a register tile of the score.
     pub key_rows: usize,
     /// Sums that each of its scores is computed in, side by side: rounding errors grow with the length of a sum.
-    pub key_chains: usize,
+    pub partial_sums: usize,
     /// Elements of the value head of a register tile of the output.
     pub value_rows: usize,
 }
@@ -256,7 +256,7 @@ pub struct Tiling {
     /// The most keys that are added to a tile of queries at once.
     pub keys: usize,
     /// The most query tiles that take turns at the same keys, while these are in the cache.
-    pub blocks: usize,
+    pub query_tiles_per_task: usize,
 }
 
 impl Tiling {
@@ -294,16 +294,16 @@ pub struct Packed {
 }
 
 /// What finds keys whose weights vanish for a whole tile of queries, from the greatest score that they can have: their key tiles are left
-/// out. The least such work is [`Vanishing::QUERIES`] and [`Vanishing::KEYS`].
+/// out. The least such work is [`Pruning::QUERIES`] and [`Pruning::KEYS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vanishing {
+pub struct Pruning {
     /// The squared norms of keys, if the score has a product of queries and keys.
     pub keys: Option<TensorId>,
     /// The squared norms of values, if there are any: one that is not finite makes NaN of a weight of 0, and is never left out.
     pub values: Option<TensorId>,
 }
 
-impl Vanishing {
+impl Pruning {
     /// A score this far below the base that weights are measured from, in powers of two, has none.
     pub const BELOW: f64 = 100.0;
     /// With fewer queries that share keys, the norms of keys and values are more work than they save.
@@ -324,7 +324,7 @@ pub struct Attention {
     /// Heads whose queries share tiles.
     pub packed: Option<Packed>,
     /// The dot of query and key, if the score has one.
-    pub content: Option<Content>,
+    pub product: Option<Product>,
     /// Terms of the score that vary over queries and keys, evaluated per element.
     pub terms: Vec<Term>,
     /// Sum of the terms that vary over keys alone. A query's scores take it relative to a reference of the query: the greatest high part
@@ -339,13 +339,13 @@ pub struct Attention {
     /// then depends on no other query of its tile: those decide which keys the tile computes, and not where key tiles begin.
     pub on_grid: bool,
     /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs, or have poles.
-    pub hides: bool,
+    pub may_be_neg_inf: bool,
     /// What finds keys whose weights vanish, if there can be such.
-    pub vanishing: Option<Vanishing>,
+    pub pruning: Option<Pruning>,
     /// The sink, in double precision.
     pub sink: Option<TensorId>,
     /// The weighted average, if it is asked for.
-    pub weighted: Option<Weighted>,
+    pub reduction: Option<Reduction>,
     /// The log-sum-exp, if it is asked for.
     pub log_sum: Option<LogSum>,
     /// Tile sizes.
@@ -376,9 +376,9 @@ pub struct Plan {
     /// As [`Plan::inputs`].
     pub outputs: Vec<TensorId>,
     /// Loops that run first, in order: each may read the tables of those before it.
-    pub maps: Vec<MapStep>,
+    pub tables: Vec<Table>,
     /// Table of each value that has one.
-    pub tables: BTreeMap<Source, TensorId>,
+    pub table_of: BTreeMap<Source, TensorId>,
     /// The attention, if the graph has one.
     pub attention: Option<Attention>,
     /// The frame of a call.

@@ -48,7 +48,7 @@ impl Planner<'_> {
                 continue;
             }
             let operands = self.graph.op(value).operands();
-            if operands.is_empty() || self.tables.contains_key(&Source::Value(value)) {
+            if operands.is_empty() || self.table_of.contains_key(&Source::Value(value)) {
                 leaves.push(value);
             } else {
                 stack.extend(operands);

@@ -1,4 +1,4 @@
-//! Outputs without a softmax: what map steps are for, and what they are not.
+//! Outputs without a softmax: what tables are for, and what they are not.
 
 use rhumb_ir::{AxisSet, Elem, Op, Value};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhumb_ir::{Axis, Elem, Op, Scalar, Value, Verified};
 
-use super::{MapStep, Origin, PlanError, Source, Storage, Tensor, TensorId};
+use super::{Origin, PlanError, Source, Storage, Table, Tensor, TensorId};
 
 /// What a softmax or log-sum-exp is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub(super) struct Normalised {
 pub(super) struct Planner<'a> {
     pub(super) graph: &'a Verified,
     pub(super) tensors: Vec<Tensor>,
-    pub(super) maps: Vec<MapStep>,
-    pub(super) tables: BTreeMap<Source, TensorId>,
+    pub(super) tables: Vec<Table>,
+    pub(super) table_of: BTreeMap<Source, TensorId>,
     pub(super) inputs: BTreeMap<Value, TensorId>,
     pub(super) outputs: Vec<TensorId>,
     /// Names of the values.
     pub(super) names: Vec<String>,
-    /// What has been prepared for map steps.
+    /// What has been prepared for tables.
     pub(super) prepared: BTreeSet<Value>,
     /// Whether a rotation takes part in a value.
     pub(super) rotates: Vec<bool>,
@@ -42,8 +42,8 @@ impl<'a> Planner<'a> {
         let mut planner = Planner {
             graph,
             tensors: Vec::new(),
-            maps: Vec::new(),
-            tables: BTreeMap::new(),
+            tables: Vec::new(),
+            table_of: BTreeMap::new(),
             inputs: BTreeMap::new(),
             outputs: Vec::new(),
             names: graph.value_names(),

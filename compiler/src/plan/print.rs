@@ -53,7 +53,7 @@ impl fmt::Display for Plan {
             };
             writeln!(f, "  {origin} {}", self.tensor(id))?;
         }
-        for (index, step) in self.maps.iter().enumerate() {
+        for (index, step) in self.tables.iter().enumerate() {
             let source = match &step.source {
                 Source::Value(value) => names[value.index()].clone(),
                 Source::Sum(terms) => self.terms(terms, &names),
@@ -66,7 +66,7 @@ impl fmt::Display for Plan {
             let second = step.second.map_or(String::new(), |second| format!(" and {}", self.tensor(second)));
             writeln!(
                 f,
-                "  map{index} {}{second} = {source} in {precision}: {}",
+                "  table{index} {}{second} = {source} in {precision}: {}",
                 self.tensor(step.target),
                 step.reason
             )?;
@@ -78,15 +78,15 @@ impl fmt::Display for Plan {
         if let Some(packed) = attention.packed {
             writeln!(f, "    packed: queries of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
-        if let Some(content) = &attention.content {
+        if let Some(product) = &attention.product {
             writeln!(
                 f,
-                "    content {} = {} . {} over {} ({})",
-                names[content.dot.index()],
-                names[content.query.index()],
-                self.tensor(content.key),
-                self.axis(content.dim),
-                content.length
+                "    product {} = {} . {} over {} ({})",
+                names[product.dot.index()],
+                names[product.query.index()],
+                self.tensor(product.key),
+                self.axis(product.dim),
+                product.length
             )?;
         }
         writeln!(f, "    score {}", self.terms(&attention.terms, &names))?;
@@ -103,16 +103,16 @@ impl fmt::Display for Plan {
         if attention.on_grid {
             writeln!(f, "    key tiles on a grid: masks read tensors over queries or keys")?;
         }
-        if let Some(vanishing) = attention.vanishing {
+        if let Some(pruning) = attention.pruning {
             let tables: Vec<String> =
-                [vanishing.keys, vanishing.values].into_iter().flatten().map(|table| self.tensor(table)).collect();
-            writeln!(f, "    keys without weight are left out: told by {}", tables.join(" and "))?;
+                [pruning.keys, pruning.values].into_iter().flatten().map(|table| self.tensor(table)).collect();
+            writeln!(f, "    keys without weight are pruned by {}", tables.join(" and "))?;
         }
         if let Some(sink) = attention.sink {
             writeln!(f, "    sink {}", self.tensor(sink))?;
         }
-        if let Some(weighted) = &attention.weighted {
-            let (value, output) = (self.tensor(weighted.value), self.tensor(weighted.output));
+        if let Some(reduction) = &attention.reduction {
+            let (value, output) = (self.tensor(reduction.value), self.tensor(reduction.output));
             writeln!(f, "    average of {value} over {key} -> {output}")?;
         }
         if let Some(log_sum) = &attention.log_sum {
@@ -127,13 +127,13 @@ impl fmt::Display for Plan {
             "    tiles of {} queries x {} keys, {} in turn; {} lanes",
             tiling.queries(),
             tiling.keys,
-            tiling.blocks,
+            tiling.query_tiles_per_task,
             self.machine.lanes
         )?;
         for shape in &tiling.shapes {
             let (queries, columns) = (shape.queries, shape.columns);
             let (keys, values) = (shape.key_rows, shape.value_rows);
-            let chains = if shape.key_chains > 1 { format!(" x {}", shape.key_chains) } else { String::new() };
+            let chains = if shape.partial_sums > 1 { format!(" x {}", shape.partial_sums) } else { String::new() };
             writeln!(
                 f,
                 "      up to {queries} queries: score registers {keys} x {columns}{chains}, average registers {values} x {columns}"

@@ -81,7 +81,7 @@ impl Planner<'_> {
     }
 
     /// The one dot of queries and keys among the terms and masks: per pair, of one side with keys and one without.
-    pub(super) fn content_dot(&self, terms: &[Term], query: Axis, key: Axis) -> Result<Option<Value>, PlanError> {
+    pub(super) fn product_dot(&self, terms: &[Term], query: Axis, key: Axis) -> Result<Option<Value>, PlanError> {
         let mut found = None;
         let mut seen = vec![false; self.graph.nodes().len()];
         for term in terms {
@@ -291,6 +291,6 @@ mod tests {
         let plan = planned("h, d", "g, k, d", "g, k, e", "%x = tanh %s", "h, e").expect("a plan");
         let attention = plan.attention.as_ref().expect("attention");
         assert_eq!(attention.packed.map(|packed| packed.heads), Some(4));
-        assert!(attention.content.is_some() && attention.key_term.is_none(), "{plan}");
+        assert!(attention.product.is_some() && attention.key_term.is_none(), "{plan}");
     }
 }

@@ -9,9 +9,9 @@
 use rhumb_ir::{Axis, AxisSet, Elem, Op, Value};
 
 use super::planner::Planner;
-use super::{KeyTerm, MapStep, Origin, PlanError, Source, Storage, TensorId, Term};
+use super::{KeyTerm, Origin, PlanError, Source, Storage, Table, TensorId, Term};
 
-/// A step of preparing what a map step reads.
+/// A step of preparing what a table is made of.
 enum Task {
     Visit(Value),
     /// The angle of a rotation, prepared.
@@ -71,7 +71,7 @@ impl Planner<'_> {
         let high = self.table_over(axes, Source::Sum(terms), first, Storage::F32, true, reason);
         let name = format!("low {}", self.tensors[high].name);
         let low = self.tensor(name, Origin::Table, self.tensors[high].dims.clone(), Storage::F32);
-        if let Some(step) = self.maps.last_mut() {
+        if let Some(step) = self.tables.last_mut() {
             step.second = Some(low);
         }
         Ok(Some(KeyTerm { high, low }))
@@ -90,15 +90,15 @@ impl Planner<'_> {
 
     /// The tables of an angle's cosine and sine, made in one step.
     fn cosines_and_sines(&mut self, angle: Value) {
-        if self.tables.contains_key(&Source::Sin(angle)) {
+        if self.table_of.contains_key(&Source::Sin(angle)) {
             return;
         }
         let reason = "an angle, reduced in double precision, once per call";
         let cosines = self.table(Source::Cos(angle), angle, Storage::F32, true, reason);
         let name = self.tensors[cosines].name.replacen("cos", "sin", 1);
         let sines = self.tensor(name, Origin::Table, self.tensors[cosines].dims.clone(), Storage::F32);
-        self.tables.insert(Source::Sin(angle), sines);
-        if let Some(step) = self.maps.last_mut() {
+        self.table_of.insert(Source::Sin(angle), sines);
+        if let Some(step) = self.tables.last_mut() {
             step.second = Some(sines);
         }
     }
@@ -112,7 +112,7 @@ impl Planner<'_> {
         double: bool,
         reason: &'static str,
     ) -> TensorId {
-        if let Some(&table) = self.tables.get(&source) {
+        if let Some(&table) = self.table_of.get(&source) {
             return table;
         }
         let dims = self.order.iter().copied().filter(|axis| axes.contains(*axis)).collect();
@@ -124,7 +124,7 @@ impl Planner<'_> {
             Source::Sin(_) => format!("sin {short}"),
         };
         let target = self.tensor(name, Origin::Table, dims, storage);
-        self.tables.insert(source.clone(), target);
+        self.table_of.insert(source.clone(), target);
         self.step(target, source, double, reason);
         target
     }
@@ -148,7 +148,7 @@ impl Planner<'_> {
         };
         let inner = turned.or(self.tensors[target].dims.last().copied());
         let double = double && turned.is_none();
-        self.maps.push(MapStep { target, second: None, source, inner, double, reason });
+        self.tables.push(Table { target, second: None, source, inner, double, reason });
     }
 
     /// Decides which rotations in `root` are computed in place, where a loop makes elements over the axes `over`, and makes tables of the
@@ -165,7 +165,7 @@ impl Planner<'_> {
         let mut seen = vec![false; root.index() + 1];
         let mut stack = vec![root];
         while let Some(value) = stack.pop() {
-            let made = value != root && self.tables.contains_key(&Source::Value(value));
+            let made = value != root && self.table_of.contains_key(&Source::Value(value));
             if made || !self.rotates[value.index()] || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
             }
@@ -313,13 +313,13 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Makes what a map step over `value` reads: constants, cosines and sines of angles.
+    /// Makes what a table of `value` is made of: constants, cosines and sines of angles.
     pub(super) fn prepare(&mut self, value: Value) -> Result<(), PlanError> {
         let mut tasks = vec![Task::Visit(value)];
         while let Some(task) = tasks.pop() {
             match task {
                 Task::Visit(value) => {
-                    let known = self.tables.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value);
+                    let known = self.table_of.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value);
                     if !known && self.prepared.insert(value) {
                         let next = self.prepare_op(value)?;
                         tasks.extend(next.into_iter().rev());
@@ -344,7 +344,7 @@ impl Planner<'_> {
                 };
                 let name = self.names[value.index()].clone();
                 let id = self.tensor(name, Origin::Constant(value), dims, storage);
-                self.tables.insert(Source::Value(value), id);
+                self.table_of.insert(Source::Value(value), id);
                 Ok(Vec::new())
             }
             Op::Softmax { .. } | Op::LogSumExp { .. } => {
@@ -363,7 +363,7 @@ impl Planner<'_> {
     /// Makes tables of what a sum, or a lookup at an index of its own, would compute again for each of its elements.
     fn reduced(&mut self, operand: Value) {
         self.rotate_before(operand, "rotated before it is reduced");
-        let nested = self.reduces[operand.index()] && !self.tables.contains_key(&Source::Value(operand));
+        let nested = self.reduces[operand.index()] && !self.table_of.contains_key(&Source::Value(operand));
         if nested {
             let storage = match self.graph.ty(operand).elem {
                 Elem::F32 => Storage::F64,

@@ -15,6 +15,7 @@ mod apply;
 mod conditions;
 pub(crate) mod constants;
 mod cost;
+mod error;
 mod explain;
 mod extents;
 mod extract;
@@ -32,11 +33,11 @@ use std::fmt;
 use std::time::Duration;
 
 use egg::{BackoffScheduler, Id, RecExpr, Runner};
-use rhumb_ir::{Base, Op, Verified, VerifyError};
-use thiserror::Error;
+use rhumb_ir::{Base, Op, Verified};
 
 pub use apply::rules;
 pub use cost::Cost;
+pub use error::RewriteError;
 pub use explain::{Explanation, Proof, Step, explain};
 pub use rule::{FloatClass, Rule, Theory};
 
@@ -143,41 +144,6 @@ impl fmt::Display for Fused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (*self.graph).fmt(f)
     }
-}
-
-/// Why a graph can't be rewritten.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[non_exhaustive]
-pub enum RewriteError {
-    /// A scheme op: the graph has not been lowered.
-    #[error("`{op}` stands at value {position} of the graph; lower its schemes before rewriting")]
-    NotLowered {
-        /// The op's scheme.
-        op: String,
-        /// Its position in the graph.
-        position: usize,
-    },
-    /// Two forms that rules made equal contradict each other: a fault of the rules.
-    #[error("rewriting proved that {what} are equal, which is a fault of its rules; rewrite with fewer float classes")]
-    Contradiction {
-        /// The two forms.
-        what: String,
-    },
-    /// A form that is no op of the IR: a fault of the rules.
-    #[error("rewriting made `{node}`, which is not well formed; rewrite with fewer float classes")]
-    IllTyped {
-        /// The node.
-        node: String,
-    },
-    /// The result does not verify: a fault of the rules.
-    #[error("the rewritten graph is not well formed; rewrite with fewer float classes")]
-    Rebuild(#[source] VerifyError),
-    /// The proof of an output could not be made, because a limit stopped the e-graph that records proofs earlier.
-    #[error("no proof for output `{output}` within the limits; raise the node or iteration limit")]
-    NoProof {
-        /// The output.
-        output: String,
-    },
 }
 
 /// Rewrites a graph to an equal one that costs less.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use egg::{Id, Language, RecExpr};
 use rhumb_ir::{Axis, Base, Expr, Graph, GraphBuilder, Op, Pairing, Value, Verified};
 
-use super::RewriteError;
+use super::error::RewriteError;
 use super::extract::Extraction;
 use super::facts::EGraph;
 use super::language::Node;

@@ -55,7 +55,7 @@ pub struct Rule {
     /// Side conditions; all must hold.
     pub(crate) when: Vec<Condition>,
     /// Where such a condition holds, the rule is of the lesser class beside it.
-    pub(crate) milder: Vec<(FloatClass, Condition)>,
+    pub(crate) downgrades: Vec<(FloatClass, Condition)>,
 }
 
 impl fmt::Debug for Rule {
@@ -73,13 +73,13 @@ pub(crate) fn rule(
     rhs: &'static str,
     when: impl IntoIterator<Item = Condition>,
 ) -> Rule {
-    Rule { name, theory, class, lhs, rhs, when: when.into_iter().collect(), milder: Vec::new() }
+    Rule { name, theory, class, lhs, rhs, when: when.into_iter().collect(), downgrades: Vec::new() }
 }
 
 impl Rule {
     /// Adds that the rule is of the lesser `class` where `condition` holds.
-    pub(crate) fn milder(mut self, class: FloatClass, condition: Condition) -> Rule {
-        self.milder.push((class, condition));
+    pub(crate) fn downgrade_if(mut self, class: FloatClass, condition: Condition) -> Rule {
+        self.downgrades.push((class, condition));
         self
     }
 }

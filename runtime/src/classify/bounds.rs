@@ -1,22 +1,22 @@
 //! What is known of the scores of whole tiles.
 
 use rhumb_compiler::intervals::{Interval, ScoreProgram};
-use rhumb_compiler::plan::{Attention, Plan, TensorId, Vanishing};
+use rhumb_compiler::plan::{Attention, Plan, Pruning, TensorId};
 
 /// What is known of the scores of whole tiles.
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) score: ScoreProgram,
-    pub(super) tables: Vanishing,
+    pub(super) tables: Pruning,
     /// What rounding makes of a product of norms, at most.
     slack: f64,
 }
 
 impl Bounds {
     pub(super) fn new(plan: &Plan, attention: &Attention) -> Option<Bounds> {
-        let length = attention.content.as_ref().map_or(0, |content| content.length);
+        let length = attention.product.as_ref().map_or(0, |product| product.length);
         let slack = 1.0 + f64::from(length) * f64::from(f32::EPSILON);
-        attention.vanishing.map(|tables| Bounds { score: ScoreProgram::new(plan, attention), tables, slack })
+        attention.pruning.map(|tables| Bounds { score: ScoreProgram::new(plan, attention), tables, slack })
     }
 
     /// The tables that the score reads.

@@ -1,11 +1,11 @@
 //! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
 
-use rhumb_compiler::abi::{CONSTANT_BYTES, MapCall};
+use rhumb_compiler::abi::{CONSTANT_BYTES, TableCall};
 use rhumb_compiler::codegen::{MachineCode, Role};
-use rhumb_compiler::plan::{Attention, MapStep, Plan, Source};
+use rhumb_compiler::plan::{Attention, Plan, Source, Table};
 use smallvec::SmallVec;
 
-use crate::classify::{Classifier, Memory, Trees, reserve};
+use crate::classify::{Classifier, ClassifyScratch, Trees, reserve};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{Code, CodeError, Constants, Frame, Function, Guard, OutOfMemory, Pool, Workspace};
@@ -17,7 +17,7 @@ mod reference;
 mod task;
 
 use functions::{Functions, Shaped, write};
-use task::{Task, vanishing};
+use task::{Task, pruning};
 
 /// Tasks for each thread, if there are enough query tiles.
 const TASKS_PER_THREAD: usize = 8;
@@ -37,7 +37,7 @@ pub(crate) struct Program {
     tables: Pool,
     scratch: Pool,
     trees: Kept<Trees>,
-    memories: Kept<Memory>,
+    memories: Kept<ClassifyScratch>,
 }
 
 /// Values kept between calls, so that a warm call allocates nothing.
@@ -121,12 +121,12 @@ impl Program {
     pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
         let plan = &self.plan;
         let frame = Frame::new(plan, &self.constants, bound, &self.tables)?;
-        for (index, step) in plan.maps.iter().enumerate() {
+        for (index, step) in plan.tables.iter().enumerate() {
             // Squared norms are made where they tell something.
             if matches!(step.source, Source::Squares { .. }) {
                 continue;
             }
-            let Some(function) = self.function(Role::Map(index)) else { continue };
+            let Some(function) = self.function(Role::Table(index)) else { continue };
             let inner = step.inner.map_or(1, |axis| frame.length(axis));
             if inner == 0 {
                 continue;
@@ -144,7 +144,7 @@ impl Program {
         Ok(())
     }
 
-    /// Runs a map step over some turns of its shared loop, which no other thread runs meanwhile.
+    /// Makes a table, for some iterations of its outermost loop, which no other thread runs meanwhile.
     fn map(
         &self,
         function: Function<'_>,
@@ -152,7 +152,7 @@ impl Program {
         (first, end): (usize, usize),
         scratch: &mut Workspace,
     ) {
-        write(scratch, self.plan.scratch.call, &[MapCall { first: first as u64, end: end as u64 }]);
+        write(scratch, self.plan.scratch.call, &[TableCall { first: first as u64, end: end as u64 }]);
         self.constants_into(scratch);
         // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its constants.
         // The range is within the shared loop, and each turn writes elements of its own of a table that nothing has borrowed.
@@ -170,22 +170,22 @@ impl Program {
         let plan = &self.plan;
         let mut memory = self.memories.take();
         let count = Outer::count(attention, frame);
-        trees.wanted.clear();
-        reserve(&mut trees.wanted, count)?;
+        trees.can_prune.clear();
+        reserve(&mut trees.can_prune, count)?;
         trees.rows.clear();
         reserve(&mut trees.rows, count)?;
         for number in 0..count {
             let outer = Outer::new(plan, attention, frame, number);
-            let wanted = classifier.may_vanish(plan, frame, trees, &mut memory, |table| outer.row(table));
-            trees.wanted.push(wanted);
+            let can_prune = classifier.may_prune(plan, frame, trees, &mut memory, |table| outer.row(table));
+            trees.can_prune.push(can_prune);
         }
         self.memories.give(memory);
-        for (index, step) in plan.maps.iter().enumerate() {
-            let (Source::Squares { .. }, Some(function)) = (&step.source, self.function(Role::Map(index))) else {
+        for (index, step) in plan.tables.iter().enumerate() {
+            let (Source::Squares { .. }, Some(function)) = (&step.source, self.function(Role::Table(index))) else {
                 continue;
             };
             trees.rows.clear();
-            for number in (0..trees.wanted.len()).filter(|number| trees.wanted[*number]) {
+            for number in (0..trees.can_prune.len()).filter(|number| trees.can_prune[*number]) {
                 trees.rows.push(Outer::new(plan, attention, frame, number).row(step.target));
             }
             trees.rows.sort_unstable();
@@ -194,7 +194,7 @@ impl Program {
             threads.for_each(rows.len(), &self.scratch, self.scratch_bytes(), |part, scratch| {
                 self.map(function, frame, (rows[part], rows[part] + 1), scratch);
             })?;
-            classifier.plant_rows(plan, frame, trees, step.target)?;
+            classifier.build_rows(plan, frame, trees, step.target)?;
         }
         Ok(())
     }
@@ -223,28 +223,29 @@ impl Program {
             .collect();
         // What fails leaves its trees to be freed.
         let mut trees = self.trees.take();
-        let vanishing = vanishing(attention, frame);
-        classifier.plant(plan, frame, &mut trees, vanishing)?;
-        if vanishing {
+        let pruning = pruning(attention, frame);
+        classifier.build(plan, frame, &mut trees, pruning)?;
+        if pruning {
             self.measure(attention, classifier, frame, (threads, &mut trees))?;
         }
         let queries = frame.length(attention.query).saturating_mul(attention.queries_per_position());
-        let blocks = queries.div_ceil(attention.tiling.queries());
+        let query_tiles = queries.div_ceil(attention.tiling.queries());
         let outer = Outer::count(attention, frame);
         let together = match threads.count() {
-            1 => attention.tiling.blocks,
+            1 => attention.tiling.query_tiles_per_task,
             // Enough tasks that threads end together.
-            count => (blocks.saturating_mul(outer) / (TASKS_PER_THREAD * count)).clamp(1, attention.tiling.blocks),
+            count => (query_tiles.saturating_mul(outer) / (TASKS_PER_THREAD * count))
+                .clamp(1, attention.tiling.query_tiles_per_task),
         };
-        let tiles = blocks.div_ceil(together);
+        let tiles = query_tiles.div_ceil(together);
         // Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
         let work = |task: usize, scratch: &mut Workspace| {
             let mut memory = self.memories.take();
             let (number, tile) = (task % outer, tiles - 1 - task / outer);
-            let blocks = (tile * together, ((tile + 1) * together).min(blocks));
+            let query_tiles = (tile * together, ((tile + 1) * together).min(query_tiles));
             let outer = Outer::new(plan, attention, frame, number);
-            let keys = attention.content.as_ref().map(|content| outer.rows(content.key, content.dim));
-            let values = attention.weighted.as_ref().map(|weighted| outer.rows(weighted.value, weighted.dim));
+            let keys = attention.product.as_ref().map(|product| outer.rows(product.key, product.dim));
+            let values = attention.reduction.as_ref().map(|reduction| outer.rows(reduction.value, reduction.dim));
             let task = Task {
                 plan,
                 attention,
@@ -255,8 +256,8 @@ impl Program {
                 shapes: &shapes,
                 outer,
                 rows: [keys, values].map(Option::unwrap_or_default),
-                vanishing: vanishing && trees.wanted[number],
-                blocks,
+                pruning: pruning && trees.can_prune[number],
+                query_tiles,
             };
             self.constants_into(scratch);
             task.run(scratch, &mut memory);
@@ -278,8 +279,8 @@ impl Program {
     }
 }
 
-/// Turns of the shared loop of a map step.
-fn turns(plan: &Plan, step: &MapStep, frame: &Frame<'_, '_>) -> usize {
+/// Iterations of the outermost loop of a table.
+fn turns(plan: &Plan, step: &Table, frame: &Frame<'_, '_>) -> usize {
     let shared = plan.tensors[step.target].dims.iter().filter(|axis| Some(**axis) != step.inner);
     shared.map(|axis| frame.length(*axis)).fold(1, usize::saturating_mul)
 }

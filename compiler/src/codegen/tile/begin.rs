@@ -5,69 +5,75 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::prefetch;
-use super::query_tile::{Tile, bind_outer, call_word, set_query, slot, split};
+use super::query_tile::{Tile, bind_batch_indices, call_word, set_query, slot, split};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
-use crate::codegen::eval::Eval;
+use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, Content};
+use crate::plan::{Attention, Product};
 
 /// Loads a query tile, of any shape, and resets its state.
-pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let layout = eval.plan.scratch;
-    bind_outer(eval, attention);
+pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
+    let layout = emitter.plan.scratch;
+    bind_batch_indices(emitter, attention);
     let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
-    let tile = Tile::new(eval, attention, shape);
-    let first = call_word(eval, offset_of!(TileCall, first_query));
-    let lanes = eval.fb().ins().iconst(types::I64, shape.queries as i64);
-    counted_loop(eval, lanes, &[], |eval, lane, _| {
-        let query = lane_query(eval, lane, first);
-        let (position, _) = split(eval, attention, query);
-        let word = word_of(eval, tile, lane);
-        eval.fb().ins().istore32(access(), position, word, 0);
+    let tile = Tile::new(emitter, attention, shape);
+    let first = call_word(emitter, offset_of!(TileCall, first_query));
+    let lanes = emitter.fb().ins().iconst(types::I64, shape.queries as i64);
+    counted_loop(emitter, lanes, &[], |emitter, lane, _| {
+        let query = lane_query(emitter, lane, first);
+        let (position, _) = split(emitter, attention, query);
+        let word = word_of(emitter, tile, lane);
+        emitter.fb().ins().istore32(access(), position, word, 0);
         Vec::new()
     });
-    if let Some(content) = &attention.content {
-        queries(eval, tile, content)?;
+    if let Some(product) = &attention.product {
+        queries(emitter, tile, product)?;
     }
-    let width = eval.plan.machine.vector_bytes() as i32;
+    let width = emitter.plan.machine.vector_bytes() as i32;
     for c in 0..shape.columns as i32 {
-        let low = eval.v.float(f64::NEG_INFINITY);
-        eval.fb().ins().store(access(), low, tile.state, layout.limits as i32 + width * c);
+        let low = emitter.v.float(f64::NEG_INFINITY);
+        emitter.fb().ins().store(access(), low, tile.state, layout.limits as i32 + width * c);
         for part in [layout.bases, layout.sums] {
-            let zero = eval.v.float(0.0);
-            eval.fb().ins().store(access(), zero, tile.state, part as i32 + width * c);
+            let zero = emitter.v.float(0.0);
+            emitter.fb().ins().store(access(), zero, tile.state, part as i32 + width * c);
         }
     }
-    if let Some(weighted) = &attention.weighted {
-        let start = eval.fb().ins().iadd_imm_s(tile.state, layout.accumulators as i64);
-        let end = eval.fb().ins().iadd_imm_s(start, i64::from(weighted.length) * tile.row_bytes());
-        let queries = call_word(eval, offset_of!(TileCall, queries));
-        let live = eval.fb().ins().imul_imm_s(queries, 4);
-        range_loop(eval, start, end, tile.row_bytes(), &[], |eval, row, _| {
-            let end = eval.fb().ins().iadd(row, live);
-            range_loop(eval, row, end, i64::from(width), &[], |eval, vector, _| {
-                let zero = eval.v.float(0.0);
-                eval.fb().ins().store(access(), zero, vector, 0);
+    if let Some(reduction) = &attention.reduction {
+        let start = emitter.fb().ins().iadd_imm_s(tile.state, layout.accumulators as i64);
+        let end = emitter.fb().ins().iadd_imm_s(start, i64::from(reduction.length) * tile.row_bytes());
+        let queries = call_word(emitter, offset_of!(TileCall, queries));
+        let live = emitter.fb().ins().imul_imm_s(queries, 4);
+        range_loop(emitter, start, end, tile.row_bytes(), &[], |emitter, row, _| {
+            let end = emitter.fb().ins().iadd(row, live);
+            range_loop(emitter, row, end, i64::from(width), &[], |emitter, vector, _| {
+                let zero = emitter.v.float(0.0);
+                emitter.fb().ins().store(access(), zero, vector, 0);
                 Vec::new()
             });
             Vec::new()
         });
     }
-    let start = eval.fb().ins().iconst(types::I64, 0);
-    if let Some(content) = &attention.content {
+    let start = emitter.fb().ins().iconst(types::I64, 0);
+    if let Some(product) = &attention.product {
         let next = offset_of!(TileCall, next_keys);
-        prefetch::next(eval, tile, (content.key, content.dim, content.length), next, (start, attention.tiling.keys))?;
+        prefetch::next(
+            emitter,
+            tile,
+            (product.key, product.dim, product.length),
+            next,
+            (start, attention.tiling.keys),
+        )?;
     }
-    match &attention.weighted {
-        Some(weighted) => {
+    match &attention.reduction {
+        Some(reduction) => {
             let next = offset_of!(TileCall, next_values);
             prefetch::next(
-                eval,
+                emitter,
                 tile,
-                (weighted.value, weighted.dim, weighted.length),
+                (reduction.value, reduction.dim, reduction.length),
                 next,
                 (start, attention.tiling.keys),
             )
@@ -77,49 +83,49 @@ pub(crate) fn begin(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<()
 }
 
 /// The query of a lane. Lanes past the last query repeat it; they are never stored.
-fn lane_query(eval: &mut Eval<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
-    let queries = call_word(eval, offset_of!(TileCall, queries));
-    let last = eval.fb().ins().iadd_imm_s(queries, -1);
-    let lane = eval.v.smin(lane, last);
-    eval.fb().ins().iadd(first, lane)
+fn lane_query(emitter: &mut ExprEmitter<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
+    let queries = call_word(emitter, offset_of!(TileCall, queries));
+    let last = emitter.fb().ins().iadd_imm_s(queries, -1);
+    let lane = emitter.v.smin(lane, last);
+    emitter.fb().ins().iadd(first, lane)
 }
 
 /// The address of the word that holds the index of a lane.
-fn word_of(eval: &mut Eval<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa {
-    let offset = eval.fb().ins().imul_imm_s(lane, 4);
-    let word = eval.fb().ins().iadd(tile.state, offset);
-    let lanes = eval.plan.scratch.lanes;
-    eval.fb().ins().iadd_imm_s(word, lanes as i64)
+fn word_of(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa {
+    let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+    let word = emitter.fb().ins().iadd(tile.state, offset);
+    let lanes = emitter.plan.scratch.lanes;
+    emitter.fb().ins().iadd_imm_s(word, lanes as i64)
 }
 
 /// Computes the rows of the queries and stores them as columns.
-fn queries(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) -> Result<(), CodegenError> {
+fn queries(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product) -> Result<(), CodegenError> {
     let attention = tile.attention;
     // A few rows at a time are kept where scores will be.
     let room = tile.row_bytes() as usize * attention.tiling.keys;
-    let row_bytes = 4 * content.length as usize;
-    let wide = if ROW_LANES * row_bytes <= room { contiguous(eval, content.query, content.dim, None) } else { None };
-    by_rows(eval, content.dim, wide, |eval| {
-        let step = eval.v.shape.lanes as i64;
+    let row_bytes = 4 * product.length as usize;
+    let wide = if ROW_LANES * row_bytes <= room { contiguous(emitter, product.query, product.dim, None) } else { None };
+    by_rows(emitter, product.dim, wide, |emitter| {
+        let step = emitter.v.shape.lanes as i64;
         // What lanes without a query hold does not count.
-        let live = call_word(eval, offset_of!(TileCall, queries));
-        let live = eval.fb().ins().iadd_imm_s(live, step - 1);
-        let lanes = eval.fb().ins().band_imm_s(live, -step);
-        let start = eval.fb().ins().iconst(types::I64, 0);
+        let live = call_word(emitter, offset_of!(TileCall, queries));
+        let live = emitter.fb().ins().iadd_imm_s(live, step - 1);
+        let lanes = emitter.fb().ins().band_imm_s(live, -step);
+        let start = emitter.fb().ins().iconst(types::I64, 0);
         let mut result = Ok(());
-        range_loop(eval, start, lanes, step, &[], |eval, lane, _| {
+        range_loop(emitter, start, lanes, step, &[], |emitter, lane, _| {
             for row in 0..step {
-                let lane = eval.fb().ins().iadd_imm_s(lane, row);
-                let first = call_word(eval, offset_of!(TileCall, first_query));
-                let query_index = lane_query(eval, lane, first);
-                let saved = eval.save();
-                set_query(eval, attention, query_index);
-                let done = query(eval, tile, content, lane, row);
+                let lane = emitter.fb().ins().iadd_imm_s(lane, row);
+                let first = call_word(emitter, offset_of!(TileCall, first_query));
+                let query_index = lane_query(emitter, lane, first);
+                let saved = emitter.save();
+                set_query(emitter, attention, query_index);
+                let done = query(emitter, tile, product, lane, row);
                 result = std::mem::replace(&mut result, Ok(())).and(done);
-                eval.restore(saved);
+                emitter.restore(saved);
             }
             if step > 1 {
-                columns(eval, tile, content, lane);
+                columns(emitter, tile, product, lane);
             }
             Vec::new()
         });
@@ -128,48 +134,54 @@ fn queries(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content) -> Result
 }
 
 /// Computes one query: stored as a column where elements come one by one, as row `row` of those kept where they come in vectors.
-fn query(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content, lane: Ssa, row: i64) -> Result<(), CodegenError> {
-    let layout = eval.plan.scratch;
-    let wide = eval.v.is_vector();
+fn query(
+    emitter: &mut ExprEmitter<'_, '_>,
+    tile: Tile<'_>,
+    product: &Product,
+    lane: Ssa,
+    row: i64,
+) -> Result<(), CodegenError> {
+    let layout = emitter.plan.scratch;
+    let wide = emitter.v.is_vector();
     let (base, step) = if wide {
-        let kept = layout.scores as i64 + row * 4 * i64::from(content.length);
-        let scratch = eval.scratch;
-        (eval.fb().ins().iadd_imm_s(scratch, kept), 4)
+        let kept = layout.scores as i64 + row * 4 * i64::from(product.length);
+        let scratch = emitter.scratch;
+        (emitter.fb().ins().iadd_imm_s(scratch, kept), 4)
     } else {
-        let offset = eval.fb().ins().imul_imm_s(lane, 4);
-        let column = eval.fb().ins().iadd(tile.state, offset);
-        (eval.fb().ins().iadd_imm_s(column, layout.queries as i64), tile.row_bytes())
+        let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+        let column = emitter.fb().ins().iadd(tile.state, offset);
+        (emitter.fb().ins().iadd_imm_s(column, layout.queries as i64), tile.row_bytes())
     };
     rows(
-        eval,
-        Some(content.query),
-        content.dim,
-        &mut |eval, index, x| {
-            let offset = eval.fb().ins().imul_imm_s(index, step);
-            let address = eval.fb().ins().iadd(base, offset);
-            eval.fb().ins().store(access(), x, address, 0);
+        emitter,
+        Some(product.query),
+        product.dim,
+        &mut |emitter, index, x| {
+            let offset = emitter.fb().ins().imul_imm_s(index, step);
+            let address = emitter.fb().ins().iadd(base, offset);
+            emitter.fb().ins().store(access(), x, address, 0);
             Ok(())
         },
-        &mut |eval| eval.emit(content.query),
+        &mut |emitter| emitter.emit(product.query),
     )
 }
 
 /// Transposes the rows kept into columns from `lane`.
-fn columns(eval: &mut Eval<'_, '_>, tile: Tile<'_>, content: &Content, lane: Ssa) {
-    let layout = eval.plan.scratch;
-    let length = i64::from(content.length);
-    let offset = eval.fb().ins().imul_imm_s(lane, 4);
-    let column = eval.fb().ins().iadd(tile.state, offset);
-    let column = eval.fb().ins().iadd_imm_s(column, layout.queries as i64);
-    let start = eval.fb().ins().iconst(types::I64, 0);
-    let end = eval.fb().ins().iconst(types::I64, length);
-    range_loop(eval, start, end, ROW_LANES as i64, &[column], |eval, element, carried| {
-        let kept = slot(eval, layout.scores, element, 4);
+fn columns(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product, lane: Ssa) {
+    let layout = emitter.plan.scratch;
+    let length = i64::from(product.length);
+    let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+    let column = emitter.fb().ins().iadd(tile.state, offset);
+    let column = emitter.fb().ins().iadd_imm_s(column, layout.queries as i64);
+    let start = emitter.fb().ins().iconst(types::I64, 0);
+    let end = emitter.fb().ins().iconst(types::I64, length);
+    range_loop(emitter, start, end, ROW_LANES as i64, &[column], |emitter, element, carried| {
+        let kept = slot(emitter, layout.scores, element, 4);
         let loaded =
-            [0, 1, 2, 3].map(|row| eval.fb().ins().load(types::F32X4, access(), kept, (row * 4 * length) as i32));
-        for (row, x) in (0..).zip(eval.v.transpose(loaded)) {
-            eval.fb().ins().store(access(), x, carried[0], (row * tile.row_bytes()) as i32);
+            [0, 1, 2, 3].map(|row| emitter.fb().ins().load(types::F32X4, access(), kept, (row * 4 * length) as i32));
+        for (row, x) in (0..).zip(emitter.v.transpose(loaded)) {
+            emitter.fb().ins().store(access(), x, carried[0], (row * tile.row_bytes()) as i32);
         }
-        vec![eval.fb().ins().iadd_imm_s(carried[0], ROW_LANES as i64 * tile.row_bytes())]
+        vec![emitter.fb().ins().iadd_imm_s(carried[0], ROW_LANES as i64 * tile.row_bytes())]
     });
 }

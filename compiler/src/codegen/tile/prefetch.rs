@@ -10,7 +10,7 @@ use super::product::Even;
 use super::query_tile::{KeyTileRows, Tile, call_word};
 use crate::abi::{SHARES, TileCall};
 use crate::codegen::error::CodegenError;
-use crate::codegen::eval::Eval;
+use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
 use crate::plan::TensorId;
@@ -24,46 +24,46 @@ const MOST_LINES: u32 = 64;
 /// Asks for the share in `rows` rows of the next key tile, from its `row`th on: of this tensor with a row of this length for each key, the
 /// first at the address in this field of the [`TileCall`].
 pub(super) fn next(
-    eval: &mut Eval<'_, '_>,
+    emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
     (tensor, dim, length): (TensorId, Axis, u32),
     field: usize,
     (row, rows): (Ssa, usize),
 ) -> Result<(), CodegenError> {
-    let of_tile = KeyTileRows::new(eval, tile.attention, (tensor, dim), field)?;
-    let distance = eval.fb().ins().imul_imm_s(of_tile.element, i64::from(LINE));
+    let of_tile = KeyTileRows::new(emitter, tile.attention, (tensor, dim), field)?;
+    let distance = emitter.fb().ins().imul_imm_s(of_tile.element, i64::from(LINE));
     let [first, end, from, to] = [
         offset_of!(TileCall, next_key),
         offset_of!(TileCall, next_end),
         offset_of!(TileCall, share_from),
         offset_of!(TileCall, share_to),
     ]
-    .map(|word| call_word(eval, word));
-    let count = eval.fb().ins().isub(end, first);
+    .map(|word| call_word(emitter, word));
+    let count = emitter.fb().ins().isub(end, first);
     let [from, to] = [from, to].map(|share| {
-        let part = eval.fb().ins().imul_imm_s(share, rows as i64);
-        let part = eval.fb().ins().ushr_imm_u(part, i64::from(SHARES.ilog2()));
-        let at = eval.fb().ins().iadd(row, part);
-        eval.v.smin(at, count)
+        let part = emitter.fb().ins().imul_imm_s(share, rows as i64);
+        let part = emitter.fb().ins().ushr_imm_u(part, i64::from(SHARES.ilog2()));
+        let at = emitter.fb().ins().iadd(row, part);
+        emitter.v.smin(at, count)
     });
-    let skipped = eval.fb().ins().imul(from, of_tile.stride);
-    let row = eval.fb().ins().iadd(of_tile.first, skipped);
-    range_loop(eval, from, to, 1, &[row], |eval, _, row| {
+    let skipped = emitter.fb().ins().imul(from, of_tile.stride);
+    let row = emitter.fb().ins().iadd(of_tile.first, skipped);
+    range_loop(emitter, from, to, 1, &[row], |emitter, _, row| {
         let lines = length.div_ceil(LINE);
         // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
         if lines > MOST_LINES {
-            let [start, end] = [0, lines].map(|line| eval.fb().ins().iconst(types::I64, i64::from(line)));
-            range_loop(eval, start, end, 1, row, |eval, _, line| {
-                eval.fb().ins().load(types::I8, access(), line[0], 0);
-                vec![eval.fb().ins().iadd(line[0], distance)]
+            let [start, end] = [0, lines].map(|line| emitter.fb().ins().iconst(types::I64, i64::from(line)));
+            range_loop(emitter, start, end, 1, row, |emitter, _, line| {
+                emitter.fb().ins().load(types::I8, access(), line[0], 0);
+                vec![emitter.fb().ins().iadd(line[0], distance)]
             });
         } else {
-            let lines = Even::new(eval, row[0], distance, lines as usize);
-            for address in lines.addresses(eval, &lines.pointers) {
-                eval.fb().ins().load(types::I8, access(), address, 0);
+            let lines = Even::new(emitter, row[0], distance, lines as usize);
+            for address in lines.addresses(emitter, &lines.pointers) {
+                emitter.fb().ins().load(types::I8, access(), address, 0);
             }
         }
-        vec![eval.fb().ins().iadd(row[0], of_tile.stride)]
+        vec![emitter.fb().ins().iadd(row[0], of_tile.stride)]
     });
     Ok(())
 }

@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use crate::codegen::eval::Eval;
+use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
 
@@ -16,22 +16,22 @@ pub(super) enum Rows {
 }
 
 /// A register tile of products: rows of scalars that step together, times `columns` vectors.
-pub(super) struct Product {
+pub(super) struct ProductTile {
     pub(super) rows: Rows,
     pub(super) row_step: Ssa,
     pub(super) vectors: Ssa,
     pub(super) vector_step: i64,
     pub(super) columns: usize,
-    pub(super) turns: Ssa,
+    pub(super) iterations: Ssa,
     pub(super) guarded: bool,
-    /// How many stretches of turns run side by side, each with sums of its own, and the bytes of vectors from one to the next.
+    /// How many stretches of iterations run side by side, each with sums of its own, and the bytes of vectors from one to the next.
     pub(super) chains: usize,
     pub(super) chain_bytes: i64,
 }
 
 /// Addresses at even distances. Few registers hold them: one pointer serves four, as multiples up to 3 fit the addresses of x86.
 pub(super) struct Even {
-    /// The pointers, which step together from turn to turn.
+    /// The pointers, which step together from iteration to iteration.
     pub(super) pointers: Vec<Ssa>,
     distance: Ssa,
     thrice: Ssa,
@@ -39,93 +39,93 @@ pub(super) struct Even {
 }
 
 impl Even {
-    pub(super) fn new(eval: &mut Eval<'_, '_>, first: Ssa, distance: Ssa, count: usize) -> Even {
-        let four = eval.fb().ins().ishl_imm_u(distance, 2);
+    pub(super) fn new(emitter: &mut ExprEmitter<'_, '_>, first: Ssa, distance: Ssa, count: usize) -> Even {
+        let four = emitter.fb().ins().ishl_imm_u(distance, 2);
         let mut pointers = vec![first];
         for _ in 1..count.div_ceil(4) {
             let last = pointers[pointers.len() - 1];
-            pointers.push(eval.fb().ins().iadd(last, four));
+            pointers.push(emitter.fb().ins().iadd(last, four));
         }
-        let twice = eval.fb().ins().ishl_imm_u(distance, 1);
-        let thrice = eval.fb().ins().iadd(twice, distance);
+        let twice = emitter.fb().ins().ishl_imm_u(distance, 1);
+        let thrice = emitter.fb().ins().iadd(twice, distance);
         Even { pointers, distance, thrice, count }
     }
 
     /// The addresses, from where the pointers are now.
-    pub(super) fn addresses(&self, eval: &mut Eval<'_, '_>, pointers: &[Ssa]) -> Vec<Ssa> {
+    pub(super) fn addresses(&self, emitter: &mut ExprEmitter<'_, '_>, pointers: &[Ssa]) -> Vec<Ssa> {
         let address = |r: usize| {
             let pointer = pointers[r / 4];
             let offset = match r % 4 {
                 0 => return pointer,
                 1 => self.distance,
-                2 => eval.fb().ins().ishl_imm_u(self.distance, 1),
+                2 => emitter.fb().ins().ishl_imm_u(self.distance, 1),
                 _ => self.thrice,
             };
-            eval.fb().ins().iadd(pointer, offset)
+            emitter.fb().ins().iadd(pointer, offset)
         };
         (0..self.count).map(address).collect()
     }
 }
 
-impl Product {
+impl ProductTile {
     /// The sums, row-major.
-    pub(super) fn emit(&self, eval: &mut Eval<'_, '_>) -> Vec<Ssa> {
+    pub(super) fn emit(&self, emitter: &mut ExprEmitter<'_, '_>) -> Vec<Ssa> {
         let (mut carried, count, even) = match &self.rows {
             Rows::Each(rows) => (rows.clone(), rows.len(), None),
             Rows::Even { first, distance, count } => {
-                let even = Even::new(eval, *first, *distance, *count);
+                let even = Even::new(emitter, *first, *distance, *count);
                 (even.pointers.clone(), *count, Some(even))
             }
         };
         // The pointers of each chain, then its sums.
         let pointers = carried.len();
-        let skipped = eval.fb().ins().imul(self.turns, self.row_step);
+        let skipped = emitter.fb().ins().imul(self.iterations, self.row_step);
         for chain in 1..self.chains {
             for pointer in 0..pointers {
                 let before = carried[(chain - 1) * pointers + pointer];
-                carried.push(eval.fb().ins().iadd(before, skipped));
+                carried.push(emitter.fb().ins().iadd(before, skipped));
             }
         }
         let (held, sums) = (carried.len(), count * self.columns);
-        carried.extend((0..self.chains * sums).map(|_| eval.v.float(0.0)));
-        let length = eval.fb().ins().imul_imm_s(self.turns, self.vector_step);
-        let end = eval.fb().ins().iadd(self.vectors, length);
-        let done = range_loop(eval, self.vectors, end, self.vector_step, &carried, |eval, vectors, carried| {
+        carried.extend((0..self.chains * sums).map(|_| emitter.v.float(0.0)));
+        let length = emitter.fb().ins().imul_imm_s(self.iterations, self.vector_step);
+        let end = emitter.fb().ins().iadd(self.vectors, length);
+        let done = range_loop(emitter, self.vectors, end, self.vector_step, &carried, |emitter, vectors, carried| {
             let (rows, before) = carried.split_at(held);
             let mut after = before.to_vec();
             for (chain, sums) in after.chunks_mut(sums).enumerate() {
                 let rows = &rows[chain * pointers..(chain + 1) * pointers];
                 let rows = match &even {
                     None => rows.to_vec(),
-                    Some(even) => even.addresses(eval, rows),
+                    Some(even) => even.addresses(emitter, rows),
                 };
-                self.turn(eval, vectors, chain as i64 * self.chain_bytes, &rows, sums);
+                self.iteration(emitter, vectors, chain as i64 * self.chain_bytes, &rows, sums);
             }
-            let mut next: Vec<Ssa> = rows.iter().map(|row| eval.fb().ins().iadd(*row, self.row_step)).collect();
+            let mut next: Vec<Ssa> = rows.iter().map(|row| emitter.fb().ins().iadd(*row, self.row_step)).collect();
             next.extend(after);
             next
         });
         let mut chains = done[held..].chunks(sums);
         let first = chains.next().unwrap_or_default().to_vec();
-        chains.fold(first, |sums, more| sums.iter().zip(more).map(|(a, b)| eval.v.fadd(*a, *b)).collect())
+        chains.fold(first, |sums, more| sums.iter().zip(more).map(|(a, b)| emitter.v.fadd(*a, *b)).collect())
     }
 
-    fn turn(&self, eval: &mut Eval<'_, '_>, vectors: Ssa, offset: i64, rows: &[Ssa], sums: &mut [Ssa]) {
-        let (ty, width) = (eval.v.float_type(), 4 * eval.v.shape.lanes as i32);
+    fn iteration(&self, emitter: &mut ExprEmitter<'_, '_>, vectors: Ssa, offset: i64, rows: &[Ssa], sums: &mut [Ssa]) {
+        let (ty, width) = (emitter.v.float_type(), 4 * emitter.v.shape.lanes as i32);
         let columns = 0..self.columns as i32;
         let columns: Vec<Ssa> =
-            columns.map(|c| eval.fb().ins().load(ty, access(), vectors, offset as i32 + width * c)).collect();
+            columns.map(|c| emitter.fb().ins().load(ty, access(), vectors, offset as i32 + width * c)).collect();
         for (r, &address) in rows.iter().enumerate() {
-            let scalar = eval.fb().ins().load(types::F32, access(), address, 0);
-            let splat = eval.v.splat(scalar, ty);
+            let scalar = emitter.fb().ins().load(types::F32, access(), address, 0);
+            let splat = emitter.v.splat(scalar, ty);
             for (c, &column) in columns.iter().enumerate() {
                 let sum = &mut sums[r * self.columns + c];
-                let added = eval.v.fma(splat, column, *sum);
+                let added = emitter.v.fma(splat, column, *sum);
                 *sum = if self.guarded {
                     // A weight below 0 marks a query that does not see the key.
-                    let zero = eval.v.float(0.0);
-                    let hidden = eval.v.fcmp(FloatCC::LessThan, column, zero);
-                    eval.v.select_float(hidden, *sum, added)
+                    let zero = emitter.v.float(0.0);
+                    let hidden = emitter.v.fcmp(FloatCC::LessThan, column, zero);
+                    emitter.v.select_float(hidden, *sum, added)
                 } else {
                     added
                 };

@@ -7,7 +7,7 @@ use rhumb_ir::Axis;
 
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
-use crate::codegen::eval::{Eval, Order};
+use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, TensorId, TileShape};
 
@@ -30,10 +30,10 @@ pub(super) struct Tile<'a> {
 }
 
 impl<'a> Tile<'a> {
-    pub(super) fn new(eval: &mut Eval<'_, '_>, attention: &'a Attention, shape: TileShape) -> Tile<'a> {
-        let offset = call_word(eval, offset_of!(TileCall, state));
-        let scratch = eval.scratch;
-        let state = eval.fb().ins().iadd(scratch, offset);
+    pub(super) fn new(emitter: &mut ExprEmitter<'_, '_>, attention: &'a Attention, shape: TileShape) -> Tile<'a> {
+        let offset = call_word(emitter, offset_of!(TileCall, state));
+        let scratch = emitter.scratch;
+        let state = emitter.fb().ins().iadd(scratch, offset);
         Tile { attention, shape, state }
     }
 
@@ -49,67 +49,67 @@ impl<'a> Tile<'a> {
 }
 
 /// A field of the [`TileCall`], by its offset.
-pub(super) fn call_word(eval: &mut Eval<'_, '_>, offset: usize) -> Ssa {
-    let (scratch, call) = (eval.scratch, eval.plan.scratch.call);
-    eval.fb().ins().load(types::I64, access(), scratch, (call + offset) as i32)
+pub(super) fn call_word(emitter: &mut ExprEmitter<'_, '_>, offset: usize) -> Ssa {
+    let (scratch, call) = (emitter.scratch, emitter.plan.scratch.call);
+    emitter.fb().ins().load(types::I64, access(), scratch, (call + offset) as i32)
 }
 
 /// Sets the index along every outer axis.
-pub(super) fn bind_outer(eval: &mut Eval<'_, '_>, attention: &Attention) {
-    let (scratch, base) = (eval.scratch, eval.plan.scratch.outer as i32);
+pub(super) fn bind_batch_indices(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) {
+    let (scratch, base) = (emitter.scratch, emitter.plan.scratch.outer as i32);
     for (position, &axis) in attention.outer.iter().enumerate() {
-        let index = eval.fb().ins().load(types::I64, access(), scratch, base + 8 * position as i32);
-        eval.set(axis, index);
+        let index = emitter.fb().ins().load(types::I64, access(), scratch, base + 8 * position as i32);
+        emitter.set(axis, index);
     }
 }
 
 /// Sets the indices of a query of a tile: its position and, where heads are packed, its head.
-pub(super) fn set_query(eval: &mut Eval<'_, '_>, attention: &Attention, query: Ssa) {
-    let (position, head) = split(eval, attention, query);
-    eval.set(attention.query, position);
-    eval.forget(attention.query);
+pub(super) fn set_query(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, query: Ssa) {
+    let (position, head) = split(emitter, attention, query);
+    emitter.set(attention.query, position);
+    emitter.forget(attention.query);
     if let (Some(packed), Some(head)) = (attention.packed, head) {
         // The outer point has the first head of the group.
-        let (scratch, base) = (eval.scratch, eval.plan.scratch.outer as i32);
+        let (scratch, base) = (emitter.scratch, emitter.plan.scratch.outer as i32);
         let axis = attention.outer.iter().position(|axis| *axis == packed.axis).unwrap_or(0);
-        let first = eval.fb().ins().load(types::I64, access(), scratch, base + 8 * axis as i32);
-        let head = eval.fb().ins().iadd(first, head);
-        eval.set(packed.axis, head);
-        eval.forget(packed.axis);
+        let first = emitter.fb().ins().load(types::I64, access(), scratch, base + 8 * axis as i32);
+        let head = emitter.fb().ins().iadd(first, head);
+        emitter.set(packed.axis, head);
+        emitter.forget(packed.axis);
     }
 }
 
 /// The position of a query and, where heads are packed, its head within the group.
-pub(super) fn split(eval: &mut Eval<'_, '_>, attention: &Attention, query: Ssa) -> (Ssa, Option<Ssa>) {
+pub(super) fn split(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, query: Ssa) -> (Ssa, Option<Ssa>) {
     let Some(packed) = attention.packed else { return (query, None) };
     let heads = i64::from(packed.heads);
-    let position = eval.fb().ins().udiv_imm_u(query, heads);
-    let before = eval.fb().ins().imul_imm_s(position, heads);
-    (position, Some(eval.fb().ins().isub(query, before)))
+    let position = emitter.fb().ins().udiv_imm_u(query, heads);
+    let before = emitter.fb().ins().imul_imm_s(position, heads);
+    (position, Some(emitter.fb().ins().isub(query, before)))
 }
 
 /// `scratch + offset + index * bytes`.
-pub(super) fn slot(eval: &mut Eval<'_, '_>, offset: usize, index: Ssa, bytes: usize) -> Ssa {
-    let scratch = eval.scratch;
-    let scaled = eval.fb().ins().imul_imm_s(index, bytes as i64);
-    let base = eval.fb().ins().iadd(scratch, scaled);
-    eval.fb().ins().iadd_imm_s(base, offset as i64)
+pub(super) fn slot(emitter: &mut ExprEmitter<'_, '_>, offset: usize, index: Ssa, bytes: usize) -> Ssa {
+    let scratch = emitter.scratch;
+    let scaled = emitter.fb().ins().imul_imm_s(index, bytes as i64);
+    let base = emitter.fb().ins().iadd(scratch, scaled);
+    emitter.fb().ins().iadd_imm_s(base, offset as i64)
 }
 
 /// Sets the lanes to those of a vector of queries.
-pub(super) fn set_column(eval: &mut Eval<'_, '_>, tile: Tile<'_>, column: usize) {
+pub(super) fn set_column(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, column: usize) {
     let Tile { attention, state, .. } = tile;
-    let lane = (column * eval.plan.machine.lanes) as i64;
-    let first = call_word(eval, offset_of!(TileCall, first_query));
-    let query = eval.fb().ins().iadd_imm_s(first, lane);
-    let lanes = eval.plan.scratch.lanes as i64;
-    let clamped = eval.fb().ins().iadd_imm_s(state, lanes + 4 * lane);
+    let lane = (column * emitter.plan.machine.lanes) as i64;
+    let first = call_word(emitter, offset_of!(TileCall, first_query));
+    let query = emitter.fb().ins().iadd_imm_s(first, lane);
+    let lanes = emitter.plan.scratch.lanes as i64;
+    let clamped = emitter.fb().ins().iadd_imm_s(state, lanes + 4 * lane);
     let (first, order) = match attention.packed {
         None => (query, Order::Successive),
-        Some(_) => (eval.fb().ins().uload32(access(), clamped, 0), Order::Any),
+        Some(_) => (emitter.fb().ins().uload32(access(), clamped, 0), Order::Any),
     };
-    eval.set(attention.query, first);
-    eval.set_lanes(attention.query, clamped, order);
+    emitter.set(attention.query, first);
+    emitter.set_lanes(attention.query, clamped, order);
 }
 
 /// Rows of keys or values, one for each key of a tile.
@@ -126,13 +126,17 @@ pub(super) struct KeyTileRows {
 impl KeyTileRows {
     /// The rows of a tensor along `dim`, the first at the address that a field of the [`TileCall`] has, by its offset.
     pub(super) fn new(
-        eval: &mut Eval<'_, '_>,
+        emitter: &mut ExprEmitter<'_, '_>,
         attention: &Attention,
         (tensor, dim): (TensorId, Axis),
         field: usize,
     ) -> Result<KeyTileRows, CodegenError> {
-        eval.check_bound(tensor, &[attention.key, dim])?;
-        let first = call_word(eval, field);
-        Ok(KeyTileRows { first, stride: eval.dim_stride(tensor, attention.key), element: eval.dim_stride(tensor, dim) })
+        emitter.check_bound(tensor, &[attention.key, dim])?;
+        let first = call_word(emitter, field);
+        Ok(KeyTileRows {
+            first,
+            stride: emitter.dim_stride(tensor, attention.key),
+            element: emitter.dim_stride(tensor, dim),
+        })
     }
 }

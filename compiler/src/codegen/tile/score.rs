@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::query_tile::Mode;
 use crate::codegen::error::CodegenError;
-use crate::codegen::eval::Eval;
+use crate::codegen::expr::ExprEmitter;
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, KeyTerm};
 
@@ -28,31 +28,35 @@ pub(super) struct KeyRows {
 }
 
 impl KeyRows {
-    pub(super) fn new(eval: &mut Eval<'_, '_>, attention: &Attention, term: KeyTerm) -> Result<KeyRows, CodegenError> {
-        let [high, low] = [term.high, term.low].map(|part| eval.address(part, &[attention.key]));
+    pub(super) fn new(
+        emitter: &mut ExprEmitter<'_, '_>,
+        attention: &Attention,
+        term: KeyTerm,
+    ) -> Result<KeyRows, CodegenError> {
+        let [high, low] = [term.high, term.low].map(|part| emitter.address(part, &[attention.key]));
         Ok(KeyRows { high: high?, low: low? })
     }
 
     /// The key term of a key, in every lane.
-    pub(super) fn splat(eval: &mut Eval<'_, '_>, row: Ssa, key: Ssa) -> Ssa {
-        let offset = eval.fb().ins().ishl_imm_u(key, 2);
-        let address = eval.fb().ins().iadd(row, offset);
-        let (x, ty) = (eval.fb().ins().load(types::F32, access(), address, 0), eval.v.float_type());
-        eval.v.splat(x, ty)
+    pub(super) fn splat(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, key: Ssa) -> Ssa {
+        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+        let address = emitter.fb().ins().iadd(row, offset);
+        let (x, ty) = (emitter.fb().ins().load(types::F32, access(), address, 0), emitter.v.float_type());
+        emitter.v.splat(x, ty)
     }
 
     /// The key term of a key relative to references, which come negated.
-    pub(super) fn relative(self, eval: &mut Eval<'_, '_>, key: Ssa, reference: Ssa) -> Ssa {
-        let high = KeyRows::splat(eval, self.high, key);
-        let difference = eval.v.fadd(reference, high);
-        let low = KeyRows::splat(eval, self.low, key);
-        eval.v.fadd(difference, low)
+    pub(super) fn relative(self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, reference: Ssa) -> Ssa {
+        let high = KeyRows::splat(emitter, self.high, key);
+        let difference = emitter.v.fadd(reference, high);
+        let low = KeyRows::splat(emitter, self.low, key);
+        emitter.v.fadd(difference, low)
     }
 }
 
 /// A vector of scores; `term` is the key's term relative to the references of the queries.
 pub(super) fn score(
-    eval: &mut Eval<'_, '_>,
+    emitter: &mut ExprEmitter<'_, '_>,
     attention: &Attention,
     mode: Mode,
     term: Option<Ssa>,
@@ -60,23 +64,23 @@ pub(super) fn score(
     let mut score = match term {
         Some(term) if attention.terms.is_empty() => term,
         term => {
-            let sum = eval.sum(&attention.terms)?;
-            term.map_or(sum, |term| eval.v.fadd(sum, term))
+            let sum = emitter.sum(&attention.terms)?;
+            term.map_or(sum, |term| emitter.v.fadd(sum, term))
         }
     };
     // Last: what a mask hides may be infinite or NaN.
     if mode.masked {
-        score = masked(eval, attention, score)?;
+        score = masked(emitter, attention, score)?;
     }
     Ok(score)
 }
 
 /// A vector where queries see the key, `-inf` where they don't.
-pub(super) fn masked(eval: &mut Eval<'_, '_>, attention: &Attention, x: Ssa) -> Result<Ssa, CodegenError> {
+pub(super) fn masked(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, x: Ssa) -> Result<Ssa, CodegenError> {
     attention.masks.iter().try_fold(x, |x, mask| {
-        let seen = eval.emit(mask.value)?;
-        let hidden = eval.v.float(f64::NEG_INFINITY);
+        let seen = emitter.emit(mask.value)?;
+        let hidden = emitter.v.float(f64::NEG_INFINITY);
         let (on_true, on_false) = if mask.negative { (hidden, x) } else { (x, hidden) };
-        Ok(eval.v.select_float(seen, on_true, on_false))
+        Ok(emitter.v.select_float(seen, on_true, on_false))
     })
 }

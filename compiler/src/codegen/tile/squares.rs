@@ -4,30 +4,30 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
 use super::query_tile::Tile;
 use crate::codegen::error::CodegenError;
-use crate::codegen::eval::Eval;
+use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
 use crate::plan::Attention;
 
 /// Sums the squares of each column of queries of a tile, of any shape.
-pub(crate) fn squares(eval: &mut Eval<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let (Some(&shape), Some(content)) = (attention.tiling.shapes.first(), &attention.content) else { return Ok(()) };
-    let tile = Tile::new(eval, attention, shape);
-    let layout = eval.plan.scratch;
-    let width = eval.plan.machine.vector_bytes() as i32;
-    let ty = eval.v.float_type();
-    let start = eval.fb().ins().iadd_imm_s(tile.state, layout.queries as i64);
-    let end = eval.fb().ins().iadd_imm_s(start, i64::from(content.length) * tile.row_bytes());
-    let zeros: Vec<Ssa> = (0..shape.columns).map(|_| eval.v.float(0.0)).collect();
-    let sums = range_loop(eval, start, end, tile.row_bytes(), &zeros, |eval, row, sums| {
-        let square = |eval: &mut Eval<'_, '_>, (column, sum): (i32, &Ssa)| {
-            let x = eval.fb().ins().load(ty, access(), row, width * column);
-            eval.v.fma(x, x, *sum)
+pub(crate) fn squares(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
+    let (Some(&shape), Some(product)) = (attention.tiling.shapes.first(), &attention.product) else { return Ok(()) };
+    let tile = Tile::new(emitter, attention, shape);
+    let layout = emitter.plan.scratch;
+    let width = emitter.plan.machine.vector_bytes() as i32;
+    let ty = emitter.v.float_type();
+    let start = emitter.fb().ins().iadd_imm_s(tile.state, layout.queries as i64);
+    let end = emitter.fb().ins().iadd_imm_s(start, i64::from(product.length) * tile.row_bytes());
+    let zeros: Vec<Ssa> = (0..shape.columns).map(|_| emitter.v.float(0.0)).collect();
+    let sums = range_loop(emitter, start, end, tile.row_bytes(), &zeros, |emitter, row, sums| {
+        let square = |emitter: &mut ExprEmitter<'_, '_>, (column, sum): (i32, &Ssa)| {
+            let x = emitter.fb().ins().load(ty, access(), row, width * column);
+            emitter.v.fma(x, x, *sum)
         };
-        (0..).zip(sums).map(|at| square(eval, at)).collect()
+        (0..).zip(sums).map(|at| square(emitter, at)).collect()
     });
     for (column, sum) in (0..).zip(sums) {
-        eval.fb().ins().store(access(), sum, tile.state, layout.squares as i32 + width * column);
+        emitter.fb().ins().store(access(), sum, tile.state, layout.squares as i32 + width * column);
     }
     Ok(())
 }

@@ -39,13 +39,13 @@ macro_rules! isolate {
 /// `a - b < c` becomes `a < b + c`, where the sum runs in a smaller space and is the same for all keys.
 fn minuend(name: &'static str, lhs: &'static str, rhs: &'static str) -> Rule {
     rule(Mask, Reassociating, name, lhs, rhs, [whole("?a"), hoists("?b", "?c"), both_query_side("?b", "?c")])
-        .milder(Exact, no_wrap_minuend("?a", "?b", "?c"))
+        .downgrade_if(Exact, no_wrap_minuend("?a", "?b", "?c"))
 }
 
 /// `a - b < c` becomes `b > a - c`, where the difference runs in a smaller space and is the same for all keys.
 fn subtrahend(name: &'static str, lhs: &'static str, rhs: &'static str) -> Rule {
     rule(Mask, Reassociating, name, lhs, rhs, [whole("?a"), hoists("?a", "?c"), both_query_side("?a", "?c")])
-        .milder(Exact, no_wrap_subtrahend("?a", "?b", "?c"))
+        .downgrade_if(Exact, no_wrap_subtrahend("?a", "?b", "?c"))
 }
 
 #[rustfmt::skip]
@@ -55,8 +55,8 @@ pub(super) fn rules() -> Vec<Rule> {
         // select(m, select(n, x, y), y) = select(m and n, x, y)
         rule(t, Exact,      "mask-merge",        "(select ?m (select ?n ?x ?y) ?y)", "(select (and ?m ?n) ?x ?y)",     []),
         // select(m, x, -inf) + f = select(m, x + f, -inf)
-        rule(t, FiniteOnly, "mask-outward",      "(+ (select ?m ?x -inf) ?f)",       "(select ?m (+ ?x ?f) -inf)",     []).milder(Exact, finite("?f")),
-        rule(t, FiniteOnly, "mask-outward-left", "(+ ?f (select ?m ?x -inf))",       "(select ?m (+ ?f ?x) -inf)",     []).milder(Exact, finite("?f")),
+        rule(t, FiniteOnly, "mask-outward",      "(+ (select ?m ?x -inf) ?f)",       "(select ?m (+ ?x ?f) -inf)",     []).downgrade_if(Exact, finite("?f")),
+        rule(t, FiniteOnly, "mask-outward-left", "(+ ?f (select ?m ?x -inf))",       "(select ?m (+ ?f ?x) -inf)",     []).downgrade_if(Exact, finite("?f")),
         // select(true, x, y) = x, select(false, x, y) = y, select(m, x, x) = x
         rule(t, Exact,      "select-true",       "(select ?m ?x ?y)",                "?x",                             [one("?m")]),
         rule(t, Exact,      "select-false",      "(select ?m ?x ?y)",                "?y",                             [zero("?m")]),

@@ -10,8 +10,8 @@ pub(super) fn rules() -> Vec<Rule> {
     let t = Scaling;
     vec![
         // (a . b) c = (a c) . b, onto the operand that is the same for all keys: keys are read in their own layout.
-        rule(t, FiniteOnly,    "dot-scale-first",  "(* (dot ?a ?b ?d) ?c)",    "(dot (* ?a ?c) ?b ?d)",    [free("?c", "?d"), within("?c", "?a"), query_side("?a")]).milder(Reassociating, finite("?c")),
-        rule(t, FiniteOnly,    "dot-scale-second", "(* (dot ?a ?b ?d) ?c)",    "(dot ?a (* ?b ?c) ?d)",    [free("?c", "?d"), within("?c", "?b"), query_side("?b"), key_side("?a")]).milder(Reassociating, finite("?c")),
+        rule(t, FiniteOnly,    "dot-scale-first",  "(* (dot ?a ?b ?d) ?c)",    "(dot (* ?a ?c) ?b ?d)",    [free("?c", "?d"), within("?c", "?a"), query_side("?a")]).downgrade_if(Reassociating, finite("?c")),
+        rule(t, FiniteOnly,    "dot-scale-second", "(* (dot ?a ?b ?d) ?c)",    "(dot ?a (* ?b ?c) ?d)",    [free("?c", "?d"), within("?c", "?b"), query_side("?b"), key_side("?a")]).downgrade_if(Reassociating, finite("?c")),
         // a . (b c) = (a c) . b, where b varies over keys and a does not.
         rule(t, Reassociating, "dot-unscale-key",  "(dot ?a (* ?b ?c) ?d)",    "(dot (* ?a ?c) ?b ?d)",    [free("?c", "?d"), within("?c", "?a"), query_side("?a"), key_side("?b")]),
         // (a + b) c = a c + b c, for a constant c and a sum that varies over keys: the score's own factor then reaches the query. Not

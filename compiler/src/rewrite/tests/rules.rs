@@ -72,7 +72,7 @@ fn every_rule_compiles_and_has_a_name_of_its_own() {
     for rule in rules() {
         assert!(names.insert(rule.name), "two rules are named {}", rule.name);
         assert!(compile_rule(rule, FloatClass::FiniteOnly).is_some(), "{} does not compile", rule.name);
-        assert!(rule.milder.iter().all(|(class, _)| *class < rule.class), "{} is not milder", rule.name);
+        assert!(rule.downgrades.iter().all(|(class, _)| *class < rule.class), "{} is not milder", rule.name);
     }
 }
 
@@ -200,7 +200,7 @@ const MILDER: &[(&str, &str)] = &[
 ];
 
 fn mildest(rule: &Rule) -> FloatClass {
-    rule.milder.iter().map(|(class, _)| *class).min().unwrap_or_else(|| panic!("{} has no milder class", rule.name))
+    rule.downgrades.iter().map(|(class, _)| *class).min().unwrap_or_else(|| panic!("{} has no milder class", rule.name))
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn milder_classes_hold_where_they_are_proved_and_nowhere_else() {
         let class = mildest(rule);
         assert!(!apply(rule, class, &graph(fires)).is_empty(), "{name} is not {class} on {fires}");
     }
-    for rule in rules().iter().filter(|rule| !rule.milder.is_empty() && !rule.name.starts_with("isolate")) {
+    for rule in rules().iter().filter(|rule| !rule.downgrades.is_empty() && !rule.name.starts_with("isolate")) {
         assert!(MILDER.iter().any(|(name, _)| *name == rule.name), "{} has no case for its milder class", rule.name);
     }
     // What is not proved needs the full class.

@@ -3,8 +3,8 @@
 use rhumb_compiler::plan::HEADROOM;
 use smallvec::SmallVec;
 
-use super::task::{Range, Scanned, Task};
-use crate::classify::{Block, Memory};
+use super::task::{Scanned, Task, TileArgs};
+use crate::classify::{ClassifyScratch, QueryTile};
 use crate::memory::Workspace;
 
 /// Sums of weights below this are small enough that products with small values may have lost digits.
@@ -18,13 +18,13 @@ impl Task<'_, '_, '_> {
         &self,
         scratch: &mut Workspace,
         position: usize,
-        block: &Block,
-        memory: &Memory,
+        query_tile: &QueryTile,
+        memory: &ClassifyScratch,
         follows: impl Fn(usize) -> bool,
     ) -> f64 {
         let Some(term) = self.attention.key_term else { return f64::NEG_INFINITY };
         let (layout, queries) = (self.plan.scratch, self.attention.tiling.queries());
-        let segments = &memory.segments[block.segment..block.segments_end];
+        let segments = &memory.segments[query_tile.segment..query_tile.segments_end];
         let greatest = self.classifier.greatest_key_term(self.trees, segments, self.outer.row(term.high));
         if let Some(references) = self.state(scratch, position, layout.references, queries) {
             references.fill(greatest);
@@ -35,7 +35,13 @@ impl Task<'_, '_, '_> {
             while let Some(next) = partial.next_if(|next| next.first == keys.1) {
                 keys.1 = next.end;
             }
-            self.call(self.functions.reference, scratch, position, block, Range { keys, ..Range::default() });
+            self.call(
+                self.functions.reference,
+                scratch,
+                position,
+                query_tile,
+                TileArgs { keys, ..TileArgs::default() },
+            );
         }
         let Some([references, limits]) = self.states(scratch, position, [layout.references, layout.limits]) else {
             return f64::NEG_INFINITY;
@@ -67,24 +73,24 @@ impl Task<'_, '_, '_> {
         &self,
         scratch: &mut Workspace,
         position: usize,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         scanned: &mut Scanned,
     ) {
         let layout = self.plan.scratch;
-        let mut block = memory.blocks[position];
+        let mut query_tile = memory.query_tiles[position];
         let Some([sums, limits]) = self.states(scratch, position, [layout.sums, layout.limits]) else { return };
         let is_low = |(sum, limit): (&f32, &f32)| *sum < LEAST_SUM && *limit == HEADROOM;
-        let queries = || sums[..block.queries].iter().zip(&*limits);
+        let queries = || sums[..query_tile.queries].iter().zip(&*limits);
         if !queries().any(is_low) {
             return;
         }
         let low: SmallVec<[bool; 64]> = queries().map(is_low).collect();
-        block.segment = memory.segments.len();
-        self.segments(block.first, memory);
-        block.segments_end = memory.segments.len();
-        self.call(self.functions.begin, scratch, position, &block, Range::default());
-        self.refer(scratch, position, &block, memory, |query| low.get(query).is_some_and(|low| *low));
-        memory.blocks[position] = block;
+        query_tile.segment = memory.segments.len();
+        self.segments(query_tile.first, memory);
+        query_tile.segments_end = memory.segments.len();
+        self.call(self.functions.begin, scratch, position, &query_tile, TileArgs::default());
+        self.refer(scratch, position, &query_tile, memory, |query| low.get(query).is_some_and(|low| *low));
+        memory.query_tiles[position] = query_tile;
         while self.advance(scratch, position, memory, (0, 1), scanned) {}
     }
 }

@@ -1,10 +1,10 @@
 //! A task: a few query tiles of one outer index, which take turns at the keys.
 
 use rhumb_compiler::abi::{SHARES, TileCall};
-use rhumb_compiler::plan::{Attention, Plan, Vanishing};
+use rhumb_compiler::plan::{Attention, Plan, Pruning};
 
 use super::functions::{Functions, Shaped, write};
-use crate::classify::{Block, Classifier, Memory, Queries, Segment, Trees};
+use crate::classify::{Classifier, ClassifyScratch, Queries, QueryTile, Segment, Trees};
 use crate::memory::{Frame, Function, Workspace};
 use crate::outer::{Outer, Rows};
 
@@ -20,10 +20,10 @@ pub(super) struct Task<'t, 'a, 'p> {
     pub(super) outer: Outer<'t, 'a, 'p>,
     /// Rows of the keys and of the values.
     pub(super) rows: [Rows; 2],
-    /// Whether keys without weight are left out.
-    pub(super) vanishing: bool,
+    /// Whether keys without weight are pruned.
+    pub(super) pruning: bool,
     /// The first query tile, and the end of them.
-    pub(super) blocks: (usize, usize),
+    pub(super) query_tiles: (usize, usize),
 }
 
 /// Values of a key tile that were scanned last, and whether one is NaN or infinite.
@@ -31,7 +31,7 @@ pub(super) type Scanned = Option<((usize, usize), bool)>;
 
 /// Keys that a function is called for: from and to.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Range {
+pub(super) struct TileArgs {
     pub(super) keys: (usize, usize),
     /// Those that come next.
     pub(super) next: (usize, usize),
@@ -42,54 +42,61 @@ pub(super) struct Range {
 }
 
 impl Task<'_, '_, '_> {
-    pub(super) fn run(&self, scratch: &mut Workspace, memory: &mut Memory) {
+    pub(super) fn run(&self, scratch: &mut Workspace, memory: &mut ClassifyScratch) {
         let (plan, attention) = (self.plan, self.attention);
         write(scratch, plan.scratch.outer, self.outer.indices());
         memory.segments.clear();
-        memory.blocks.clear();
-        let turns = self.blocks.1 - self.blocks.0;
+        memory.query_tiles.clear();
+        let turns = self.query_tiles.1 - self.query_tiles.0;
         let mut scanned = None;
-        let mut before: Option<Block> = None;
+        let mut before: Option<QueryTile> = None;
         for position in 0..turns {
-            let first = (self.blocks.0 + position) * attention.tiling.queries();
+            let first = (self.query_tiles.0 + position) * attention.tiling.queries();
             let segment = memory.segments.len();
             let queries = self.segments(first, memory);
             let end = queries.range.1;
             let row = |table| self.outer.row(table);
             // Without a reference, keys that the bias favours come first: their scores make the bases.
-            let near = match self.vanishing && attention.key_term.is_none() {
-                true => self.classifier.near(plan, self.frame, self.trees, queries, (memory, segment), row),
+            let near = match self.pruning && attention.key_term.is_none() {
+                true => self.classifier.seed_key(plan, self.frame, self.trees, queries, (memory, segment), row),
                 false => None,
             };
             let near = near.and_then(|key| take_tile(&mut memory.segments, segment, key));
             let segments_end = memory.segments.len();
-            let mut block = Block { first, queries: end - first, segment, segments_end, key: None };
-            // What is read first, once keys are left out, is about what it is for the tile before.
-            let first_tile = |block: &Block| next_tile(block, &memory.segments);
+            let mut query_tile = QueryTile { first, queries: end - first, segment, segments_end, key: None };
+            // What is read first, once keys are pruned, is about what it is for the tile before.
+            let first_tile = |query_tile: &QueryTile| next_tile(query_tile, &memory.segments);
             let (next, turn) = match (near, &before) {
                 (Some(near), _) => ((near.first, near.end), (0, 1)),
-                (None, Some(before)) if self.vanishing => (first_tile(before), (position, turns)),
-                (None, _) => (first_tile(&block), (position, turns)),
+                (None, Some(before)) if self.pruning => (first_tile(before), (position, turns)),
+                (None, _) => (first_tile(&query_tile), (position, turns)),
             };
-            self.call(self.functions.begin, scratch, position, &block, Range { next, turn, ..Range::default() });
-            let mut base = attention.key_term.map(|_| self.refer(scratch, position, &block, memory, |_| false));
+            self.call(
+                self.functions.begin,
+                scratch,
+                position,
+                &query_tile,
+                TileArgs { next, turn, ..TileArgs::default() },
+            );
+            let mut base = attention.key_term.map(|_| self.refer(scratch, position, &query_tile, memory, |_| false));
             if let Some(near) = near {
-                let next = before.map_or((0, 0), |block| next_tile(&block, &memory.segments));
-                let range = Range { keys: (near.first, near.end), next, turn: (position, turns), column: 0 };
-                self.add(scratch, position, &block, (near, range), &mut scanned);
-                base = Some(self.least_base(scratch, position, &block));
+                let next = before.map_or((0, 0), |query_tile| next_tile(&query_tile, &memory.segments));
+                let range = TileArgs { keys: (near.first, near.end), next, turn: (position, turns), column: 0 };
+                self.add(scratch, position, &query_tile, (near, range), &mut scanned);
+                base = Some(self.least_base(scratch, position, &query_tile));
             }
-            if let (Some(base), true) = (base, self.vanishing) {
-                self.leave_out(scratch, position, &block, memory, base);
-                block.segments_end = memory.segments.len();
+            if let (Some(base), true) = (base, self.pruning) {
+                self.prune(scratch, position, &query_tile, memory, base);
+                query_tile.segments_end = memory.segments.len();
             }
-            before = Some(block);
-            memory.blocks.push(block);
+            before = Some(query_tile);
+            memory.query_tiles.push(query_tile);
         }
         loop {
-            let turns = memory.blocks.iter().filter(|block| block.segment < block.segments_end).count();
+            let turns =
+                memory.query_tiles.iter().filter(|query_tile| query_tile.segment < query_tile.segments_end).count();
             let mut turn = 0;
-            for position in 0..memory.blocks.len() {
+            for position in 0..memory.query_tiles.len() {
                 if self.advance(scratch, position, memory, (turn, turns), &mut scanned) {
                     turn += 1;
                 }
@@ -99,12 +106,12 @@ impl Task<'_, '_, '_> {
             }
         }
         if attention.key_term.is_some() {
-            for position in 0..memory.blocks.len() {
+            for position in 0..memory.query_tiles.len() {
                 self.run_again(scratch, position, memory, &mut scanned);
             }
         }
-        for (position, block) in memory.blocks.iter().enumerate() {
-            self.call(self.functions.end, scratch, position, block, Range::default());
+        for (position, query_tile) in memory.query_tiles.iter().enumerate() {
+            self.call(self.functions.end, scratch, position, query_tile, TileArgs::default());
         }
     }
 
@@ -117,7 +124,7 @@ impl Task<'_, '_, '_> {
     }
 
     /// Appends the segments of the query tile from a query on.
-    pub(super) fn segments(&self, first: usize, memory: &mut Memory) -> Queries {
+    pub(super) fn segments(&self, first: usize, memory: &mut ClassifyScratch) -> Queries {
         let (attention, queries) = (self.attention, self.queries(first));
         let start = memory.segments.len();
         let row = |table| self.outer.row(table);
@@ -133,19 +140,19 @@ impl Task<'_, '_, '_> {
         &self,
         scratch: &mut Workspace,
         position: usize,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         turn: (usize, usize),
         scanned: &mut Scanned,
     ) -> bool {
-        let block = memory.blocks[position];
-        let Some(&segment) = memory.segments[..block.segments_end].get(block.segment) else { return false };
-        let keys = next_tile(&block, &memory.segments);
-        let advanced = &mut memory.blocks[position];
+        let query_tile = memory.query_tiles[position];
+        let Some(&segment) = memory.segments[..query_tile.segments_end].get(query_tile.segment) else { return false };
+        let keys = next_tile(&query_tile, &memory.segments);
+        let advanced = &mut memory.query_tiles[position];
         (advanced.segment, advanced.key) =
-            if keys.1 < segment.end { (block.segment, Some(keys.1)) } else { (block.segment + 1, None) };
+            if keys.1 < segment.end { (query_tile.segment, Some(keys.1)) } else { (query_tile.segment + 1, None) };
         let next = next_tile(advanced, &memory.segments);
-        let range = Range { keys, next, turn, column: 0 };
-        self.add(scratch, position, &block, (segment, range), scanned);
+        let range = TileArgs { keys, next, turn, column: 0 };
+        self.add(scratch, position, &query_tile, (segment, range), scanned);
         true
     }
 
@@ -154,13 +161,13 @@ impl Task<'_, '_, '_> {
         &self,
         scratch: &mut Workspace,
         position: usize,
-        block: &Block,
-        (segment, mut range): (Segment, Range),
+        query_tile: &QueryTile,
+        (segment, mut range): (Segment, TileArgs),
         scanned: &mut Scanned,
     ) {
         let tiling = &self.attention.tiling;
-        let hides = segment.partial || self.attention.hides;
-        let guarded = hides && self.has_special_values(scratch, position, block, range, scanned);
+        let hides = segment.partial || self.attention.may_be_neg_inf;
+        let guarded = hides && self.has_special_values(scratch, position, query_tile, range, scanned);
         let (column, shape) = tiling.part(segment.columns.0, segment.columns.1);
         let shaped = self.shapes.get(shape);
         let function = match (guarded, segment.partial) {
@@ -169,7 +176,7 @@ impl Task<'_, '_, '_> {
             (false, false) => shaped.and_then(|shaped| shaped.full),
         };
         range.column = if guarded { 0 } else { column };
-        self.call(function, scratch, position, block, range);
+        self.call(function, scratch, position, query_tile, range);
     }
 
     /// Part of the state of a query tile: a number for each of some queries.
@@ -185,40 +192,47 @@ impl Task<'_, '_, '_> {
     }
 
     /// The least base of the queries of a tile; `-inf` where one has no score yet.
-    fn least_base(&self, scratch: &mut Workspace, position: usize, block: &Block) -> f64 {
+    fn least_base(&self, scratch: &mut Workspace, position: usize, query_tile: &QueryTile) -> f64 {
         let layout = self.plan.scratch;
         let mut least = |part: usize| {
-            let slots = self.state(scratch, position, part, block.queries);
-            // What is NaN stays so, whatever is left out.
+            let slots = self.state(scratch, position, part, query_tile.queries);
+            // What is NaN stays so, whatever is pruned.
             slots.map_or(f32::NEG_INFINITY, |slots| slots.iter().copied().fold(f32::INFINITY, f32::min))
         };
         if least(layout.limits) == f32::NEG_INFINITY { f64::NEG_INFINITY } else { f64::from(least(layout.bases)) }
     }
 
     /// Leaves out what has no weight for the queries of a tile: all of its scores are too far below `base`, the least of the queries'.
-    fn leave_out(&self, scratch: &mut Workspace, position: usize, block: &Block, memory: &mut Memory, base: f64) {
+    fn prune(
+        &self,
+        scratch: &mut Workspace,
+        position: usize,
+        query_tile: &QueryTile,
+        memory: &mut ClassifyScratch,
+        base: f64,
+    ) {
         // Without a score yet there is no limit.
         if base == f64::NEG_INFINITY {
             return;
         }
         // Scores are rounded otherwise than their bounds are.
         const ROOM: f64 = 1.0 / 64.0;
-        let limit = base - Vanishing::BELOW - ROOM;
-        self.call(self.functions.squares, scratch, position, block, Range::default());
+        let limit = base - Pruning::BELOW - ROOM;
+        self.call(self.functions.squares, scratch, position, query_tile, TileArgs::default());
         let squares = match self.functions.squares {
-            Some(_) => self.state(scratch, position, self.plan.scratch.squares, block.queries),
+            Some(_) => self.state(scratch, position, self.plan.scratch.squares, query_tile.queries),
             None => None,
         };
         let squares = squares.map_or(&[][..], |squares| &*squares);
         let row = |table| self.outer.row(table);
-        let queries = self.queries(block.first);
-        self.classifier.leave_out(
+        let queries = self.queries(query_tile.first);
+        self.classifier.prune(
             self.plan,
             self.frame,
             self.trees,
             queries,
             memory,
-            (block.segment, squares, limit),
+            (query_tile.segment, squares, limit),
             row,
         );
     }
@@ -228,8 +242,8 @@ impl Task<'_, '_, '_> {
         &self,
         scratch: &mut Workspace,
         position: usize,
-        block: &Block,
-        range: Range,
+        query_tile: &QueryTile,
+        range: TileArgs,
         scanned: &mut Scanned,
     ) -> bool {
         let Some(scan) = self.functions.scan else { return false };
@@ -238,7 +252,7 @@ impl Task<'_, '_, '_> {
         {
             return special;
         }
-        self.call(Some(scan), scratch, position, block, range);
+        self.call(Some(scan), scratch, position, query_tile, range);
         let answer = scratch.slice::<TileCall>(self.plan.scratch.call, 1);
         let special = answer.is_some_and(|call| call[0].not_finite != 0);
         *scanned = Some((range.keys, special));
@@ -251,18 +265,18 @@ impl Task<'_, '_, '_> {
         function: Option<Function<'_>>,
         scratch: &mut Workspace,
         position: usize,
-        block: &Block,
-        range: Range,
+        query_tile: &QueryTile,
+        range: TileArgs,
     ) {
         let layout = self.plan.scratch;
-        let Range { keys, next, turn: (turn, turns), column } = range;
+        let TileArgs { keys, next, turn: (turn, turns), column } = range;
         let skipped = column * self.plan.machine.lanes;
         // All that a state holds of a query takes 4 bytes.
         let state = layout.states + position * layout.state_bytes + 4 * skipped;
         let share = |turn: usize| (SHARES * turn).checked_div(turns).unwrap_or(0);
         let call = TileCall {
-            first_query: (block.first + skipped) as u64,
-            queries: (block.queries - skipped) as u64,
+            first_query: (query_tile.first + skipped) as u64,
+            queries: (query_tile.queries - skipped) as u64,
             first_key: keys.0 as u64,
             end_key: keys.1 as u64,
             state: state as u64,
@@ -280,7 +294,7 @@ impl Task<'_, '_, '_> {
         if let Some(function) = function {
             // SAFETY: the function is of this plan, whose frame this is, and the scratch memory has the plan's size and holds its
             // constants; a task has at most as many query tiles as there are states, and `Tiling::part` keeps a shape within its
-            // state. Indices come from the lengths of the axes and of groups of heads, the block's shape has room for its queries,
+            // state. Indices come from the lengths of the axes and of groups of heads, the query tile's shape has room for its queries,
             // and a task writes the output elements of its own queries alone.
             unsafe { self.frame.run(function, scratch) }
         }
@@ -288,15 +302,15 @@ impl Task<'_, '_, '_> {
 }
 
 /// Whether a call looks for keys without weight.
-pub(super) fn vanishing(attention: &Attention, frame: &Frame<'_, '_>) -> bool {
+pub(super) fn pruning(attention: &Attention, frame: &Frame<'_, '_>) -> bool {
     let (queries, keys) = (frame.length(attention.query), frame.length(attention.key));
-    attention.vanishing.is_some() && queries >= Vanishing::QUERIES && keys >= Vanishing::KEYS
+    attention.pruning.is_some() && queries >= Pruning::QUERIES && keys >= Pruning::KEYS
 }
 
 /// The key tile that a query tile comes to next; empty if there is none.
-fn next_tile(block: &Block, segments: &[Segment]) -> (usize, usize) {
-    let Some(segment) = segments[..block.segments_end].get(block.segment) else { return (0, 0) };
-    let key = block.key.unwrap_or(segment.first);
+fn next_tile(query_tile: &QueryTile, segments: &[Segment]) -> (usize, usize) {
+    let Some(segment) = segments[..query_tile.segments_end].get(query_tile.segment) else { return (0, 0) };
+    let key = query_tile.key.unwrap_or(segment.first);
     (key, segment.tiles.around(key).1)
 }
 

@@ -2,7 +2,7 @@
 
 mod classes;
 
-use rhumb_compiler::plan::Vanishing;
+use rhumb_compiler::plan::Pruning;
 use rhumb_compiler::{Options, Target, compile};
 use rhumb_ir::{Bindings, Extent, Tensor, Verified, interpret};
 use rhumb_plugins::{Alibi, Causal, Registry, Rope, SlidingWindow};
@@ -91,7 +91,7 @@ fn kernels_agree_with_the_reference() {
     }
 }
 
-/// What is left out has no weight, by scores computed here; and most of what has none is left out.
+/// What is pruned has no weight, by scores computed here; and most of what has none is pruned.
 #[test]
 fn keys_without_weight_are_left_out() {
     const KEYS: usize = 301;
@@ -119,21 +119,21 @@ fn keys_without_weight_are_left_out() {
         // A single thread's memory is that of the last task: with one head, all of 16 lanes, the first queries of fewer.
         let memory = ran.program.memories.take();
         let (mut left_out, mut first_segment) = (0, 0);
-        for block in &memory.blocks {
-            let segments = &memory.segments[first_segment..block.segments_end];
-            first_segment = block.segments_end;
+        for query_tile in &memory.query_tiles {
+            let segments = &memory.segments[first_segment..query_tile.segments_end];
+            first_segment = query_tile.segments_end;
             // The tile that came first lies among the queries' own keys.
-            let came_first = block.first.saturating_sub(64)..block.first + block.queries + 64;
+            let came_first = query_tile.first.saturating_sub(64)..query_tile.first + query_tile.queries + 64;
             let computed = |key: usize| {
                 came_first.contains(&key) || segments.iter().any(|segment| (segment.first..segment.end).contains(&key))
             };
-            for query in block.first..block.first + block.queries {
+            for query in query_tile.first..query_tile.first + query_tile.queries {
                 let seen: Vec<usize> = (0..KEYS)
                     .filter(|key| *name == "symmetric" || *key <= query && (*name == "causal" || query - key < 260))
                     .collect();
                 let most = seen.iter().map(|key| score(query, *key)).fold(f64::NEG_INFINITY, f64::max);
                 for &key in seen.iter().filter(|key| !computed(**key)) {
-                    assert!(score(query, key) < most - Vanishing::BELOW, "{name}, {target}: query {query}, key {key}");
+                    assert!(score(query, key) < most - Pruning::BELOW, "{name}, {target}: query {query}, key {key}");
                     left_out += 1;
                 }
                 // A unit, a tile of queries and the products of norms may stand between.

@@ -38,16 +38,16 @@ fn segments_hold_what_queries_see_and_no_unit_that_none_sees() {
         let lanes = ran.program.plan.machine.lanes;
         // A single thread's memory is that of the last task: the first queries.
         let memory = ran.program.memories.take();
-        assert!(!memory.blocks.is_empty());
+        assert!(!memory.query_tiles.is_empty());
         let mut first_segment = 0;
-        for block in &memory.blocks {
-            let segments = &memory.segments[first_segment..block.segments_end];
-            first_segment = block.segments_end;
-            let queries = block.first..block.first + block.queries;
+        for query_tile in &memory.query_tiles {
+            let segments = &memory.segments[first_segment..query_tile.segments_end];
+            first_segment = query_tile.segments_end;
+            let queries = query_tile.first..query_tile.first + query_tile.queries;
             for key in 0..TOKENS {
                 let segment = segments.iter().find(|segment| (segment.first..segment.end).contains(&key));
                 for query in queries.clone() {
-                    let column = (query - block.first) / lanes;
+                    let column = (query - query_tile.first) / lanes;
                     let computed = segment.filter(|segment| (segment.columns.0..segment.columns.1).contains(&column));
                     let context = || format!("{name}, {target}: query {query}, key {key}: {segment:?}");
                     match computed {
@@ -78,17 +78,17 @@ fn keys_that_all_queries_see_take_no_mask() {
             let ran = run(&attention.build().expect("a graph"), &target, &[("b", 1), ("q", TOKENS), ("k", TOKENS)]);
             let memory = ran.program.memories.take();
             let (mut first_segment, mut full) = (0, 0);
-            for block in &memory.blocks {
-                let segments = &memory.segments[first_segment..block.segments_end];
-                first_segment = block.segments_end;
+            for query_tile in &memory.query_tiles {
+                let segments = &memory.segments[first_segment..query_tile.segments_end];
+                first_segment = query_tile.segments_end;
                 // Units that end before the first query and begin within the window of the last, in one run.
-                let oldest = (block.first + block.queries).saturating_sub(window).div_ceil(UNIT) * UNIT;
-                let run = (oldest, (block.first + 1) / UNIT * UNIT);
+                let oldest = (query_tile.first + query_tile.queries).saturating_sub(window).div_ceil(UNIT) * UNIT;
+                let run = (oldest, (query_tile.first + 1) / UNIT * UNIT);
                 let found =
                     segments.iter().find(|segment| !segment.partial).map(|segment| (segment.first, segment.end));
                 // Short runs join the masked ones beside them.
                 if run.1 > run.0 && (run.1 - run.0 >= 64 || run.0 == 0) {
-                    assert_eq!(found, Some(run), "{name}, {target}: queries from {}", block.first);
+                    assert_eq!(found, Some(run), "{name}, {target}: queries from {}", query_tile.first);
                     full += 1;
                 }
             }

@@ -1,4 +1,4 @@
-//! Keys that a bias leaves without weight are left out, and no one can tell.
+//! Keys that a bias leaves without weight are pruned, and no one can tell.
 
 mod common;
 
@@ -73,7 +73,7 @@ fn little_is_lost_of_small_weights() {
     }
 }
 
-/// What is left out depends on how long the queries of a tile and far keys are; no bit of a result does.
+/// What is pruned depends on how long the queries of a tile and far keys are; no bit of a result does.
 #[test]
 fn leaving_keys_out_changes_no_bit() {
     let lengths = Lengths { batch: 1, queries: 400, keys: 400 };

@@ -5,12 +5,12 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
 use rhumb_ir::{Axis, Elem, Value};
 
-use super::{Eval, Lanes, Order};
+use super::{ExprEmitter, Lanes, Order};
 use crate::codegen::error::CodegenError;
 use crate::codegen::vocab::access;
 use crate::plan::{Plan, Source, Storage, TensorId};
 
-impl Eval<'_, '_> {
+impl ExprEmitter<'_, '_> {
     /// The element of a tensor at this point.
     pub(crate) fn load(&mut self, tensor: TensorId) -> Result<Ssa, CodegenError> {
         let plan = self.plan;

@@ -5,9 +5,9 @@
 //! one of `2^-100` have none in common; what is lost of an average is less than `2^-100` of the sum of all magnitudes of values.
 //!
 //! Which keys have no weight can be told without their scores. The product of a query and a key is at most that of their norms (Cauchy and
-//! Schwarz), and the bias over ranges of keys and queries lies within intervals. Whole key tiles are left out that can have no score within
-//! 100 of the base of any query. No bit of a result depends on that: what is left out would have been multiplied by 0. Zero times NaN or
-//! infinity is not 0, which is why values count too: key tiles with such are never left out.
+//! Schwarz), and the bias over ranges of keys and queries lies within intervals. Whole key tiles are pruned that can have no score within
+//! 100 of the base of any query. No bit of a result depends on that: what is pruned would have been multiplied by 0. Zero times NaN or
+//! infinity is not 0, which is why values count too: key tiles with such are never pruned.
 //!
 //! A base must be known before. Where the score has a term of keys alone, the reference of each query is one: its own greatest visible term.
 //! Where it has none, those keys come first that the bias favours most. They are the same for all queries of a tile, so a query's result
@@ -16,31 +16,31 @@
 use rhumb_ir::{Axis, Op, Value};
 
 use super::planner::Planner;
-use super::{Content, KeyTerm, Source, Storage, TensorId, Term, Vanishing, Weighted};
+use super::{KeyTerm, Product, Pruning, Reduction, Source, Storage, TensorId, Term};
 
 impl Planner<'_> {
     /// Tables for finding keys whose weights vanish, where the score has a bias that can make them and nothing that is not known of whole
     /// tiles.
-    pub(super) fn vanishing(
+    pub(super) fn pruning(
         &mut self,
         (query, key): (Axis, Axis),
         (terms, key_term): (&[Term], Option<KeyTerm>),
-        content: Option<&Content>,
-        weighted: Option<&Weighted>,
-    ) -> Option<Vanishing> {
-        let dot = content.map(|content| content.dot);
+        product: Option<&Product>,
+        reduction: Option<&Reduction>,
+    ) -> Option<Pruning> {
+        let dot = product.map(|product| product.dot);
         let biased = self.bias(terms, dot)? || key_term.is_some();
         if key_term.is_none() && terms.iter().any(|term| self.reads_rows(term.value, (query, key), dot)) {
             return None;
         }
         let rows =
-            [content.map(|content| (content.key, content.dim)), weighted.map(|values| (values.value, values.dim))];
+            [product.map(|product| (product.key, product.dim)), reduction.map(|values| (values.value, values.dim))];
         let along_keys = |(tensor, _): &(TensorId, Axis)| self.tensors[*tensor].dims.contains(&key);
         if !biased || !rows.iter().flatten().all(along_keys) {
             return None;
         }
         let [keys, values] = rows.map(|rows| rows.map(|(tensor, dim)| self.squares(tensor, dim, key)));
-        Some(Vanishing { keys, values })
+        Some(Pruning { keys, values })
     }
 
     /// Whether tables take part in terms beside the product; none where intervals of these and of the product do not tell all.
@@ -52,7 +52,7 @@ impl Planner<'_> {
             if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
             }
-            if self.tables.contains_key(&Source::Value(value)) {
+            if self.table_of.contains_key(&Source::Value(value)) {
                 reads_table = true;
                 continue;
             }
@@ -69,7 +69,7 @@ impl Planner<'_> {
 
     fn squares(&mut self, tensor: TensorId, dim: Axis, key: Axis) -> TensorId {
         let source = Source::Squares { tensor, dim };
-        if let Some(&table) = self.tables.get(&source) {
+        if let Some(&table) = self.table_of.get(&source) {
             return table;
         }
         let of = &self.tensors[tensor];
@@ -78,8 +78,8 @@ impl Planner<'_> {
         dims.push(key);
         let name = format!("squares {}", of.name);
         let target = self.tensor(name, super::Origin::Table, dims, Storage::F32);
-        self.tables.insert(source.clone(), target);
-        self.step(target, source, false, "norms tell which keys' weights vanish");
+        self.table_of.insert(source.clone(), target);
+        self.step(target, source, false, "norms tell which keys can be pruned");
         target
     }
 }
@@ -93,8 +93,8 @@ mod tests {
     /// Names of the tables of squared norms.
     fn squares(attention: &Attention) -> Vec<String> {
         let plan = planned(attention);
-        let vanishing = plan.attention.expect("attention").vanishing;
-        let tables = vanishing.into_iter().flat_map(|found| [found.keys, found.values]).flatten();
+        let pruning = plan.attention.expect("attention").pruning;
+        let tables = pruning.into_iter().flat_map(|found| [found.keys, found.values]).flatten();
         tables.map(|table| plan.tensors[table].name.clone()).collect()
     }
 

@@ -3,12 +3,12 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Extent};
 
-use super::Eval;
+use super::ExprEmitter;
 use crate::codegen::error::CodegenError;
 use crate::codegen::vocab::frame_access;
 use crate::plan::TensorId;
 
-impl Eval<'_, '_> {
+impl ExprEmitter<'_, '_> {
     /// A word of the frame.
     pub(crate) fn word(&mut self, word: usize) -> Ssa {
         let frame = self.frame;

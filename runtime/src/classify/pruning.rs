@@ -1,10 +1,10 @@
-//! Keys whose weights vanish for all queries of a tile.
+//! Pruning: keys that have no weight for any query of a tile.
 
 use rhumb_compiler::intervals::Interval;
-use rhumb_compiler::plan::{Plan, TensorId, Vanishing};
+use rhumb_compiler::plan::{Plan, Pruning, TensorId};
 
 use super::bounds::Bounds;
-use super::{Classifier, Memory, Queries, Segment, Trees, UNIT, push};
+use super::{Classifier, ClassifyScratch, Queries, Segment, Trees, UNIT, push};
 use crate::memory::Frame;
 
 /// The scores of the query tile that leaves are fixed for.
@@ -18,13 +18,13 @@ struct Scores<'s> {
 
 impl Classifier {
     /// Whether any weights may vanish at the outer indices that `row` gives the row of a table at: without a product, scores there differ by
-    /// enough. To be called after [`Classifier::plant`].
-    pub(crate) fn may_vanish(
+    /// enough. To be called after [`Classifier::build`].
+    pub(crate) fn may_prune(
         &self,
         plan: &Plan,
         frame: &Frame<'_, '_>,
         trees: &Trees,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         row: impl Fn(TensorId) -> usize,
     ) -> bool {
         let Some((scores, top)) = self.scores(frame, trees) else { return false };
@@ -32,18 +32,18 @@ impl Classifier {
         memory.rows.extend(self.leaves[..self.of_score].iter().map(|leaf| row(leaf.table)));
         self.fix(plan, frame, (0, frame.length(self.query)), memory);
         let (all, _) = scores.of(memory, (top, 0), 0.0);
-        all.nan || all.hi - all.lo > Vanishing::BELOW
+        all.nan || all.hi - all.lo > Pruning::BELOW
     }
 
     /// A key that scores of a query tile are greatest at but for the product, in a segment from `start` on that all its vectors see; none if
     /// there is none, or if no weights of the plan vanish. To be called after [`Classifier::segments`].
-    pub(crate) fn near(
+    pub(crate) fn seed_key(
         &self,
         plan: &Plan,
         frame: &Frame<'_, '_>,
         trees: &Trees,
         queries: Queries,
-        (memory, start): (&mut Memory, usize),
+        (memory, start): (&mut ClassifyScratch, usize),
         row: impl Fn(TensorId) -> usize,
     ) -> Option<usize> {
         let (scores, top) = self.scores(frame, trees)?;
@@ -69,15 +69,15 @@ impl Classifier {
     }
 
     /// Takes whole tiles out of the segments from `start` on where the scores of all queries are below `limit`, and with them the weights 0.
-    /// `squares` are squared norms of the queries. To be called where [`Classifier::may_vanish`] says so.
+    /// `squares` are squared norms of the queries. To be called where [`Classifier::may_prune`] says so.
     #[expect(clippy::too_many_arguments, reason = "what a query tile is classified by")]
-    pub(crate) fn leave_out(
+    pub(crate) fn prune(
         &self,
         plan: &Plan,
         frame: &Frame<'_, '_>,
         trees: &Trees,
         queries: Queries,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         (start, squares, limit): (usize, &[f32], f64),
         row: impl Fn(TensorId) -> usize,
     ) {
@@ -97,7 +97,7 @@ impl Classifier {
         plan: &Plan,
         frame: &Frame<'_, '_>,
         queries: Queries,
-        memory: &mut Memory,
+        memory: &mut ClassifyScratch,
         row: impl Fn(TensorId) -> usize,
     ) {
         memory.rows.clear();
@@ -108,7 +108,7 @@ impl Classifier {
     /// The scores of this plan, and the level of the trees' root.
     fn scores<'s>(&'s self, frame: &Frame<'_, '_>, trees: &'s Trees) -> Option<(Scores<'s>, usize)> {
         let top = trees.levels.len().checked_sub(1)?;
-        let bounds = self.vanishing.as_ref()?;
+        let bounds = self.pruning.as_ref()?;
         Some((Scores { classifier: self, bounds, trees, keys: frame.length(self.key) }, top))
     }
 }
@@ -129,7 +129,7 @@ impl Scores<'_> {
     }
 
     /// The first key of a node that is in a segment from `start` on with this many vectors of queries.
-    fn seen(&self, memory: &Memory, (start, columns): (usize, usize), at: (usize, usize)) -> Option<usize> {
+    fn seen(&self, memory: &ClassifyScratch, (start, columns): (usize, usize), at: (usize, usize)) -> Option<usize> {
         let (first, end) = self.span(at);
         let seen = |segment: &&Segment| {
             segment.first < end && first < segment.end && segment.columns.1 - segment.columns.0 == columns
@@ -137,12 +137,12 @@ impl Scores<'_> {
         memory.segments[start..].iter().find(seen).map(|segment| first.max(segment.first))
     }
 
-    fn leaf(&self, memory: &Memory, at: (usize, usize), table: TensorId) -> Interval {
+    fn leaf(&self, memory: &ClassifyScratch, at: (usize, usize), table: TensorId) -> Interval {
         self.classifier.leaf(self.trees, (&memory.fixed, &memory.rows), at, table)
     }
 
     /// What scores of a node can be if products are no greater than this in magnitude, and how far rounding errors may go beyond.
-    fn of(&self, memory: &mut Memory, at: (usize, usize), product: f64) -> (Interval, f64) {
+    fn of(&self, memory: &mut ClassifyScratch, at: (usize, usize), product: f64) -> (Interval, f64) {
         let products = if product.is_finite() { Interval::new(-product, product) } else { Interval::ANY };
         let mut steps = std::mem::take(&mut memory.steps);
         let scores = self.bounds.score.bounds(&mut steps, products, |table| self.leaf(memory, at, table));
@@ -151,7 +151,7 @@ impl Scores<'_> {
     }
 
     /// Notes the ranges of keys with all scores below `limit`, the last first; `norm` is the queries' greatest.
-    fn drop_below(&self, memory: &mut Memory, (norm, limit): (f64, f64), at: (usize, usize)) {
+    fn drop_below(&self, memory: &mut ClassifyScratch, (norm, limit): (f64, f64), at: (usize, usize)) {
         let product = self.bounds.tables.keys.map_or(0.0, |keys| norm * self.bounds.norm(self.leaf(memory, at, keys)));
         let (scores, room) = self.of(memory, at, product);
         let values = self.bounds.tables.values.map(|values| self.leaf(memory, at, values));
@@ -171,8 +171,8 @@ impl Scores<'_> {
 }
 
 /// Takes the dropped keys, the last first, out of the segments from `start` on, as far as they are whole tiles.
-fn cut(memory: &mut Memory, start: usize) {
-    let Memory { kept, dropped, segments, .. } = memory;
+fn cut(memory: &mut ClassifyScratch, start: usize) {
+    let ClassifyScratch { kept, dropped, segments, .. } = memory;
     kept.clear();
     kept.extend(segments.drain(start..));
     for segment in kept.iter() {

@@ -53,7 +53,7 @@ enum Form {
 }
 
 /// Emits expressions of a plan's graph.
-pub(crate) struct Eval<'a, 'f> {
+pub(crate) struct ExprEmitter<'a, 'f> {
     pub(crate) plan: &'a Plan,
     pub(crate) v: Vocab<'a, 'f>,
     /// Address of the frame.
@@ -74,41 +74,41 @@ pub(crate) struct Saved {
     memo: BTreeMap<Value, Ssa>,
 }
 
-impl<'f> Emitter<'f> for Eval<'_, 'f> {
+impl<'f> Emitter<'f> for ExprEmitter<'_, 'f> {
     type Known = Saved;
 
     fn fb(&mut self) -> &mut FunctionBuilder<'f> {
-        Eval::fb(self)
+        ExprEmitter::fb(self)
     }
 
     fn save(&self) -> Saved {
-        Eval::save(self)
+        ExprEmitter::save(self)
     }
 
     fn restore(&mut self, known: Saved) {
-        Eval::restore(self, known);
+        ExprEmitter::restore(self, known);
     }
 }
 
-impl<'a, 'f> Eval<'a, 'f> {
+impl<'a, 'f> ExprEmitter<'a, 'f> {
     pub(crate) fn new(plan: &'a Plan, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
         let env = vec![None; plan.graph.axes().len()];
-        Eval { plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), unmade: Vec::new() }
+        ExprEmitter { plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), unmade: Vec::new() }
     }
 
     pub(crate) fn fb(&mut self) -> &mut FunctionBuilder<'f> {
         self.v.fb
     }
 
-    /// Tells that the code runs as the map step of this index: its table and those of later steps can't be read.
+    /// Tells that the code makes the table of this index: it and those after it can't be read.
     pub(crate) fn run_as_step(&mut self, index: usize) {
         self.unmade =
-            self.plan.maps[index..].iter().flat_map(|step| [Some(step.target), step.second]).flatten().collect();
+            self.plan.tables[index..].iter().flat_map(|step| [Some(step.target), step.second]).flatten().collect();
     }
 
     /// The table of a value, if it has one that can be read here.
     pub(crate) fn table(&self, source: &Source) -> Option<TensorId> {
-        self.plan.tables.get(source).copied().filter(|table| !self.unmade.contains(table))
+        self.plan.table_of.get(source).copied().filter(|table| !self.unmade.contains(table))
     }
 
     /// Lanes are indices along an axis: the address is that of the 32-bit word with the first lane's index, clamped to the axis.
@@ -130,7 +130,7 @@ impl<'a, 'f> Eval<'a, 'f> {
         result
     }
 
-    /// Runs `body` with the lanes of [`Eval::in_rows`] along another axis.
+    /// Runs `body` with the lanes of [`ExprEmitter::in_rows`] along another axis.
     pub(crate) fn along<T>(&mut self, axis: Axis, body: impl FnOnce(&mut Self) -> T) -> T {
         let lanes = self.v.shape.lanes;
         self.in_rows(axis, lanes, body)
@@ -424,12 +424,12 @@ impl<'a, 'f> Eval<'a, 'f> {
         let zero = self.v.float(0.0);
         let saved = self.save();
         let mut failed = None;
-        let sum = counted_loop(self, n, &[zero], |eval, index, sums| {
-            eval.set(axis, index);
-            eval.forget(axis);
-            let product = eval.emit(a).and_then(|a| Ok((a, eval.emit(b)?)));
+        let sum = counted_loop(self, n, &[zero], |emitter, index, sums| {
+            emitter.set(axis, index);
+            emitter.forget(axis);
+            let product = emitter.emit(a).and_then(|a| Ok((a, emitter.emit(b)?)));
             match product {
-                Ok((a, b)) => vec![eval.v.fma(a, b, sums[0])],
+                Ok((a, b)) => vec![emitter.v.fma(a, b, sums[0])],
                 Err(error) => {
                     failed = Some(error);
                     vec![sums[0]]

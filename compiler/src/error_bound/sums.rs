@@ -1,0 +1,58 @@
+//! How long the sums of an attention are.
+
+use super::walk::Order;
+use crate::plan::Attention;
+
+/// Products that one chain of additions sums up at most, in the dot of a query and a key.
+const LONGEST_SUM: usize = 64;
+
+/// Weights that are summed up one after the other.
+pub(super) const RUN: usize = 16;
+
+/// Keys of the shortest key tiles, but for the last of a row.
+const LEAST_TILE: usize = 16;
+
+/// Lengths of the sums of an attention, counted in roundings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sums {
+    /// In which order the products of a query's and a key's elements are summed up.
+    pub(super) order: Order,
+    /// How many roundings each of them passes through.
+    pub(super) product: usize,
+    /// Keys of a key tile at most.
+    pub(super) keys: usize,
+    /// Keys of a key tile at least.
+    pub(super) least: usize,
+}
+
+impl Sums {
+    pub(super) fn of(attention: &Attention) -> Sums {
+        let tiling = &attention.tiling;
+        let length = attention.product.as_ref().map_or(0, |product| product.length as usize);
+        // All shapes of a plan have as many chains.
+        let chains = tiling.shapes.first().map_or(1, |shape| shape.partial_sums);
+        let chains = if length.is_multiple_of(chains) { chains } else { 1 };
+        let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
+        // Its own, those of a chain, of the chains of a part, of the parts.
+        let product = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1);
+        let whole = attention.masks.is_empty() && attention.key_term.is_none();
+        let least = if whole { tiling.keys } else { LEAST_TILE.min(tiling.keys) };
+        Sums { order: Order { parts, chains }, product, keys: tiling.keys, least }
+    }
+
+    /// The most key tiles that some keys are part of: two may be cut short.
+    pub(super) fn tiles(&self, keys: usize) -> f64 {
+        ((keys / self.least.max(1)) + 2).min(keys) as f64
+    }
+
+    /// Roundings of a weighted value in the average.
+    pub(super) fn products(&self, keys: usize) -> f64 {
+        (self.keys as f64 + self.tiles(keys)).min(keys as f64) + 1.0
+    }
+
+    /// Roundings of a weight in their sum.
+    pub(super) fn total(&self, keys: usize) -> f64 {
+        let runs = RUN + self.keys.div_ceil(RUN);
+        (runs as f64 + self.tiles(keys)).min(keys as f64)
+    }
+}

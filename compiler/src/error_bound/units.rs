@@ -1,0 +1,16 @@
+//! What rounding makes of numbers.
+
+/// The unit roundoff of single precision: 2^-24.
+pub(crate) const U: f64 = f64::from_bits((1023 - 24) << 52);
+
+/// What results in double precision are given, relative to their size: 2^-50, eight times its unit roundoff. It covers the kernel's
+/// tables, this analysis, and the reference, which may sum up in another order.
+pub(crate) const ROOM: f64 = f64::from_bits((1023 - 50) << 52);
+
+/// What underflow takes of each product.
+pub(super) const TINY_SUM: f64 = f64::from_bits((1023 - 149) << 52);
+
+/// `n u / (1 - n u)`: what `n` roundings make of a number, relative to it.
+pub(crate) fn gamma(n: f64) -> f64 {
+    if n * U < 1.0 { n * U / (1.0 - n * U) } else { f64::INFINITY }
+}
