@@ -365,3 +365,21 @@ fn refused_engines_say_why() {
     let none = Engine::builder().threads(0).build().expect_err("refused");
     assert_snapshot!(none, @"an engine needs a thread; ask for 1 or more, 1 being the caller's own");
 }
+
+/// Kernels that are dropped leave none of their code mapped.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thousand_kernels_leave_no_mappings() {
+    let mappings = || std::fs::read_to_string("/proc/self/maps").expect("procfs").lines().count();
+    let engine = Engine::builder().threads(1).cache_capacity(2).build().expect("an engine");
+    let mut before = 0;
+    for number in 0..1000 {
+        let graph = Attention::new(1, 4).scale(1.0 + f64::from(number)).build().expect("a graph");
+        engine.compile(&graph).expect("a kernel");
+        if number == 9 {
+            before = mappings();
+        }
+    }
+    let after = mappings();
+    assert!(after < before + 100, "{before} mappings with 10 kernels made, {after} with 1,000");
+}

@@ -1,16 +1,15 @@
 //! Executable memory.
 
-use std::ffi::c_void;
+use std::fmt;
+use std::io;
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
-use memmap2::{Mmap, MmapMut};
-use wasmtime_internal_jit_icache_coherence as icache;
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Module, ModuleError, default_libcall_names};
 
-/// Where a function starts in the map: a cache line, which is also what constants beside the code are aligned to at most.
+/// Where a function starts: a cache line, which is also what constants beside the code are aligned to at most.
 const ALIGN: usize = 64;
-
-/// Fills the space between functions with an instruction that traps: `int3`, or on AArch64 `udf #0`.
-const TRAP: u8 = if cfg!(target_arch = "x86_64") { 0xcc } else { 0 };
 
 /// The signature of every compiled function: addresses, strides and sizes in `frame`, memory of its own in `scratch`.
 type Entry = unsafe extern "C" fn(frame: *const u64, scratch: *mut u8);
@@ -32,11 +31,13 @@ pub struct CodeError {
 
 /// Machine code in memory of its own, which is freed on drop.
 ///
-/// Functions borrow it, so none outlives it. The map is writable until it is filled and executable from then on, never both.
-#[derive(Debug)]
+/// Functions borrow it, so none outlives it. Cranelift's JIT module owns the memory, writable until it is filled and executable from then
+/// on, never both.
 pub(crate) struct Code {
-    map: Mmap,
-    starts: Box<[usize]>,
+    /// There until it is dropped. A module can't be shared among threads, as its functions can.
+    module: Mutex<Option<JITModule>>,
+    entries: Vec<Entry>,
+    bytes: usize,
 }
 
 // Kernels are shared among threads.
@@ -49,40 +50,65 @@ const _: () = {
 impl Code {
     /// Copies functions, position-independent machine code of the host, to executable memory.
     pub(crate) fn load(functions: &[&[u8]]) -> Result<Code, CodeError> {
-        let mut starts = Vec::with_capacity(functions.len());
-        let mut bytes = 0usize;
-        for function in functions {
-            starts.push(bytes);
-            // Slices in memory sum to less than `usize::MAX`, the padding included.
-            bytes += function.len().next_multiple_of(ALIGN).max(ALIGN);
-        }
-        let error = |step| move |source| CodeError { bytes, step, source };
-        let mut map = MmapMut::map_anon(bytes.max(ALIGN)).map_err(error("mapped"))?;
-        map.fill(TRAP);
-        for (&start, function) in starts.iter().zip(functions) {
-            map[start..start + function.len()].copy_from_slice(function);
-        }
-        // SAFETY: the range is that of the live map; the pipelines of other threads are flushed below, before any function is handed out.
-        let cleared = unsafe { icache::clear_cache(map.as_ptr().cast::<c_void>(), map.len()) };
-        cleared.map_err(|source| error("synchronised")(std::io::Error::other(source)))?;
-        let map = map.make_exec().map_err(error("made executable"))?;
-        icache::pipeline_flush_mt().map_err(|source| error("synchronised")(std::io::Error::other(source)))?;
-        Ok(Code { map, starts: starts.into() })
+        // Slices in memory sum to less than `usize::MAX`, the padding included.
+        let bytes = functions.iter().map(|function| function.len().next_multiple_of(ALIGN).max(ALIGN)).sum();
+        let error = |step| move |error| CodeError { bytes, step, source: reason(error) };
+        let mut module = JITModule::new(JITBuilder::new(default_libcall_names()).map_err(error("allocated"))?);
+        let signature = module.make_signature();
+        let mut define = |function: &&[u8]| {
+            let id = module.declare_anonymous_function(&signature)?;
+            module.define_function_bytes(id, ALIGN as u64, function, &[]).map(|()| id)
+        };
+        let ids: Result<Vec<_>, ModuleError> = functions.iter().map(&mut define).collect();
+        let finished = ids.map_err(error("filled")).and_then(|ids| {
+            module.finalize_definitions().map_err(error("made executable"))?;
+            Ok(ids)
+        });
+        let entry = |id| {
+            let entry = module.get_finalized_function(id);
+            // SAFETY: a data pointer and a function pointer are of one size and representation on every target Cranelift has; the pointer
+            // is not null. Whether there is a function of this signature behind it is an obligation of `Function::call`.
+            unsafe { std::mem::transmute::<*const u8, Entry>(entry) }
+        };
+        let entries = finished.map(|ids| ids.into_iter().map(entry).collect());
+        // From here on the memory is freed, whatever came of it.
+        let mut code = Code { module: Mutex::new(Some(module)), entries: Vec::new(), bytes };
+        code.entries = entries?;
+        Ok(code)
     }
 
     /// The function at a position of those loaded; `None` past the last.
     pub(crate) fn function(&self, index: usize) -> Option<Function<'_>> {
-        let start = *self.starts.get(index)?;
-        let entry = self.map[start..].as_ptr();
-        // SAFETY: a data pointer and a function pointer are of one size and representation on every target Cranelift has; the pointer
-        // is not null. Whether there is a function of this signature behind it is an obligation of `Function::call`.
-        let entry = unsafe { std::mem::transmute::<*const u8, Entry>(entry) };
-        Some(Function { entry, code: PhantomData })
+        self.entries.get(index).map(|&entry| Function { entry, code: PhantomData })
     }
 
     /// Bytes of executable memory, padding included.
     pub(crate) fn bytes(&self) -> usize {
-        self.map.len()
+        self.bytes
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        let module = self.module.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(module) = module {
+            // SAFETY: a `Function` borrows its `Code`, so none is left and none runs.
+            unsafe { module.free_memory() }
+        }
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Code({} functions, {} bytes)", self.entries.len(), self.bytes)
+    }
+}
+
+/// Why the module refused.
+fn reason(error: ModuleError) -> io::Error {
+    match error {
+        ModuleError::Allocation { err, .. } => err,
+        error => io::Error::other(error.to_string()),
     }
 }
 
@@ -147,11 +173,25 @@ mod tests {
 
     #[test]
     fn loaded_functions_run() {
-        let code = Code::load(&[ADD, &[], ADD]).expect("executable memory");
+        let code = Code::load(&[ADD, ADD, ADD]).expect("executable memory");
         assert_eq!(sum(&code, 0, 40, 2), 42);
         assert_eq!(sum(&code, 2, u64::MAX, 3), 2);
         assert!(code.function(3).is_none());
         assert!(code.bytes() >= 3 * ALIGN);
+    }
+
+    /// Much less than one mapping is left of each.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn code_leaves_no_mappings() {
+        let mappings = || std::fs::read_to_string("/proc/self/maps").expect("procfs").lines().count();
+        let before = mappings();
+        for _ in 0..1000 {
+            let code = Code::load(&[ADD, ADD]).expect("executable memory");
+            assert_eq!(sum(&code, 1, 2, 3), 5);
+        }
+        let after = mappings();
+        assert!(after < before + 100, "{before} mappings, {after} after 1,000 pieces of code");
     }
 
     #[test]
@@ -176,7 +216,7 @@ mod tests {
     fn memory_is_never_writable_and_executable_and_is_freed() {
         // Large, so that what other tests map meanwhile does not land where it is looked for.
         let code = Code::load(&[ADD, &[0; 1 << 20]]).expect("executable memory");
-        let middle = code.map.as_ptr() as usize + (1 << 19);
+        let middle = code.entries[1] as usize + (1 << 19);
         let permissions = || {
             let maps = std::fs::read_to_string("/proc/self/maps").expect("procfs");
             let parse = |hex| usize::from_str_radix(hex, 16).expect("an address");
