@@ -42,7 +42,7 @@ const UNSAFE: [&str; 8] = [
     "compiler/wide/tests/it/jit.rs",
     "compiler/wide/examples/peak.rs",
     "benches/common/chains.rs",
-    "bench/worker/src/peak.rs",
+    "comparison/worker/src/peak.rs",
     "tests/guard_pages.rs",
     "tests/memory.rs",
 ];

@@ -1,4 +1,4 @@
-"""The comparison itself, inside of the environment that `bench/run.py` made."""
+"""The comparison itself, inside of the environment that `comparison/run.py` made."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Started by bench/run.py, which has the options for users.")
+    parser = argparse.ArgumentParser(description="Started by comparison/run.py, which has the options for users.")
     parser.add_argument("--worker", type=Path, required=True)
     parser.add_argument("--absent", default="{}", help="JSON: libraries that are not here, with reasons")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Times rhumb and its peers on the same tensors in one run: `python3 bench/run.py`.
+"""Times rhumb and its peers on the same tensors in one run: `python3 comparison/run.py`.
 
 Needs Python and a Rust toolchain alone: makes a virtual environment, installs the peers in it, builds the
-worker that runs rhumb and candle, and starts the comparison. `bench/README.md` says what is timed and how.
+worker that runs rhumb and candle, and starts the comparison. `comparison/README.md` says what is timed and how.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import textwrap
 from datetime import datetime
 from pathlib import Path
 
-BENCH = Path(__file__).resolve().parent
-VENV = BENCH / ".venv"
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
 # NumPy's pinned version asks for it.
 OLDEST_PYTHON = (3, 11)
 # Parts of requirements.txt, and what each must import.
@@ -34,7 +34,7 @@ QUICK = {"samples": 7, "seconds": 1.0}
 def main() -> int:
     """Environment, worker, comparison."""
     arguments = parse()
-    sys.path.insert(0, str(BENCH))
+    sys.path.insert(0, str(HERE))
     # Not ahead of the path: this file is no part of the package.
     from compare.cases import selected
 
@@ -81,7 +81,7 @@ def main() -> int:
         command += ["--filter", pattern]
     say(f"comparing {len(cases)} cases")
     sys.stdout.flush()
-    os.chdir(BENCH)
+    os.chdir(HERE)
     os.execv(command[0], command)
 
 
@@ -93,10 +93,10 @@ def parse() -> argparse.Namespace:
         epilog=textwrap.dedent(
             """
             examples:
-              bench/run.py --quick                            a handful of cases, about two minutes
-              bench/run.py                                    all cases, less than half an hour
-              bench/run.py --filter alibi-2048 --samples 40   cases with this in their name, more rounds
-              bench/run.py --python ~/torch/bin/python        the peers of an environment that exists
+              comparison/run.py --quick                            a handful of cases, about two minutes
+              comparison/run.py                                    all cases, less than half an hour
+              comparison/run.py --filter alibi-2048 --samples 40   cases with this in their name, more rounds
+              comparison/run.py --python ~/torch/bin/python        the peers of an environment that exists
 
             The first run downloads PyTorch, which is large. Leave the machine alone while it measures. Ends
             with 1 if rhumb computed something wrong, whatever the times.
@@ -135,21 +135,21 @@ def parse() -> argparse.Namespace:
         help="processors to stay on, such as 2,3 (the last ones, one per thread)",
     )
     parser.add_argument(
-        "--out", type=Path, default=BENCH / "results", metavar="DIR", help="where reports go (bench/results)"
+        "--out", type=Path, default=HERE / "results", metavar="DIR", help="where reports go (comparison/results)"
     )
     parser.add_argument("--name", help="name of the report (date and time)")
     parser.add_argument(
         "--python",
         type=python_path,
         metavar="FILE",
-        help="the interpreter of an environment that exists, in place of bench/.venv",
+        help="the interpreter of an environment that exists, in place of comparison/.venv",
     )
     parser.add_argument(
         "--extra-index",
         metavar="URL",
         help="one more package index for pip, such as PyTorch's own with wheels without CUDA",
     )
-    parser.add_argument("--renew", action="store_true", help="make bench/.venv anew")
+    parser.add_argument("--renew", action="store_true", help="make comparison/.venv anew")
     return parser.parse_args()
 
 
@@ -217,7 +217,7 @@ def sections() -> dict[str, list[str]]:
     """requirements.txt by its headings `# [part] what for`."""
     found: dict[str, list[str]] = {}
     part = None
-    for line in (BENCH / "requirements.txt").read_text().splitlines():
+    for line in (HERE / "requirements.txt").read_text().splitlines():
         if heading := re.match(r"# \[(\w+)\]", line):
             part = found.setdefault(heading[1], [])
         elif line.strip() and not line.startswith("#"):
@@ -277,7 +277,7 @@ def build(absent: dict[str, str]) -> Path | None:
 
 def cargo(options: list[str]) -> Path | None:
     """Builds; gives the program, or nothing."""
-    manifest = BENCH / "worker" / "Cargo.toml"
+    manifest = HERE / "worker" / "Cargo.toml"
     command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)]
     command += ["--message-format", "json-render-diagnostics", *options]
     # candle chooses its vectors when it is compiled; what rhumb compiles does not depend on it.

@@ -1,7 +1,7 @@
-//! Runs rhumb, candle and the peak of multiply-adds for `bench/run.py`.
+//! Runs rhumb, candle and the peak of multiply-adds for `comparison/run.py`.
 //!
 //! Requests come in as lines of JSON, answers go out as lines of JSON: `{"ok": ...}` or `{"error": "..."}`. Times are taken in here,
-//! around the calls alone. `bench/compare/serve.py` is the same program for the peers that are Python libraries.
+//! around the calls alone. `comparison/compare/serve.py` is the same program for the peers that are Python libraries.
 
 mod case;
 mod peak;

@@ -1,1 +1,0 @@
-"""Times rhumb and its peers on the same tensors in one run: started by `bench/run.py`."""

@@ -1,4 +1,0 @@
-"""Tests of what needs neither peers nor a compiler.
-
-`python3 -m unittest discover -s compare/tests -t .` in `bench/` runs them.
-"""
