@@ -7,7 +7,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// What a function of a query tile is called for.
+/// The call record of a function of the tile kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct TileCall {
@@ -41,7 +41,7 @@ pub struct TileCall {
     pub not_finite: u64,
 }
 
-/// What the function of a table is called for: iterations of its outermost loop.
+/// The call record of a function that makes a table: iterations of its outermost loop.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct TableCall {
@@ -106,13 +106,13 @@ impl FrameLayout {
 pub struct ScratchLayout {
     /// Index along each outer axis: one word each.
     pub outer: usize,
-    /// What the function is called for: a [`TileCall`], or a [`TableCall`].
+    /// The call record: a [`TileCall`], or a [`TableCall`].
     pub call: usize,
     /// Scores and weights: `[keys][queries]`.
     pub scores: usize,
     /// Maximum of each query with the current key tile.
     pub tile_maxima: usize,
-    /// What the accumulators of each query are multiplied by when their base grows.
+    /// The factor of each query's accumulators when its base grows.
     pub rescale: usize,
     /// The first state.
     pub states: usize,

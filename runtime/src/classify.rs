@@ -88,7 +88,7 @@ struct Leaf {
 #[derive(Debug)]
 pub(crate) struct Classifier {
     program: MaskProgram,
-    /// Those of the mask, those of the score that it does not have, and the squared norms.
+    /// Leaves of the mask, then leaves of the score alone, then the squared norms.
     leaves: Vec<Leaf>,
     of_mask: usize,
     of_score: usize,
@@ -348,7 +348,7 @@ impl Classifier {
         }
     }
 
-    /// What the queries that leaves are fixed for see of a node of the trees.
+    /// The class of a node of the trees, for the queries that leaves are fixed for.
     fn class(&self, trees: &Trees, memory: &mut ClassifyScratch, level: usize, node: usize) -> TileClass {
         let ClassifyScratch { steps, fixed, rows, .. } = memory;
         self.program.classify(steps, |table| self.leaf(trees, (fixed, rows), (level, node), table))

@@ -45,7 +45,7 @@ pub enum CodegenError {
         function: String,
         /// The target.
         triple: String,
-        /// What the backend said.
+        /// The backend's message.
         reason: String,
     },
 }

@@ -15,7 +15,7 @@ use super::loops::{Emitter, counted_loop};
 use super::vocab::{Vocab, floor_divide};
 use crate::plan::{Plan, Source, TensorId};
 
-/// What the lanes of a vector stand for.
+/// The meaning of the lanes of a vector.
 #[derive(Clone, Copy)]
 enum Lanes {
     /// Indices along an axis, each clamped to it: the 32-bit words at this address hold them.
@@ -68,7 +68,7 @@ pub(crate) struct ExprEmitter<'a, 'f> {
     unmade: Vec<TensorId>,
 }
 
-/// What was known at a point, to come back to.
+/// A point's indices and values, to restore.
 pub(crate) struct Saved {
     env: Vec<Option<Ssa>>,
     memo: BTreeMap<Value, Ssa>,
@@ -189,7 +189,7 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
 
     /// The value at this point. Operands come first, in their order, each once.
     pub(crate) fn emit(&mut self, value: Value) -> Result<Ssa, CodegenError> {
-        // What is on the way from the value to its operands, and what is made of an op that has them.
+        // Values to visit, and ops whose operands have been visited, with their form.
         let mut stack = vec![(value, None)];
         while let Some((at, form)) = stack.pop() {
             if self.memo.contains_key(&at) {
@@ -210,7 +210,7 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
         self.made(value)
     }
 
-    /// What has been emitted.
+    /// The SSA value of a value that has been emitted.
     fn made(&self, value: Value) -> Result<Ssa, CodegenError> {
         self.memo
             .get(&value)
@@ -236,7 +236,7 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
         Form::Op
     }
 
-    /// What is emitted ahead of an op.
+    /// The values that an op needs emitted first.
     fn operands(&self, value: Value, form: Form) -> Vec<Value> {
         match (form, self.plan.graph.op(value)) {
             (Form::Table(_), _) => Vec::new(),

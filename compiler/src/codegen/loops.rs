@@ -4,9 +4,9 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
 
-/// What loops are emitted by: a function under construction, and what is known at a point of it.
+/// A function under construction, with the indices and values that are known at the current point.
 pub(crate) trait Emitter<'f> {
-    /// What is known at a point, to come back to.
+    /// A point's indices and values, to restore.
     type Known;
 
     fn fb(&mut self) -> &mut FunctionBuilder<'f>;

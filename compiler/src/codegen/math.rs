@@ -241,7 +241,7 @@ impl Vocab<'_, '_> {
         self.select_float(usable, corrected, high)
     }
 
-    /// What rounding took of a product with a constant, in single precision.
+    /// The rounding error of a product with a constant, in single precision.
     fn product_error(&mut self, x: Value, factor: f32, product: Value) -> Value {
         if self.shape.fma {
             let negated = self.fb.ins().fneg(product);

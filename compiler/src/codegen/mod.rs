@@ -26,7 +26,7 @@ use expr::ExprEmitter;
 use pool::ConstantPool;
 use vocab::{Shape, Vocab};
 
-/// What a generated function is for.
+/// The purpose of a generated function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Makes the table of this index, over a range of its outermost loop.
@@ -84,7 +84,7 @@ pub struct Clif {
 /// A function as machine code.
 #[derive(Clone, Debug)]
 pub struct MachineFunction {
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
     /// The code; its entry is at the start. Position-independent.
     pub bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What a plan costs on a target: an estimate to rank code generators and lane counts by.
+//! The estimated cost of a plan on its machine, by which code generators and lane counts are ranked.
 //!
 //! A model of a core, the same for all targets, so that an estimate depends on nothing but the plan and the code:
 //!
@@ -143,7 +143,7 @@ fn idle(queries: Option<usize>, tiling: &Tiling) -> f64 {
     (whole * tiling.queries() + last - queries) as f64 / queries as f64
 }
 
-/// What a turn of the product loop is timed by.
+/// The core that an iteration of the product loop is timed on.
 #[derive(Clone, Copy)]
 struct Core(Machine);
 
@@ -158,7 +158,7 @@ impl Core {
             MultiplyAdd::Separate => (2.0 * sums, 0.0),
         };
         let loads = ((rows + columns) * chains) as f64;
-        // What finds no register is loaded and stored each turn: the sums, a vector for each column, and a splatted scalar.
+        // Sums, a vector for each column and a splatted scalar that find no register are loaded and stored in each iteration.
         let spilled = (rows * columns * chains + columns + 1).saturating_sub(self.0.registers) as f64;
         // Two pointers and the end of the loop.
         let control = 3.0;
@@ -167,7 +167,7 @@ impl Core {
     }
 }
 
-/// What one element of the score takes beside the product.
+/// The cost of one score beside its product.
 #[derive(Clone, Copy, Default)]
 struct Score {
     /// Vector instructions, per vector.

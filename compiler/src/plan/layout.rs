@@ -46,7 +46,7 @@ pub(super) fn scratch_layout(graph: &Verified, attention: Option<&Attention>) ->
     Err(too_long(graph, (axis, length), layout.constants, attention))
 }
 
-/// That this axis, of those of the rows of queries and averages the longest, is too long.
+/// The error that this axis, the longest of the head dimensions, is too long.
 fn too_long(graph: &Verified, (axis, length): (Axis, usize), bytes: usize, attention: &Attention) -> PlanError {
     let lengths = [
         attention.product.as_ref().map_or(0, |product| product.length as usize),

@@ -50,7 +50,7 @@ pub enum PlanError {
     DynamicAxis {
         /// The axis.
         axis: String,
-        /// What needs it.
+        /// The reason.
         reason: &'static str,
     },
     /// A head dimension for which a tile of queries does not fit the memory that code can address.
@@ -135,7 +135,7 @@ pub struct Tensor {
 /// Index into [`Plan::tensors`].
 pub type TensorId = usize;
 
-/// What a [`Table`] computes.
+/// The content of a [`Table`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The value itself.
@@ -158,11 +158,11 @@ pub enum Source {
 /// A loop nest that computes a tensor element by element, before the attention runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    /// What is written: a table or an output.
+    /// The tensor that is written: a table or an output.
     pub target: TensorId,
     /// The table that is made along with it: of cosines, that of sines; of the high parts of a key term, that of the low parts.
     pub second: Option<TensorId>,
-    /// What is computed.
+    /// The content.
     pub source: Source,
     /// The innermost axis of the loop nest: that of a rotation, or the last dimension; none for a scalar. The other dimensions, in
     /// their order, make one loop that threads share.
@@ -206,7 +206,7 @@ pub struct Reduction {
 pub struct LogSum {
     /// The `logsumexp` op: a leaf of `value`.
     pub leaf: Value,
-    /// What is written, computed in double precision.
+    /// The output's value, computed in double precision.
     pub value: Value,
     /// Sum of the terms of its score that vary over queries alone, in double precision. Those of the average can lack some of them.
     pub query_term: Option<TensorId>,
@@ -219,7 +219,7 @@ pub struct LogSum {
 pub struct KeyTerm {
     /// The values, rounded.
     pub high: TensorId,
-    /// What rounding took of them.
+    /// The rounding error of `high`.
     pub low: TensorId,
 }
 
@@ -293,22 +293,22 @@ pub struct Packed {
     pub heads: u32,
 }
 
-/// What finds keys whose weights vanish for a whole tile of queries, from the greatest score that they can have: their key tiles are left
-/// out. The least such work is [`Pruning::QUERIES`] and [`Pruning::KEYS`].
+/// Tables by which key tiles are pruned: a key tile whose greatest possible score leaves its keys without weight for a whole query tile is
+/// skipped. Calls of fewer than [`Pruning::QUERIES`] queries or [`Pruning::KEYS`] keys prune nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pruning {
     /// The squared norms of keys, if the score has a product of queries and keys.
     pub keys: Option<TensorId>,
-    /// The squared norms of values, if there are any: one that is not finite makes NaN of a weight of 0, and is never left out.
+    /// The squared norms of values, if there are any. A value that is not finite makes NaN of a weight of 0: its key tile is never pruned.
     pub values: Option<TensorId>,
 }
 
 impl Pruning {
-    /// A score this far below the base that weights are measured from, in powers of two, has none.
+    /// A score this far below the base of weights, in powers of 2, has no weight.
     pub const BELOW: f64 = 100.0;
-    /// With fewer queries that share keys, the norms of keys and values are more work than they save.
+    /// The least number of queries: with fewer, the norms of keys and values take more work than they save.
     pub const QUERIES: usize = 128;
-    /// With fewer keys, there are no far ones.
+    /// The least number of keys: with fewer, there are no far ones.
     pub const KEYS: usize = 128;
 }
 
@@ -333,14 +333,14 @@ pub struct Attention {
     /// Sum of the terms that vary over queries alone, in double precision: compared with a sink, else of no weight. `-inf` hides the whole
     /// row; NaN and `inf` make NaN of it.
     pub query_term: Option<TensorId>,
-    /// What must hold for a query to see a key: evaluated by interval for each tile, and per element in partial tiles.
+    /// The conditions under which a query sees a key: evaluated by interval for each tile, and per element in partial tiles.
     pub masks: Vec<Term>,
     /// Whether key tiles lie on a grid of [`Tiling::keys`], because masks read tensors that vary over queries or keys. A query's result
     /// then depends on no other query of its tile: those decide which keys the tile computes, and not where key tiles begin.
     pub on_grid: bool,
     /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs, or have poles.
     pub may_be_neg_inf: bool,
-    /// What finds keys whose weights vanish, if there can be such.
+    /// The tables by which keys without weight are found, if there can be such keys.
     pub pruning: Option<Pruning>,
     /// The sink, in double precision.
     pub sink: Option<TensorId>,
@@ -362,7 +362,7 @@ impl Attention {
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
 
-/// What the planner decided.
+/// A plan: what is computed, where, and in which tiles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The fused graph that the plan is for.
@@ -371,9 +371,9 @@ pub struct Plan {
     pub machine: Machine,
     /// The tensors: inputs, then outputs, in the order of the graph; then constants and tables.
     pub tensors: Vec<Tensor>,
-    /// Those that callers bind: of the inputs and of the outputs of the graph, in its order.
+    /// Tensors of the graph's inputs, in its order.
     pub inputs: Vec<TensorId>,
-    /// As [`Plan::inputs`].
+    /// Tensors of the graph's outputs, in its order.
     pub outputs: Vec<TensorId>,
     /// Loops that run first, in order: each may read the tables of those before it.
     pub tables: Vec<Table>,

@@ -38,7 +38,7 @@ impl Planner<'_> {
         })
     }
 
-    /// What terms are computed from beside the dot: tables, inputs, constants.
+    /// The operands of terms beside the dot: tables, inputs, constants.
     fn leaves(&self, terms: &[Term], dot: Option<Value>) -> Vec<Value> {
         let mut seen = vec![false; self.graph.nodes().len()];
         let mut stack: Vec<Value> = terms.iter().map(|term| term.value).collect();

@@ -6,7 +6,7 @@ use rhumb_ir::{Axis, Elem, Op, Scalar, Value, Verified};
 
 use super::{Origin, PlanError, Source, Storage, Table, Tensor, TensorId};
 
-/// What a softmax or log-sum-exp is of.
+/// The operands of a softmax or log-sum-exp.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Normalised {
     pub(super) score: Value,
@@ -23,7 +23,7 @@ pub(super) struct Planner<'a> {
     pub(super) outputs: Vec<TensorId>,
     /// Names of the values.
     pub(super) names: Vec<String>,
-    /// What has been prepared for tables.
+    /// Values whose operands are prepared.
     pub(super) prepared: BTreeSet<Value>,
     /// Whether a rotation takes part in a value.
     pub(super) rotates: Vec<bool>,

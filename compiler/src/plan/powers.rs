@@ -43,9 +43,9 @@ pub(super) fn of_two(graph: &Verified) -> Result<Option<Verified>, PlanError> {
 /// Scores times log2(e).
 struct Scaling<'a> {
     graph: &'a Verified,
-    /// What stands for each value of the graph.
+    /// The new value of each value of the graph.
     made: Vec<Value>,
-    /// What has been scaled.
+    /// Values that have been scaled.
     scaled: BTreeMap<Value, Value>,
 }
 

@@ -1,4 +1,4 @@
-//! What is made before the tile loop: tables, transformed rows, cosines and sines.
+//! Tables, made before the tile loop: transformed rows, cosines and sines, terms.
 //!
 //! # Where a transformation goes
 //! Cost is iterations. The query side of the dot is transformed while a query tile is loaded: `{h, q, d}` either way, and a table of it
@@ -16,7 +16,7 @@ enum Task {
     Visit(Value),
     /// The angle of a rotation, prepared.
     Angle(Value),
-    /// What is summed over or looked up in, prepared.
+    /// An operand of a sum or a lookup, prepared.
     Reduced(Value),
     /// An index, prepared.
     Rotations(Value),
@@ -290,7 +290,7 @@ impl Planner<'_> {
     /// Makes tables of what the log-sum-exp output reads besides the log-sum-exp itself.
     pub(super) fn hoist_around(&mut self, value: Value, leaf: Value) -> Result<(), PlanError> {
         let graph = self.graph;
-        // What the log-sum-exp is an operand of.
+        // The values that depend on the log-sum-exp.
         let around = self.reaches(|op| op == graph.op(leaf));
         let mut seen = vec![false; value.index() + 1];
         let mut stack = vec![value];
@@ -333,7 +333,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// What is to be done to prepare an op, in order.
+    /// The tasks that prepare an op, in order.
     fn prepare_op(&mut self, value: Value) -> Result<Vec<Task>, PlanError> {
         match self.graph.op(value).clone() {
             Op::Table { dims, elem, data: _ } => {

@@ -1,14 +1,14 @@
-//! What is known of the scores of whole tiles.
+//! Bounds on the scores of whole tiles.
 
 use rhumb_compiler::intervals::{Interval, ScoreProgram};
 use rhumb_compiler::plan::{Attention, Plan, Pruning, TensorId};
 
-/// What is known of the scores of whole tiles.
+/// Bounds on the scores of whole tiles.
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) score: ScoreProgram,
     pub(super) tables: Pruning,
-    /// What rounding makes of a product of norms, at most.
+    /// The factor by which rounding may raise a product of norms.
     slack: f64,
 }
 

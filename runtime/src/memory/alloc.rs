@@ -1,4 +1,4 @@
-//! What all working memory has in common.
+//! Alignment of working memory, and the error where there is none.
 
 /// Alignment of a workspace: a cache line, and the widest vector.
 pub(crate) const ALIGN: usize = 64;
@@ -8,6 +8,6 @@ pub(crate) const ALIGN: usize = 64;
 #[error("{bytes} bytes of working memory could not be allocated; bind shorter sequences, or use fewer threads")]
 #[non_exhaustive]
 pub struct OutOfMemory {
-    /// What was asked for; `usize::MAX` when the size itself does not fit.
+    /// Bytes asked for; `usize::MAX` where the size itself overflows.
     pub bytes: usize,
 }

@@ -23,7 +23,7 @@ type Entry = unsafe extern "C" fn(frame: *const u64, scratch: *mut u8);
 pub struct CodeError {
     /// Size of the code.
     pub bytes: usize,
-    /// What failed.
+    /// The step that failed.
     pub step: &'static str,
     /// The system's reason.
     pub source: std::io::Error,

@@ -221,7 +221,7 @@ impl Program {
                 partial: self.function(Role::Partial(shape)),
             })
             .collect();
-        // What fails leaves its trees to be freed.
+        // A call that fails does not give its trees back: they are freed.
         let mut trees = self.trees.take();
         let pruning = pruning(attention, frame);
         classifier.build(plan, frame, &mut trees, pruning)?;

@@ -7,7 +7,7 @@ use crate::memory::workspace::Workspace;
 /// At which end the buffers of a kernel touch an inaccessible page: its tables, its constants, the scratch memory of each thread. There is
 /// such a page at the other end too, but there may be bytes before it that are no part of the buffer.
 ///
-/// What leaves a buffer is a fault of the compiler, and ends the process. For tests: each call maps its memory anew.
+/// An access outside of a buffer is a bug of the compiler, and ends the process. For tests: each call maps its memory anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "guard-pages"),

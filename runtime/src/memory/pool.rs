@@ -54,7 +54,7 @@ impl Pool {
         };
         let workspace = match kept {
             Some(workspace) if workspace.bytes() >= bytes => workspace,
-            // What is too small is freed first.
+            // A workspace that is too small is freed first.
             too_small => {
                 drop(too_small);
                 let step = (bytes.checked_ilog2().map_or(0, |log| 1usize << log) / 4).max(ALIGN);

@@ -64,7 +64,7 @@ impl ExprEmitter<'_, '_> {
         Ok((base, self.dim_stride(tensor, key)))
     }
 
-    /// That the point gives an index along every dimension of a tensor but those in `skip`.
+    /// Checks that the point has an index along every dimension of a tensor but those in `skip`.
     ///
     /// # Errors
     /// [`CodegenError::Unbound`] if it does not.

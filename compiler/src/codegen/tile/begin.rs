@@ -107,7 +107,7 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product)
     let wide = if ROW_LANES * row_bytes <= room { contiguous(emitter, product.query, product.dim, None) } else { None };
     by_rows(emitter, product.dim, wide, |emitter| {
         let step = emitter.v.shape.lanes as i64;
-        // What lanes without a query hold does not count.
+        // Padding lanes may hold anything.
         let live = call_word(emitter, offset_of!(TileCall, queries));
         let live = emitter.fb().ins().iadd_imm_s(live, step - 1);
         let lanes = emitter.fb().ins().band_imm_s(live, -step);

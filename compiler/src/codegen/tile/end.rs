@@ -77,7 +77,7 @@ fn averages(
         let last = emitter.fb().ins().iadd_imm_s(queries, -1);
         range_loop(emitter, zero, single, step, &[], |emitter, lane, _| {
             let column = column_of(emitter, lane);
-            // What passes the last query is stored where that goes, before it.
+            // Padding lanes write the last row first; the real lane overwrites it.
             let outs = [0, 1, 2, 3].map(|row| {
                 let lane = emitter.fb().ins().iadd_imm_s(lane, row);
                 let lane = emitter.v.smin(lane, last);
@@ -125,7 +125,7 @@ fn add(emitter: &mut ExprEmitter<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {
     }
 }
 
-/// What is known of a row: the greatest score, measured without the `shift` that belongs to all of them, and the sum of the powers.
+/// A row's state: its greatest score, without the `shift` that all scores share, and the sum of its powers.
 #[derive(Clone, Copy)]
 struct Row {
     most: Ssa,

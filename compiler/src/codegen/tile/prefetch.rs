@@ -50,7 +50,7 @@ pub(super) fn next(
     let row = emitter.fb().ins().iadd(of_tile.first, skipped);
     range_loop(emitter, from, to, 1, &[row], |emitter, _, row| {
         let lines = length.div_ceil(LINE);
-        // What is read is not used: clif-wide makes it a prefetch, Cranelift a load.
+        // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
         if lines > MOST_LINES {
             let [start, end] = [0, lines].map(|line| emitter.fb().ins().iconst(types::I64, i64::from(line)));
             range_loop(emitter, start, end, 1, row, |emitter, _, line| {

@@ -15,7 +15,7 @@ pub(super) struct Functions<'p> {
     pub(super) end: Option<Function<'p>>,
 }
 
-/// Those that come in several shapes.
+/// The functions that come in several shapes.
 #[derive(Clone, Copy)]
 pub(super) struct Shaped<'p> {
     pub(super) full: Option<Function<'p>>,

@@ -33,7 +33,7 @@ pub(super) type Scanned = Option<((usize, usize), bool)>;
 #[derive(Clone, Copy, Default)]
 pub(super) struct TileArgs {
     pub(super) keys: (usize, usize),
-    /// Those that come next.
+    /// Keys of the next key tile.
     pub(super) next: (usize, usize),
     /// Which of how many query tiles this is that take turns at the keys: it prefetches its share of the next ones.
     pub(super) turn: (usize, usize),
@@ -64,7 +64,7 @@ impl Task<'_, '_, '_> {
             let near = near.and_then(|key| take_tile(&mut memory.segments, segment, key));
             let segments_end = memory.segments.len();
             let mut query_tile = QueryTile { first, queries: end - first, segment, segments_end, key: None };
-            // What is read first, once keys are pruned, is about what it is for the tile before.
+            // Which key tile comes first is not known before keys are pruned: the tile before tells about where.
             let first_tile = |query_tile: &QueryTile| next_tile(query_tile, &memory.segments);
             let (next, turn) = match (near, &before) {
                 (Some(near), _) => ((near.first, near.end), (0, 1)),
@@ -196,7 +196,7 @@ impl Task<'_, '_, '_> {
         let layout = self.plan.scratch;
         let mut least = |part: usize| {
             let slots = self.state(scratch, position, part, query_tile.queries);
-            // What is NaN stays so, whatever is pruned.
+            // A row that is NaN stays NaN, whatever is pruned.
             slots.map_or(f32::NEG_INFINITY, |slots| slots.iter().copied().fold(f32::INFINITY, f32::min))
         };
         if least(layout.limits) == f32::NEG_INFINITY { f64::NEG_INFINITY } else { f64::from(least(layout.bases)) }

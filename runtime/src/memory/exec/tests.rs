@@ -91,7 +91,7 @@ fn kernels_agree_with_the_reference() {
     }
 }
 
-/// What is pruned has no weight, by scores computed here; and most of what has none is pruned.
+/// Pruned keys have no weight, by scores computed here; most keys without weight are pruned.
 #[test]
 fn keys_without_weight_are_left_out() {
     const KEYS: usize = 301;

@@ -1,4 +1,4 @@
-//! What query tiles see of the keys, against every pair.
+//! Classes of key tiles, against every pair of a query and a key.
 
 use rhumb_plugins::{Attention, Chunked, Dilated, PrefixLm};
 
