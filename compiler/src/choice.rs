@@ -1,4 +1,4 @@
-//! Which of a target's candidates a graph is compiled for, and why.
+//! The choice among a target's candidates for a graph.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct Ranked {
     pub estimate: Estimate,
 }
 
-/// What a graph is compiled for, and what it was chosen from. It prints, the reason included.
+/// The candidate that a graph is compiled for, and those it was chosen from. It prints, with the reason.
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// The cheapest first, never empty.
@@ -26,7 +26,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// What the graph is compiled for.
+    /// The candidate that the graph is compiled for.
     pub fn target(&self) -> &Target {
         &self.ranked[0].target
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What makes machine code of CLIF.
+/// A code generator: CLIF to machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backend {
     /// `clif-wide`: x86-64 with AVX2 and FMA or with AVX-512, vectors of 4, 8 and 16 lanes.
@@ -67,7 +67,7 @@ impl fmt::Display for InstructionSet {
     }
 }
 
-/// How code multiplies and adds.
+/// The form of multiply-adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MultiplyAdd {
     /// In one instruction, which overwrites the sum.
@@ -78,10 +78,10 @@ pub enum MultiplyAdd {
     Separate,
 }
 
-/// A machine, and what generates its code.
+/// A machine, with its code generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Machine {
-    /// What generates the code.
+    /// The code generator.
     pub backend: Backend,
     /// The instructions that it uses.
     pub instructions: InstructionSet,
@@ -89,7 +89,7 @@ pub struct Machine {
     pub lanes: usize,
     /// Vector registers.
     pub registers: usize,
-    /// How the code multiplies and adds.
+    /// The form of multiply-adds.
     pub multiply_add: MultiplyAdd,
 }
 

@@ -45,7 +45,7 @@ impl Stage {
         }
     }
 
-    /// What the stage holds, in one line.
+    /// The content of the stage, in one line.
     pub fn description(self) -> &'static str {
         match self {
             Stage::Graph => "the graph as described, with its position schemes",
@@ -76,10 +76,10 @@ pub enum CompileError {
     Codegen(#[from] CodegenError),
 }
 
-/// What a compilation uses besides the graph.
+/// Options of a compilation.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Which rewriting rules are allowed, and the limits.
+    /// Classes of rewriting rules, and limits.
     pub rewrite: RewriteOptions,
     /// Whether the disassembly is kept with the machine code.
     pub disassemble: bool,
@@ -90,7 +90,7 @@ pub struct Options {
 pub struct Timing {
     /// The stage that was made.
     pub stage: Stage,
-    /// How long it took.
+    /// The time it took.
     pub time: Duration,
 }
 
@@ -99,7 +99,7 @@ pub struct Timing {
 pub struct Lowered {
     /// The graph with schemes expanded.
     pub graph: Verified,
-    /// How long it took.
+    /// The time it took.
     pub time: Duration,
 }
 
@@ -121,7 +121,7 @@ pub struct Compiled {
     pub lowered: Verified,
     /// The graph after rewriting.
     pub fused: Fused,
-    /// What it is compiled for, of the target's candidates, and why.
+    /// The candidate of the target that it is compiled for, and why.
     pub choice: Choice,
     /// The plan.
     pub plan: Plan,
@@ -129,7 +129,7 @@ pub struct Compiled {
     pub clif: Clif,
     /// The machine code.
     pub code: MachineCode,
-    /// How long each stage took.
+    /// The time that each stage took.
     pub timings: Vec<Timing>,
 }
 

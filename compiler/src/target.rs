@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::machine::{Backend, InstructionSet, Machine, MultiplyAdd};
 
-/// What a machine without fused multiply-add lacks as well, of what Cranelift's backend uses.
+/// Settings of Cranelift's backend that a machine without fused multiply-add lacks.
 const FMA: &[&str] = &["has_fma", "has_avx512f", "has_avx512vl", "has_avx512dq", "has_avx512vbmi", "has_avx512bitalg"];
 
 /// All that Cranelift's backend uses beyond SSE4.1.
@@ -32,9 +32,9 @@ const BEYOND_SSE41: &[&str] = &[
     "has_avx512vnni",
 ];
 
-/// What this machine has that kernels use. Only [`Features::detect`] makes one, so a value is proof that the machine can run code for it.
+/// The features of this machine that kernels use. Only [`Features::detect`] makes one, so a value is proof that the machine can run code for it.
 ///
-/// What is left unused makes code for lesser machines, which this one can run too: for tests and comparisons.
+/// Features can be left unused, for tests and comparisons: code for a lesser machine runs here too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     wide: Option<clif_wide::Features>,
@@ -43,7 +43,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// What this machine has.
+    /// The features of this machine.
     pub fn detect() -> Features {
         Features { wide: clif_wide::Features::detect(), unused: &[] }
     }
@@ -131,7 +131,7 @@ impl Compilers {
         let cranelift = self.machine(Backend::Cranelift, 4);
         match self.wide {
             None => vec![cranelift],
-            // What is generated for a named target at 4 lanes is for machines with and without AVX2 to compare.
+            // Code for a named target at 4 lanes is compared among machines with and without AVX2.
             Some(_) if !self.host => vec![wide(16), wide(8), cranelift, wide(4)],
             Some(features) if features.avx512() => vec![wide(16), wide(8), wide(4), cranelift],
             Some(_) => vec![wide(8), wide(4), cranelift],
@@ -174,7 +174,7 @@ pub enum TargetError {
     /// The host lacks something that kernels need.
     #[error("this machine can't run kernels: {reason}")]
     Host {
-        /// What is missing.
+        /// The missing feature.
         reason: String,
     },
     /// A triple that can't be parsed or has no backend.
@@ -182,7 +182,7 @@ pub enum TargetError {
     Unknown {
         /// The triple.
         triple: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A lane count that the target has no code generator for.
@@ -267,7 +267,7 @@ impl Target {
         Ok(Target { lanes: Some(4), ..Target::open(compilers) }.resolved())
     }
 
-    /// Those of a triple; `wide` are its wide vectors if it is an x86-64.
+    /// The compilers of a triple; `wide` are its wide vectors if it is an x86-64.
     fn compilers(triple: &str, wide: clif_wide::Features) -> Result<Compilers, TargetError> {
         let unknown = |reason: String| TargetError::Unknown { triple: triple.to_owned(), reason };
         let parsed: Triple = triple.parse().map_err(|error: target_lexicon::ParseError| unknown(error.to_string()))?;
@@ -355,7 +355,7 @@ impl Target {
         Err(TargetError::Backend { backend, lanes, triple: self.triple(), known: known.join(", ") })
     }
 
-    /// What code for a graph is chosen among, first what is preferred where costs are equal: the target's code generators at each lane count
+    /// The candidates for a graph's code, in the order of preference where costs are equal: the target's code generators at each lane count
     /// they have, as far as they are not pinned. Each is a target with nothing left to choose.
     pub fn candidates(&self) -> Vec<Target> {
         let pinned = |machine: Machine| Target {

@@ -15,7 +15,7 @@ pub struct Call<'k, 'a> {
     bindings: Bindings<'a>,
 }
 
-/// What runs calls.
+/// Runs calls: a kernel, a reference or an error bound.
 pub(crate) trait Runner: fmt::Debug + Send + Sync {
     /// Runs a call whose tensors have been checked.
     fn run(&self, bound: Bound<'_>) -> Result<(), CallError>;

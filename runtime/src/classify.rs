@@ -1,4 +1,4 @@
-//! Which key tiles a query tile sees: intervals of the mask's tables over ranges of keys, halved until they are decided.
+//! The key tiles that a query tile sees, by intervals of the mask's tables over ranges of keys, which are halved until they are decided.
 
 mod bounds;
 mod pruning;
@@ -41,7 +41,7 @@ impl Queries {
     }
 }
 
-/// How a leaf varies, in its last dimension if at all.
+/// The axis that a leaf varies along in its last dimension, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
     /// This many keys share an element: more than 1 along an axis that groups that of keys.

@@ -72,7 +72,7 @@ pub enum EngineError {
     /// The system refused to start threads.
     #[error("{threads} threads could not be started: {source}; ask for fewer")]
     Threads {
-        /// How many were asked for.
+        /// The number asked for.
         threads: usize,
         /// The system's reason.
         source: rayon::ThreadPoolBuildError,
@@ -85,7 +85,7 @@ impl EngineBuilder {
         EngineBuilder { threads: Some(threads), ..self }
     }
 
-    /// What kernels are compiled for: this machine, or some of what it has. Unless set, [`Target::host`].
+    /// The target of kernels: this machine, or less than it has. Default: [`Target::host`].
     pub fn target(self, target: Target) -> EngineBuilder {
         EngineBuilder { target: Some(target), ..self }
     }
@@ -95,7 +95,7 @@ impl EngineBuilder {
         EngineBuilder { lanes: Some(lanes), ..self }
     }
 
-    /// What generates the code. Unless set, each graph has the cheapest: see [`Kernel::choice`].
+    /// The code generator. Default: the cheapest for each graph, see [`Kernel::choice`].
     pub fn backend(self, backend: Backend) -> EngineBuilder {
         EngineBuilder { backend: Some(backend), ..self }
     }
@@ -105,7 +105,7 @@ impl EngineBuilder {
         EngineBuilder { registry, ..self }
     }
 
-    /// What rewriting may do.
+    /// The rules that rewriting may use.
     pub fn rewrite(self, rewrite: RewriteOptions) -> EngineBuilder {
         EngineBuilder { rewrite, ..self }
     }
@@ -197,7 +197,7 @@ impl Engine {
         Ok(Reference::of(lowered)?)
     }
 
-    /// What kernels are compiled for; [`Kernel::choice`] says which of its candidates one is.
+    /// The target of kernels; [`Kernel::choice`] says which of its candidates a kernel is for.
     pub fn target(&self) -> &Target {
         &self.target
     }
@@ -212,7 +212,7 @@ impl Engine {
         self.threads.count()
     }
 
-    /// How the kernel cache has been used.
+    /// Hits and misses of the kernel cache.
     pub fn cache_stats(&self) -> CacheStats {
         self.cache.stats()
     }

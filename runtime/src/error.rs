@@ -1,4 +1,4 @@
-//! What can be wrong with a view or a call.
+//! Errors of views and calls.
 
 use std::fmt;
 
@@ -83,7 +83,7 @@ pub enum ViewError {
     /// Not an order of the dimensions.
     #[error("{order:?} is not an order of {rank} dimensions; name each from 0 to {} once", *rank as isize - 1)]
     Order {
-        /// What was asked for.
+        /// The number asked for.
         order: Vec<usize>,
         /// The view's number of dimensions.
         rank: usize,
@@ -91,7 +91,7 @@ pub enum ViewError {
     /// A dimension that is not there.
     #[error("there is no dimension {dim} in a view of {rank}; the first is 0")]
     NoDim {
-        /// What was asked for.
+        /// The number asked for.
         dim: usize,
         /// The view's number of dimensions.
         rank: usize,
@@ -257,7 +257,7 @@ pub enum CallError {
         dim: usize,
         /// Its length in the graph.
         wanted: u32,
-        /// How the axis is tied to another.
+        /// The relation of the axis to another.
         grouping: Option<Box<Grouping>>,
         /// A permutation of the dimensions that would fit.
         order: Option<Box<[usize]>>,

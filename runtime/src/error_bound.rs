@@ -1,4 +1,4 @@
-//! What a kernel promises of a call's results.
+//! The error bound of a call's results.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a graph reads and writes, and the one place where tensors are held against it.
+//! Inputs and outputs of a graph, and the one validator of the tensors that are bound to them.
 
 use std::fmt;
 
@@ -70,7 +70,7 @@ pub(crate) struct Bound<'a> {
 }
 
 impl Interface {
-    /// What `graph` reads and writes.
+    /// The inputs and outputs of `graph`.
     ///
     /// # Errors
     /// [`InterfaceError`] if no binding could ever fit the graph.
@@ -290,7 +290,7 @@ impl Interface {
         }
     }
 
-    /// How `axis` groups another.
+    /// The axis that `axis` groups, and the ratio of their lengths.
     fn grouping(&self, axis: Axis) -> Option<Grouping> {
         let AxisInfo { name, extent, groups } = &self.axes[axis.index()];
         let fine = &self.axes[(*groups)?.index()];
@@ -304,7 +304,7 @@ impl Interface {
         }
     }
 
-    /// That no output shares memory with anything else; regions come in the order of the ports.
+    /// Checks that no output shares memory with anything else; regions come in the order of the ports.
     fn check_apart(&self, regions: &[Region<'_>]) -> Result<(), CallError> {
         for (output, region) in regions.iter().enumerate().skip(self.inputs.len()) {
             let shared = regions[..output].iter().position(|earlier| overlap(*region, *earlier));

@@ -60,7 +60,7 @@ impl Kernel {
         Ok(Kernel { name, interface, program: Program::load(plan, &code, guard)?, threads, choice, timings })
     }
 
-    /// What it reads and writes.
+    /// Its inputs and outputs.
     pub fn interface(&self) -> &Interface {
         &self.interface
     }
@@ -75,13 +75,13 @@ impl Kernel {
         self.program.plan()
     }
 
-    /// How far its results may be from those of its [`Reference`](crate::Reference), derived from its plan. Prints, and evaluates for the
+    /// The bound on how far its results are from those of its [`Reference`](crate::Reference), derived from its plan. Prints, and evaluates for the
     /// tensors of a call.
     pub fn error_bound(&self) -> ErrorBound<'_> {
         ErrorBound::new(&self.interface, self.plan().error_bound())
     }
 
-    /// What it was compiled for.
+    /// The target that it was compiled for.
     pub fn target(&self) -> &Target {
         self.choice.target()
     }
@@ -91,12 +91,12 @@ impl Kernel {
         &self.choice
     }
 
-    /// How long each stage of its compilation took.
+    /// The time that each stage of its compilation took.
     pub fn timings(&self) -> &[Timing] {
         &self.timings
     }
 
-    /// How long its compilation took.
+    /// The time that its compilation took.
     pub fn compile_time(&self) -> Duration {
         self.timings.iter().map(|timing| timing.time).sum()
     }
@@ -124,7 +124,7 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// What would mend a scheme that can't be lowered; the other stages say it themselves.
+/// A hint for a scheme that can't be lowered; errors of the other stages carry their own.
 fn lowering_hint(error: &CompileError) -> String {
     match error {
         CompileError::Lower(error) => format!("\n  hint: {}", error.hint()),

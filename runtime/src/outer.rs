@@ -31,7 +31,7 @@ impl Rows {
 }
 
 impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
-    /// How many there are.
+    /// The number of outer indices.
     pub(crate) fn count(attention: &Attention, frame: &Frame<'_, '_>) -> usize {
         attention.outer.iter().map(|axis| groups(attention, frame, *axis)).fold(1, usize::saturating_mul)
     }

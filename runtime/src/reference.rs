@@ -26,7 +26,7 @@ impl Reference {
         Ok(Reference { graph, interface })
     }
 
-    /// What it reads and writes.
+    /// Its inputs and outputs.
     pub fn interface(&self) -> &Interface {
         &self.interface
     }
@@ -102,7 +102,7 @@ mod tests {
             call.output("positive", out).run().expect("runs");
             assert_eq!(y, [5.0, 13.0, 11.0, 0.0, -6.0, -4.0, 18.0]);
             assert_eq!(positive, [1, 0, 1, 0, 1, 0]);
-            // What is refused changes nothing.
+            // A refused call changes nothing.
             let refused = reference.call().input("shift", TensorView::from_slice(&shift, &[2]).expect("shift")).run();
             assert!(matches!(refused, Err(CallError::Missing { .. })));
         }

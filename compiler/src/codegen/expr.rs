@@ -24,7 +24,7 @@ enum Lanes {
     Successive(Axis),
 }
 
-/// How the indices of lanes follow one another.
+/// The order of the indices of lanes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Each is the next one, until they are clamped.
@@ -41,7 +41,7 @@ impl Lanes {
     }
 }
 
-/// How a value is emitted.
+/// The form that a value is emitted in.
 #[derive(Clone, Copy)]
 enum Form {
     /// By a load.

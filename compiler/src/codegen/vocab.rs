@@ -9,7 +9,7 @@ use cranelift_frontend::FunctionBuilder;
 
 use super::pool::ConstantPool;
 
-/// How wide and how precise the values of an expression are.
+/// The lanes and the precision of an expression's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// Lanes: 1 for scalars.

@@ -25,7 +25,7 @@ const TINY: f64 = f64::from_bits((1023 - 150) << 52);
 const FLUSHED: f64 = 4.5e-38;
 /// Numbers that are too low for single precision are below this.
 const LOWEST: f64 = -3e38;
-/// What can be added to them and leaves them too low to have weight.
+/// The greatest number that leaves them too low to have weight when it is added.
 const SMALL: f64 = 1e30;
 /// All `i32` are closer than this.
 const ANY_INT: f64 = 4_294_967_296.0;
@@ -87,7 +87,7 @@ impl Approx {
     }
 }
 
-/// What a function makes of operands of which some are infinite or NaN: known if it is the same wherever the others lie.
+/// The result of a function of operands of which some are infinite or NaN: known if it is the same for all values of the others.
 fn at_ends(a: Approx, b: Approx, f: impl Fn(f64, f64) -> f64) -> Approx {
     if !a.e.is_finite() || !b.e.is_finite() {
         return Approx::UNKNOWN;
@@ -102,7 +102,7 @@ fn at_ends(a: Approx, b: Approx, f: impl Fn(f64, f64) -> f64) -> Approx {
 }
 
 impl Precision {
-    /// What rounding the result of an exact operation leaves of it; `e` is what the operands brought along.
+    /// Rounds the result of an exact operation, which has the error `e` of its operands.
     pub(super) fn rounded(self, x: f64, e: f64) -> Approx {
         if e == 0.0 && f64::from(x as f32) == x {
             return Approx { x, e };
@@ -122,7 +122,7 @@ impl Precision {
         if x + e < LOWEST { Approx::LOW } else { Approx::UNKNOWN }
     }
 
-    /// What code of this precision takes for a number that it reads.
+    /// A number as code of this precision reads it.
     pub(super) fn read(self, a: Approx) -> Approx {
         if self == Precision::Single && a.is_finite() { self.rounded(a.x, a.e) } else { a }
     }
@@ -237,7 +237,7 @@ impl Precision {
         }
     }
 
-    /// What an elementary function is off by at an exact operand: the table of `codegen/math.rs`. An ulp is at most `2 U` of a result.
+    /// The error of an elementary function at an exact operand: the table of `codegen/math.rs`. An ulp is at most `2 U` of a result.
     fn own(self, op: Unary, a: Approx, r: f64) -> f64 {
         if self == Precision::Double {
             return match op {
@@ -287,7 +287,7 @@ impl Precision {
         }
     }
 
-    /// What a cast to `to` makes of a value of `from`.
+    /// The result of a cast from `from` to `to`.
     pub(super) fn cast(self, from: Elem, to: Elem, a: Approx) -> Approx {
         match (from, to) {
             (Elem::F32, Elem::I32) if a.is_exact() => Approx::exact(f64::from(a.x as i32)),
@@ -305,7 +305,7 @@ impl Precision {
 
 /// The result of an op of two truth values.
 pub(super) fn logical(op: Binary, a: Approx, b: Approx) -> Approx {
-    // What decides alone: false of `and`, true of `or`.
+    // The operand that decides alone: false of `and`, true of `or`.
     let decides = if op == Binary::And { 0.0 } else { 1.0 };
     if [a, b].contains(&Approx::exact(decides)) {
         return Approx::exact(decides);
@@ -356,7 +356,7 @@ pub(super) fn int_binary(op: Binary, a: Approx, b: Approx) -> Approx {
     Approx { x: r, e: if wraps { ANY_INT } else { e } }
 }
 
-/// What a comparison gives.
+/// The result of a comparison.
 pub(super) fn compare(op: Compare, a: Approx, b: Approx) -> Approx {
     let x = match op {
         Compare::Eq => a.x == b.x,

@@ -1,4 +1,4 @@
-//! What a kernel promises of its results: a bound on how far they are from the reference, derived from the plan.
+//! The error bound of a kernel: how far its results are from the reference at most, derived from the plan.
 //!
 //! A kernel computes in single precision but for tables, and the reference in double precision throughout. Rounding is analysed as in
 //! Higham, *Accuracy and Stability of Numerical Algorithms* (2nd edition, SIAM 2002), chapters 2 to 4, with the unit roundoff
@@ -90,7 +90,7 @@ pub struct ErrorBound<'p> {
 }
 
 impl Plan {
-    /// What kernels of the plan promise of their results.
+    /// The error bound of kernels of this plan.
     pub fn error_bound(&self) -> ErrorBound<'_> {
         let sums = self.attention.as_ref().map(Sums::of);
         ErrorBound { plan: self, sums: sums.unwrap_or(Sums { order: Order::PLAIN, product: 0, keys: 0, least: 0 }) }

@@ -87,7 +87,7 @@ impl Roundings<'_> {
                 Binary::Min | Binary::Max => most(&[*a, *b]),
                 _ => None,
             },
-            // What integers and truth values are made of is exact, or not counted.
+            // Operands of integers and truth values are exact, or not counted.
             Op::Binary(_, a, b) | Op::Compare(_, a, b) => total(&[*a, *b]).filter(|count| *count == 0),
             Op::Select { cond, on_true, on_false } => {
                 self.of(*cond).filter(|count| *count == 0)?;
@@ -117,7 +117,7 @@ impl fmt::Display for ErrorBound<'_> {
 }
 
 impl ErrorBound<'_> {
-    /// What the dot of query and key is off by, with some more roundings.
+    /// The error of the dot of query and key, with some more roundings.
     fn dot(&self, product: &Product, roundings: &mut Roundings<'_>, names: &[String], more: usize) -> String {
         let sides = roundings.value(product.query).zip(roundings.tensor(product.key));
         let (own, and) = match sides {

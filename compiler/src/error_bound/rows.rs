@@ -12,12 +12,12 @@ use super::units::{ROOM, TINY_SUM, U, gamma};
 use super::walk::{Seeds, Walk};
 use crate::plan::{Attention, Reduction, TensorId, Term};
 
-/// What a weight is off by besides what is relative to it: those of `2^-100` and less are 0, and all are as much too low, once for
+/// The absolute error of a weight: those of `2^-100` and less are 0, and all are as much too low, once for
 /// each base (`2^8` of it where the base moves on).
 const VANISHED: f64 = f64::from_bits((1023 - 90) << 52);
 /// A score passes the base that it is measured from by this at most.
 const HEADROOM: f64 = 8.0;
-/// What double precision makes of averages and logarithms, here and in the reference.
+/// The relative error of averages and logarithms in double precision, here and in the reference.
 const WIDE: f64 = f64::from_bits((1023 - 40) << 52);
 /// For terms of second order, and for what double precision makes of the bound.
 const SLACK: f64 = 1.0 + 1.0 / 1024.0;
@@ -30,7 +30,7 @@ pub(super) struct Bounded {
     pub(super) log_sum: Array,
 }
 
-/// What a row sees.
+/// The keys that a row sees.
 #[derive(Default)]
 struct Row {
     keys: Vec<Seen>,
@@ -58,7 +58,7 @@ struct Seen {
     off: f64,
 }
 
-/// What is known of a row once its weights are.
+/// The weights of a row.
 enum Weights {
     /// The row sees nothing.
     None,
@@ -69,14 +69,14 @@ enum Weights {
         /// The greatest score, and the sum of the weights relative to it; the sink's is in it.
         top: f64,
         sum: f64,
-        /// What the sum of the weights is off by, before it is rounded.
+        /// The error of the sum of the weights, before it is rounded.
         off: f64,
         /// The sink's weight and what it is off by.
         sink: (f64, f64),
     },
 }
 
-/// What rows are made of.
+/// The operands of rows.
 struct Parts {
     scores: Rc<Array>,
     key_terms: Rc<Array>,
@@ -209,7 +209,7 @@ impl Row {
 
     /// The weights, relative to the greatest.
     fn weigh(&mut self, sums: &Sums, keyed: bool) -> Weights {
-        // What is too low for single precision has no weight beside anything that is not.
+        // A score too low for single precision has no weight beside any that is not.
         let low = self.keys.iter().any(|key| key.score.is_low());
         self.keys.retain(|key| !key.score.is_low());
         if self.keys.iter().any(|key| key.score.is_exact() && key.score.x.is_nan() && key.certain) {
@@ -311,7 +311,7 @@ impl Row {
             return self.of_infinite(sum, value);
         }
         let out = self.keys.iter().map(|key| key.weight * value(key).x).sum::<f64>() / sum;
-        // What a kernel's weights sum up to at least, the rounding of the sum left out.
+        // The least sum of a kernel's weights, before it is rounded.
         let least = sum - off;
         let (mut moved, mut size, mut farthest, mut largest, mut all) = (sink.1 * out.abs(), 0.0, 0.0f64, 0.0f64, 0.0);
         for key in &self.keys {

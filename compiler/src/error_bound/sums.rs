@@ -1,4 +1,4 @@
-//! How long the sums of an attention are.
+//! The lengths of an attention's sums, in roundings.
 
 use super::walk::Order;
 use crate::plan::Attention;
@@ -17,7 +17,7 @@ const LEAST_TILE: usize = 16;
 pub(super) struct Sums {
     /// In which order the products of a query's and a key's elements are summed up.
     pub(super) order: Order,
-    /// How many roundings each of them passes through.
+    /// Roundings that each product passes through.
     pub(super) product: usize,
     /// Keys of a key tile at most.
     pub(super) keys: usize,

@@ -1,13 +1,13 @@
-//! What rounding makes of numbers.
+//! Units of rounding errors.
 
 /// The unit roundoff of single precision: 2^-24.
 pub(crate) const U: f64 = f64::from_bits((1023 - 24) << 52);
 
-/// What results in double precision are given, relative to their size: 2^-50, eight times its unit roundoff. It covers the kernel's
+/// The relative error that is allowed for results in double precision: 2^-50, eight times its unit roundoff. It covers the kernel's
 /// tables, this analysis, and the reference, which may sum up in another order.
 pub(crate) const ROOM: f64 = f64::from_bits((1023 - 50) << 52);
 
-/// What underflow takes of each product.
+/// The error of underflow in each product.
 pub(super) const TINY_SUM: f64 = f64::from_bits((1023 - 149) << 52);
 
 /// `n u / (1 - n u)`: what `n` roundings make of a number, relative to it.

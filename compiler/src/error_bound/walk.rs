@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
     pub(super) fn value(&self, root: Value, precision: Precision, seeds: &Seeds) -> Result<Rc<Array>, BoundError> {
         let graph = &self.plan.graph;
         let given = |value: Value| seeds.get(&value).cloned().or_else(|| self.table(value));
-        // How often each value is used; leaves have no operands.
+        // The number of uses of each value; leaves have no operands.
         let mut uses = vec![0usize; root.index() + 1];
         let mut operands: Vec<Vec<Value>> = vec![Vec::new(); root.index() + 1];
         uses[root.index()] = 1;

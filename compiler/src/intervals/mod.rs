@@ -24,7 +24,7 @@ pub struct Interval {
 
 const I32: Interval = Interval { lo: i32::MIN as f64, hi: i32::MAX as f64, nan: false };
 
-/// What functions of one operand, and sums of a few terms, are off by at most in kernels, relative to their values.
+/// The greatest relative error, in kernels, of functions of one operand and of sums of a few terms.
 pub(crate) const ROUNDING: f64 = 4e-6;
 
 /// Integers up to this magnitude are exact as `f32`.
@@ -85,13 +85,13 @@ impl Interval {
         !self.nan && self.lo >= I32.lo && self.hi <= I32.hi
     }
 
-    /// What both say; bounds that cross by rounding are both kept.
+    /// The intersection; ends that cross by rounding are both kept.
     pub(crate) fn meet(self, other: Interval) -> Interval {
         let (lo, hi) = (self.lo.max(other.lo), self.hi.min(other.hi));
         Interval { lo: lo.min(hi), hi: hi.max(lo), nan: self.nan && other.nan }
     }
 
-    /// What either allows.
+    /// The hull.
     #[must_use]
     pub fn hull(self, other: Interval) -> Interval {
         Interval { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi), nan: self.nan || other.nan }
@@ -203,7 +203,7 @@ impl Interval {
 }
 
 impl Interval {
-    /// What a comparison may give.
+    /// The possible results of a comparison.
     pub(crate) fn compare(self, op: Compare, other: Interval) -> Interval {
         let (a, b, nan) = (self, other, self.nan || other.nan);
         let (always, never) = match op {

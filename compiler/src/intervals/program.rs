@@ -1,4 +1,4 @@
-//! What is known of a tile before it is computed: which of its keys its queries see, and how great its scores can be.
+//! Bounds of a tile before it is computed: the class of its mask, and the interval of its scores.
 //!
 //! A mask or a score is evaluated over intervals instead of numbers. Its leaves are the tables that the tile kernel reads; for a range of
 //! keys or queries a table is represented by its least and greatest element. Any mask or score a user writes is covered, data-dependent
@@ -12,7 +12,7 @@ use crate::plan::{Attention, KeyTerm, Plan, Source, TensorId, Term};
 /// Sines and cosines of angles up to this magnitude are as exact as those of the standard library, but for rounding.
 const ANGLES: f64 = 1e4;
 
-/// What part of a key tile a query tile sees.
+/// The part of a key tile that a query tile sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TileClass {
     /// Nothing.
@@ -68,7 +68,7 @@ impl Program {
         program
     }
 
-    /// What a step is computed from.
+    /// The operands of a step.
     fn operands(plan: &Plan, dot: Option<Value>, value: Value) -> Vec<Value> {
         if Some(value) == dot || plan.table_of.contains_key(&Source::Value(value)) {
             return Vec::new();

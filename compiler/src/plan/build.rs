@@ -255,7 +255,7 @@ impl Planner<'_> {
         let rest: Vec<Axis> = all().filter(|axis| !self.order.contains(axis)).collect();
         self.order.extend(rest);
 
-        // Which keys a query sees must be known before its products are, for it to have a reference among their terms.
+        // A query's reference is among the terms of the keys it sees: masks that read products can't be evaluated by then.
         let by_dot =
             dot.is_some_and(|dot| masks.iter().any(|mask| self.find(mask.value, |op| op == graph.op(dot)).is_some()));
         let (tile_terms, rest): (Vec<Term>, Vec<Term>) = terms

@@ -132,7 +132,7 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// How many lanes idle beside each that holds a query: a query tile computes whole vectors.
+/// Idle lanes for each lane that holds a query: a query tile computes whole vectors.
 fn idle(queries: Option<usize>, tiling: &Tiling) -> f64 {
     let Some(queries) = queries.filter(|queries| *queries > 0) else { return 0.0 };
     let (whole, rest) = (queries / tiling.queries(), queries % tiling.queries());

@@ -69,7 +69,7 @@ pub enum PlanError {
     },
 }
 
-/// How the elements of a tensor lie in memory.
+/// The storage of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// 32-bit floats.
@@ -128,7 +128,7 @@ pub struct Tensor {
     pub origin: Origin,
     /// Its dimensions, outermost first.
     pub dims: Vec<Axis>,
-    /// How elements are stored.
+    /// Storage of the elements.
     pub storage: Storage,
 }
 

@@ -1,4 +1,4 @@
-//! Which heads share tiles.
+//! Packing: heads that share query tiles.
 
 use rhumb_ir::{Axis, Value};
 

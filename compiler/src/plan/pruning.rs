@@ -1,10 +1,10 @@
-//! Which scores fall off so far that weights vanish.
+//! Pruning: key tiles whose weights are all 0 are skipped.
 //!
 //! Where a bias falls with the distance, as ALiBi's does, far keys have no weight: the softmax of a kernel takes `2^x - 2^-100` for `2^x`,
 //! from `x = -100` down 0, where `x` is a score measured from a base that never falls. Single precision has 24 digits, so a weight of 1 and
 //! one of `2^-100` have none in common; what is lost of an average is less than `2^-100` of the sum of all magnitudes of values.
 //!
-//! Which keys have no weight can be told without their scores. The product of a query and a key is at most that of their norms (Cauchy and
+//! Keys without weight are found without their scores. The product of a query and a key is at most that of their norms (Cauchy and
 //! Schwarz), and the bias over ranges of keys and queries lies within intervals. Whole key tiles are pruned that can have no score within
 //! 100 of the base of any query. No bit of a result depends on that: what is pruned would have been multiplied by 0. Zero times NaN or
 //! infinity is not 0, which is why values count too: key tiles with such are never pruned.

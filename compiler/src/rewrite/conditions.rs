@@ -167,7 +167,7 @@ fn scores(m: &Match<'_>) -> bool {
     fact.in_score || !float || m.egraph.analysis.normalised.is_empty()
 }
 
-/// What matches is a term of a score, or of integers. Elsewhere products of far positions would lose the digits of their difference.
+/// The match is a term of a score, or of integers. Elsewhere products of far positions would lose the digits of their difference.
 pub(crate) fn in_score() -> Condition {
     condition(scores)
 }

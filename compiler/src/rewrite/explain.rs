@@ -47,7 +47,7 @@ pub struct Step {
     pub backwards: bool,
     /// The part that changes.
     pub before: String,
-    /// What it changes into.
+    /// The form that it becomes.
     pub after: String,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn prove(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<
     if let (true, Some(output)) = (lowered.nodes().len() > MOST_OPS, lowered.outputs().first()) {
         return Err(no_proof(&output.name));
     }
-    // What is proved is the result of the run without proofs, which is the one that is compiled.
+    // The proof is of the result of the run without proofs, which is the one that is compiled.
     let fused = saturate(lowered, options, false)?.terms;
     let mut egraph = saturate(lowered, options, true)?.runner.egraph;
     let originals = original_terms(lowered)?;
@@ -172,7 +172,7 @@ impl Steps<'_> {
     }
 }
 
-/// Which end of a proof a term is read at.
+/// The end of a proof that a term is read at.
 #[derive(Clone, Copy)]
 enum End {
     Initial,

@@ -141,7 +141,7 @@ impl Scores<'_> {
         self.classifier.leaf(self.trees, (&memory.fixed, &memory.rows), at, table)
     }
 
-    /// What scores of a node can be if products are no greater than this in magnitude, and how far rounding errors may go beyond.
+    /// The interval of a node's scores, where products are no greater than this in magnitude, and how far rounding may leave it.
     fn of(&self, memory: &mut ClassifyScratch, at: (usize, usize), product: f64) -> (Interval, f64) {
         let products = if product.is_finite() { Interval::new(-product, product) } else { Interval::ANY };
         let mut steps = std::mem::take(&mut memory.steps);

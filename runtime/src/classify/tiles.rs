@@ -1,4 +1,4 @@
-//! How a run of keys is cut into key tiles.
+//! Key tiles of a run of keys.
 
 /// Key tiles begin at multiples of this from the first key, a multiple of the rows of every register tile.
 const STEP: usize = 16;
@@ -11,7 +11,7 @@ pub(crate) struct Tiles {
     end: usize,
     /// Where the first tile would begin, were it whole.
     origin: usize,
-    /// How many tiles have a step more than the others.
+    /// The number of tiles that are a step longer than the others.
     larger: usize,
     /// Steps of the others.
     steps: usize,

@@ -45,7 +45,7 @@ impl ExprEmitter<'_, '_> {
         Ok(self.in_shape(spec.storage, scalar))
     }
 
-    /// How the address of a lane's element follows its index.
+    /// The address of a lane's element, from its index.
     fn lane_steps(&mut self, tensor: TensorId, dims: &[LaneDim]) -> Vec<LaneStep> {
         dims.iter().map(|dim| LaneStep { stride: self.stride(tensor, dim.position), ratio: dim.ratio }).collect()
     }

@@ -24,7 +24,7 @@ pub(super) struct ProductTile {
     pub(super) columns: usize,
     pub(super) iterations: Ssa,
     pub(super) guarded: bool,
-    /// How many stretches of iterations run side by side, each with sums of its own, and the bytes of vectors from one to the next.
+    /// The number of partial sums that are formed side by side, and the bytes of vectors from one to the next.
     pub(super) chains: usize,
     pub(super) chain_bytes: i64,
 }

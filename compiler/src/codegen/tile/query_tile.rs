@@ -11,7 +11,7 @@ use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, TensorId, TileShape};
 
-/// Which kind of key tile is emitted.
+/// The kind of key tile that is emitted.
 #[derive(Clone, Copy)]
 pub(crate) struct Mode {
     /// The mask is evaluated per element.

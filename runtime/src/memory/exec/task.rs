@@ -35,7 +35,7 @@ pub(super) struct TileArgs {
     pub(super) keys: (usize, usize),
     /// Keys of the next key tile.
     pub(super) next: (usize, usize),
-    /// Which of how many query tiles this is that take turns at the keys: it prefetches its share of the next ones.
+    /// The position of this query tile among those that take turns at the keys, and their number: it prefetches its share of the next keys.
     pub(super) turn: (usize, usize),
     /// Vectors of queries that are left out, from the first on.
     pub(super) column: usize,
@@ -64,7 +64,7 @@ impl Task<'_, '_, '_> {
             let near = near.and_then(|key| take_tile(&mut memory.segments, segment, key));
             let segments_end = memory.segments.len();
             let mut query_tile = QueryTile { first, queries: end - first, segment, segments_end, key: None };
-            // Which key tile comes first is not known before keys are pruned: the tile before tells about where.
+            // Pruning comes later: until then the query tile before tells about where the first key tile is.
             let first_tile = |query_tile: &QueryTile| next_tile(query_tile, &memory.segments);
             let (next, turn) = match (near, &before) {
                 (Some(near), _) => ((near.first, near.end), (0, 1)),
