@@ -56,11 +56,12 @@ impl Code {
         let mut module = JITModule::new(JITBuilder::new(default_libcall_names()).map_err(error("allocated"))?);
         let signature = module.make_signature();
         let mut define = |function: &&[u8]| {
-            let id = module.declare_anonymous_function(&signature)?;
-            module.define_function_bytes(id, ALIGN as u64, function, &[]).map(|()| id)
+            let id = module.declare_anonymous_function(&signature).map_err(error("filled"))?;
+            let filled = module.define_function_bytes(id, ALIGN as u64, function, &[]);
+            filled.map(|()| id).map_err(error("filled"))
         };
-        let ids: Result<Vec<_>, ModuleError> = functions.iter().map(&mut define).collect();
-        let finished = ids.map_err(error("filled")).and_then(|ids| {
+        let ids: Result<Vec<_>, CodeError> = functions.iter().map(&mut define).collect();
+        let finished = ids.and_then(|ids| {
             module.finalize_definitions().map_err(error("made executable"))?;
             Ok(ids)
         });
