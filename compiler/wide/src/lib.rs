@@ -56,11 +56,14 @@
 //! - The System V convention, with vectors in registers, and Windows fastcall without them. There is no unwind information.
 //!
 //! # Stages
-//! 1. `lower` selects instructions: one line per CLIF operation, and the tables in `table` say which instruction an operation is for a lane
-//!    type and a width. Loads, broadcasts, constants and address arithmetic become operands of what uses them.
+//! 1. `isel`, instruction selection: one line per CLIF operation. Loads, broadcasts, constants and address arithmetic become operands of
+//!    what uses them. What holds for any architecture stands beside the rules of each, `isel::x64`.
 //! 2. regalloc2 allocates registers: 16 vector registers, or 32 and 7 mask registers with AVX-512. Builds with debug assertions prove each
 //!    allocation with its checker.
-//! 3. `emit` encodes with iced-x86, and `layout` places the code and its literal pool.
+//! 3. `isa::x64::emit` encodes with iced-x86, and `isa::x64::layout` places the code and its literal pool, `pool`.
+//!
+//! `isa::x64` is all that selection and emission know of x86-64: its instructions, features and calling conventions, and the tables that
+//! say which instruction an operation is for a lane type and a width. `isel` imports `isa`, never the other way round.
 //!
 //! # What holds
 //! - Whatever is outside the subset is refused with [`Unsupported`], which names it; nothing is compiled to something else.
@@ -82,22 +85,19 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod abi;
-mod emit;
 mod error;
-mod features;
-mod layout;
-mod lower;
-mod mach;
+mod isa;
+mod isel;
+mod lane;
 mod pool;
-mod table;
 
 pub use error::{Reason, Unsupported};
-pub use features::Features;
+pub use isa::x64::features::Features;
 
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::settings;
-use mach::MachineFunction;
+use isa::x64::function::MachineFunction;
+use isa::x64::{emit, layout};
 use regalloc2::{RegallocOptions, VReg};
 
 /// The machine code of one function.
@@ -150,7 +150,7 @@ pub fn compile(func: &Function, features: Features) -> Result<MachineCode, Unsup
     let whole = |reason| Unsupported::function(func, reason);
     let flags = settings::Flags::new(settings::builder());
     cranelift_codegen::verify_function(func, &flags).map_err(|errors| whole(Reason::Invalid(errors.to_string())))?;
-    let mut lowered = lower::lower(func, features)?;
+    let mut lowered = isel::x64::lower(func, features)?;
     if lowered.num_vregs > VReg::MAX {
         return Err(whole(Reason::Allocation("the function has too many values".into())));
     }

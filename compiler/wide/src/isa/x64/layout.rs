@@ -3,7 +3,7 @@
 //! Intel's microcode for the JCC erratum stops decoded code from being cached where a conditional jump, together with the comparison it is
 //! fused with, crosses or ends at a 32-byte boundary.
 
-use crate::mach::Cc;
+use super::mach::Cc;
 use crate::pool::{LiteralId, Pool};
 use std::ops::Range;
 
@@ -30,26 +30,7 @@ const FETCH: usize = 32;
 
 /// The bytes of the function and where the literal pool begins, or `None` where a jump is too far for x86.
 pub(crate) fn assemble(items: &[Item], text: &[u8], pool: &Pool) -> Option<(Vec<u8>, usize)> {
-    let num_labels = items.iter().filter(|item| matches!(item, Item::Bind(_))).count();
-    let mut is_long = vec![false; items.len()];
-    // Jumps only grow, so this ends.
-    let (starts, labels) = loop {
-        let (starts, labels) = place(items, &is_long, num_labels);
-        let mut changed = false;
-        for (index, item) in items.iter().enumerate() {
-            if let Item::Jump { cc, to } = item {
-                let end = starts[index] + jump_len(*cc, is_long[index]);
-                if !is_long[index] && i8::try_from(distance(end, labels[to.0])?).is_err() {
-                    is_long[index] = true;
-                    changed = true;
-                }
-            }
-        }
-        if !changed {
-            break (starts, labels);
-        }
-    };
-
+    let Placed { is_long, starts, labels } = place_all(items)?;
     let mut code = Vec::new();
     let mut literals = Vec::new();
     for (index, item) in items.iter().enumerate() {
@@ -65,18 +46,7 @@ pub(crate) fn assemble(items: &[Item], text: &[u8], pool: &Pool) -> Option<(Vec<
             Item::Jump { cc, to } => {
                 let end = code.len() + jump_len(*cc, is_long[index]);
                 let delta = distance(end, labels[to.0])?;
-                match (cc, is_long[index]) {
-                    (Some(cc), false) => code.extend([0x70 | *cc as u8, i8::try_from(delta).ok()?.cast_unsigned()]),
-                    (None, false) => code.extend([0xeb, i8::try_from(delta).ok()?.cast_unsigned()]),
-                    (Some(cc), true) => {
-                        code.extend([0x0f, 0x80 | *cc as u8]);
-                        code.extend(delta.to_le_bytes());
-                    }
-                    (None, true) => {
-                        code.push(0xe9);
-                        code.extend(delta.to_le_bytes());
-                    }
-                }
+                push_jump(&mut code, *cc, delta, is_long[index])?;
             }
             Item::Bind(_) | Item::Align(_) => {}
         }
@@ -92,6 +62,52 @@ pub(crate) fn assemble(items: &[Item], text: &[u8], pool: &Pool) -> Option<(Vec<
         }
     }
     Some((code, code_len))
+}
+
+/// Which jumps are long, and the starts of items and labels with these.
+struct Placed {
+    is_long: Vec<bool>,
+    starts: Vec<usize>,
+    labels: Vec<usize>,
+}
+
+/// Picks the sizes of jumps, or `None` where one is too far for x86.
+fn place_all(items: &[Item]) -> Option<Placed> {
+    let num_labels = items.iter().filter(|item| matches!(item, Item::Bind(_))).count();
+    let mut is_long = vec![false; items.len()];
+    // Jumps only grow, so this ends.
+    loop {
+        let (starts, labels) = place(items, &is_long, num_labels);
+        let mut changed = false;
+        for (index, item) in items.iter().enumerate() {
+            if let Item::Jump { cc, to } = item {
+                let end = starts[index] + jump_len(*cc, is_long[index]);
+                if !is_long[index] && i8::try_from(distance(end, labels[to.0])?).is_err() {
+                    is_long[index] = true;
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return Some(Placed { is_long, starts, labels });
+        }
+    }
+}
+
+fn push_jump(code: &mut Vec<u8>, cc: Option<Cc>, delta: i32, long: bool) -> Option<()> {
+    match (cc, long) {
+        (Some(cc), false) => code.extend([0x70 | cc as u8, i8::try_from(delta).ok()?.cast_unsigned()]),
+        (None, false) => code.extend([0xeb, i8::try_from(delta).ok()?.cast_unsigned()]),
+        (Some(cc), true) => {
+            code.extend([0x0f, 0x80 | cc as u8]);
+            code.extend(delta.to_le_bytes());
+        }
+        (None, true) => {
+            code.push(0xe9);
+            code.extend(delta.to_le_bytes());
+        }
+    }
+    Some(())
 }
 
 fn distance(from: usize, to: usize) -> Option<i32> {

@@ -1,17 +1,6 @@
-//! The vector instruction table: one entry per operation, one row per lane type, one column per width.
-//!
-//! A column that reads `INVALID` says that the instruction set has no such instruction. AVX-512 code uses the EVEX columns only: all 32
-//! registers, embedded broadcasts and scaled displacements are worth more than the shorter VEX prefix.
+//! What vectors are made of, on any architecture: types of lanes, and widths.
 
-mod float;
-mod int;
-
-pub(crate) use float::*;
-pub(crate) use int::*;
-
-use crate::features::Features;
 use cranelift_codegen::ir::{Type, types};
-use iced_x86::Code;
 
 /// The type of a vector's lanes, or of a scalar in a vector register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,39 +81,3 @@ impl Width {
         self.max(Self::W128)
     }
 }
-
-/// The codes of one operation on one lane type.
-pub(crate) struct Row {
-    lane: Lane,
-    /// Scalar, 128, 256.
-    vex: [Code; 3],
-    /// Scalar, 128, 256, 512.
-    evex: [Code; 4],
-}
-
-/// One operation.
-pub(crate) type Op = [Row];
-
-/// The instruction for `op`, or `None` where this instruction set has none.
-pub(crate) fn code(op: &Op, features: Features, lane: Lane, width: Width) -> Option<Code> {
-    let row = op.iter().find(|row| row.lane == lane)?;
-    let code = if features.avx512() { row.evex[width as usize] } else { *row.vex.get(width as usize)? };
-    (code != Code::INVALID).then_some(code)
-}
-
-/// Whether AVX-512 would have the instruction.
-pub(crate) fn has_evex(op: &Op, lane: Lane, width: Width) -> bool {
-    code(op, Features::cross_avx512(), lane, width).is_some()
-}
-
-macro_rules! ops {
-    ($($(#[$doc:meta])* $name:ident { $($lane:ident: [$($vex:ident),*], [$($evex:ident),*];)* })*) => {
-        use super::{Lane, Op, Row};
-        #[allow(clippy::enum_glob_use, reason = "a table of over 600 codes")]
-        use iced_x86::Code::*;
-        $($(#[$doc])* pub(crate) static $name: &Op = &[
-            $(Row { lane: Lane::$lane, vex: [$($vex),*], evex: [$($evex),*] }),*
-        ];)*
-    };
-}
-pub(crate) use ops;

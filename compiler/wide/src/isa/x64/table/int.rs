@@ -1,6 +1,6 @@
 //! Integer and bitwise operations, blends, splats, shuffles, and masks.
 
-super::ops! {
+super::row::ops! {
     /// `a + b`.
     IADD {
         I8: [INVALID, VEX_Vpaddb_xmm_xmm_xmmm128, VEX_Vpaddb_ymm_ymm_ymmm256],

@@ -1,9 +1,10 @@
 //! Flags and what reads them: scalar comparisons, `select`, and the reductions of masks.
 
-use super::{Lower, Result};
+use super::context::{Lower, Result};
 use crate::error::Reason;
-use crate::mach::{Arg, Cc, Cond, Op};
-use crate::table::{self, Lane, Width};
+use crate::isa::x64::mach::{Arg, Cc, Cond, Op};
+use crate::isa::x64::table;
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::condcodes::{CondCode, FloatCC, IntCC};
 use cranelift_codegen::ir::{InstructionData, Opcode, Value, types};
 use iced_x86::Code;

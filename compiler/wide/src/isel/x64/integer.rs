@@ -1,9 +1,10 @@
 //! Vector integers and bitwise operations, and the masks that comparisons make.
 
-use super::{Lower, Result};
+use super::context::{Lower, Result};
 use crate::error::Reason;
-use crate::mach::Arg;
-use crate::table::{self, Lane, Width};
+use crate::isa::x64::mach::Arg;
+use crate::isa::x64::table;
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::condcodes::{CondCode, FloatCC, IntCC};
 use cranelift_codegen::ir::{InstructionData, Opcode, Value};
 use iced_x86::Code;

@@ -1,9 +1,9 @@
 //! Integers in general registers. Bits above a value's type hold anything, so 8 and 16 bits are computed with as 32.
 
-use super::{Lower, Result};
-use crate::abi::{RAX, RDX, gpr};
+use super::context::{Lower, Result};
 use crate::error::Reason;
-use crate::mach::{Arg, Cc, Op};
+use crate::isa::x64::abi::{RAX, RDX, gpr};
+use crate::isa::x64::mach::{Arg, Cc, Cond, Op};
 use cranelift_codegen::ir::{Opcode, Type, Value, types};
 use iced_x86::Code;
 use regalloc2::VReg;
@@ -372,7 +372,7 @@ impl Lower<'_> {
         let dst = self.result()?;
         let (ones, zero) = (self.int_immediate(-1), self.int_immediate(0));
         match self.flags(self.arg(0))? {
-            crate::mach::Cond::One(cc) => {
+            Cond::One(cc) => {
                 self.emit_op(Op::Move(cc), [Arg::Modify { def: dst, from: zero }, Arg::Use(ones)]);
                 Ok(())
             }

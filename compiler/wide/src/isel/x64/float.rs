@@ -1,9 +1,10 @@
 //! Floating-point arithmetic and conversions, scalars and vectors alike.
 
-use super::{Lower, Result};
+use super::context::{Lower, Result};
 use crate::error::Reason;
-use crate::mach::{Arg, Op};
-use crate::table::{self, Lane, Width};
+use crate::isa::x64::mach::{Arg, Cc, Op};
+use crate::isa::x64::table;
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::{Value, types};
 use iced_x86::Code;
 use regalloc2::VReg;
@@ -251,26 +252,23 @@ impl Lower<'_> {
         let whole = self.fresh_int();
         self.emit(code, [Arg::Def(whole), Arg::Use(number)]);
         let too_large = self.greater_equal(number, lane, packed, limit)?;
-        let wide = self.fresh_int();
-        let flip = match (lane, int) {
-            (Lane::F64, _) => {
-                self.move_between(Arg::Def(wide), too_large, true);
-                wide
-            }
-            (_, Lane::I64) => {
-                let narrow = self.fresh_int();
-                self.move_between(Arg::Def(narrow), too_large, false);
-                self.emit(Code::Movsxd_r64_rm32, [Arg::Def(wide), Arg::Use(narrow)]);
-                wide
-            }
-            _ => {
-                self.move_between(Arg::Def(wide), too_large, false);
-                wide
-            }
-        };
+        let flip = self.flip_of(too_large, lane, int);
         let xor = if int == Lane::I64 { Code::Xor_r64_rm64 } else { Code::Xor_r32_rm32 };
         self.emit(xor, [Arg::Modify { def: dst, from: whole }, Arg::Use(flip)]);
         Ok(())
+    }
+
+    /// Lane 0 of a comparison of floats, all ones or all zeros, in a general register as wide as the integer.
+    fn flip_of(&mut self, comparison: VReg, lane: Lane, int: Lane) -> VReg {
+        let flip = self.fresh_int();
+        if lane == Lane::F32 && int == Lane::I64 {
+            let narrow = self.fresh_int();
+            self.move_between(Arg::Def(narrow), comparison, false);
+            self.emit(Code::Movsxd_r64_rm32, [Arg::Def(flip), Arg::Use(narrow)]);
+        } else {
+            self.move_between(Arg::Def(flip), comparison, lane == Lane::F64);
+        }
+        flip
     }
 
     /// The operand with zero in place of NaN.
@@ -325,7 +323,7 @@ impl Lower<'_> {
     }
 
     /// A vector move that is skipped unless the flags say so.
-    pub(super) fn move_if(&mut self, conditions: Vec<crate::mach::Cc>, dst: VReg, otherwise: VReg, then: VReg) {
+    pub(super) fn move_if(&mut self, conditions: Vec<Cc>, dst: VReg, otherwise: VReg, then: VReg) {
         self.emit_op(Op::MoveIf(conditions), [Arg::Modify { def: dst, from: otherwise }, Arg::Use(then)]);
     }
 }

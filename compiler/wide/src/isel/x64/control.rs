@@ -1,11 +1,13 @@
 //! Jumps, branches, calls and returns. An edge between a block with several successors and one with several predecessors, or one that
 //! passes arguments, gets a block of its own, as regalloc2 requires.
 
-use super::{Lower, Result};
-use crate::abi::{Abi, Loc};
+use super::context::{Lower, Result};
 use crate::error::{Reason, Unsupported};
-use crate::mach::{self, Amode, Arg, Base, BlockData, Cc, Cond, Op};
-use crate::table::{self, Lane, Width};
+use crate::isa::x64::abi::{Abi, Loc};
+use crate::isa::x64::function::BlockData;
+use crate::isa::x64::mach::{self, Amode, Arg, Base, Cc, Cond, Op};
+use crate::isa::x64::table;
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::{ArgumentExtension, Block, BlockArg, BlockCall, InstructionData};
 use iced_x86::Code;
 use regalloc2::VReg;

@@ -3,10 +3,11 @@
 //! Shuffles that move 32-bit lanes whole transpose and interleave vectors of `f32`: they are instructions of the float domain, one where
 //! there is one. What has no instruction of its own takes a `vpshufb` of each operand and a `vpor`.
 
-use super::{Lower, Result};
+use super::context::{Lower, Result};
 use crate::error::Reason;
-use crate::mach::Arg;
-use crate::table::{self, Lane, Width};
+use crate::isa::x64::mach::Arg;
+use crate::isa::x64::table;
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::{InstructionData, Value};
 use regalloc2::VReg;
 

@@ -1,8 +1,8 @@
 //! Calling conventions: where arguments and results live, and which registers survive a call.
 
+use super::features::Features;
 use crate::error::{Reason, Unsupported};
-use crate::features::Features;
-use crate::table::{Lane, Width};
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::{AbiParam, ArgumentPurpose, Function, Signature, Type};
 use cranelift_codegen::isa::CallConv;
 use regalloc2::{MachineEnv, PReg, PRegSet, RegClass};

@@ -1,8 +1,9 @@
 //! Operations that are one instruction: the table has the rest.
 
-use super::{Lower, Result};
-use crate::mach::Arg;
-use crate::table::{self, Lane, Width};
+use super::context::{Lower, Result};
+use crate::isa::x64::mach::Arg;
+use crate::isa::x64::table;
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::Value;
 use regalloc2::VReg;
 

@@ -1,6 +1,6 @@
 //! Floating-point arithmetic, comparison, conversion, and moves.
 
-super::ops! {
+super::row::ops! {
     /// `a + b`.
     FADD {
         F32: [VEX_Vaddss_xmm_xmm_xmmm32, VEX_Vaddps_xmm_xmm_xmmm128, VEX_Vaddps_ymm_ymm_ymmm256],

@@ -1,9 +1,10 @@
 //! Splats, single lanes, swizzles and bitcasts.
 
-use super::{Lower, Result};
+use super::context::{Lower, Result};
 use crate::error::Reason;
-use crate::mach::Arg;
-use crate::table::{self, Lane, Width};
+use crate::isa::x64::mach::Arg;
+use crate::isa::x64::table;
+use crate::lane::{Lane, Width};
 use cranelift_codegen::ir::{InstructionData, Opcode, types};
 use iced_x86::Code;
 use regalloc2::VReg;
