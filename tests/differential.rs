@@ -19,6 +19,8 @@ use rhumb::prelude::*;
 const CALLS: usize = 2;
 /// Graphs of each test, unless `RHUMB_CASES` says otherwise.
 const CASES: u64 = 50;
+/// The first seed, unless `RHUMB_SEED` says otherwise.
+const FIRST: u64 = 1;
 
 #[test]
 fn attentions_agree_with_the_interpreter() {
@@ -57,8 +59,8 @@ struct Compared {
 
 fn agree(family: Family, test: &str) {
     let engines: Vec<Engine> = targets().iter().map(|target| engine(target, 1)).collect();
-    let seeds = seeds(1, CASES);
-    let graphs = seeds.end - seeds.start;
+    let seeds = seeds(FIRST, CASES);
+    let (first, graphs) = (seeds.start, seeds.end - seeds.start);
     if graphs == 1 {
         println!("{}", Spec::of_seed(seeds.start, family).0.graph);
     }
@@ -76,7 +78,8 @@ fn agree(family: Family, test: &str) {
         println!("{}: at most {off:.2} of the bound, at seed {seed}", engine.target());
     }
     found.check(("differential", test));
-    if graphs >= CASES {
+    // Shares of a few cases of new seeds are left to chance.
+    if (first, graphs) == (FIRST, CASES) || graphs >= 4 * CASES {
         assert!(
             family == Family::Odd || pruned * 100 > calls,
             "only {pruned} of {calls} calls look for keys without weight"
