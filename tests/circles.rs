@@ -10,7 +10,8 @@ use syn::visit::{self, Visit};
 use syn::{File, ItemMod, ItemUse, UseTree, Visibility};
 
 /// The folders of the crates' sources.
-const SOURCES: [&str; 5] = ["src", "compiler/src", "compiler/wide/src", "runtime/src", "random/src"];
+const SOURCES: [&str; 7] =
+    ["src", "ir/src", "plugins/src", "compiler/src", "compiler/wide/src", "runtime/src", "random/src"];
 
 /// Where a module is in its crate: the names of the modules from the root down.
 type Module = Vec<String>;

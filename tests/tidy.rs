@@ -1,6 +1,6 @@
 //! The tree and what is written about it agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,6 @@ use rhumb::prelude::*;
 
 /// The longest source file, in lines.
 const MOST_LINES: usize = 500;
-/// Files that are longer. The list only shrinks: what is split leaves it.
-const LONGER: &[&str] = &[
-    "compiler/wide/tests/it/control.rs",
-    "compiler/wide/tests/it/random.rs",
-    "ir/src/text/parse.rs",
-    "plugins/src/attention/mod.rs",
-    "plugins/src/schemes/rope2d/mod.rs",
-];
-/// The longest of these.
-const MOST_OF_LONGER: usize = 600;
 
 /// Crates, their folders, and the crates of the workspace that they import.
 const CRATES: [(&str, &str, &[&str]); 7] = [
@@ -141,14 +131,9 @@ fn commands_of_the_readme_exist() {
 
 #[test]
 fn source_files_are_short() {
-    let lines: BTreeMap<String, usize> =
-        sources().into_iter().map(|(name, text)| (name, text.lines().count())).collect();
-    let most = |name: &str| if LONGER.contains(&name) { MOST_OF_LONGER } else { MOST_LINES };
-    let long: Vec<_> = lines.iter().filter(|(name, lines)| **lines > most(name)).collect();
+    let lines = sources().into_iter().map(|(name, text)| (name, text.lines().count()));
+    let long: Vec<_> = lines.filter(|(_, lines)| *lines > MOST_LINES).collect();
     assert!(long.is_empty(), "split these by topic: {long:?}");
-    let done: Vec<_> =
-        LONGER.iter().filter(|name| lines.get(**name).is_none_or(|lines| *lines <= MOST_LINES)).collect();
-    assert!(done.is_empty(), "take these off `LONGER`: {done:?}");
 }
 
 /// A source without comments, character strings left as they are.

@@ -1,16 +1,19 @@
-//! The builder.
+//! The builder, and the handles of values that it gives out. They name one another, and so stand together; arithmetic on handles is in
+//! `expr`.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::sync::Arc;
 
-use crate::expr::Expr;
 use crate::fault::Fault;
 use crate::graph::{Graph, Node, Output};
 use crate::infer::infer;
 use crate::instance::Instance;
 use crate::op::{Attrs, Hook, Op, Scalar, Site, SiteId, Unary, Value};
+use crate::place::Place;
+use crate::text::print::op_text;
 use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
-use crate::verify::{Place, Problem, Verified, VerifyError, check};
+use crate::verify::{Problem, Verified, VerifyError, check};
 
 /// Builds a [`Graph`].
 ///
@@ -29,6 +32,53 @@ struct State {
     poisoned: Vec<bool>,
     /// Handles of axes no longer tell axes apart, so that further reports would be of no use.
     too_many_axes: bool,
+}
+
+/// A value of a graph that is being built: a copyable handle.
+///
+/// Arithmetic operators broadcast by axis name. An `i32` operand next to an `f32` one is converted, and numbers may stand on either
+/// side: `score + slope * (k_pos - q_pos)`, `1.0 - x`.
+#[derive(Clone, Copy)]
+pub struct Expr<'g> {
+    pub(crate) builder: &'g GraphBuilder,
+    pub(crate) value: Value,
+}
+
+impl fmt::Debug for Expr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Expr({})", self.value.0)
+    }
+}
+
+impl<'g> Expr<'g> {
+    /// The value behind the handle, for op attributes.
+    pub fn value(self) -> Value {
+        self.value
+    }
+
+    /// The builder the value belongs to.
+    pub fn builder(self) -> &'g GraphBuilder {
+        self.builder
+    }
+
+    /// The value's type.
+    pub fn ty(self) -> Type {
+        self.builder.type_of(self.value)
+    }
+
+    /// Labels the value for readers of the text form.
+    #[must_use]
+    pub fn label(self, label: &str) -> Expr<'g> {
+        self.builder.set_label(self.value, label);
+        self
+    }
+
+    /// Gives the scheme op that makes the value the scheme it was made from, which lowering applies; other ops take none.
+    #[must_use]
+    pub fn instance(self, instance: Instance) -> Expr<'g> {
+        self.builder.set_instance(self.value, instance);
+        self
+    }
 }
 
 /// What stands in the place of an op with a mistake.
@@ -170,7 +220,7 @@ impl GraphBuilder {
             Err(error) => {
                 if !poisoned {
                     let place = Place::Op(state.graph.nodes.len());
-                    let line = crate::text::op_text(&state.graph, &op);
+                    let line = op_text(&state.graph, &op);
                     state.problems.push(Problem { place, line, fault: Fault::Op(error) });
                 }
                 (NOTHING, Type { elem: Elem::F32, axes: AxisSet::EMPTY }, true)

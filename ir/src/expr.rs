@@ -1,59 +1,12 @@
-//! Handles of values under construction, with operators.
+//! Arithmetic on handles of values under construction.
 
-use std::fmt;
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Rem, Sub};
 
-use crate::builder::GraphBuilder;
-use crate::instance::Instance;
-use crate::op::{Base, Binary, Compare, Op, Pairing, Unary, Value};
-use crate::types::{Axis, Elem, Type};
-
-/// A value of a graph that is being built: a copyable handle.
-///
-/// Arithmetic operators broadcast by axis name. An `i32` operand next to an `f32` one is converted, and numbers may stand on either
-/// side: `score + slope * (k_pos - q_pos)`, `1.0 - x`.
-#[derive(Clone, Copy)]
-pub struct Expr<'g> {
-    pub(crate) builder: &'g GraphBuilder,
-    pub(crate) value: Value,
-}
-
-impl fmt::Debug for Expr<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Expr({})", self.value.0)
-    }
-}
+use crate::builder::{Expr, GraphBuilder};
+use crate::op::{Base, Binary, Compare, Op, Pairing, Unary};
+use crate::types::{Axis, Elem};
 
 impl<'g> Expr<'g> {
-    /// The value behind the handle, for op attributes.
-    pub fn value(self) -> Value {
-        self.value
-    }
-
-    /// The builder the value belongs to.
-    pub fn builder(self) -> &'g GraphBuilder {
-        self.builder
-    }
-
-    /// The value's type.
-    pub fn ty(self) -> Type {
-        self.builder.type_of(self.value)
-    }
-
-    /// Labels the value for readers of the text form.
-    #[must_use]
-    pub fn label(self, label: &str) -> Expr<'g> {
-        self.builder.set_label(self.value, label);
-        self
-    }
-
-    /// Gives the scheme op that makes the value the scheme it was made from, which lowering applies; other ops take none.
-    #[must_use]
-    pub fn instance(self, instance: Instance) -> Expr<'g> {
-        self.builder.set_instance(self.value, instance);
-        self
-    }
-
     fn unary(self, op: Unary) -> Expr<'g> {
         let x = if matches!(op, Unary::Neg | Unary::Abs | Unary::Not) { self } else { self.real() };
         self.builder.push(Op::Unary(op, x.value))

@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use crate::infer::OpError;
+use crate::place::Place;
 use crate::types::{Elem, MAX_AXES};
-use crate::verify::Place;
 
 /// What is wrong with part of a graph. The text says what was found; [`Fault::hint`] says what would mend it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

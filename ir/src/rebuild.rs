@@ -1,7 +1,6 @@
 //! Making a graph from another: what lowering, rewriting and other passes start from.
 
-use crate::builder::GraphBuilder;
-use crate::expr::Expr;
+use crate::builder::{Expr, GraphBuilder};
 use crate::graph::Graph;
 use crate::op::{Op, Site, SiteId, Value};
 use crate::verify::Verified;

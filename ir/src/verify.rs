@@ -26,7 +26,9 @@ use crate::fault::Fault;
 use crate::graph::{Graph, Node, Output};
 use crate::infer::{OpError, axes_text, infer_at};
 use crate::op::{Op, Site, SiteId, Value};
-use crate::text::{Printer, Report, is_identifier};
+use crate::place::Place;
+use crate::text::print::{Printer, is_identifier};
+use crate::text::report::Report;
 use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, Type};
 
 /// A graph that passed [`Graph::verify`]: what every later stage takes, so that the check can't be skipped.
@@ -59,33 +61,6 @@ impl fmt::Display for Verified {
     /// The text form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// The part of a graph that a problem is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// The axis at a position.
-    Axis(usize),
-    /// The op at a position.
-    Op(usize),
-    /// The site at a position.
-    Site(usize),
-    /// The output at a position.
-    Output(usize),
-    /// The graph as a whole.
-    Graph,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Graph => f.write_str("the graph"),
-            Place::Axis(index) => write!(f, "axis {index}"),
-            Place::Op(index) => write!(f, "op {index}"),
-            Place::Site(index) => write!(f, "site @{index}"),
-            Place::Output(index) => write!(f, "output {index}"),
-        }
     }
 }
 

@@ -64,6 +64,7 @@ mod error;
 mod lower;
 mod registry;
 mod scheme;
+mod standard;
 
 pub use attention::{Attention, AttentionParts, Batch, BuildError};
 pub use attrs::{AttrInfo, AttrKind, AttrReader, IntOrValue, required};

@@ -9,7 +9,6 @@ use thiserror::Error;
 use crate::attrs::{AttrInfo, AttrReader};
 use crate::error::{SchemeError, quoted};
 use crate::scheme::{PositionScheme, Scheme};
-use crate::schemes;
 
 /// What a registry tells about a scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,14 +120,14 @@ impl RegistryError {
 }
 
 impl Registry {
-    /// The built-in schemes.
-    pub fn standard() -> Registry {
-        Registry { entries: schemes::entries().into() }
-    }
-
     /// No schemes.
     pub fn empty() -> Registry {
         Registry { entries: Arc::new([]) }
+    }
+
+    /// Schemes whose names are good, and differ.
+    pub(crate) fn of(entries: Vec<Entry>) -> Registry {
+        Registry { entries: entries.into() }
     }
 
     /// These schemes and one more.
@@ -193,11 +192,5 @@ impl Registry {
             suggestion: closest(name, known()).map(str::to_owned),
             known: known().map(str::to_owned).collect(),
         }
-    }
-}
-
-impl Default for Registry {
-    fn default() -> Registry {
-        Registry::standard()
     }
 }

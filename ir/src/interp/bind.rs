@@ -3,9 +3,11 @@
 use crate::graph::Graph;
 use crate::op::Op;
 use crate::suggest::closest;
+use crate::text::print::Printer;
 use crate::types::{Axis, Elem, Extent};
 
-use super::{Bindings, InterpError, Tensor};
+use super::error::InterpError;
+use super::tensor::{Bindings, Tensor};
 
 /// The length of each axis, where something tells it.
 pub(super) struct Lengths {
@@ -29,7 +31,7 @@ impl Lengths {
         let mut told_by: Vec<Option<&str>> = vec![None; known.len()];
         for value in graph.values() {
             let Op::Input { name, dims, elem } = graph.op(value) else { continue };
-            let ty = || crate::text::Printer::new(graph).shaped(*elem, dims.iter().copied());
+            let ty = || Printer::new(graph).shaped(*elem, dims.iter().copied());
             let Some(tensor) = bindings.get(name) else {
                 return Err(InterpError::MissingInput { name: name.clone(), ty: ty() });
             };

@@ -7,8 +7,17 @@ use crate::op::{Base, Op, Pairing, Value};
 use crate::types::Axis;
 
 use super::bind::Lengths;
+use super::error::{InterpError, MAX_ELEMENTS};
 use super::layout::{Layout, for_each_row};
-use super::{Array, Bindings, InterpError, MAX_ELEMENTS, NoRoom, filled, room, scalar};
+use super::memory::{NoRoom, filled, room};
+use super::scalar;
+use super::tensor::Bindings;
+
+/// A computed value.
+pub(super) struct Array<'a> {
+    pub(super) layout: Layout,
+    pub(super) data: Cow<'a, [f64]>,
+}
 
 /// What the evaluation of a node can see.
 pub(super) struct Eval<'e, 'a> {

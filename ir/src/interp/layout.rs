@@ -4,7 +4,7 @@ use crate::graph::Graph;
 use crate::types::Axis;
 
 use super::bind::Lengths;
-use super::{NoRoom, filled};
+use super::memory::{NoRoom, filled};
 
 /// The axes of an array with their strides, outermost first.
 pub(super) struct Layout {

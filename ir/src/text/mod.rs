@@ -1,13 +1,15 @@
 //! The text form: printer and parser.
+//!
+//! `print` is the printer, and `report` shows a line of the text with what is wrong in it. Of the parser, `lex` makes tokens, `parser` has
+//! its state and reads names and punctuation, `op` and `statement` read what these make up, and `parse` the whole. `error` and `grammar`
+//! say what is wrong and what should stand there.
 
-mod error;
+pub(crate) mod error;
 mod grammar;
 mod lex;
 mod op;
 mod parse;
-mod print;
-mod report;
-
-pub use error::{ParseError, ParseFault};
-pub(crate) use print::{Printer, is_identifier, op_text};
-pub(crate) use report::Report;
+mod parser;
+pub(crate) mod print;
+pub(crate) mod report;
+mod statement;

@@ -1,11 +1,12 @@
 //! The parser: ops and literals.
 
+use crate::names::ELEMS;
 use crate::op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Unary};
 use crate::types::Elem;
 
 use super::error::ParseFault;
 use super::lex::{Span, Token, shorten};
-use super::parse::{Fallible, Parser, unknown};
+use super::parser::{Fallible, Parser, unknown};
 
 /// An op as far as its text tells it; the type behind it may tell the rest.
 pub(super) enum Draft<'s> {
@@ -102,12 +103,7 @@ impl<'s> Parser<'s> {
             "cast" => {
                 let x = self.value()?;
                 self.keyword("to")?;
-                let (name, span) = self.ident("an element type")?;
-                let elems = crate::names::ELEMS;
-                let Some(elem) = elems.into_iter().find(|elem| elem.name() == name) else {
-                    return Err((span, unknown("element type", name, elems.into_iter().map(Elem::name))));
-                };
-                Op::Cast(elem, x)
+                Op::Cast(self.elem()?.0, x)
             }
             "gather" => {
                 let table = self.value()?;
@@ -139,6 +135,14 @@ impl<'s> Parser<'s> {
             _ => self.elementwise(name)?,
         };
         Ok(Draft::Op(op))
+    }
+
+    /// An element type.
+    pub(super) fn elem(&mut self) -> Fallible<(Elem, Span)> {
+        let (name, span) = self.ident("an element type")?;
+        let found = ELEMS.into_iter().find(|elem| elem.name() == name);
+        let elem = found.ok_or_else(|| (span, unknown("element type", name, ELEMS.into_iter().map(Elem::name))))?;
+        Ok((elem, span))
     }
 
     fn elementwise(&mut self, name: &str) -> Fallible<Op> {

@@ -3,7 +3,7 @@
 use rhumb_ir::{Attrs, InterpError, ParseError};
 use thiserror::Error;
 
-use super::Shape;
+use super::shape::Shape;
 use crate::attention::BuildError;
 use crate::error::SchemeError;
 use crate::lower::LowerError;

@@ -19,12 +19,14 @@
 
 mod failure;
 mod point;
+mod shape;
 
 use rhumb_ir::{Attr, Bindings, Elem, Graph, GraphBuilder, Hook, Tensor, Verified, interpret};
 use rhumb_random::Rng;
 
 pub use failure::{Finding, TestFailure};
 pub use point::Point;
+pub use shape::Shape;
 
 use crate::attention::{Attention, AttentionParts, Batch};
 use crate::attrs::AttrKind;
@@ -33,36 +35,7 @@ use crate::lower::lower;
 use crate::registry::{Registry, RegistryError};
 use crate::scheme::{PositionScheme, Scheme};
 
-/// Sizes of an attention that a scheme is tried at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Query heads.
-    pub heads: u32,
-    /// Key/value heads.
-    pub kv_heads: u32,
-    /// Elements of a head.
-    pub head_dim: u32,
-    /// Queries; their indices are those of the last keys.
-    pub queries: usize,
-    /// Keys.
-    pub keys: usize,
-}
-
-impl Shape {
-    fn first_query(&self) -> i64 {
-        self.keys as i64 - self.queries as i64
-    }
-
-    fn scale(&self) -> f64 {
-        1.0 / f64::from(self.head_dim).sqrt()
-    }
-}
-
-/// The position of a token: no index, spread out in one sequence, and backwards in the other, so that neither a difference nor an order
-/// of positions is that of the indices.
-fn position(batch: usize, index: i64) -> i64 {
-    if batch == 0 { 3 * index + 5 } else { 7 - 4 * index }
-}
+use shape::position;
 
 const fn shape(heads: u32, kv_heads: u32, head_dim: u32, queries: usize, keys: usize) -> Shape {
     Shape { heads, kv_heads, head_dim, queries, keys }

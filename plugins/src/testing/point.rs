@@ -1,6 +1,6 @@
 //! One score, as an author's scalar function sees it.
 
-use super::{Shape, position};
+use super::shape::{Shape, position};
 
 /// One query and one key of a head, with all that a score depends on.
 #[derive(Clone, Copy, Debug)]

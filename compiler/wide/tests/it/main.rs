@@ -12,6 +12,7 @@
     reason = "bit patterns throughout, and floats compared as CLIF does"
 )]
 
+mod calls;
 mod control;
 mod jit;
 #[path = "../kernels/mod.rs"]
@@ -19,6 +20,7 @@ mod kernels;
 mod lanes;
 mod machine;
 mod masks;
+mod memory;
 mod model;
 mod ops;
 mod random;

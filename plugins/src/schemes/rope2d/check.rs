@@ -3,7 +3,8 @@
 use rhumb_ir::{Elem, Value};
 
 use super::super::rope::{check_frequencies, check_positions, clash};
-use super::{Bands, Coordinates, GIVEN, LEARNED, Layout, Order, Rope2d, missing, pair_axis};
+use super::angles::{missing, pair_axis};
+use super::options::{Bands, Coordinates, GIVEN, LEARNED, Layout, Order, Rope2d};
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
 use crate::scheme::Cx;

@@ -1,4 +1,4 @@
-//! Instruction set levels.
+//! Levels of the x86-64 instruction set: what there is to select from.
 
 /// Which instruction set to compile for.
 ///

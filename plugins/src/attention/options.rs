@@ -1,0 +1,284 @@
+//! What an attention consists of, and the methods that choose it.
+
+use std::fmt;
+
+use rhumb_ir::{Elem, Expr};
+
+use super::parts::AttentionParts;
+use crate::scheme::Scheme;
+
+/// Builds the usual attention graph.
+///
+/// Axes: `b` batch, `h` query heads, `g` key/value heads (where they are fewer than query heads; otherwise `h`), `q` queries, `k` keys,
+/// `d` elements of a head of query and key, `e` elements of a head of the value. `b`, `q` and `k` are told by each call.
+///
+/// | binding | type | made by |
+/// |---|---|---|
+/// | input `q` | `f32[b, h, q, d]` | always |
+/// | input `k` | `f32[b, g, k, d]` | always |
+/// | input `v` | `f32[b, g, k, e]` | always |
+/// | input `q_pos`, `k_pos` | `[q]` or `[b, q]`, `[k]` or `[b, k]` | [`q_positions`](Attention::q_positions), [`k_positions`](Attention::k_positions) |
+/// | input `q_offset`, `length` | `i32[]` | [`q_offset_input`](Attention::q_offset_input), [`length_input`](Attention::length_input) |
+/// | input `key_lengths` | `i32[b]` | [`key_lengths`](Attention::key_lengths) |
+/// | input `q_documents`, `k_documents` | `i32[b, q]`, `i32[b, k]` or without `b` | [`documents`](Attention::documents) |
+/// | input `sinks` | `f32[h]` | [`sinks`](Attention::sinks) |
+/// | input `bias` | `f32[h, q, k]` or `f32[b, h, q, k]` | [`bias`](Attention::bias) |
+/// | output `out` | `f32[b, h, q, e]` | always |
+/// | output `lse` | `f32[b, h, q]`, natural logarithm, the sink included | [`lse`](Attention::lse) |
+///
+/// The score is `scale (q . k)`, then capped, then transformed by schemes and [`score_with`](Attention::score_with) in the order given,
+/// then the bias is added, then what masks hide becomes `-inf`. All masks must hold. Query and key are rotated in the order given.
+///
+/// A score of `-inf` hides its key as a mask does, whatever it comes from: a bias, or a term of one's own. A row whose keys are all hidden,
+/// be it by masks, by `-inf` in a bias, or by a term of the query alone that is `-inf`, is 0 in `out` and `-inf` in `lse` (with a sink, the
+/// sink's score). NaN or `inf` in a score that a query sees makes NaN of its row; at pairs that masks hide it changes nothing.
+pub struct Attention {
+    pub(super) heads: u32,
+    pub(super) kv_heads: u32,
+    pub(super) head_dim: u32,
+    pub(super) value_dim: u32,
+    pub(super) scale: f64,
+    pub(super) softcap: Option<f64>,
+    pub(super) sink: Option<Sink>,
+    pub(super) lse: bool,
+    pub(super) q_offset: Option<Source>,
+    pub(super) length: Option<Source>,
+    pub(super) q_positions: Option<(Elem, Batch)>,
+    pub(super) k_positions: Option<(Elem, Batch)>,
+    pub(super) key_lengths: bool,
+    pub(super) documents: Option<Batch>,
+    pub(super) bias: Option<Batch>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// Whether a tensor is the same for the whole batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// One for all sequences: no batch axis.
+    Shared,
+    /// One per sequence: the batch axis comes first.
+    Each,
+}
+
+/// Where a number comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    Number(i32),
+    Input,
+}
+
+/// Where the score of the sink comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Sink {
+    Number(f64),
+    Input,
+}
+
+pub(super) type SchemeFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Scheme>;
+pub(super) type ScoreFn = Box<dyn for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g>>;
+pub(super) type MaskFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Expr<'g>>;
+
+/// What is done to the score, in the order given.
+pub(super) enum Step {
+    Scheme(Scheme),
+    SchemeWith(SchemeFn),
+    Score(ScoreFn),
+    Mask(MaskFn),
+}
+
+impl fmt::Debug for Attention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attention { heads, kv_heads, head_dim, value_dim, .. } = self;
+        write!(f, "Attention({heads} heads on {kv_heads}, {head_dim} elements, value {value_dim}")?;
+        write!(f, ", {} steps)", self.steps.len())
+    }
+}
+
+impl Attention {
+    /// Attention of `heads` query heads with `head_dim` elements each.
+    pub fn new(heads: u32, head_dim: u32) -> Attention {
+        Attention {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            value_dim: head_dim,
+            scale: 1.0 / f64::from(head_dim).sqrt(),
+            softcap: None,
+            sink: None,
+            lse: false,
+            q_offset: None,
+            length: None,
+            q_positions: None,
+            k_positions: None,
+            key_lengths: false,
+            documents: None,
+            bias: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Fewer key/value heads than query heads (GQA; MQA with 1): query head `i` uses key/value head `i / (heads / kv_heads)`.
+    #[must_use]
+    pub fn kv_heads(self, kv_heads: u32) -> Attention {
+        Attention { kv_heads, ..self }
+    }
+
+    /// Elements of a head of the value, where they are not as many as the key's.
+    #[must_use]
+    pub fn value_dim(self, value_dim: u32) -> Attention {
+        Attention { value_dim, ..self }
+    }
+
+    /// The factor on `q . k` in place of `1 / sqrt(head_dim)`.
+    #[must_use]
+    pub fn scale(self, scale: f64) -> Attention {
+        Attention { scale, ..self }
+    }
+
+    /// Caps the scaled score: `cap tanh(score / cap)` (Gemma 2), ahead of schemes, bias and masks.
+    #[must_use]
+    pub fn softcap(self, cap: f64) -> Attention {
+        Attention { softcap: Some(cap), ..self }
+    }
+
+    /// Attention sinks (GPT-OSS): the input `sinks` has an extra score per head that takes part in the softmax's sum alone.
+    #[must_use]
+    pub fn sinks(self) -> Attention {
+        Attention { sink: Some(Sink::Input), ..self }
+    }
+
+    /// The same sink for all heads; 0 is the off-by-one softmax.
+    #[must_use]
+    pub fn sink(self, score: f64) -> Attention {
+        Attention { sink: Some(Sink::Number(score)), ..self }
+    }
+
+    /// Also gives `lse`, the log-sum-exp of each row.
+    #[must_use]
+    pub fn lse(self) -> Attention {
+        Attention { lse: true, ..self }
+    }
+
+    /// The index of the first query, in place of bottom-right alignment (`keys - queries`). In cross attention give 0 where masks or
+    /// grids count the queries by themselves.
+    #[must_use]
+    pub fn q_offset(self, offset: i32) -> Attention {
+        Attention { q_offset: Some(Source::Number(offset)), ..self }
+    }
+
+    /// The index of the first query from the input `q_offset`.
+    #[must_use]
+    pub fn q_offset_input(self) -> Attention {
+        Attention { q_offset: Some(Source::Input), ..self }
+    }
+
+    /// The number of tokens so far, in place of the number of keys.
+    #[must_use]
+    pub fn length(self, length: i32) -> Attention {
+        Attention { length: Some(Source::Number(length)), ..self }
+    }
+
+    /// The number of tokens so far from the input `length`.
+    #[must_use]
+    pub fn length_input(self) -> Attention {
+        Attention { length: Some(Source::Input), ..self }
+    }
+
+    /// Positions of queries from the input `q_pos` (`i32` or `f32`), in place of their indices.
+    #[must_use]
+    pub fn q_positions(self, elem: Elem, batch: Batch) -> Attention {
+        Attention { q_positions: Some((elem, batch)), ..self }
+    }
+
+    /// Positions of keys from the input `k_pos` (`i32` or `f32`), in place of their indices.
+    #[must_use]
+    pub fn k_positions(self, elem: Elem, batch: Batch) -> Attention {
+        Attention { k_positions: Some((elem, batch)), ..self }
+    }
+
+    /// Hides keys past the lengths in the input `key_lengths`: see [`KeyLengths`](crate::KeyLengths).
+    #[must_use]
+    pub fn key_lengths(self) -> Attention {
+        Attention { key_lengths: true, ..self }
+    }
+
+    /// Hides keys of other documents by the ids in the inputs `q_documents` and `k_documents`: see [`Documents`](crate::Documents).
+    #[must_use]
+    pub fn documents(self, batch: Batch) -> Attention {
+        Attention { documents: Some(batch), ..self }
+    }
+
+    /// Adds the input `bias` to the score. `-inf` in it hides a pair, and a row of `-inf` gives 0 in `out` and `-inf` in `lse`.
+    #[must_use]
+    pub fn bias(self, batch: Batch) -> Attention {
+        Attention { bias: Some(batch), ..self }
+    }
+
+    /// Adds a scheme or a mask. The graph carries it, and is compiled by it; what is written of it is for readers and the text form.
+    #[must_use]
+    pub fn scheme(mut self, scheme: impl Into<Scheme>) -> Attention {
+        self.steps.push(Step::Scheme(scheme.into()));
+        self
+    }
+
+    /// Adds a scheme that takes values of the graph, such as inputs:
+    ///
+    /// ```
+    /// use rhumb_ir::Elem;
+    /// use rhumb_plugins::{Attention, PrefixLm};
+    ///
+    /// // A prefix of each sequence, bound at each call.
+    /// let graph = Attention::new(8, 64)
+    ///     .scheme_with(|cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b])))
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn scheme_with<S>(mut self, make: impl for<'g> Fn(&AttentionParts<'g>) -> S + 'static) -> Attention
+    where
+        S: Into<Scheme>,
+    {
+        self.steps.push(Step::SchemeWith(Box::new(move |cx| make(cx).into())));
+        self
+    }
+
+    /// Transforms the score by an expression of one's own, of any elementwise ops: it stays in the loop over queries and keys. What it adds
+    /// that is the same for all keys costs nothing there; where that is `-inf`, the row is hidden.
+    ///
+    /// ```
+    /// use rhumb_plugins::{Attention, Causal};
+    ///
+    /// // A penalty that grows with the logarithm of the distance.
+    /// let graph = Attention::new(8, 64)
+    ///     .score_with(|cx, score| score - 0.5 * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
+    ///     .scheme(Causal)
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn score_with(
+        mut self,
+        score: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
+    ) -> Attention {
+        self.steps.push(Step::Score(Box::new(score)));
+        self
+    }
+
+    /// Adds a mask by a predicate of one's own: a `bool` expression, true where the query attends to the key.
+    ///
+    /// ```
+    /// use rhumb_plugins::{Attention, Causal};
+    ///
+    /// // The first four keys, and of the others every third.
+    /// let graph = Attention::new(8, 64)
+    ///     .mask_with(|cx| cx.k_index().lt(4) | (cx.k_index() % 3).eq(0))
+    ///     .scheme(Causal)
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn mask_with(mut self, mask: impl for<'g> Fn(&AttentionParts<'g>) -> Expr<'g> + 'static) -> Attention {
+        self.steps.push(Step::Mask(Box::new(mask)));
+        self
+    }
+}
