@@ -1,5 +1,8 @@
 //! The tree and what is written about it agree.
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -146,9 +149,18 @@ fn code(text: &str) -> String {
     text.lines().map(|line| uncommented(line) + "\n").collect()
 }
 
+/// Whether a source file has tests alone.
+fn is_test(name: &str) -> bool {
+    name.contains("/tests/") || name.ends_with("/tests.rs")
+}
+
+/// The folder of a crate's sources.
+fn source_of(folder: &str) -> String {
+    if folder.is_empty() { "src/".to_owned() } else { format!("{folder}/src/") }
+}
+
 /// The code of a crate but its tests: files of tests, and modules of tests, which end a file.
 fn code_of(folder: &str) -> Vec<(String, String)> {
-    let is_test = |name: &str| name.contains("/tests/") || name.ends_with("/tests.rs");
     let found = sources().into_iter().filter(|(name, _)| name.starts_with(folder) && !is_test(name));
     let code: Vec<_> = found
         .map(|(name, text)| (name, code(&text).split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned()))
@@ -183,7 +195,7 @@ fn imports_point_one_way() {
         assert!(tests.is_subset(&allowed), "tests of {name} depend on {tests:?}");
         let own = name.replace('-', "_");
         let known = |word: &str| allowed.contains(&word.replace('_', "-")) || word == own;
-        let source = if folder.is_empty() { "src/".to_owned() } else { format!("{folder}/src/") };
+        let source = source_of(folder);
         for (file, text) in code_of(&source) {
             let crates = words(&text).filter(|word| CRATES.iter().any(|(name, ..)| name.replace('-', "_") == *word));
             let foreign: BTreeSet<&str> = crates.filter(|word| *word != "rhumb" && !known(word)).collect();

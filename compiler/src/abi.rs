@@ -58,10 +58,9 @@ pub const SHARES: usize = 256;
 pub const CONSTANT_BYTES: usize = 64;
 
 /// Words of the frame: the length of each axis, then for each tensor its address and its strides in bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameLayout {
-    axes: usize,
-    /// Word of the address of each tensor, and of the end.
+    /// Word of the address of each tensor, and the end of all: the first follows the lengths of the axes.
     tensors: Vec<usize>,
 }
 
@@ -74,12 +73,12 @@ impl FrameLayout {
             end += 1 + rank;
             tensors.push(end);
         }
-        FrameLayout { axes, tensors }
+        FrameLayout { tensors }
     }
 
     /// The words of the lengths of the axes, in order.
     pub fn lengths(&self) -> std::ops::Range<usize> {
-        0..self.axes
+        0..self.tensors[0]
     }
 
     /// The word of a tensor's address.
@@ -94,7 +93,7 @@ impl FrameLayout {
 
     /// The number of words.
     pub fn words(&self) -> usize {
-        self.tensors.last().copied().unwrap_or(self.axes)
+        self.tensors[self.tensors.len() - 1]
     }
 }
 

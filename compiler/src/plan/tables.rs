@@ -133,7 +133,7 @@ impl Planner<'_> {
     pub(super) fn step(&mut self, target: TensorId, source: Source, double: bool, reason: &'static str) {
         let turned = match &source {
             Source::Value(value) => {
-                let over = self.tensors[target].dims.iter().fold(AxisSet::EMPTY, |axes, axis| axes.with(*axis));
+                let over: AxisSet = self.tensors[target].dims.iter().copied().collect();
                 self.rotate_in_place(*value, (over, None), double)
             }
             Source::Sum(terms) => {

@@ -40,12 +40,12 @@ pub(crate) fn compile_rule(rule: &Rule, allowed: FloatClass) -> Option<Rewrite<N
     let mut when = rule.when.clone();
     // A malformed pattern is a bug of a table: the test that every rule compiles finds it.
     let lhs: Pattern<Node> = rule.lhs.parse().ok()?;
-    let downgrades = rule.downgrades.iter().filter(|(class, _)| *class <= allowed);
-    let mut either: Vec<Condition> = downgrades.map(|(_, condition)| condition.clone()).collect();
-    if rule.class == FloatClass::FiniteOnly && allowed == FloatClass::FiniteOnly {
-        either.push(no_infinite_constant(lhs.vars()));
-    }
-    if rule.class > allowed || !either.is_empty() && rule.class == FloatClass::FiniteOnly {
+    if rule.class > allowed || rule.class == FloatClass::FiniteOnly {
+        let downgrades = rule.downgrades.iter().filter(|(class, _)| *class <= allowed);
+        let mut either: Vec<Condition> = downgrades.map(|(_, condition)| condition.clone()).collect();
+        if rule.class <= allowed {
+            either.push(no_infinite_constant(lhs.vars()));
+        }
         when.push(any(either)?);
     }
     let rhs: Pattern<Node> = rule.rhs.parse().ok()?;

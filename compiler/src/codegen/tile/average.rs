@@ -1,14 +1,11 @@
 //! Weights and the average: the second half of a key tile.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::prefetch;
 use super::product::{ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile};
-use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{either, range_loop};
@@ -140,7 +137,7 @@ pub(super) fn average(
 ) -> Result<(), CodegenError> {
     let Tile { attention, shape, .. } = tile;
     let Some(reduction) = &attention.reduction else { return Ok(()) };
-    let of_tile = KeyTileRows::new(emitter, attention, (reduction.value, reduction.dim), offset_of!(TileCall, values))?;
+    let of_tile = KeyTileRows::of_values(emitter, attention, reduction)?;
     let whole = i64::from(reduction.length) / shape.value_rows as i64;
     let rest = reduction.length as usize % shape.value_rows;
     let whole_end = emitter.fb().ins().iconst(types::I64, whole * shape.value_rows as i64);
@@ -151,9 +148,7 @@ pub(super) fn average(
     let mut result = Ok(());
     range_loop(emitter, start, whole_end, shape.value_rows as i64, &[start], |emitter, element, asked_before| {
         values.rows(emitter, mode, element, shape.value_rows);
-        let next = offset_of!(TileCall, next_values);
-        let rows = (reduction.value, reduction.dim, reduction.length);
-        result = prefetch::next(emitter, tile, rows, next, (asked_before[0], asked));
+        result = prefetch::values(emitter, tile, reduction, (asked_before[0], asked));
         vec![emitter.fb().ins().iadd_imm_s(asked_before[0], asked as i64)]
     });
     if rest > 0 {

@@ -57,27 +57,12 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
         });
     }
     let start = emitter.fb().ins().iconst(types::I64, 0);
+    let rows = (start, attention.tiling.keys);
     if let Some(product) = &attention.product {
-        let next = offset_of!(TileCall, next_keys);
-        prefetch::next(
-            emitter,
-            tile,
-            (product.key, product.dim, product.length),
-            next,
-            (start, attention.tiling.keys),
-        )?;
+        prefetch::keys(emitter, tile, product, rows)?;
     }
     match &attention.reduction {
-        Some(reduction) => {
-            let next = offset_of!(TileCall, next_values);
-            prefetch::next(
-                emitter,
-                tile,
-                (reduction.value, reduction.dim, reduction.length),
-                next,
-                (start, attention.tiling.keys),
-            )
-        }
+        Some(reduction) => prefetch::values(emitter, tile, reduction, rows),
         None => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
-use crate::plan::TensorId;
+use crate::plan::{Product, Reduction, TensorId};
 
 /// Elements of a cache line.
 const LINE: u32 = 16;
@@ -21,9 +21,28 @@ const LINE: u32 = 16;
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
 
-/// Asks for the share in `rows` rows of the next key tile, from its `row`th on: of this tensor with a row of this length for each key, the
-/// first at the address in this field of the [`TileCall`].
-pub(super) fn next(
+/// Asks for the share in some rows of the next key tile's keys: from which row on, and how many.
+pub(super) fn keys(
+    emitter: &mut ExprEmitter<'_, '_>,
+    tile: Tile<'_>,
+    product: &Product,
+    rows: (Ssa, usize),
+) -> Result<(), CodegenError> {
+    next(emitter, tile, (product.key, product.dim, product.length), offset_of!(TileCall, next_keys), rows)
+}
+
+/// As [`keys`], of its values.
+pub(super) fn values(
+    emitter: &mut ExprEmitter<'_, '_>,
+    tile: Tile<'_>,
+    reduction: &Reduction,
+    rows: (Ssa, usize),
+) -> Result<(), CodegenError> {
+    next(emitter, tile, (reduction.value, reduction.dim, reduction.length), offset_of!(TileCall, next_values), rows)
+}
+
+/// Asks for rows of a tensor with a row of this length for each key, the first at the address in this field of the [`TileCall`].
+fn next(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
     (tensor, dim, length): (TensorId, Axis, u32),

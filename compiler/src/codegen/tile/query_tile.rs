@@ -9,7 +9,7 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, TensorId, TileShape};
+use crate::plan::{Attention, Reduction, TensorId, TileShape};
 
 /// The kind of key tile that is emitted.
 #[derive(Clone, Copy)]
@@ -124,6 +124,15 @@ pub(super) struct KeyTileRows {
 }
 
 impl KeyTileRows {
+    /// The values of the key tile.
+    pub(super) fn of_values(
+        emitter: &mut ExprEmitter<'_, '_>,
+        attention: &Attention,
+        reduction: &Reduction,
+    ) -> Result<KeyTileRows, CodegenError> {
+        KeyTileRows::new(emitter, attention, (reduction.value, reduction.dim), offset_of!(TileCall, values))
+    }
+
     /// The rows of a tensor along `dim`, the first at the address that a field of the [`TileCall`] has, by its offset.
     pub(super) fn new(
         emitter: &mut ExprEmitter<'_, '_>,

@@ -20,7 +20,7 @@ pub(crate) fn scan(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> 
     let first = call_word(emitter, offset_of!(TileCall, first_key));
     let end = call_word(emitter, offset_of!(TileCall, end_key));
     let count = emitter.fb().ins().isub(end, first);
-    let of_tile = KeyTileRows::new(emitter, attention, (reduction.value, reduction.dim), offset_of!(TileCall, values))?;
+    let of_tile = KeyTileRows::of_values(emitter, attention, reduction)?;
     let KeyTileRows { first: base, stride: key_stride, element: stride } = of_tile;
     let lanes = emitter.v.shape.lanes;
     let ty = emitter.v.float_type();

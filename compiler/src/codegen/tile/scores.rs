@@ -44,8 +44,7 @@ pub(super) fn scores(
         None => Vec::new(),
     };
     if let (Some(product), true) = (&attention.product, place.whole) {
-        let next = offset_of!(TileCall, next_keys);
-        prefetch::next(emitter, tile, (product.key, product.dim, product.length), next, (place.row, place.rows))?;
+        prefetch::keys(emitter, tile, product, (place.row, place.rows))?;
     }
     if emitter.plan.has_long_scores(attention) {
         return long::scores(emitter, tile, mode, place, &accumulators, scores);

@@ -3,15 +3,11 @@
 //! A module that declares or re-exports another does not import it by that; what it re-exports counts as the file's that has it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use syn::visit::{self, Visit};
 use syn::{File, ItemMod, ItemUse, UseTree, Visibility};
 
-/// The folders of the crates' sources.
-const SOURCES: [&str; 7] =
-    ["src", "ir/src", "plugins/src", "compiler/src", "compiler/wide/src", "runtime/src", "random/src"];
+use super::{CRATES, is_test, source_of, sources};
 
 /// Where a module is in its crate: the names of the modules from the root down.
 type Module = Vec<String>;
@@ -77,25 +73,15 @@ impl<'ast> Visit<'ast> for Paths {
 }
 
 /// The files of a crate but its tests, by module.
-fn modules(folder: &Path, module: &Module, found: &mut BTreeMap<Module, Paths>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if name == "tests" {
-            continue;
-        }
-        let mut module = module.clone();
-        if !["lib", "main", "mod"].contains(&name.as_str()) {
-            module.push(name);
-        }
-        if path.is_dir() {
-            modules(&path, &module, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).expect("text");
-            let file: File = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            found.entry(module).or_default().visit_file(&file);
-        }
+fn modules(source: &str) -> BTreeMap<Module, Paths> {
+    let mut found: BTreeMap<Module, Paths> = BTreeMap::new();
+    for (name, text) in sources().into_iter().filter(|(name, _)| name.starts_with(source) && !is_test(name)) {
+        let path = name[source.len()..].trim_end_matches(".rs");
+        let module = path.split('/').filter(|name| !["lib", "main", "mod"].contains(name)).map(str::to_owned);
+        let file: File = syn::parse_file(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        found.entry(module.collect()).or_default().visit_file(&file);
     }
+    found
 }
 
 /// The path from the root of the crate; none if it begins in another crate, or at an item of the file itself.
@@ -159,9 +145,9 @@ fn circles(imports: &BTreeMap<&Module, BTreeSet<Module>>) -> BTreeSet<Module> {
 
 #[test]
 fn no_two_files_import_one_another() {
-    for source in SOURCES {
-        let mut found = BTreeMap::new();
-        modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join(source), &Vec::new(), &mut found);
+    for (_, folder, _) in CRATES {
+        let source = source_of(folder);
+        let found = modules(&source);
         let imports = imports(&found);
         let count: usize = imports.values().map(BTreeSet::len).sum();
         assert!(count >= found.len() / 2, "{source}: {count} imports between {} files", found.len());
