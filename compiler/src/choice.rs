@@ -1,10 +1,12 @@
 //! The choice among a target's candidates for a graph.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rhumb_ir::Verified;
 
-use crate::plan::{self, Estimate, Plan, PlanError};
+use crate::plan::{Estimate, Plan, PlanError};
+use crate::problem::recognize;
 use crate::target::Target;
 
 /// A candidate and what the graph's plan would cost there.
@@ -84,9 +86,10 @@ impl fmt::Display for Choice {
 
 /// Plans a fused graph for all candidates of a target, and takes the cheapest.
 pub(crate) fn choose(graph: &Verified, target: &Target) -> Result<(Plan, Choice), PlanError> {
+    let problem = Arc::new(recognize(graph)?);
     let mut made = Vec::new();
     for target in target.candidates() {
-        let plan = plan::plan(graph, target.machine())?;
+        let plan = Plan::new(problem.clone(), target.machine())?;
         let estimate = Estimate::of(&plan);
         made.push((plan, Ranked { target, estimate }));
     }

@@ -5,7 +5,8 @@
 //! | the graph as described | [`Verified`](rhumb_ir::Verified) | the user |
 //! | schemes expanded into primitive ops | [`Verified`](rhumb_ir::Verified) | [`rhumb_plugins::lower`] |
 //! | rewritten: scale and bias folded, terms hoisted, masks merged | [`rewrite::Fused`] | [`rewrite::fuse`] |
-//! | tables, loops, tiles; of the target's candidates the cheapest | [`plan::Plan`], [`Choice`] | [`plan::plan`] |
+//! | what is to be computed: tables, products, terms, masks | [`problem::Problem`] | [`problem::recognize()`] |
+//! | tiles and memory; of the target's candidates the cheapest | [`plan::Plan`], [`Choice`] | [`plan::plan`] |
 //! | CLIF functions | [`codegen::Clif`] | [`codegen::emit`] |
 //! | machine code | [`codegen::MachineCode`] | [`codegen::assemble`] |
 //!
@@ -44,8 +45,10 @@ pub mod intervals;
 mod machine;
 mod pipeline;
 pub mod plan;
+pub mod problem;
 pub mod rewrite;
 mod target;
+mod weighted;
 
 pub use choice::{Choice, Ranked};
 pub use machine::{Backend, InstructionSet, Machine, MultiplyAdd};

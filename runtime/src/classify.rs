@@ -186,7 +186,7 @@ impl Classifier {
         pruning.iter().flat_map(Bounds::squares).for_each(|table| _ = add(table));
         let (key, query) = (attention.key, attention.query);
         let key_term = attention.key_term.map(|term| term.high);
-        let grid = attention.on_grid.then_some(attention.tiling.keys);
+        let grid = attention.on_grid.then_some(plan.tiling.keys);
         Classifier { program, leaves, of_mask, of_score, pruning, key, query, key_term, grid }
     }
 

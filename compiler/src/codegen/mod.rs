@@ -129,7 +129,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
         if attention.pruning.is_some() && attention.product.is_some() {
             roles.push(Role::Squares);
         }
-        for shape in 0..attention.tiling.shapes.len() {
+        for shape in 0..plan.tiling.shapes.len() {
             roles.push(Role::Full(shape));
             if !attention.masks.is_empty() {
                 roles.push(Role::Partial(shape));
@@ -144,7 +144,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
             let lanes = if is_end { 1 } else { plan.machine.lanes };
             let shape = Shape { lanes, double: is_end, fma: plan.machine.has_fma() };
             let keys = |emitter: &mut ExprEmitter<'_, '_>, index: usize, masked: bool, guarded: bool| {
-                tile::keys(emitter, attention, attention.tiling.shapes[index], tile::Mode { masked, guarded })
+                tile::keys(emitter, attention, plan.tiling.shapes[index], tile::Mode { masked, guarded })
             };
             let function =
                 function(cx, role, functions.len(), shape, &mut pool, &mut builders, |emitter| match role {

@@ -1,4 +1,4 @@
-//! The tile kernel: online softmax over key tiles for one tile of queries. Lanes are queries.
+//! The tile kernel: values weighed by scores, key tile by key tile, for one tile of queries. Lanes are queries. With an online softmax:
 //!
 //! ```text
 //! begin   Q^T[d][queries]  <- rows of the query side, rotated and scaled as they are read
@@ -9,6 +9,8 @@
 //!         O^T[e][queries]  = O^T r + V^T P              register tile: value_rows x columns vectors
 //! end     out = O / l,  lse = R + m + log2(l)
 //! ```
+//!
+//! With a plain sum the scores are the weights, `O^T = O^T + V^T S`, and what a mask hides is 0.
 //!
 //! Keys and values are read in their own layout, one scalar broadcast at a time; all else is lane-wise. No vector lives across a hot
 //! loop but its accumulators: bases and sums stay in the scratch memory, constants are loaded where they are used.
@@ -66,11 +68,8 @@ pub(crate) fn keys(
     let first = call_word(emitter, offset_of!(TileCall, first_key));
     let end = call_word(emitter, offset_of!(TileCall, end_key));
     let count = emitter.fb().ins().isub(end, first);
-    let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
-    let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
-    for c in 0..shape.columns as i32 {
-        let limit = emitter.fb().ins().load(ty, access(), tile.state, layout.limits as i32 + width * c);
-        emitter.fb().ins().store(access(), limit, scratch, layout.tile_maxima as i32 + width * c);
+    if tile.of_softmax() {
+        begin_maxima(emitter, tile);
     }
     let rows = shape.key_rows as i64;
     let start = emitter.fb().ins().iconst(types::I64, 0);
@@ -88,6 +87,18 @@ pub(crate) fn keys(
         });
     }
     result?;
-    weights(emitter, tile, mode, count);
+    if tile.of_softmax() {
+        weights(emitter, tile, mode, count);
+    }
     average(emitter, tile, mode, count)
+}
+
+/// A score counts as a new maximum from the limit on.
+fn begin_maxima(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
+    let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
+    let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
+    for c in 0..tile.shape.columns as i32 {
+        let limit = emitter.fb().ins().load(ty, access(), tile.state, layout.limits as i32 + width * c);
+        emitter.fb().ins().store(access(), limit, scratch, layout.tile_maxima as i32 + width * c);
+    }
 }

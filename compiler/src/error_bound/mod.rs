@@ -38,6 +38,9 @@
 //!
 //! A sink is one more key with a value of 0. The log-sum-exp is off by `log2` of the factor that the sum of the weights is off by.
 //!
+//! # Sums without a softmax
+//! `out = sum w v`, where a weight is off by what its score is: see `weighted.rs`.
+//!
 //! # What hidden keys hold
 //! A pair that a mask, or a score of `-inf`, hides takes no part, whatever it holds. A row that sees nothing is 0, and its bound too.
 //! Nothing is promised of a row that only scores of `-inf` hide and whose term of the query alone is NaN or `inf`.
@@ -56,13 +59,14 @@ mod sums;
 mod tests;
 mod units;
 mod walk;
+mod weighted;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rhumb_ir::{Elem, Extent, Tensor};
 
-use crate::plan::{Origin, Plan};
+use crate::plan::{Combiner, Origin, Plan};
 use approx::{Approx, Precision};
 use array::{Array, Space};
 pub use error::BoundError;
@@ -92,7 +96,7 @@ pub struct ErrorBound<'p> {
 impl Plan {
     /// The error bound of kernels of this plan.
     pub fn error_bound(&self) -> ErrorBound<'_> {
-        let sums = self.attention.as_ref().map(Sums::of);
+        let sums = self.attention.as_ref().map(|attention| Sums::of(&self.tiling, attention));
         ErrorBound { plan: self, sums: sums.unwrap_or(Sums { order: Order::PLAIN, product: 0, keys: 0, least: 0 }) }
     }
 }
@@ -126,10 +130,12 @@ impl ErrorBound<'_> {
         let space = Space { graph, lengths: &lengths };
         let mut walk = Walk::new(self.plan, space, inputs)?;
         let mut average = None;
-        if let Some(attention) = &self.plan.attention {
+        if let Some(attention) = self.plan.attention.as_ref().filter(|attention| attention.combiner == Combiner::Sum) {
+            average = weighted::weighted_sum(&self.sums, &walk, attention)?;
+        } else if let Some(attention) = &self.plan.attention {
             let bounded = rows::attention(&self.sums, &walk, attention)?;
             average = bounded.average;
-            if let Some(log_sum) = &attention.log_sum {
+            if let Some(log_sum) = attention.log_sum() {
                 let mut seeds = Seeds::new();
                 seeds.insert(log_sum.leaf, Rc::new(bounded.log_sum));
                 let value = walk.value(log_sum.value, Precision::Double, &seeds)?;

@@ -7,7 +7,7 @@ use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value};
 
 use super::ErrorBound;
 use super::sums::RUN;
-use crate::plan::{Attention, Plan, Product, Source, Storage, TensorId};
+use crate::plan::{Attention, Combiner, Plan, Product, Source, Storage, TensorId};
 
 /// Counts the roundings that a value is off by: none where something beside sums and products takes part.
 struct Roundings<'p> {
@@ -128,11 +128,26 @@ impl ErrorBound<'_> {
         format!("{} u sum|{query} `{key}`|{and}", self.sums.product + own + more)
     }
 
+    fn weighted_sum(&self, f: &mut fmt::Formatter<'_>, of: &Attention, roundings: &mut Roundings<'_>) -> fmt::Result {
+        let (plan, sums) = (self.plan, &self.sums);
+        let Some(reduction) = &of.reduction else { return Ok(()) };
+        let off = match roundings.tensor(reduction.value) {
+            Some(0) => String::new(),
+            Some(count) => format!(" + {count} u sum|W v|"),
+            None => format!(" + sum |W| (what `{}` is off by)", plan.tensors[reduction.value].name),
+        };
+        let output = &plan.tensors[reduction.output].name;
+        let keys = sums.keys + 1;
+        writeln!(f, "  `{output}`: sum (that of W) |v|{off} + min(N, {keys} + tiles) u sum|W v| + u |out|")?;
+        writeln!(f, "  of N keys of weights other than 0, in at most N / {} + 2 tiles; to first order in u", sums.least)
+    }
+
     fn attention(&self, f: &mut fmt::Formatter<'_>, of: &Attention, names: &[String]) -> fmt::Result {
         let (plan, sums) = (self.plan, &self.sums);
         let mut roundings = Roundings { plan, known: BTreeMap::new() };
         let name = |value: Value| &names[value.index()];
-        write!(f, "  score S:")?;
+        let plain = of.combiner == Combiner::Sum;
+        write!(f, "{}", if plain { "  weight W:" } else { "  score S:" })?;
         let count = of.terms.len();
         for (n, term) in of.terms.iter().enumerate() {
             // Each is rounded by the sums after it.
@@ -160,6 +175,9 @@ impl ErrorBound<'_> {
         {
             writeln!(f, "  {} in it: {}", name(product.dot), self.dot(product, &mut roundings, names, 0))?;
         }
+        if plain {
+            return self.weighted_sum(f, of, &mut roundings);
+        }
         writeln!(
             f,
             "  weight W = 2^(S - T), T the greatest score: E = ln 2 (that of S + u (T - S + 16)) + (5 + 3 (T - S) / 8) u of it"
@@ -179,7 +197,7 @@ impl ErrorBound<'_> {
                 most + 1
             )?;
         }
-        if let Some(log_sum) = &of.log_sum {
+        if let Some(log_sum) = of.log_sum() {
             let output = &plan.tensors[log_sum.output].name;
             writeln!(
                 f,

@@ -77,22 +77,22 @@ enum Weights {
 }
 
 /// The operands of rows.
-struct Parts {
-    scores: Rc<Array>,
+pub(super) struct Parts {
+    pub(super) scores: Rc<Array>,
     key_terms: Rc<Array>,
     query_terms: Rc<Array>,
     sinks: Rc<Array>,
     /// Terms of the query alone in the log-sum-exp.
     log_terms: Rc<Array>,
-    values: Rc<Array>,
+    pub(super) values: Rc<Array>,
     /// Each with whether it is inverted.
-    masks: Vec<(Rc<Array>, bool)>,
+    pub(super) masks: Vec<(Rc<Array>, bool)>,
     /// Whether there are terms of keys alone, and sinks.
     has: (bool, bool),
 }
 
 impl Parts {
-    fn of(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<Parts, BoundError> {
+    pub(super) fn of(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<Parts, BoundError> {
         let mut seeds = Seeds::new();
         if let Some(product) = &of.product {
             let queries = walk.value(product.query, Precision::Single, &seeds)?;
@@ -110,11 +110,11 @@ impl Parts {
             scores: walk.sum(&of.terms, Precision::Single, &seeds)?,
             key_terms: tensor(of.key_term.map(|term| term.high))?,
             query_terms: tensor(of.query_term)?,
-            sinks: tensor(of.sink)?,
-            log_terms: tensor(of.log_sum.as_ref().and_then(|log_sum| log_sum.query_term))?,
+            sinks: tensor(of.sink())?,
+            log_terms: tensor(of.log_sum().and_then(|log_sum| log_sum.query_term))?,
             values: tensor(of.reduction.as_ref().map(|reduction| reduction.value))?,
             masks: of.masks.iter().map(mask).collect::<Result<_, BoundError>>()?,
-            has: (of.key_term.is_some(), of.sink.is_some()),
+            has: (of.key_term.is_some(), of.sink().is_some()),
         })
     }
 

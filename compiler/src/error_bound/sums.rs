@@ -1,7 +1,7 @@
 //! The lengths of an attention's sums, in roundings.
 
 use super::walk::Order;
-use crate::plan::Attention;
+use crate::plan::{Attention, Tiling};
 
 /// Products that one chain of additions sums up at most, in the dot of a query and a key.
 const LONGEST_SUM: usize = 64;
@@ -26,8 +26,7 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub(super) fn of(attention: &Attention) -> Sums {
-        let tiling = &attention.tiling;
+    pub(super) fn of(tiling: &Tiling, attention: &Attention) -> Sums {
         let length = attention.product.as_ref().map_or(0, |product| product.length as usize);
         // All shapes of a plan have as many chains.
         let chains = tiling.shapes.first().map_or(1, |shape| shape.partial_sums);

@@ -16,7 +16,7 @@ use std::fmt;
 
 use rhumb_ir::{AxisSet, Binary, Op, Unary, Value};
 
-use super::{Attention, Plan, Source, Tiling};
+use super::{Attention, Combiner, Plan, Source, Tiling};
 use crate::machine::{Machine, MultiplyAdd};
 
 /// The length assumed of dynamic axes.
@@ -31,6 +31,8 @@ const LATENCY: f64 = 4.0;
 const WEIGHT: f64 = 12.0;
 /// Instructions beside it for each weight: the score is stored, compared with the maximum, loaded, shifted; the weight added and stored.
 const SOFTMAX: f64 = 6.0;
+/// Instructions beside a score that is a weight itself: it is stored.
+const STORE: f64 = 1.0;
 /// Cycles to look an element up by an index of its own, lane by lane.
 const GATHER: f64 = 2.0;
 /// Instructions to look an element up in every lane.
@@ -47,7 +49,7 @@ pub struct Estimate {
     pub scores: f64,
     /// The average of the values.
     pub averages: f64,
-    /// The terms of the score, and the softmax.
+    /// The terms of the score, and the softmax, if there is one.
     pub weights: f64,
     /// Rescaling the averages, and entering loops, for each key tile.
     pub key_tiles: f64,
@@ -62,7 +64,7 @@ impl Estimate {
     pub fn of(plan: &Plan) -> Estimate {
         let Some(attention) = &plan.attention else { return Estimate::default() };
         let core = Core(plan.machine);
-        let tiling = &attention.tiling;
+        let tiling = &plan.tiling;
         let Some(&tile) = tiling.shapes.first() else { return Estimate::default() };
         let (lanes, columns) = (plan.machine.lanes as f64, tile.columns as f64);
         let per_block = tile.queries as f64;
@@ -81,7 +83,8 @@ impl Estimate {
         let averages = (whole * core.turn(tile.value_rows, tile.columns, 1) + rest) / per_block;
 
         let score = Score::of(plan, attention);
-        let weights = (score.instructions + WEIGHT + SOFTMAX) / PORTS / lanes + score.gathers * GATHER;
+        let combined = if attention.combiner == Combiner::Sum { STORE } else { WEIGHT + SOFTMAX };
+        let weights = (score.instructions + combined) / PORTS / lanes + score.gathers * GATHER;
 
         // Each accumulator is loaded and stored; the factors of its columns stay in registers.
         let rescale = value_dim * columns;

@@ -1,8 +1,8 @@
 //! Sizes: register and cache tiles, and the scratch memory of a thread.
 
-use rhumb_ir::{Axis, Verified};
+use rhumb_ir::Axis;
 
-use super::{Attention, PlanError, TileShape, Tiling};
+use super::{Attention, Combiner, PlanError, Problem, TileShape, Tiling};
 use crate::abi::{ScratchLayout, TableCall, TileCall};
 use crate::machine::Machine;
 
@@ -35,34 +35,42 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
 ///
 /// # Errors
 /// [`PlanError::TooLong`] if a head dimension makes it larger than code can address.
-pub(super) fn scratch_layout(graph: &Verified, attention: Option<&Attention>) -> Result<ScratchLayout, PlanError> {
+pub(super) fn scratch_layout(problem: &Problem, tiling: &Tiling) -> Result<ScratchLayout, PlanError> {
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
-    let layout = layout(attention, graph.axes().len());
-    let Some(attention) = attention.filter(|_| layout.constants > MOST_BYTES) else { return Ok(layout) };
+    let layout = layout(problem, tiling);
+    let Some(attention) = problem.attention.as_ref().filter(|_| layout.constants > MOST_BYTES) else {
+        return Ok(layout);
+    };
     let product = attention.product.as_ref().map(|product| (product.dim, product.length as usize));
     let reduction = attention.reduction.as_ref().map(|reduction| (reduction.dim, reduction.length as usize));
     let longest = [product, reduction].into_iter().flatten().max_by_key(|(_, length)| *length);
     let Some((axis, length)) = longest else { return Ok(layout) };
-    Err(too_long(graph, (axis, length), layout.constants, attention))
+    Err(too_long(problem, tiling, (axis, length), (layout.constants, attention)))
 }
 
 /// The error that this axis, the longest of the head dimensions, is too long.
-fn too_long(graph: &Verified, (axis, length): (Axis, usize), bytes: usize, attention: &Attention) -> PlanError {
+fn too_long(
+    problem: &Problem,
+    tiling: &Tiling,
+    (axis, length): (Axis, usize),
+    (bytes, attention): (usize, &Attention),
+) -> PlanError {
     let lengths = [
         attention.product.as_ref().map_or(0, |product| product.length as usize),
         attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize),
     ];
     // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
-    let element = 4 * attention.tiling.queries() * attention.tiling.query_tiles_per_task;
-    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * attention.tiling.query_tiles_per_task;
+    let element = 4 * tiling.queries() * tiling.query_tiles_per_task;
+    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * tiling.query_tiles_per_task;
     let both = MOST_BYTES.saturating_sub(rest) / element;
     let other = lengths[0].min(lengths[1]);
     let most = if other <= both / 2 { both - other } else { both / 2 };
-    PlanError::TooLong { axis: graph.axis(axis).name.clone(), length, most, bytes }
+    PlanError::TooLong { axis: problem.graph.axis(axis).name.clone(), length, most, bytes }
 }
 
 /// Where everything lies in the scratch memory, each part at a cache line of its own.
-fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
+fn layout(problem: &Problem, tiling: &Tiling) -> ScratchLayout {
+    let axes = problem.graph.axes().len();
     let mut end = 0usize;
     let mut take = |bytes: usize| {
         let start = end;
@@ -74,18 +82,18 @@ fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
         call: take(size_of::<TileCall>().max(size_of::<TableCall>())),
         ..Default::default()
     };
-    let Some(attention) = attention else {
+    let Some(attention) = &problem.attention else {
         layout.constants = end;
         return layout;
     };
-    let tiling = &attention.tiling;
     let queries = 4 * tiling.queries();
     // Whole register tiles of keys, and two keys of a pair of which one may pass the end.
     let rows = tiling.shapes.iter().map(|shape| shape.key_rows).max().unwrap_or(1);
     let keys = tiling.keys + rows;
     layout.scores = take(queries * keys);
-    layout.tile_maxima = take(queries);
-    layout.rescale = take(queries);
+    let of_softmax = if attention.combiner == Combiner::Sum { 0 } else { queries };
+    layout.tile_maxima = take(of_softmax);
+    layout.rescale = take(of_softmax);
     layout.states = take(0);
     let mut state = 0usize;
     let mut keep = |bytes: usize| {
@@ -95,9 +103,9 @@ fn layout(attention: Option<&Attention>, axes: usize) -> ScratchLayout {
     };
     layout.queries = keep(queries * attention.product.as_ref().map_or(0, |product| product.length as usize));
     layout.accumulators = keep(queries * attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize));
-    layout.bases = keep(queries);
-    layout.limits = keep(queries);
-    layout.sums = keep(queries);
+    layout.bases = keep(of_softmax);
+    layout.limits = keep(of_softmax);
+    layout.sums = keep(of_softmax);
     layout.references = keep(attention.key_term.map_or(0, |_| queries));
     layout.squares = keep(attention.pruning.map_or(0, |_| queries));
     layout.lanes = keep(queries);

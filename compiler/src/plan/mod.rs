@@ -1,236 +1,25 @@
-//! Plans: which tables are made, which loops run, what is fused where.
+//! Plans: a problem on a machine, with the tiles it is computed in and the memory that these take.
 //!
-//! A [`Plan`] is what the planner decides from a fused graph and what code is generated from. It prints, and can be asserted.
+//! A [`Plan`] is what code is generated from. It reads as its [`Problem`] does. It prints, and can be asserted.
 
 mod build;
 mod cost;
 mod layout;
-mod packed;
-mod plain;
-mod planner;
-mod powers;
 mod print;
-mod pruning;
-mod score;
-mod tables;
 
-use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use rhumb_ir::{Axis, Hook, Value, Verified};
-use thiserror::Error;
-
+pub use crate::problem::PlanError;
+pub use crate::problem::{
+    Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Problem, Product, Pruning, Reduction, Source, Storage, Table,
+    Tensor, TensorId, Term,
+};
 pub use build::plan;
 pub use cost::Estimate;
 
 use crate::abi::{FrameLayout, ScratchLayout};
 use crate::machine::Machine;
-
-/// Why a fused graph has no plan.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// An op stands where the kernels have no place for it.
-    #[error("{reason}\n  at  {op}")]
-    NotAttention {
-        /// The op in the way, printed.
-        op: String,
-        /// Why it is in the way and what would mend it.
-        reason: String,
-    },
-    /// A scheme op was left: the graph was not lowered.
-    #[error("scheme op `{scheme}.{}` was not lowered; lower the graph first", hook.name())]
-    NotLowered {
-        /// The scheme.
-        scheme: String,
-        /// The hook.
-        hook: Hook,
-    },
-    /// An axis that must be static is dynamic.
-    #[error("axis `{axis}` needs a fixed length: {reason}")]
-    DynamicAxis {
-        /// The axis.
-        axis: String,
-        /// The reason.
-        reason: &'static str,
-    },
-    /// A head dimension for which a tile of queries does not fit the memory that code can address.
-    #[error(
-        "axis `{axis}` is {length} long: a thread would need {bytes} bytes of memory for its queries; make it {most} at most"
-    )]
-    TooLong {
-        /// The axis: the longer of the head dimensions.
-        axis: String,
-        /// Its length.
-        length: usize,
-        /// The greatest length that it can have; with both head dimensions too long, that both can have.
-        most: usize,
-        /// Bytes that a thread would need.
-        bytes: usize,
-    },
-}
-
-/// The storage of a tensor's elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// 32-bit floats.
-    F32,
-    /// 64-bit floats: terms that are part of no score.
-    F64,
-    /// 32-bit integers.
-    I32,
-    /// Bytes, 0 for false: bool tensors of users.
-    Byte,
-    /// 32-bit masks, all ones or 0: bool tables.
-    Mask,
-}
-
-impl Storage {
-    /// Size of an element, in bytes.
-    pub fn bytes(self) -> usize {
-        match self {
-            Storage::F64 => 8,
-            Storage::F32 | Storage::I32 | Storage::Mask => 4,
-            Storage::Byte => 1,
-        }
-    }
-
-    /// The name used in printed plans.
-    pub fn name(self) -> &'static str {
-        match self {
-            Storage::F32 => "f32",
-            Storage::F64 => "f64",
-            Storage::I32 => "i32",
-            Storage::Byte => "byte",
-            Storage::Mask => "mask",
-        }
-    }
-}
-
-/// Where a tensor of a plan comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Origin {
-    /// Bound by the caller.
-    Input(Value),
-    /// Bound by the caller and written; the index of the output in the graph.
-    Output(usize),
-    /// A constant of the graph, kept with the kernel: row-major, in the storage of the tensor.
-    Constant(Value),
-    /// Made once per call, row-major.
-    Table,
-}
-
-/// A tensor that generated code reads or writes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Its name, unique in the plan.
-    pub name: String,
-    /// Its origin.
-    pub origin: Origin,
-    /// Its dimensions, outermost first.
-    pub dims: Vec<Axis>,
-    /// Storage of the elements.
-    pub storage: Storage,
-}
-
-/// Index into [`Plan::tensors`].
-pub type TensorId = usize;
-
-/// The content of a [`Table`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// The value itself.
-    Value(Value),
-    /// A sum of values, each added or subtracted.
-    Sum(Vec<Term>),
-    /// The cosine of the value: an angle of a rotation.
-    Cos(Value),
-    /// The sine of the value; made by the step of its cosine.
-    Sin(Value),
-    /// The squared norm of each row of a tensor: NaN or infinite if an element of it is, or if it overflows.
-    Squares {
-        /// The tensor.
-        tensor: TensorId,
-        /// The axis of its rows.
-        dim: Axis,
-    },
-}
-
-/// A loop nest that computes a tensor element by element, before the attention runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    /// The tensor that is written: a table or an output.
-    pub target: TensorId,
-    /// The table that is made along with it: of cosines, that of sines; of the high parts of a key term, that of the low parts.
-    pub second: Option<TensorId>,
-    /// The content.
-    pub source: Source,
-    /// The innermost axis of the loop nest: that of a rotation, or the last dimension; none for a scalar. The other dimensions, in
-    /// their order, make one loop that threads share.
-    pub inner: Option<Axis>,
-    /// Whether floats are computed in double precision (tables) or single (rows of queries, keys and values).
-    pub double: bool,
-    /// Why it is computed here.
-    pub reason: &'static str,
-}
-
-/// The product that the score is made of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Product {
-    /// The dot in the graph: a leaf of the score expression.
-    pub dot: Value,
-    /// The axis it contracts.
-    pub dim: Axis,
-    /// Its length.
-    pub length: u32,
-    /// The query side: computed row by row while a query tile is loaded.
-    pub query: Value,
-    /// The key side, read in its own layout.
-    pub key: TensorId,
-}
-
-/// The values that are averaged.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reduction {
-    /// The values, read in their own layout.
-    pub value: TensorId,
-    /// The axis that goes to the output.
-    pub dim: Axis,
-    /// Its length.
-    pub length: u32,
-    /// Where the average is written.
-    pub output: TensorId,
-}
-
-/// The log-sum-exp output.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LogSum {
-    /// The `logsumexp` op: a leaf of `value`.
-    pub leaf: Value,
-    /// The output's value, computed in double precision.
-    pub value: Value,
-    /// Sum of the terms of its score that vary over queries alone, in double precision. Those of the average can lack some of them.
-    pub query_term: Option<TensorId>,
-    /// Where it is written.
-    pub output: TensorId,
-}
-
-/// A term of the score that varies over keys alone: its values in double precision, each as the sum of two of single precision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyTerm {
-    /// The values, rounded.
-    pub high: TensorId,
-    /// The rounding error of `high`.
-    pub low: TensorId,
-}
-
-/// A term of the score and whether it is subtracted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Term {
-    /// The value.
-    pub value: Value,
-    /// Whether it is subtracted; of a mask, whether it is inverted.
-    pub negative: bool,
-}
 
 /// A register tile of queries, and what is computed for it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,130 +72,28 @@ impl Tiling {
     }
 }
 
-/// Heads that share keys and values (GQA), computed together: a tile's queries are those of each position and each of these heads, heads
-/// innermost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packed {
-    /// The axis of heads, one of the outer axes: its loop steps by groups.
-    pub axis: Axis,
-    /// Heads of a group.
-    pub heads: u32,
-}
-
-/// Tables by which key tiles are pruned: a key tile whose greatest possible score leaves its keys without weight for a whole query tile is
-/// skipped. Calls of fewer than [`Pruning::QUERIES`] queries or [`Pruning::KEYS`] keys prune nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pruning {
-    /// The squared norms of keys, if the score has a product of queries and keys.
-    pub keys: Option<TensorId>,
-    /// The squared norms of values, if there are any. A value that is not finite makes NaN of a weight of 0: its key tile is never pruned.
-    pub values: Option<TensorId>,
-}
-
-impl Pruning {
-    /// A score this far below the base of weights, in powers of 2, has no weight.
-    pub const BELOW: f64 = 100.0;
-    /// The least number of queries: with fewer, the norms of keys and values take more work than they save.
-    pub const QUERIES: usize = 128;
-    /// The least number of keys: with fewer, there are no far ones.
-    pub const KEYS: usize = 128;
-}
-
-/// The attention part of a plan: online softmax over key tiles, one query tile at a time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Attention {
-    /// The axis of queries: lanes.
-    pub query: Axis,
-    /// The axis of keys: normalised over.
-    pub key: Axis,
-    /// The axes of independent attentions, outermost first: with the query tiles, the parallel loop.
-    pub outer: Vec<Axis>,
-    /// Heads whose queries share tiles.
-    pub packed: Option<Packed>,
-    /// The dot of query and key, if the score has one.
-    pub product: Option<Product>,
-    /// Terms of the score that vary over queries and keys, evaluated per element.
-    pub terms: Vec<Term>,
-    /// Sum of the terms that vary over keys alone. A query's scores take it relative to a reference of the query: the greatest high part
-    /// among the keys that the query sees.
-    pub key_term: Option<KeyTerm>,
-    /// Sum of the terms that vary over queries alone, in double precision: compared with a sink, else of no weight. `-inf` hides the whole
-    /// row; NaN and `inf` make NaN of it.
-    pub query_term: Option<TensorId>,
-    /// The conditions under which a query sees a key: evaluated by interval for each tile, and per element in partial tiles.
-    pub masks: Vec<Term>,
-    /// Whether key tiles lie on a grid of [`Tiling::keys`], because masks read tensors that vary over queries or keys. A query's result
-    /// then depends on no other query of its tile: those decide which keys the tile computes, and not where key tiles begin.
-    pub on_grid: bool,
-    /// Whether the score of a key that the mask shows can be `-inf` all the same: terms of it are read from inputs, or have poles.
-    pub may_be_neg_inf: bool,
-    /// The tables by which keys without weight are found, if there can be such keys.
-    pub pruning: Option<Pruning>,
-    /// The sink, in double precision.
-    pub sink: Option<TensorId>,
-    /// The weighted average, if it is asked for.
-    pub reduction: Option<Reduction>,
-    /// The log-sum-exp, if it is asked for.
-    pub log_sum: Option<LogSum>,
-    /// Tile sizes.
-    pub tiling: Tiling,
-}
-
-impl Attention {
-    /// Queries of a tile for each position of the query axis: the heads that are packed.
-    pub fn queries_per_position(&self) -> usize {
-        self.packed.map_or(1, |packed| packed.heads as usize)
-    }
-}
-
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
 
 /// A plan: what is computed, where, and in which tiles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The fused graph that the plan is for.
-    pub graph: Verified,
+    /// What is computed.
+    pub problem: Arc<Problem>,
     /// The machine that it is for.
     pub machine: Machine,
-    /// The tensors: inputs, then outputs, in the order of the graph; then constants and tables.
-    pub tensors: Vec<Tensor>,
-    /// Tensors of the graph's inputs, in its order.
-    pub inputs: Vec<TensorId>,
-    /// Tensors of the graph's outputs, in its order.
-    pub outputs: Vec<TensorId>,
-    /// Loops that run first, in order: each may read the tables of those before it.
-    pub tables: Vec<Table>,
-    /// Table of each value that has one.
-    pub table_of: BTreeMap<Source, TensorId>,
-    /// The attention, if the graph has one.
-    pub attention: Option<Attention>,
+    /// Tile sizes of the attention.
+    pub tiling: Tiling,
     /// The frame of a call.
     pub frame: FrameLayout,
     /// The scratch memory of a thread.
     pub scratch: ScratchLayout,
 }
 
-impl Plan {
-    /// The tensor of an input of the graph.
-    pub fn input(&self, value: Value) -> Option<TensorId> {
-        self.graph.inputs().position(|(_, input)| input == value).and_then(|index| self.inputs.get(index).copied())
-    }
-}
+impl Deref for Plan {
+    type Target = Problem;
 
-#[cfg(test)]
-mod tests {
-    use rhumb_plugins::{Registry, lower};
-
-    use super::{Plan, plan};
-    use crate::machine::Machine;
-    use crate::rewrite::{RewriteOptions, fuse};
-
-    /// The plan of an attention for 16 lanes.
-    pub(super) fn planned(attention: &rhumb_plugins::Attention) -> Plan {
-        let graph = attention.build().expect("a graph");
-        let lowered = lower(&graph, &Registry::standard()).expect("lowers");
-        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
-        plan(fused.graph(), Machine::of(16, 32)).expect("a plan")
+    fn deref(&self) -> &Problem {
+        &self.problem
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rhumb_ir::Axis;
 
-use super::{Origin, Plan, Source, TensorId, Term};
+use super::{Combiner, Origin, Plan, Source, TensorId, Term};
 
 impl Plan {
     /// The name of an axis of the graph.
@@ -89,7 +89,8 @@ impl fmt::Display for Plan {
                 product.length
             )?;
         }
-        writeln!(f, "    score {}", self.terms(&attention.terms, &names))?;
+        let score = if attention.combiner == Combiner::Sum { "weight" } else { "score" };
+        writeln!(f, "    {score} {}", self.terms(&attention.terms, &names))?;
         if let Some(term) = attention.key_term {
             writeln!(f, "    key term {} + {}", self.tensor(term.high), self.tensor(term.low))?;
         }
@@ -108,20 +109,21 @@ impl fmt::Display for Plan {
                 [pruning.keys, pruning.values].into_iter().flatten().map(|table| self.tensor(table)).collect();
             writeln!(f, "    keys without weight are pruned by {}", tables.join(" and "))?;
         }
-        if let Some(sink) = attention.sink {
+        if let Some(sink) = attention.sink() {
             writeln!(f, "    sink {}", self.tensor(sink))?;
         }
         if let Some(reduction) = &attention.reduction {
             let (value, output) = (self.tensor(reduction.value), self.tensor(reduction.output));
-            writeln!(f, "    average of {value} over {key} -> {output}")?;
+            let sum = if attention.combiner == Combiner::Sum { "weighted sum" } else { "average" };
+            writeln!(f, "    {sum} of {value} over {key} -> {output}")?;
         }
-        if let Some(log_sum) = &attention.log_sum {
+        if let Some(log_sum) = attention.log_sum() {
             writeln!(f, "    log-sum-exp {} -> {}", names[log_sum.value.index()], self.tensor(log_sum.output))?;
             if let Some(term) = log_sum.query_term.filter(|_| log_sum.query_term != attention.query_term) {
                 writeln!(f, "      query term {}", self.tensor(term))?;
             }
         }
-        let tiling = &attention.tiling;
+        let tiling = &self.tiling;
         writeln!(
             f,
             "    tiles of {} queries x {} keys, {} in turn; {} lanes",

@@ -215,7 +215,7 @@ impl Program {
             scan: self.function(Role::Scan),
             end: self.function(Role::End),
         };
-        let shapes: SmallVec<[Shaped<'_>; 4]> = (0..attention.tiling.shapes.len())
+        let shapes: SmallVec<[Shaped<'_>; 4]> = (0..plan.tiling.shapes.len())
             .map(|shape| Shaped {
                 full: self.function(Role::Full(shape)),
                 partial: self.function(Role::Partial(shape)),
@@ -229,13 +229,13 @@ impl Program {
             self.measure(attention, classifier, frame, (threads, &mut trees))?;
         }
         let queries = frame.length(attention.query).saturating_mul(attention.queries_per_position());
-        let query_tiles = queries.div_ceil(attention.tiling.queries());
+        let query_tiles = queries.div_ceil(plan.tiling.queries());
         let outer = Outer::count(attention, frame);
         let together = match threads.count() {
-            1 => attention.tiling.query_tiles_per_task,
+            1 => plan.tiling.query_tiles_per_task,
             // Enough tasks that threads end together.
             count => (query_tiles.saturating_mul(outer) / (TASKS_PER_THREAD * count))
-                .clamp(1, attention.tiling.query_tiles_per_task),
+                .clamp(1, plan.tiling.query_tiles_per_task),
         };
         let tiles = query_tiles.div_ceil(together);
         // Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.

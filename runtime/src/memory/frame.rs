@@ -15,7 +15,7 @@ const SLACK: usize = 64;
 /// Elements after every table and constant: vector code loads whole tiles of queries, the last of which may begin before the end of a row
 /// and pass it.
 fn pad(plan: &Plan) -> usize {
-    plan.attention.as_ref().map_or(0, |attention| attention.tiling.queries() + 16)
+    plan.attention.as_ref().map_or(0, |_| plan.tiling.queries() + 16)
 }
 
 /// Bytes of a table or constant of `len` elements, with what vector code may load after it.

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::prefetch;
-use super::product::{ProductTile, Rows};
+use super::product::{Guard, ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -144,7 +144,7 @@ pub(super) fn average(
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let values = Values { tile, of_tile, count };
     // Each register tile asks for the values of some of the next keys.
-    let asked = attention.tiling.keys.div_ceil(whole.max(1) as usize);
+    let asked = emitter.plan.tiling.keys.div_ceil(whole.max(1) as usize);
     let mut result = Ok(());
     range_loop(emitter, start, whole_end, shape.value_rows as i64, &[start], |emitter, element, asked_before| {
         values.rows(emitter, mode, element, shape.value_rows);
@@ -184,7 +184,7 @@ impl Values<'_> {
             vector_step: row_bytes,
             columns: shape.columns,
             iterations: self.count,
-            guarded: mode.guarded,
+            guard: mode.guarded.then_some(if self.tile.of_softmax() { Guard::Marked } else { Guard::Zero }),
             chains: 1,
             chain_bytes: 0,
         };
@@ -192,8 +192,14 @@ impl Values<'_> {
         for r in 0..n {
             for c in 0..shape.columns {
                 let old = emitter.fb().ins().load(ty, access(), place, offset(r, c));
-                let rescale = emitter.fb().ins().load(ty, access(), scratch, layout.rescale as i32 + width * c as i32);
-                let new = emitter.v.fma(old, rescale, sums[r * shape.columns + c]);
+                let sum = sums[r * shape.columns + c];
+                let new = if self.tile.of_softmax() {
+                    let rescale = layout.rescale as i32 + width * c as i32;
+                    let rescale = emitter.fb().ins().load(ty, access(), scratch, rescale);
+                    emitter.v.fma(old, rescale, sum)
+                } else {
+                    emitter.v.fadd(old, sum)
+                };
                 emitter.fb().ins().store(access(), new, place, offset(r, c));
             }
         }

@@ -18,7 +18,7 @@ use crate::plan::{Attention, Product};
 pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     let layout = emitter.plan.scratch;
     bind_batch_indices(emitter, attention);
-    let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
+    let Some(&shape) = emitter.plan.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(emitter, attention, shape);
     let first = call_word(emitter, offset_of!(TileCall, first_query));
     let lanes = emitter.fb().ins().iconst(types::I64, shape.queries as i64);
@@ -33,7 +33,8 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
         queries(emitter, tile, product)?;
     }
     let width = emitter.plan.machine.vector_bytes() as i32;
-    for c in 0..shape.columns as i32 {
+    let columns = if tile.of_softmax() { shape.columns } else { 0 };
+    for c in 0..columns as i32 {
         let low = emitter.v.float(f64::NEG_INFINITY);
         emitter.fb().ins().store(access(), low, tile.state, layout.limits as i32 + width * c);
         for part in [layout.bases, layout.sums] {
@@ -57,7 +58,7 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
         });
     }
     let start = emitter.fb().ins().iconst(types::I64, 0);
-    let rows = (start, attention.tiling.keys);
+    let rows = (start, emitter.plan.tiling.keys);
     if let Some(product) = &attention.product {
         prefetch::keys(emitter, tile, product, rows)?;
     }
@@ -87,7 +88,7 @@ fn word_of(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa 
 fn queries(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product) -> Result<(), CodegenError> {
     let attention = tile.attention;
     // A few rows at a time are kept where scores will be.
-    let room = tile.row_bytes() as usize * attention.tiling.keys;
+    let room = tile.row_bytes() as usize * emitter.plan.tiling.keys;
     let row_bytes = 4 * product.length as usize;
     let wide = if ROW_LANES * row_bytes <= room { contiguous(emitter, product.query, product.dim, None) } else { None };
     by_rows(emitter, product.dim, wide, |emitter| {

@@ -1,9 +1,9 @@
-//! The end of a query tile: normalisation, in double precision for what every query has once.
+//! The end of a query tile: normalisation of a softmax, in double precision for what every query has once, and the output.
 
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use rhumb_ir::Axis;
 
 use super::query_tile::{Tile, bind_batch_indices, call_word, set_query, split};
@@ -17,21 +17,23 @@ use crate::plan::{Attention, Reduction, TensorId};
 
 /// Normalises and stores a query tile, of any shape.
 pub(crate) fn end(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let Some(&shape) = attention.tiling.shapes.first() else { return Ok(()) };
+    let Some(&shape) = emitter.plan.tiling.shapes.first() else { return Ok(()) };
     bind_batch_indices(emitter, attention);
     let tile = Tile::new(emitter, attention, shape);
     let queries = call_word(emitter, offset_of!(TileCall, queries));
     let first = call_word(emitter, offset_of!(TileCall, first_query));
-    let mut result = Ok(());
-    counted_loop(emitter, queries, &[], |emitter, lane, _| {
-        let saved = emitter.save();
-        let index = emitter.fb().ins().iadd(first, lane);
-        set_query(emitter, attention, index);
-        result = normalise(emitter, tile, lane);
-        emitter.restore(saved);
-        Vec::new()
-    });
-    result?;
+    if tile.of_softmax() {
+        let mut result = Ok(());
+        counted_loop(emitter, queries, &[], |emitter, lane, _| {
+            let saved = emitter.save();
+            let index = emitter.fb().ins().iadd(first, lane);
+            set_query(emitter, attention, index);
+            result = normalise(emitter, tile, lane);
+            emitter.restore(saved);
+            Vec::new()
+        });
+        result?;
+    }
     match &attention.reduction {
         Some(reduction) => averages(emitter, tile, reduction, first, queries),
         None => Ok(()),
@@ -83,7 +85,7 @@ fn averages(
                 let lane = emitter.v.smin(lane, last);
                 out_of(emitter, lane)
             });
-            let factor = emitter.fb().ins().load(types::F32X4, access(), column, layout.sums as i32);
+            let factor = factor(emitter, tile, types::F32X4, column);
             let accumulators = emitter.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
             range_loop(emitter, zero, length, step, &[accumulators], |emitter, element, carried| {
                 let scaled = [0, 1, 2, 3].map(|row| {
@@ -104,7 +106,7 @@ fn averages(
     range_loop(emitter, single, queries, 1, &[], |emitter, lane, _| {
         let column = column_of(emitter, lane);
         let out = out_of(emitter, lane);
-        let factor = emitter.fb().ins().load(types::F32, access(), column, layout.sums as i32);
+        let factor = factor(emitter, tile, types::F32, column);
         let accumulators = emitter.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
         range_loop(emitter, zero, length, 1, &[accumulators, out], |emitter, _, carried| {
             let x = emitter.fb().ins().load(types::F32, access(), carried[0], 0);
@@ -201,7 +203,7 @@ fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Re
     let zero = emitter.v.float(0.0);
     let one = emitter.v.float(1.0);
     let mut numerator = one;
-    if let Some(sink) = attention.sink {
+    if let Some(sink) = attention.sink() {
         let sink = emitter.load(sink)?;
         let sink = match shift {
             Some(shift) => emitter.v.fsub(sink, shift),
@@ -224,7 +226,7 @@ fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Re
     let factor = emitter.v.select_float(none, zero, quotient);
     let factor = emitter.fb().ins().fdemote(types::F32, factor);
     emitter.fb().ins().store(access(), factor, column, layout.sums as i32);
-    let Some(log_sum) = &attention.log_sum else { return Ok(()) };
+    let Some(log_sum) = attention.log_sum() else { return Ok(()) };
     let (mut row, mut none) = (Row { most, sum, shift, limit }, none);
     if log_sum.query_term != attention.query_term {
         // Without a sink, then: where there is one, both are of the same score.
@@ -254,8 +256,15 @@ fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Re
     Ok(())
 }
 
+/// The factors of averages, from a column on; none for plain sums.
+fn factor(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, ty: Type, column: Ssa) -> Option<Ssa> {
+    let sums = emitter.plan.scratch.sums as i32;
+    tile.of_softmax().then(|| emitter.fb().ins().load(ty, access(), column, sums))
+}
+
 /// An element of an average. Rows that a term of their query hides are 0, whatever the values hold.
-fn average(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, sum: Ssa, factor: Ssa) -> Ssa {
+fn average(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, sum: Ssa, factor: Option<Ssa>) -> Ssa {
+    let Some(factor) = factor else { return sum };
     let average = emitter.fb().ins().fmul(sum, factor);
     if tile.attention.query_term.is_none() {
         return average;

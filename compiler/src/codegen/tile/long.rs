@@ -90,6 +90,9 @@ fn vector(
     };
     let score = score(emitter, attention, mode, term)?;
     emitter.fb().ins().store(access(), score, at, layout.scores as i32);
+    if !tile.of_softmax() {
+        return Ok(());
+    }
     let maxima = emitter.fb().ins().iadd(scratch, offset);
     let old = emitter.fb().ins().load(ty, access(), maxima, layout.tile_maxima as i32);
     let new = emitter.v.pseudo_max(score, old);

@@ -15,6 +15,15 @@ pub(super) enum Rows {
     Each(Vec<Ssa>),
 }
 
+/// Which elements of the vectors take no part.
+#[derive(Clone, Copy)]
+pub(super) enum Guard {
+    /// Those below 0: weights of a softmax that are marked so.
+    Marked,
+    /// Zeros.
+    Zero,
+}
+
 /// A register tile of products: rows of scalars that step together, times `columns` vectors.
 pub(super) struct ProductTile {
     pub(super) rows: Rows,
@@ -23,7 +32,8 @@ pub(super) struct ProductTile {
     pub(super) vector_step: i64,
     pub(super) columns: usize,
     pub(super) iterations: Ssa,
-    pub(super) guarded: bool,
+    /// Which products are left out, whatever their scalars hold; none if all count.
+    pub(super) guard: Option<Guard>,
     /// The number of partial sums that are formed side by side, and the bytes of vectors from one to the next.
     pub(super) chains: usize,
     pub(super) chain_bytes: i64,
@@ -121,13 +131,17 @@ impl ProductTile {
             for (c, &column) in columns.iter().enumerate() {
                 let sum = &mut sums[r * self.columns + c];
                 let added = emitter.v.fma(splat, column, *sum);
-                *sum = if self.guarded {
-                    // A weight below 0 marks a query that does not see the key.
-                    let zero = emitter.v.float(0.0);
-                    let hidden = emitter.v.fcmp(FloatCC::LessThan, column, zero);
-                    emitter.v.select_float(hidden, *sum, added)
-                } else {
-                    added
+                *sum = match self.guard {
+                    Some(guard) => {
+                        let zero = emitter.v.float(0.0);
+                        let condition = match guard {
+                            Guard::Marked => FloatCC::LessThan,
+                            Guard::Zero => FloatCC::Equal,
+                        };
+                        let left_out = emitter.v.fcmp(condition, column, zero);
+                        emitter.v.select_float(left_out, *sum, added)
+                    }
+                    None => added,
                 };
             }
         }

@@ -9,7 +9,7 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, Reduction, TensorId, TileShape};
+use crate::plan::{Attention, Combiner, Reduction, TensorId, TileShape};
 
 /// The kind of key tile that is emitted.
 #[derive(Clone, Copy)]
@@ -27,6 +27,7 @@ pub(super) struct Tile<'a> {
     pub(super) shape: TileShape,
     /// The address of its state.
     pub(super) state: Ssa,
+    row_bytes: i64,
 }
 
 impl<'a> Tile<'a> {
@@ -34,7 +35,12 @@ impl<'a> Tile<'a> {
         let offset = call_word(emitter, offset_of!(TileCall, state));
         let scratch = emitter.scratch;
         let state = emitter.fb().ins().iadd(scratch, offset);
-        Tile { attention, shape, state }
+        Tile { attention, shape, state, row_bytes: 4 * emitter.plan.tiling.queries() as i64 }
+    }
+
+    /// Whether scores are weighed by a softmax, not by themselves.
+    pub(super) fn of_softmax(&self) -> bool {
+        self.attention.combiner != Combiner::Sum
     }
 
     /// Keys of a register tile that may pass the last key: enough sums to keep multiply-adds busy.
@@ -44,7 +50,7 @@ impl<'a> Tile<'a> {
 
     /// Bytes of a row of queries: from one key's scores to the next, from one element to the next.
     pub(super) fn row_bytes(&self) -> i64 {
-        4 * self.attention.tiling.queries() as i64
+        self.row_bytes
     }
 }
 

@@ -16,7 +16,7 @@ use crate::plan::Attention;
 /// Raises the reference of each query of a tile, of any shape, to the greatest key term among some keys that it sees. NaN counts for
 /// nothing.
 pub(crate) fn reference(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let (Some(&shape), Some(term)) = (attention.tiling.shapes.first(), attention.key_term) else { return Ok(()) };
+    let (Some(&shape), Some(term)) = (emitter.plan.tiling.shapes.first(), attention.key_term) else { return Ok(()) };
     bind_batch_indices(emitter, attention);
     let tile = Tile::new(emitter, attention, shape);
     let (layout, ty) = (emitter.plan.scratch, emitter.v.float_type());
@@ -38,7 +38,7 @@ pub(crate) fn reference(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention
         for (column, &greatest) in greatest.iter().enumerate() {
             let kept = emitter.save();
             set_column(emitter, tile, column);
-            let seen = masked(emitter, attention, high).unwrap_or_else(|error| {
+            let seen = masked(emitter, attention, high, f64::NEG_INFINITY).unwrap_or_else(|error| {
                 result = Err(error);
                 high
             });

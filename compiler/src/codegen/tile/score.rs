@@ -6,7 +6,7 @@ use super::query_tile::Mode;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, KeyTerm};
+use crate::plan::{Attention, Combiner, KeyTerm};
 
 /// A register tile of scores in its query tile and key tile.
 #[derive(Clone, Copy)]
@@ -70,16 +70,22 @@ pub(super) fn score(
     };
     // Last: what a mask hides may be infinite or NaN.
     if mode.masked {
-        score = masked(emitter, attention, score)?;
+        let hidden = if attention.combiner == Combiner::Sum { 0.0 } else { f64::NEG_INFINITY };
+        score = masked(emitter, attention, score, hidden)?;
     }
     Ok(score)
 }
 
-/// A vector where queries see the key, `-inf` where they don't.
-pub(super) fn masked(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, x: Ssa) -> Result<Ssa, CodegenError> {
+/// A vector where queries see the key, `hidden` where they don't.
+pub(super) fn masked(
+    emitter: &mut ExprEmitter<'_, '_>,
+    attention: &Attention,
+    x: Ssa,
+    hidden: f64,
+) -> Result<Ssa, CodegenError> {
     attention.masks.iter().try_fold(x, |x, mask| {
         let seen = emitter.emit(mask.value)?;
-        let hidden = emitter.v.float(f64::NEG_INFINITY);
+        let hidden = emitter.v.float(hidden);
         let (on_true, on_false) = if mask.negative { (hidden, x) } else { (x, hidden) };
         Ok(emitter.v.select_float(seen, on_true, on_false))
     })

@@ -28,7 +28,7 @@ pub(super) fn scores(
     mode: Mode,
     place: Place,
 ) -> Result<(), CodegenError> {
-    let Tile { attention, shape, state } = tile;
+    let Tile { attention, shape, state, .. } = tile;
     let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
     let width = emitter.plan.machine.vector_bytes() as i32;
     let last = emitter.fb().ins().iadd_imm_s(place.count, -1);
@@ -72,10 +72,12 @@ pub(super) fn scores(
             let score = score(emitter, attention, mode, term)?;
             let row = layout.scores as i32 + r as i32 * tile.row_bytes() as i32 + column;
             emitter.fb().ins().store(access(), score, scores, row);
-            most = Some(match most {
-                Some(most) => emitter.v.pseudo_max(score, most),
-                None => score,
-            });
+            if tile.of_softmax() {
+                most = Some(match most {
+                    Some(most) => emitter.v.pseudo_max(score, most),
+                    None => score,
+                });
+            }
         }
         if let Some(most) = most {
             let offset = layout.tile_maxima as i32 + column;
@@ -189,7 +191,7 @@ impl Parts<'_> {
             vector_step,
             columns: shape.columns,
             iterations: emitter.fb().ins().iconst(types::I64, iterations),
-            guarded: false,
+            guard: None,
             chains: chains as usize,
             chain_bytes: iterations * vector_step,
         };

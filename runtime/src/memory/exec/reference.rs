@@ -23,7 +23,7 @@ impl Task<'_, '_, '_> {
         follows: impl Fn(usize) -> bool,
     ) -> f64 {
         let Some(term) = self.attention.key_term else { return f64::NEG_INFINITY };
-        let (layout, queries) = (self.plan.scratch, self.attention.tiling.queries());
+        let (layout, queries) = (self.plan.scratch, self.plan.tiling.queries());
         let segments = &memory.segments[query_tile.segment..query_tile.segments_end];
         let greatest = self.classifier.greatest_key_term(self.trees, segments, self.outer.row(term.high));
         if let Some(references) = self.state(scratch, position, layout.references, queries) {
@@ -62,7 +62,7 @@ impl Task<'_, '_, '_> {
 
     /// Two parts of the state of a query tile, of all its queries.
     fn states<'s>(&self, scratch: &'s mut Workspace, position: usize, parts: [usize; 2]) -> Option<[&'s mut [f32]; 2]> {
-        let (layout, queries) = (self.plan.scratch, self.attention.tiling.queries());
+        let (layout, queries) = (self.plan.scratch, self.plan.tiling.queries());
         let state = self.state(scratch, position, 0, layout.state_bytes / 4)?;
         state.get_disjoint_mut(parts.map(|part| part / 4..part / 4 + queries)).ok()
     }

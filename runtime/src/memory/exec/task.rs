@@ -51,7 +51,7 @@ impl Task<'_, '_, '_> {
         let mut scanned = None;
         let mut before: Option<QueryTile> = None;
         for position in 0..turns {
-            let first = (self.query_tiles.0 + position) * attention.tiling.queries();
+            let first = (self.query_tiles.0 + position) * plan.tiling.queries();
             let segment = memory.segments.len();
             let queries = self.segments(first, memory);
             let end = queries.range.1;
@@ -119,18 +119,18 @@ impl Task<'_, '_, '_> {
     fn queries(&self, first: usize) -> Queries {
         let (attention, heads) = (self.attention, self.attention.queries_per_position());
         let all = self.frame.length(attention.query).saturating_mul(heads);
-        let end = (first + attention.tiling.queries()).min(all);
+        let end = (first + self.plan.tiling.queries()).min(all);
         Queries { range: (first, end), heads, lanes: self.plan.machine.lanes }
     }
 
     /// Appends the segments of the query tile from a query on.
     pub(super) fn segments(&self, first: usize, memory: &mut ClassifyScratch) -> Queries {
-        let (attention, queries) = (self.attention, self.queries(first));
+        let queries = self.queries(first);
         let start = memory.segments.len();
         let row = |table| self.outer.row(table);
         self.classifier.segments(self.plan, self.frame, self.trees, queries, memory, row);
         for segment in &mut memory.segments[start..] {
-            segment.tiles = self.classifier.tiles(segment, attention.tiling.keys);
+            segment.tiles = self.classifier.tiles(segment, self.plan.tiling.keys);
         }
         queries
     }
@@ -165,8 +165,8 @@ impl Task<'_, '_, '_> {
         (segment, mut range): (Segment, TileArgs),
         scanned: &mut Scanned,
     ) {
-        let tiling = &self.attention.tiling;
-        let hides = segment.partial || self.attention.may_be_neg_inf;
+        let tiling = &self.plan.tiling;
+        let hides = segment.partial || self.attention.may_have_no_weight();
         let guarded = hides && self.has_special_values(scratch, position, query_tile, range, scanned);
         let (column, shape) = tiling.part(segment.columns.0, segment.columns.1);
         let shaped = self.shapes.get(shape);

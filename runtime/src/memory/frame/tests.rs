@@ -31,7 +31,7 @@ fn constants_are_padded_as_tables_are() {
     {
         let plan = planned(&with_a_constant(), lanes);
         let constants = Constants::new(&plan, guard).expect("memory");
-        let queries = plan.attention.as_ref().expect("attention").tiling.queries();
+        let queries = plan.tiling.queries();
         let mut found = 0;
         for (tensor, slot) in plan.tensors.iter().zip(&constants.slots) {
             if matches!(tensor.origin, Origin::Constant(_)) {

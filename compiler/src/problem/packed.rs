@@ -66,12 +66,12 @@ fn gcd(a: u32, b: u32) -> u32 {
 mod tests {
     use rhumb_plugins::{Alibi, Attention, Causal, Rope, SlidingWindow};
 
-    use crate::plan::tests::planned;
+    use crate::problem::tests::planned;
 
     /// Heads that the plan packs.
     fn heads(attention: &Attention) -> Option<u32> {
         let plan = planned(attention);
-        plan.attention.expect("attention").packed.map(|packed| packed.heads)
+        plan.attention.as_ref().expect("attention").packed.map(|packed| packed.heads)
     }
 
     #[test]

@@ -88,12 +88,12 @@ impl Planner<'_> {
 mod tests {
     use rhumb_plugins::{Alibi, Attention, Batch, Causal, DynamicAlibi, Rope, SlidingWindow};
 
-    use crate::plan::tests::planned;
+    use crate::problem::tests::planned;
 
     /// Names of the tables of squared norms.
     fn squares(attention: &Attention) -> Vec<String> {
         let plan = planned(attention);
-        let pruning = plan.attention.expect("attention").pruning;
+        let pruning = plan.attention.as_ref().expect("attention").pruning;
         let tables = pruning.into_iter().flat_map(|found| [found.keys, found.values]).flatten();
         tables.map(|table| plan.tensors[table].name.clone()).collect()
     }

@@ -34,6 +34,23 @@ impl Planner<'_> {
         }
     }
 
+    /// Weights without their masks: what is 0 where the query does not see the key.
+    pub(super) fn unmasked(&self, weights: Term, masks: &mut Vec<Term>) -> Term {
+        let Term { mut value, negative } = weights;
+        while let Op::Select { cond, on_true, on_false } = *self.graph.op(value) {
+            if self.is_const(on_false, 0.0) {
+                self.conjuncts(Term { value: cond, negative: false }, masks);
+                value = on_true;
+            } else if self.is_const(on_true, 0.0) {
+                self.conjuncts(Term { value: cond, negative: true }, masks);
+                value = on_false;
+            } else {
+                break;
+            }
+        }
+        Term { value, negative }
+    }
+
     /// Takes a mask apart into conditions that must all hold, each once.
     pub(super) fn conjuncts(&self, mask: Term, masks: &mut Vec<Term>) {
         let mut seen: BTreeSet<Term> = masks.iter().copied().collect();

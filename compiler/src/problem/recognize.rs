@@ -1,0 +1,328 @@
+//! Recognition: matches attention in a fused graph and decides what is made where.
+
+use rhumb_ir::{Axis, AxisSet, Op, Value, Verified};
+
+use super::outputs::{Logged, Request};
+use super::planner::Planner;
+use super::powers;
+use super::{Attention, Combiner, LogSum, PlanError, Problem, Product, Reduction, Source, TensorId, Term};
+
+/// What a fused graph computes, for any machine.
+///
+/// # Errors
+/// [`PlanError`] names the op that has no place in the kernels.
+pub fn recognize(graph: &Verified) -> Result<Problem, PlanError> {
+    let of_two = powers::of_two(graph)?;
+    let graph = of_two.as_ref().unwrap_or(graph);
+    match Planner::new(graph, None).run() {
+        Ok(problem) => Ok(problem),
+        Err(Stop::Refused(error)) => Err(error),
+        Err(Stop::OneQuery(score)) => {
+            let (graph, query) = with_one_query(graph, score)?;
+            Planner::new(&graph, Some(query)).run().map_err(|stop| match stop {
+                Stop::Refused(error) => error,
+                Stop::OneQuery(score) => too_many_axes(&graph, score),
+            })
+        }
+    }
+}
+
+/// Why there is no plan of a graph as it is.
+enum Stop {
+    Refused(PlanError),
+    /// No axis can be that of queries for this score: one of a single query has to be added.
+    OneQuery(Value),
+}
+
+impl From<PlanError> for Stop {
+    fn from(error: PlanError) -> Stop {
+        Stop::Refused(error)
+    }
+}
+
+/// The graph with an axis of length 1 that nothing varies over, to be that of queries.
+fn with_one_query(graph: &Verified, score: Value) -> Result<(Verified, Axis), PlanError> {
+    let mut name = "one_query".to_owned();
+    while graph.axis_named(&name).is_some() {
+        name.push('_');
+    }
+    let Ok(builder) = graph.rebuild(|b, _, op| Ok::<_, std::convert::Infallible>(b.push(op)));
+    let query = builder.axis_of(&name, 1);
+    builder.finish().map(|wider| (wider, query)).map_err(|_| too_many_axes(graph, score))
+}
+
+fn too_many_axes(graph: &Verified, score: Value) -> PlanError {
+    let reason = "keys or values vary over every axis of the score, which is then that of single queries, and the graph has no axis left for \
+                  these; leave out an axis";
+    PlanError::NotAttention { op: graph.line(score), reason: reason.to_owned() }
+}
+
+/// The loops of an attention, and what its scores are made of.
+struct Loops {
+    query: Axis,
+    key: Axis,
+    /// The axis of the values that goes to the output.
+    value_dim: Option<Axis>,
+    /// The axes of independent attentions, outermost first.
+    outer: Vec<Axis>,
+    terms: Vec<Term>,
+    masks: Vec<Term>,
+    /// The dot of query and key.
+    dot: Option<Value>,
+}
+
+/// The terms of a score by where they are computed.
+struct Terms {
+    /// Per pair of a query and a key.
+    pairs: Vec<Term>,
+    /// In a table of keys.
+    keys: Vec<Term>,
+    /// In a table of queries.
+    queries: Vec<Term>,
+}
+
+impl Planner<'_> {
+    fn run(mut self) -> Result<Problem, Stop> {
+        let outputs = self.sorted_outputs()?;
+        let attention = match self.request(&outputs)? {
+            Some(request) => {
+                let loops = self.loops(&request)?;
+                Some(self.attention(&request, loops)?)
+            }
+            None => None,
+        };
+        for (value, target) in outputs.plain {
+            self.plain(value)?;
+            self.prepare(value)?;
+            let double = self.find(value, |op| matches!(op, Op::Rotate { .. })).is_none();
+            self.step(target, Source::Value(value), double, "an output");
+        }
+        let inputs = self.graph.inputs().filter_map(|(_, value)| self.inputs.get(&value).copied()).collect();
+        Ok(Problem {
+            graph: self.graph.clone(),
+            tensors: self.tensors,
+            inputs,
+            outputs: self.outputs,
+            tables: self.tables,
+            table_of: self.table_of,
+            attention,
+        })
+    }
+
+    /// Decides which axis each loop runs along, and the order of dimensions that tables take from them.
+    fn loops(&mut self, request: &Request) -> Result<Loops, Stop> {
+        let (graph, key) = (self.graph, request.key);
+        let target = request.values.map(|(_, target)| target).or(request.log_sum.map(|log_sum| log_sum.output));
+        let dims: Vec<Axis> = target.map_or_else(Vec::new, |target| self.tensors[target].dims.clone());
+        let sink_axes = request.sink.map_or(AxisSet::EMPTY, |sink| graph.ty(sink).axes);
+        let axes = graph.join(graph.ty(request.score).axes, sink_axes);
+        let (terms, masks) = self.taken_apart(request);
+        let read: Vec<Term> = terms.iter().chain(&masks).copied().collect();
+        let axis = self.query_axis((&read, axes, key), request.values.map(|(value, _)| value), &dims);
+        let query = self.one_query.or(axis).ok_or(Stop::OneQuery(request.score))?;
+        let dot = self.product_dot(&read, query, key)?;
+        if let Some(&Op::Dot { axis, .. }) = dot.map(|dot| graph.op(dot)) {
+            self.fixed(axis, "the dot of query and key runs over it")?;
+        }
+        if self.one_query.is_some() {
+            for value in graph.values() {
+                let of_dot = graph.op(value).operands().iter().any(|operand| self.of_dot[operand.index()]);
+                self.of_dot.push(of_dot || Some(value) == dot);
+            }
+        }
+        let value_dim = match request.values {
+            Some((value, _)) => Some(self.value_dim(value, (axes, key), &dims)?),
+            None => None,
+        };
+        let outer: Vec<Axis> = dims.iter().copied().filter(|axis| *axis != query && Some(*axis) != value_dim).collect();
+        let loops = Loops { query, key, value_dim, outer, terms, masks, dot };
+        self.check_sums(request, &loops)?;
+        self.order_axes(&loops);
+        Ok(loops)
+    }
+
+    /// The axis of the values that goes to the output: one of fixed length that the score does not have.
+    fn value_dim(&self, value: Value, (score, key): (AxisSet, Axis), dims: &[Axis]) -> Result<Axis, PlanError> {
+        let graph = self.graph;
+        let own = |axis: &&Axis| !graph.varies(score, **axis) && graph.ty(value).axes.contains(**axis);
+        let fits = |axis: &&Axis| own(axis) && **axis != key && graph.static_extent(**axis).is_some();
+        if let Some(&dim) = dims.iter().rev().find(fits) {
+            return Ok(dim);
+        }
+        if let Some(&dim) = dims.iter().rev().find(own) {
+            self.fixed(dim, "it is the head dimension of the values")?;
+        }
+        Err(self.not(value, "the values need an axis of fixed length that the score does not have"))
+    }
+
+    /// Checks that no output varies along what is summed over.
+    fn check_sums(&self, request: &Request, loops: &Loops) -> Result<(), PlanError> {
+        let graph = self.graph;
+        if let Some(Logged { leaf, output, .. }) = request.log_sum {
+            self.check_log_sum(leaf, output, loops.query, &loops.outer)?;
+        }
+        // Tiles run along these for each index of the outer axes.
+        let within = [Some(loops.key), loops.dot.and_then(|dot| self.summed(dot))];
+        for inner in within.into_iter().flatten() {
+            let same = |axis: &&Axis| {
+                let alone = |axis: Axis| AxisSet::EMPTY.with(axis);
+                graph.varies(alone(**axis), inner) || graph.varies(alone(inner), **axis)
+            };
+            if let Some(axis) = loops.outer.iter().chain([&loops.query]).find(same) {
+                let axis = &graph.axis(*axis).name;
+                let reason = format!(
+                    "an output varies along axis `{axis}`, which the scores are summed over; take the sum and what varies along the axis \
+                     as two outputs of two graphs"
+                );
+                return Err(self.not(request.score, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows run along keys or queries, whatever else a table varies over: groups stand where their finer axis does.
+    fn order_axes(&mut self, loops: &Loops) {
+        let graph = self.graph;
+        let all = || (0..graph.axes().len()).filter_map(Axis::from_index);
+        self.order.clear();
+        for axis in loops.outer.iter().copied().chain([loops.query, loops.key]) {
+            self.order.push(axis);
+            let groups = |other: &Axis| graph.axis(*other).groups == Some(axis) && !loops.outer.contains(other);
+            self.order.extend(all().filter(groups));
+        }
+        let rest: Vec<Axis> = all().filter(|axis| !self.order.contains(axis)).collect();
+        self.order.extend(rest);
+    }
+
+    /// The terms of a score by where they are computed.
+    fn placed(&self, softmax: bool, loops: &Loops) -> Terms {
+        let &Loops { query, key, dot, .. } = loops;
+        let terms = loops.terms.clone();
+        if !softmax {
+            return Terms { pairs: terms, keys: Vec::new(), queries: Vec::new() };
+        }
+        // A query's reference is among the terms of the keys it sees: masks that read products can't be evaluated by then.
+        let by_dot = dot.is_some_and(|dot| {
+            loops.masks.iter().any(|mask| self.find(mask.value, |op| op == self.graph.op(dot)).is_some())
+        });
+        let (pairs, rest): (Vec<Term>, Vec<Term>) = terms
+            .into_iter()
+            .partition(|term| self.over_both(term.value, query, key) || by_dot && self.keyed(term.value, key));
+        let (keys, queries) = rest.into_iter().partition(|term| self.keyed(term.value, key));
+        Terms { pairs, keys, queries }
+    }
+
+    fn attention(&mut self, request: &Request, loops: Loops) -> Result<Attention, PlanError> {
+        let Terms { pairs: terms, keys, queries } = self.placed(request.softmax, &loops);
+        let Loops { query, key, value_dim, outer, masks, dot, .. } = loops;
+        // Terms of queries alone hide whole rows, at the end.
+        let may_be_neg_inf = request.softmax && self.may_hide(terms.iter().chain(&keys), dot);
+        let key_term = self.key_term(keys, key)?;
+        let query_term = self.sum(queries, "varies over queries alone")?;
+        self.hoist_operands(terms.iter().chain(&masks).map(|term| term.value), query, key, dot)?;
+        let sink = match request.sink {
+            Some(sink) => self.sum(vec![Term { value: sink, negative: false }], "the sink")?,
+            None => None,
+        };
+        let product = match dot {
+            Some(dot) => Some(self.product(dot, key)?),
+            None => None,
+        };
+        let reduction = match (request.values, value_dim) {
+            (Some((value, output)), Some(dim)) => {
+                let value = self.rows(value, "values")?;
+                Some(Reduction { value, dim, length: self.graph.static_extent(dim).unwrap_or(0), output })
+            }
+            _ => None,
+        };
+        let log_sum = match request.log_sum {
+            Some(logged) => Some(self.log_sum(logged)?),
+            None => None,
+        };
+        let on_grid = masks.iter().any(|mask| self.reads_rows(mask.value, (query, key), None));
+        let read = [
+            key_term.map(|term| term.high),
+            product.as_ref().map(|product| product.key),
+            reduction.as_ref().map(|values| values.value),
+        ];
+        let read: Vec<TensorId> = read.into_iter().flatten().collect();
+        let pruning = match request.softmax {
+            true => self.pruning((query, key), (&terms, key_term), product.as_ref(), reduction.as_ref()),
+            false => None,
+        };
+        let packed = self.packed(query, &outer, (&terms, &masks), dot, &read);
+        let combiner = match request.softmax {
+            true => Combiner::OnlineSoftmax { sink, log_sum },
+            false => Combiner::Sum,
+        };
+        Ok(Attention {
+            query,
+            key,
+            outer,
+            packed,
+            product,
+            terms,
+            key_term,
+            query_term,
+            masks,
+            on_grid,
+            may_be_neg_inf,
+            pruning,
+            combiner,
+            reduction,
+        })
+    }
+
+    fn log_sum(&mut self, Logged { value, leaf, output, of }: Logged) -> Result<LogSum, PlanError> {
+        self.hoist_around(value, leaf)?;
+        let query_term = self.sum(self.query_terms(of), "varies over queries alone")?;
+        Ok(LogSum { leaf, value, query_term, output })
+    }
+
+    /// The axis that a dot runs over.
+    fn summed(&self, dot: Value) -> Option<Axis> {
+        match *self.graph.op(dot) {
+            Op::Dot { axis, .. } => Some(axis),
+            _ => None,
+        }
+    }
+
+    /// Checks that the log-sum-exp output can be written with the average.
+    fn check_log_sum(&self, leaf: Value, target: TensorId, query: Axis, outer: &[Axis]) -> Result<(), PlanError> {
+        let dims = &self.tensors[target].dims;
+        // Groups of heads that the average has one by one are told by these.
+        let known = |axis: &Axis| {
+            *axis == query || outer.iter().any(|outer| outer == axis || self.graph.axis(*axis).groups == Some(*outer))
+        };
+        if !dims.iter().all(known) {
+            let reason =
+                "the log-sum-exp output varies over an axis that the average does not have; make two graphs of it";
+            return Err(self.not(leaf, reason));
+        }
+        // The first of the attentions that share a log-sum-exp writes it: there must be one.
+        let shared = |axis: &&Axis| !dims.contains(axis) && self.graph.static_extent(**axis).is_none();
+        match outer.iter().find(shared) {
+            Some(axis) => {
+                let axis = &self.graph.axis(*axis).name;
+                let reason = format!(
+                    "the values vary over axis `{axis}`, which the score does not have and which has no fixed length: the log-sum-exp \
+                     can't be written with their average; give the axis a length, or make two graphs of it"
+                );
+                Err(self.not(leaf, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn product(&mut self, dot: Value, key: Axis) -> Result<Product, PlanError> {
+        let Op::Dot { a, b, axis: dim } = *self.graph.op(dot) else {
+            return Err(self.not(dot, "expected a dot"));
+        };
+        let (queries, keys) = if self.keyed(a, key) { (b, a) } else { (a, b) };
+        let length = self.fixed(dim, "the dot of query and key runs over it")?;
+        self.prepare(queries)?;
+        self.rotate_in_place(queries, (self.graph.ty(queries).axes, Some(dim)), false);
+        let key = self.key_rows(keys, key)?;
+        Ok(Product { dot, dim, length, query: queries, key })
+    }
+}
