@@ -268,12 +268,52 @@ impl Vocab<'_, '_> {
 
     /// `1 / (1 + e^-x)`.
     pub(crate) fn sigmoid(&mut self, x: Value) -> Value {
+        if !self.shape.double {
+            return self.sigmoid_single(x);
+        }
         let negated = self.fb.ins().fneg(x);
         let power = self.exp(negated);
         let one = self.float(1.0);
         let denominator = self.fadd(one, power);
         let one = self.float(1.0);
         self.fb.ins().fdiv(one, denominator)
+    }
+
+    /// `1 / (1 + 2^n e^-r)` with `x = r - n ln(2)`, in single precision.
+    fn sigmoid_single(&mut self, x: Value) -> Value {
+        // From here on the power is nothing beside 1.
+        let most = self.float(86.0);
+        let near = self.pseudo_min(most, x);
+        let scale = self.float(-std::f64::consts::LOG2_E);
+        let magic = self.float(self.rounder() + 127.0);
+        let shifted = self.fma(near, scale, magic);
+        let magic = self.float(self.rounder() + 127.0);
+        let whole = self.fsub(shifted, magic);
+        // Of 16 bits, so that its products with whole numbers are exact.
+        const LN_2_HIGH: f64 = 0.693_145_751_953_125;
+        let high = self.float(LN_2_HIGH);
+        let rest = self.fma(whole, high, near);
+        let low = self.float(std::f64::consts::LN_2 - LN_2_HIGH);
+        let rest = self.fma(whole, low, rest);
+        let mut coefficients = EXP2_F32;
+        let mut scale = 1.0;
+        for coefficient in &mut coefficients {
+            *coefficient *= scale;
+            scale *= -std::f64::consts::LOG2_E;
+        }
+        let polynomial = self.polynomial(rest, &coefficients);
+        let bits = self.bits_of(shifted);
+        let exponent = self.shl(bits, self.mantissa_bits());
+        let power = self.float_of(exponent);
+        let one = self.float(1.0);
+        let denominator = self.fma(polynomial, power, one);
+        let one = self.float(1.0);
+        let quotient = self.fb.ins().fdiv(one, denominator);
+        // Further down the power overflows.
+        let least = self.float(-86.0);
+        let tiny = self.fcmp(FloatCC::LessThan, x, least);
+        let zero = self.float(0.0);
+        self.select_float(tiny, zero, quotient)
     }
 
     /// Hyperbolic tangent.

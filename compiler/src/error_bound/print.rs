@@ -159,6 +159,7 @@ impl ErrorBound<'_> {
                 }
                 _ => match roundings.value(term.value) {
                     Some(own) => write!(f, "{plus} {} u |{}|", own + adds, name(term.value))?,
+                    None if adds == 0 => write!(f, "{plus} what {} is off by", name(term.value))?,
                     None => write!(f, "{plus} {adds} u |{0}| + what {0} is off by", name(term.value))?,
                 },
             }
