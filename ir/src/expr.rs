@@ -3,8 +3,9 @@
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Rem, Sub};
 
 use crate::builder::{Expr, GraphBuilder};
-use crate::op::{Base, Binary, Compare, Op, Pairing, Unary};
+use crate::op::{Base, Binary, Compare, Op, Pairing};
 use crate::types::{Axis, Elem};
+use crate::unary::Unary;
 
 impl<'g> Expr<'g> {
     fn unary(self, op: Unary) -> Expr<'g> {

@@ -23,6 +23,10 @@
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
+use rhumb_ir::Unary;
+
+mod angle;
+mod logarithm;
 
 use super::vocab::Vocab;
 use crate::plan::Pruning;
@@ -40,43 +44,6 @@ const EXP2_F32: [f64; 7] = [
 /// Weights of 2 to minus this and less are 0. Much smaller ones would have subnormal products with values, on which processors stall.
 const VANISHING: f64 = Pruning::BELOW;
 
-const LOG_F32: [f64; 4] = [0.666_666_626_93, 0.400_009_721_52, 0.284_987_866_88, 0.242_790_788_41];
-
-const LOG_F64: [f64; 7] = [
-    6.666_666_666_666_735e-1,
-    3.999_999_999_940_942e-1,
-    2.857_142_874_366_239e-1,
-    2.222_219_843_214_978_4e-1,
-    1.818_357_216_161_805e-1,
-    1.531_383_769_920_937_3e-1,
-    1.479_819_860_511_658_6e-1,
-];
-
-const SIN_F32: [f64; 3] = [-1.666_665_461_1e-1, 8.332_160_873_6e-3, -1.951_529_589_1e-4];
-const COS_F32: [f64; 3] = [4.166_664_568_298_827e-2, -1.388_731_625_493_765e-3, 2.443_315_711_809_948e-5];
-
-const SIN_F64: [f64; 6] = [
-    -1.666_666_666_666_663_2e-1,
-    8.333_333_333_322_49e-3,
-    -1.984_126_982_985_795e-4,
-    2.755_731_370_707_006_8e-6,
-    -2.505_076_025_340_686_3e-8,
-    1.589_690_995_211_55e-10,
-];
-
-const COS_F64: [f64; 6] = [
-    4.166_666_666_666_66e-2,
-    -1.388_888_888_887_411e-3,
-    2.480_158_728_947_673e-5,
-    -2.755_731_435_139_066_3e-7,
-    2.087_572_321_298_175e-9,
-    -1.135_964_755_778_819_5e-11,
-];
-
-/// pi/2 in parts whose products with a quadrant number are exact: of 11 and 24 bits for `f32`, of 33 bits for `f64`.
-const HALF_PI_F32: [f64; 3] = [1.570_312_5, 4.837_512_969_970_703e-4, 7.549_789_948_768_648e-8];
-const HALF_PI_F64: [f64; 3] = [1.570_796_326_734_125_6, 6.077_100_506_303_966e-11, 2.022_266_248_795_950_6e-21];
-
 impl Vocab<'_, '_> {
     /// Adding this rounds to an integer, whose low bits are then the low bits of the sum.
     fn rounder(&self) -> f64 {
@@ -85,6 +52,26 @@ impl Vocab<'_, '_> {
 
     fn mantissa_bits(&self) -> i64 {
         if self.shape.double { 52 } else { 23 }
+    }
+
+    /// An operation of one operand on floats; truth values have theirs in [`Vocab::not`].
+    pub(crate) fn elementary(&mut self, op: Unary, x: Value) -> Value {
+        match op {
+            Unary::Neg => self.fb.ins().fneg(x),
+            Unary::Abs => self.fb.ins().fabs(x),
+            Unary::Floor => self.fb.ins().floor(x),
+            Unary::Ceil => self.fb.ins().ceil(x),
+            Unary::Sqrt => self.fb.ins().sqrt(x),
+            Unary::Exp => self.exp(x),
+            Unary::Exp2 => self.exp2(x),
+            Unary::Log => self.log(x),
+            Unary::Log2 => self.log2(x),
+            Unary::Sin => self.sin_cos(x).0,
+            Unary::Cos => self.sin_cos(x).1,
+            Unary::Tanh => self.tanh(x),
+            Unary::Sigmoid => self.sigmoid(x),
+            Unary::Not => self.not(x),
+        }
     }
 
     /// `2^x`; NaN of NaN, 0 of `-inf`.
@@ -138,83 +125,6 @@ impl Vocab<'_, '_> {
         // Exact at the least: the polynomial is 1 there.
         let least = self.float(-f64::exp2(-VANISHING));
         self.fma(polynomial, power, least)
-    }
-
-    /// Logarithm to base `e`, times `unit`; `exponent_unit` is the value of one binary exponent.
-    fn log_in_units(&mut self, x: Value, unit: f64, exponent_unit: f64) -> Value {
-        let bits = self.mantissa_bits();
-        // Subnormals are scaled into the normal range first.
-        let (least, scale) = if self.shape.double {
-            (f64::MIN_POSITIVE, 18_014_398_509_481_984.0)
-        } else {
-            (f64::from(f32::MIN_POSITIVE), 33_554_432.0)
-        };
-        let least = self.float(least);
-        let subnormal = self.fcmp(FloatCC::LessThan, x, least);
-        let factor = self.float(scale);
-        let scaled = self.fmul(x, factor);
-        let normal = self.select_float(subnormal, scaled, x);
-        let (shift, zero) = (self.float(f64::log2(scale)), self.float(0.0));
-        let shift = self.select_float(subnormal, shift, zero);
-
-        // x = m 2^e with m in [sqrt(1/2), sqrt(2)).
-        let root_half = if self.shape.double {
-            std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64
-        } else {
-            i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits())
-        };
-        let pattern = self.bits_of(normal);
-        let base = self.bits(root_half);
-        let offset = self.fb.ins().isub(pattern, base);
-        let exponent = self.fb.ins().sshr_imm_u(offset, bits);
-        let aligned = self.fb.ins().ishl_imm_u(exponent, bits);
-        let mantissa = self.fb.ins().isub(pattern, aligned);
-        let mantissa = self.float_of(mantissa);
-        let float_type = self.float_type();
-        let exponent = self.fb.ins().fcvt_from_sint(float_type, exponent);
-        let exponent = self.fsub(exponent, shift);
-
-        let one = self.float(1.0);
-        let f = self.fsub(mantissa, one);
-        let two = self.float(2.0);
-        let denominator = self.fadd(f, two);
-        let s = self.fb.ins().fdiv(f, denominator);
-        let z = self.fmul(s, s);
-        let series = if self.shape.double { self.polynomial(z, &LOG_F64) } else { self.polynomial(z, &LOG_F32) };
-        let r = self.fmul(z, series);
-        let half = self.float(0.5);
-        let half_f = self.fmul(f, half);
-        let half_square = self.fmul(half_f, f);
-        let sum = self.fadd(half_square, r);
-        let correction = self.fmul(s, sum);
-        let tail = self.fsub(correction, half_square);
-        let unit = self.float(unit);
-        let low = self.fmul(tail, unit);
-        let mantissa_log = self.fma(f, unit, low);
-        let exponent_unit = self.float(exponent_unit);
-        let result = self.fma(exponent, exponent_unit, mantissa_log);
-
-        let infinity = self.float(f64::INFINITY);
-        let finite = self.fcmp(FloatCC::LessThan, x, infinity);
-        let result = self.select_float(finite, result, x);
-        let zero = self.float(0.0);
-        let positive = self.fcmp(FloatCC::GreaterThan, x, zero);
-        let unordered = self.fcmp(FloatCC::Unordered, x, x);
-        let defined = self.fb.ins().bor(positive, unordered);
-        let is_zero = self.fcmp(FloatCC::Equal, x, zero);
-        let (nan, low) = (self.float(f64::NAN), self.float(f64::NEG_INFINITY));
-        let outside = self.select_float(is_zero, low, nan);
-        self.select_float(defined, result, outside)
-    }
-
-    /// Natural logarithm.
-    pub(crate) fn log(&mut self, x: Value) -> Value {
-        self.log_in_units(x, 1.0, std::f64::consts::LN_2)
-    }
-
-    /// Logarithm to base 2.
-    pub(crate) fn log2(&mut self, x: Value) -> Value {
-        self.log_in_units(x, std::f64::consts::LOG2_E, 1.0)
     }
 
     /// `e^x`.
@@ -374,54 +284,6 @@ impl Vocab<'_, '_> {
         let limit = self.float(0.02);
         let is_near = self.fcmp(FloatCC::LessThan, x, limit);
         self.select_float(is_near, near, far)
-    }
-
-    /// Sine and cosine of an angle in radians.
-    pub(crate) fn sin_cos(&mut self, x: Value) -> (Value, Value) {
-        let per_quadrant = self.float(std::f64::consts::FRAC_2_PI);
-        let turns = self.fmul(x, per_quadrant);
-        let magic = self.float(self.rounder());
-        let shifted = self.fadd(turns, magic);
-        let magic = self.float(self.rounder());
-        let quadrant = self.fsub(shifted, magic);
-        let negative = self.fb.ins().fneg(quadrant);
-        let mut r = x;
-        for part in if self.shape.double { HALF_PI_F64 } else { HALF_PI_F32 } {
-            let part = self.float(part);
-            r = self.fma(negative, part, r);
-        }
-        let z = self.fmul(r, r);
-        let sin_series = if self.shape.double { self.polynomial(z, &SIN_F64) } else { self.polynomial(z, &SIN_F32) };
-        let cos_series = if self.shape.double { self.polynomial(z, &COS_F64) } else { self.polynomial(z, &COS_F32) };
-        let cube = self.fmul(z, r);
-        let sin = self.fma(cube, sin_series, r);
-        let z2 = self.fmul(z, z);
-        let (one, minus_half) = (self.float(1.0), self.float(-0.5));
-        let head = self.fma(z, minus_half, one);
-        let cos = self.fma(z2, cos_series, head);
-
-        let bits = self.bits_of(shifted);
-        let one = self.bits(1);
-        let low = self.fb.ins().band(bits, one);
-        // In odd quadrants the two change places: by masks, as a jump could not be predicted.
-        let odd = self.fb.ins().ineg(low);
-        let (sin, cos) = (self.bits_of(sin), self.bits_of(cos));
-        let difference = self.fb.ins().bxor(sin, cos);
-        let difference = self.fb.ins().band(difference, odd);
-        let sin = self.fb.ins().bxor(sin, difference);
-        let cos = self.fb.ins().bxor(cos, difference);
-        let sign_shift = if self.shape.double { 62 } else { 30 };
-        let two = self.bits(2);
-        let second = self.fb.ins().band(bits, two);
-        let sin_sign = self.shl(second, sign_shift);
-        let sin = self.fb.ins().bxor(sin, sin_sign);
-        let one = self.bits(1);
-        let next = self.fb.ins().iadd(bits, one);
-        let two = self.bits(2);
-        let second = self.fb.ins().band(next, two);
-        let cos_sign = self.shl(second, sign_shift);
-        let cos = self.fb.ins().bxor(cos, cos_sign);
-        (self.float_of(sin), self.float_of(cos))
     }
 
     fn flip_sign(&mut self, x: Value, sign: Value) -> Value {

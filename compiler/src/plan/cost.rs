@@ -14,9 +14,10 @@
 
 use std::fmt;
 
-use rhumb_ir::{AxisSet, Binary, Op, Unary, Value};
+use rhumb_ir::{AxisSet, Binary, Op, Value};
 
 use super::{Attention, Combiner, Plan, Source, Tiling};
+use crate::elementary::elementary;
 use crate::machine::{Machine, MultiplyAdd};
 
 /// The length assumed of dynamic axes.
@@ -226,15 +227,7 @@ impl Plan {
 /// Instructions of an op on a vector, slow ones counted by the time they take.
 fn instructions(op: &Op) -> f64 {
     match op {
-        Op::Unary(op, _) => match op {
-            Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Not => 1.0,
-            Unary::Sqrt => 10.0,
-            Unary::Exp2 => 17.0,
-            Unary::Exp => 18.0,
-            Unary::Log2 | Unary::Log => 20.0,
-            Unary::Sigmoid => 30.0,
-            Unary::Tanh | Unary::Sin | Unary::Cos => 30.0,
-        },
+        Op::Unary(op, _) => elementary(*op).instructions,
         Op::Binary(op, ..) => match op {
             Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
             Binary::Div => 10.0,
