@@ -120,6 +120,15 @@ pub(crate) fn elementary(op: Unary) -> Elementary {
             double: |_, r| 1e-13 * r + FLUSHED,
             has_limits: true,
         },
+        Unary::Erf => Elementary {
+            instructions: 40.0,
+            range: Range::Rising,
+            // The greatest slope between the ends.
+            moved: |x, e, _| (e * std::f64::consts::FRAC_2_SQRT_PI * (-(x.abs() - e).max(0.0).powi(2)).exp()).min(2.0),
+            single: |_, r| 8.0 * U * r.abs(),
+            double: |_, r| 1e-14 * r.abs(),
+            has_limits: true,
+        },
     }
 }
 

@@ -109,6 +109,12 @@ impl<'g> Expr<'g> {
         self.unary(Unary::Sigmoid)
     }
 
+    /// Error function: `2 / sqrt(pi)` times the integral of `e^(-t^2)` from 0 to `x`. GELU is `x (1 + erf(x / sqrt(2))) / 2`.
+    #[must_use]
+    pub fn erf(self) -> Expr<'g> {
+        self.unary(Unary::Erf)
+    }
+
     /// The lesser of two.
     #[must_use]
     pub fn min(self, other: impl Operand<'g>) -> Expr<'g> {

@@ -139,7 +139,7 @@
 //!            | "table" "[" literal { "," literal } "]"       with its type; row-major
 //!            | "iota" axis
 //!            | "size" axis
-//!            | unary value                         neg abs floor ceil sqrt exp exp2 log log2 sin cos tanh sigmoid not
+//!            | unary value                         neg abs floor ceil sqrt exp exp2 log log2 sin cos tanh sigmoid erf not
 //!            | binary value "," value              add sub mul div mod min max pow and or
 //!            | compare value "," value             eq ne lt le gt ge
 //!            | "select" value "," value "," value  condition, where true, where false

@@ -29,6 +29,8 @@ pub enum Unary {
     Tanh,
     /// `1 / (1 + e^-x)`.
     Sigmoid,
+    /// Error function: `2 / sqrt(pi)` times the integral of `e^(-t^2)` from 0 to `x`.
+    Erf,
     /// Logical not; `bool`.
     Not,
 }
@@ -50,12 +52,13 @@ impl Unary {
             Unary::Cos => "cos",
             Unary::Tanh => "tanh",
             Unary::Sigmoid => "sigmoid",
+            Unary::Erf => "erf",
             Unary::Not => "not",
         }
     }
 
     /// All of them.
-    pub const ALL: [Unary; 14] = [
+    pub const ALL: [Unary; 15] = [
         Unary::Neg,
         Unary::Abs,
         Unary::Floor,
@@ -69,6 +72,7 @@ impl Unary {
         Unary::Cos,
         Unary::Tanh,
         Unary::Sigmoid,
+        Unary::Erf,
         Unary::Not,
     ];
 
@@ -88,6 +92,7 @@ impl Unary {
             Unary::Cos => f64::cos,
             Unary::Tanh => f64::tanh,
             Unary::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
+            Unary::Erf => libm::erf,
             Unary::Not => |x| 1.0 - x,
         }
     }
