@@ -70,7 +70,7 @@ impl Estimate {
         let (lanes, columns) = (plan.machine.lanes as f64, tile.columns as f64);
         let per_block = tile.queries as f64;
         let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
-        let dim = elements(attention.product.as_ref().map(|product| product.length));
+        let dim = attention.query_length() as f64;
         let value_dim = elements(attention.reduction.as_ref().map(|reduction| reduction.length));
         let length = |axis| plan.graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)));
         let heads = attention.queries_per_position();
@@ -191,12 +191,11 @@ impl Score {
     fn of_values(plan: &Plan, attention: &Attention, values: Vec<Value>) -> Score {
         let graph = &plan.graph;
         let mut score = Score::default();
-        let product = attention.product.as_ref().map(|product| product.dot);
         let per_pair = |axes: AxisSet| graph.varies(axes, attention.query) && graph.varies(axes, attention.key);
         let mut seen = vec![false; graph.nodes().len()];
         let mut stack = values;
         while let Some(value) = stack.pop() {
-            if Some(value) == product || std::mem::replace(&mut seen[value.index()], true) {
+            if Some(value) == attention.dot || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
             }
             // A table, or what the other loops have made: loaded.

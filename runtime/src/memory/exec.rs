@@ -1,6 +1,6 @@
 //! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
 
-use rhumb_compiler::abi::{CONSTANT_BYTES, TableCall};
+use rhumb_compiler::abi::{CONSTANT_BYTES, MOST_PRODUCTS, TableCall};
 use rhumb_compiler::codegen::{MachineCode, Role};
 use rhumb_compiler::plan::{Attention, Plan, Source, Table};
 use smallvec::SmallVec;
@@ -9,7 +9,7 @@ use crate::classify::{Classifier, ClassifyScratch, Trees, reserve};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{Code, CodeError, Constants, Frame, Function, Guard, OutOfMemory, Pool, Workspace};
-use crate::outer::Outer;
+use crate::outer::{Outer, Rows};
 use crate::threads::Threads;
 
 mod functions;
@@ -244,7 +244,10 @@ impl Program {
             let (number, tile) = (task % outer, tiles - 1 - task / outer);
             let query_tiles = (tile * together, ((tile + 1) * together).min(query_tiles));
             let outer = Outer::new(plan, attention, frame, number);
-            let keys = attention.product.as_ref().map(|product| outer.rows(product.key, product.dim));
+            let mut keys = [Rows::default(); MOST_PRODUCTS];
+            for (rows, product) in keys.iter_mut().zip(&attention.products) {
+                *rows = outer.rows(product.key, product.dim);
+            }
             let values = attention.reduction.as_ref().map(|reduction| outer.rows(reduction.value, reduction.dim));
             let task = Task {
                 plan,
@@ -255,7 +258,8 @@ impl Program {
                 functions,
                 shapes: &shapes,
                 outer,
-                rows: [keys, values].map(Option::unwrap_or_default),
+                keys,
+                values: values.unwrap_or_default(),
                 pruning: pruning && trees.can_prune[number],
                 query_tiles,
             };

@@ -1,6 +1,6 @@
 //! A task: a few query tiles of one outer index, which take turns at the keys.
 
-use rhumb_compiler::abi::{SHARES, TileCall};
+use rhumb_compiler::abi::{MOST_PRODUCTS, SHARES, TileCall};
 use rhumb_compiler::plan::{Attention, Plan, Pruning};
 
 use super::functions::{Functions, Shaped, write};
@@ -18,8 +18,10 @@ pub(super) struct Task<'t, 'a, 'p> {
     pub(super) functions: Functions<'t>,
     pub(super) shapes: &'t [Shaped<'t>],
     pub(super) outer: Outer<'t, 'a, 'p>,
-    /// Rows of the keys and of the values.
-    pub(super) rows: [Rows; 2],
+    /// Rows of the keys, for each product of the score.
+    pub(super) keys: [Rows; MOST_PRODUCTS],
+    /// Rows of the values.
+    pub(super) values: Rows,
     /// Whether keys without weight are pruned.
     pub(super) pruning: bool,
     /// The first query tile, and the end of them.
@@ -282,10 +284,10 @@ impl Task<'_, '_, '_> {
             state: state as u64,
             next_key: next.0 as u64,
             next_end: next.1 as u64,
-            keys: self.rows[0].of(keys.0),
-            values: self.rows[1].of(keys.0),
-            next_keys: self.rows[0].of(next.0),
-            next_values: self.rows[1].of(next.0),
+            keys: self.keys.map(|rows| rows.of(keys.0)),
+            values: self.values.of(keys.0),
+            next_keys: self.keys.map(|rows| rows.of(next.0)),
+            next_values: self.values.of(next.0),
             share_from: share(turn) as u64,
             share_to: share(turn + 1) as u64,
             not_finite: 0,
