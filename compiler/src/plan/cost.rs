@@ -14,16 +14,13 @@
 
 use std::fmt;
 
-use rhumb_ir::{AxisSet, Binary, Op, Value};
+use rhumb_ir::{AxisSet, Op, Value};
 
+use super::table_cost::tables;
+use super::unit_cost::{PORTS, instructions, length};
 use super::{Attention, Combiner, Plan, Source, Tiling};
-use crate::elementary::elementary;
 use crate::machine::{Machine, MultiplyAdd};
 
-/// The length assumed of dynamic axes.
-const LONG: f64 = 1024.0;
-/// Vector instructions, and loads, that are begun in a cycle.
-const PORTS: f64 = 2.0;
 /// Instructions of any kind that are begun in a cycle.
 const WIDTH: f64 = 4.0;
 /// Cycles from a multiply-add to the next one of the same sum.
@@ -56,7 +53,9 @@ pub struct Estimate {
     pub key_tiles: f64,
     /// Loading queries and storing results.
     pub query_tiles: f64,
-    /// All of the above for lanes that hold no query, where the number of queries is fixed.
+    /// What is made before: rotated keys, cosines, terms of keys.
+    pub tables: f64,
+    /// All of the above but tables for lanes that hold no query, where the number of queries is fixed.
     pub idle_lanes: f64,
 }
 
@@ -72,7 +71,7 @@ impl Estimate {
         let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
         let dim = attention.query_length() as f64;
         let value_dim = elements(attention.reduction.as_ref().map(|reduction| reduction.length));
-        let length = |axis| plan.graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)));
+        let length = |axis| length(&plan.graph, axis);
         let heads = attention.queries_per_position();
         let (queries, keys) = (heads as f64 * length(attention.query), length(attention.key));
 
@@ -103,7 +102,8 @@ impl Estimate {
         let all = scores + averages + weights + key_tiles + query_tiles;
         let positions = plan.graph.static_extent(attention.query);
         let idle_lanes = all * idle(positions.map(|n| n as usize * heads), tiling);
-        Estimate { scores, averages, weights, key_tiles, query_tiles, idle_lanes }
+        let tables = tables(plan, attention);
+        Estimate { scores, averages, weights, key_tiles, query_tiles, tables, idle_lanes }
     }
 
     /// Cycles per visible pair, all parts together.
@@ -112,13 +112,14 @@ impl Estimate {
     }
 
     /// The parts and their names, in the order of the fields.
-    pub fn parts(&self) -> [(&'static str, f64); 6] {
+    pub fn parts(&self) -> [(&'static str, f64); 7] {
         [
             ("scores", self.scores),
             ("averages", self.averages),
             ("weights", self.weights),
             ("key tiles", self.key_tiles),
             ("query tiles", self.query_tiles),
+            ("tables", self.tables),
             ("idle lanes", self.idle_lanes),
         ]
     }
@@ -220,19 +221,5 @@ impl Plan {
         let values = attention.terms.iter().chain(&attention.masks).map(|term| term.value).collect();
         let Score { instructions, gathers } = Score::of_values(self, attention, values);
         instructions + LOOKUP * gathers > UNROLLED
-    }
-}
-
-/// Instructions of an op on a vector, slow ones counted by the time they take.
-fn instructions(op: &Op) -> f64 {
-    match op {
-        Op::Unary(op, _) => elementary(*op).instructions,
-        Op::Binary(op, ..) => match op {
-            Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
-            Binary::Div => 10.0,
-            Binary::Mod => 15.0,
-            Binary::Pow => 40.0,
-        },
-        _ => 1.0,
     }
 }

@@ -6,6 +6,8 @@ mod build;
 mod cost;
 mod layout;
 mod print;
+mod table_cost;
+mod unit_cost;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -1,0 +1,102 @@
+//! The estimated cost of tables, which are made before the tile loop.
+
+use rhumb_ir::{Axis, Op, Unary, Value};
+
+use super::unit_cost::{PORTS, instructions as of_op, length};
+use super::{Attention, Plan, Source, Table};
+use crate::elementary::elementary;
+
+/// Lanes of the rows of queries, keys and values that are transformed.
+const ROW_LANES: f64 = 4.0;
+/// Instructions to look an element up by an index.
+const LOOKUP: f64 = 6.0;
+/// Instructions for each element of a rotated row: loads, products and sums of pairs.
+const ROTATION: f64 = 4.0;
+/// Instructions beside an element: its address, and the store.
+const STORE: f64 = 2.0;
+
+/// Cycles of all tables, for each pair of a query and a key.
+pub(super) fn tables(plan: &Plan, attention: &Attention) -> f64 {
+    let count = |axes: &mut dyn Iterator<Item = Axis>| axes.map(|axis| length(&plan.graph, axis)).product::<f64>();
+    let pairs = count(&mut attention.outer.iter().copied().chain([attention.query, attention.key]));
+    let cycles = plan.tables.iter().map(|table| {
+        let elements = count(&mut plan.tensors[table.target].dims.iter().copied());
+        let lanes = if table.double { 1.0 } else { ROW_LANES };
+        elements * (instructions(plan, table) + STORE) / PORTS / lanes
+    });
+    cycles.sum::<f64>() / pairs
+}
+
+/// Instructions for each element of a table.
+fn instructions(plan: &Plan, table: &Table) -> f64 {
+    match &table.source {
+        Source::Value(value) => of_values(plan, vec![*value]),
+        Source::Sum(terms) => of_values(plan, terms.iter().map(|term| term.value).collect()) + terms.len() as f64,
+        Source::Cos(angle) | Source::Sin(angle) => {
+            of_values(plan, vec![*angle]) + elementary(Unary::Sin).instructions + elementary(Unary::Cos).instructions
+        }
+        Source::Squares { dim, .. } => length(&plan.graph, *dim),
+    }
+}
+
+/// Instructions for an element of expressions, what other tables hold left out.
+fn of_values(plan: &Plan, roots: Vec<Value>) -> f64 {
+    let graph = &plan.graph;
+    let mut seen = vec![false; graph.nodes().len()];
+    let (mut stack, mut instructions) = (roots.clone(), 0.0);
+    while let Some(value) = stack.pop() {
+        if std::mem::replace(&mut seen[value.index()], true) {
+            continue;
+        }
+        let made = !roots.contains(&value) && plan.table_of.contains_key(&Source::Value(value));
+        let op = graph.op(value);
+        instructions += match op {
+            _ if made => 1.0,
+            Op::Input { .. } | Op::Table { .. } => 1.0,
+            Op::Rotate { .. } => ROTATION,
+            Op::Gather { .. } => LOOKUP,
+            // A product and its two loads for each element summed up.
+            Op::Dot { axis, .. } => 3.0 * length(graph, *axis),
+            op => of_op(op),
+        };
+        match op {
+            _ if made => {}
+            // The angle's cosines and sines are tables.
+            Op::Rotate { x, .. } => stack.push(*x),
+            op => stack.extend(op.operands()),
+        }
+    }
+    instructions
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_ir::Graph;
+    use rhumb_plugins::{Attention, Registry, Rope, lower};
+
+    use crate::machine::Machine;
+    use crate::plan::{Estimate, plan};
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    /// The estimate for some queries on 4096 keys.
+    fn estimate(attention: &Attention, queries: u32) -> Estimate {
+        let graph = attention.build().expect("a graph").to_string();
+        let graph = graph.replace("axis q = ?", &format!("axis q = {queries}")).replace("axis k = ?", "axis k = 4096");
+        let graph = Graph::parse(&graph).expect("a graph");
+        let lowered = lower(&graph, &Registry::standard()).expect("lowers");
+        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+        Estimate::of(&plan(fused.graph(), Machine::of(16, 32)).expect("a plan"))
+    }
+
+    #[test]
+    fn rotating_all_keys_for_one_query_costs_most_of_the_time() {
+        let of = || Attention::new(8, 64);
+        let (rotated, cached) = (of().scheme(Rope::new()), of().scheme(Rope::new().query_only()));
+        let [one, one_cached] = [&rotated, &cached].map(|attention| estimate(attention, 1));
+        assert!(one.tables > 10.0 * one_cached.tables, "{one}, {one_cached}");
+        assert!(one.tables > 0.3 * (one.cycles() - one.tables), "{one}");
+        // For many queries it is next to nothing.
+        let many = estimate(&rotated, 4096);
+        assert!(many.tables < 0.02 * many.cycles(), "{many}");
+    }
+}
