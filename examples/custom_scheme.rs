@@ -26,7 +26,7 @@ impl PositionScheme for Kerple {
     fn hooks(&self) -> &[Hook] {
         &[Hook::Score]
     }
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score - self.r1 * (1.0 + self.r2 * (cx.q_pos() - cx.k_pos()).abs()).log())
     }
     // For the text form alone: what is written of it, ...

@@ -63,7 +63,7 @@
 //! impl PositionScheme for LogDistance {
 //!     fn name(&self) -> &str { "log_distance" }
 //!     fn hooks(&self) -> &[Hook] { &[Hook::Score] }
-//!     fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+//!     fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
 //!         Ok(score - (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
 //!     }
 //! }
@@ -97,9 +97,9 @@ pub mod prelude {
         Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Pairing, ParseError, Verified, VerifyError,
     };
     pub use rhumb_plugins::{
-        Alibi, AlibiForm, Attention, AttrInfo, AttrKind, AttrReader, Batch, BuildError, Causal, Chunked, Cx, Dilated,
-        Documents, DynamicAlibi, Entry, KeyLengths, PositionScheme, PrefixLm, Registry, Rope, Rope2d, SchemeError,
-        SchemeInfo, SlidingWindow,
+        Alibi, AlibiForm, Attention, AttrInfo, AttrKind, AttrReader, Batch, BuildError, Causal, Chunked, Dilated,
+        Documents, DynamicAlibi, Entry, KeyLengths, PositionScheme, PrefixLm, Registry, Rope, Rope2d, SchemeContext,
+        SchemeError, SchemeInfo, SlidingWindow,
     };
     pub use rhumb_runtime::{
         Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,

@@ -45,7 +45,7 @@ impl PositionScheme for Lazy {
         &[Hook::Score]
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score - self.slope * (cx.q_pos() - cx.k_pos()).abs())
     }
 }

@@ -14,7 +14,7 @@ impl PositionScheme for Slanted {
         &[Hook::Score]
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let slopes = (1..=8).map(|head| (-f64::from(head)).exp2());
         Ok(score + cx.per_head(slopes.collect::<Vec<_>>())? * (cx.k_pos() - cx.q_pos()))
     }

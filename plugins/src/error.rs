@@ -166,7 +166,7 @@ impl SchemeError {
                 if known.is_empty() { "remove the op".to_owned() } else { format!("it has {}", quoted(&known)) }
             }
             SchemeError::Untold { value: _ } => {
-                "tell it in `attributes`, as `Attr::Value`, and read it by `Cx::value`".to_owned()
+                "tell it in `attributes`, as `Attr::Value`, and read it by `SchemeContext::value`".to_owned()
             }
             SchemeError::Other { message: _, hint } => hint.clone(),
         }

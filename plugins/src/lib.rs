@@ -1,10 +1,10 @@
 //! Position schemes and masks of attention: what they are, by name, and how they become IR.
 //!
 //! A scheme is a [`PositionScheme`]: mathematics at one or more hooks, which are the query, the key, the score and the mask. It builds IR
-//! through a [`Cx`] that offers positions, indices, heads and tables. [`Attention`] builds the usual graph around schemes, in which each is
-//! a single op that carries the scheme; [`lower`] expands those ops by the very schemes they carry. Graphs that are read from text have
-//! names and attributes alone, and a [`Registry`] makes schemes of those. The built-in ones are in [`schemes`], each in a file of its own
-//! with its formula, its source and an example.
+//! through a [`SchemeContext`] that offers positions, indices, heads and tables. [`Attention`] builds the usual graph around schemes, in
+//! which each is a single op that carries the scheme; [`lower`] expands those ops by the very schemes they carry. Graphs that are read from
+//! text have names and attributes alone, and a [`Registry`] makes schemes of those. The built-in ones are in [`schemes`], each in a file of
+//! its own with its formula, its source and an example.
 //!
 //! Schemes compose in the order given. What the compiler does with the ops (log2 scaling, fusion, hoisting, tiles) no scheme sees, and
 //! the compiler sees no scheme names: a scheme of any crate is compiled like a built-in one.
@@ -15,7 +15,8 @@
 //!
 //! ```
 //! use rhumb_ir::{Attr, Attrs, Expr, Graph, Hook};
-//! use rhumb_plugins::{AttrInfo, AttrKind, Attention, Causal, Cx, Entry, PositionScheme, Registry, SchemeError, SchemeInfo, lower};
+//! use rhumb_plugins::{AttrInfo, AttrKind, Attention, Causal, Entry, PositionScheme, Registry, lower};
+//! use rhumb_plugins::{SchemeContext, SchemeError, SchemeInfo};
 //!
 //! struct LogDistance { rate: f64 }
 //!
@@ -24,7 +25,7 @@
 //!     fn hooks(&self) -> &[Hook] { &[Hook::Score] }
 //!     // For the text form alone.
 //!     fn attributes(&self) -> Attrs { Attrs::from([("rate".into(), Attr::Float(self.rate))]) }
-//!     fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+//!     fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
 //!         Ok(score - self.rate * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
 //!     }
 //! }
@@ -71,7 +72,7 @@ pub use attrs::{AttrInfo, AttrKind, AttrReader, IntOrValue, required};
 pub use error::SchemeError;
 pub use lower::{LowerError, lower};
 pub use registry::{Entry, Registry, RegistryError, SchemeInfo};
-pub use scheme::{Cx, PositionScheme, Scheme};
+pub use scheme::{PositionScheme, Scheme, SchemeContext};
 pub use schemes::{
     Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, KeyLengths, PrefixLm, Rope, Rope2d,
     SlidingWindow,

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::error::SchemeError;
 use crate::registry::{Registry, RegistryError};
-use crate::scheme::{Cx, Made, PositionScheme, Scheme};
+use crate::scheme::{Made, PositionScheme, Scheme, SchemeContext};
 
 /// Why a graph could not be lowered.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -105,7 +105,7 @@ pub fn lower(graph: &Verified, registry: &Registry) -> Result<Verified, LowerErr
         };
         let applied = match builder.site_info(site) {
             Some(site) => {
-                let cx = Cx::sharing(builder, site, made.clone());
+                let cx = SchemeContext::sharing(builder, site, made.clone());
                 let cx = if let Some(renamed) = renamed { cx.renamed(renamed) } else { cx };
                 apply(&*scheme, hook, &cx, x.map(|x| builder.expr(x)), &attrs)
             }
@@ -167,7 +167,7 @@ fn same_but_values(a: &Attr, b: &Attr) -> bool {
 fn apply<'g>(
     scheme: &dyn PositionScheme,
     hook: Hook,
-    cx: &Cx<'g>,
+    cx: &SchemeContext<'g>,
     x: Option<Expr<'g>>,
     attrs: &Attrs,
 ) -> Result<Expr<'g>, SchemeError> {
@@ -196,7 +196,7 @@ fn apply<'g>(
 /// Checks that of the first `before` values, what a scheme wrote reads none but those it was offered: another would be a value of the
 /// graph that the scheme was made for, which has another number here.
 fn reads_its_own<'g>(
-    cx: &Cx<'g>,
+    cx: &SchemeContext<'g>,
     before: usize,
     x: Option<Expr<'g>>,
     result: Expr<'g>,

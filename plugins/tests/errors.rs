@@ -3,8 +3,8 @@
 use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Verified};
 use rhumb_plugins::testing::{Finding, SchemeTest};
 use rhumb_plugins::{
-    Alibi, Attention, AttentionParts, Causal, Cx, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
-    RegistryError, Rope2d, SchemeError, SchemeInfo, lower,
+    Alibi, Attention, AttentionParts, Causal, DynamicAlibi, Entry, LowerError, PositionScheme, Registry, RegistryError,
+    Rope2d, SchemeContext, SchemeError, SchemeInfo, lower,
 };
 
 /// A graph in text form with one scheme op, `op`.
@@ -166,7 +166,7 @@ output \"x\" = %x : f32[q, d]
 }
 
 /// A scheme whose hooks go wrong in a way of their own.
-struct Wrong(fn(&Cx<'_>) -> &'static str);
+struct Wrong(fn(&SchemeContext<'_>) -> &'static str);
 
 impl PositionScheme for Wrong {
     fn name(&self) -> &str {
@@ -177,7 +177,7 @@ impl PositionScheme for Wrong {
         &[Hook::Score, Hook::Mask]
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         match (self.0)(cx) {
             "bool" => Ok(score.gt(0.0)),
             "ill formed" => Ok(score + cx.k_index().le(3)),
@@ -186,12 +186,12 @@ impl PositionScheme for Wrong {
         }
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.k_pos())
     }
 }
 
-fn wrong(kind: fn(&Cx<'_>) -> &'static str) -> Registry {
+fn wrong(kind: fn(&SchemeContext<'_>) -> &'static str) -> Registry {
     let info = SchemeInfo { name: "wrong", summary: "", formula: "", attributes: &[] };
     Registry::standard().with(Entry::new(info, move |_| Ok(Wrong(kind)))).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -202,7 +202,7 @@ fn what_a_scheme_gets_wrong() {
     let score = Graph::parse(&score).unwrap_or_else(|error| panic!("{error}"));
     let mask = parsed("wrong.mask @0 : bool[q, k]");
     let mut report = String::new();
-    let kinds: [fn(&Cx<'_>) -> &'static str; 4] = [|_| "bool", |_| "ill formed", |_| "axes", |_| "own"];
+    let kinds: [fn(&SchemeContext<'_>) -> &'static str; 4] = [|_| "bool", |_| "ill formed", |_| "axes", |_| "own"];
     for (graph, registry) in kinds.map(|kind| (&score, wrong(kind))).into_iter().chain([(&mask, wrong(|_| ""))]) {
         let error = lower(graph, &registry).expect_err("the scheme is wrong");
         report += &format!("{error}\n  hint: {}\n\n", error.hint());

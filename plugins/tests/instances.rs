@@ -8,8 +8,8 @@ use rhumb_ir::{
 };
 use rhumb_plugins::testing::{Finding, Point, SchemeTest};
 use rhumb_plugins::{
-    Alibi, Attention, AttrInfo, AttrKind, Causal, Cx, Documents, Entry, LowerError, PositionScheme, Registry, Rope,
-    Scheme, SchemeError, SchemeInfo, lower,
+    Alibi, Attention, AttrInfo, AttrKind, Causal, Documents, Entry, LowerError, PositionScheme, Registry, Rope, Scheme,
+    SchemeContext, SchemeError, SchemeInfo, lower,
 };
 
 /// A penalty by distance that tells nothing of itself.
@@ -27,7 +27,7 @@ impl PositionScheme for Lazy {
         &[Hook::Score]
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score + self.slope * (cx.k_pos() - cx.q_pos()))
     }
 }
@@ -76,7 +76,7 @@ fn graphs_of_one_attention_are_equal() {
 
 /// A graph in which values that schemes hold stand behind a rotation, so that they have other numbers once it is lowered; and behind
 /// values that nothing depends on.
-fn behind<S: PositionScheme + 'static>(make: impl for<'g> Fn(&Cx<'g>, Expr<'g>) -> S) -> Verified {
+fn behind<S: PositionScheme + 'static>(make: impl for<'g> Fn(&SchemeContext<'g>, Expr<'g>) -> S) -> Verified {
     let builder = GraphBuilder::new("behind");
     let (parts, [query, key, value]) = Attention::new(2, 8).parts(&builder).expect("sizes");
     let dead = builder.scalar(1.0) + parts.q_pos();
@@ -142,7 +142,7 @@ impl PositionScheme for Ids {
         self.told.then(|| ("ids".to_owned(), Attr::Value(self.ids))).into_iter().collect()
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let ids = if self.raw { cx.builder().expr(self.ids) } else { cx.value("ids", self.ids)? };
         Ok((ids % 2).eq(0))
     }
@@ -215,7 +215,7 @@ impl PositionScheme for Pair {
         [("a", a), ("b", b), ("x", x), ("y", y)].map(|(name, attr)| (name.to_owned(), attr)).into()
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score + cx.value("a", self.values[0])? - cx.value("b", self.values[1])? * 0.5)
     }
 }

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use rhumb_ir::{Attr, Attrs, Elem, Expr, GraphBuilder, Hook, Pairing, Tensor};
 use rhumb_plugins::testing::{Finding, Point, SchemeTest, Shape};
 use rhumb_plugins::{
-    Attention, AttrInfo, AttrKind, AttrReader, Cx, Entry, PositionScheme, PrefixLm, Registry, Scheme, SchemeError,
-    SchemeInfo,
+    Attention, AttrInfo, AttrKind, AttrReader, Entry, PositionScheme, PrefixLm, Registry, Scheme, SchemeContext,
+    SchemeError, SchemeInfo,
 };
 
-type Score = for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>;
+type Score = for<'g> fn(&SchemeContext<'g>, Expr<'g>) -> Expr<'g>;
 
 /// A scheme by functions.
 #[derive(Clone, Copy)]
@@ -17,13 +17,13 @@ struct By {
     name: &'static str,
     hooks: &'static [Hook],
     attributes: fn() -> Attrs,
-    turn: for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>,
+    turn: for<'g> fn(&SchemeContext<'g>, Hook) -> Expr<'g>,
     score: Score,
-    mask: for<'g> fn(&Cx<'g>) -> Expr<'g>,
+    mask: for<'g> fn(&SchemeContext<'g>) -> Expr<'g>,
 }
 
 impl By {
-    fn turned<'g>(&self, cx: &Cx<'g>, hook: Hook, x: Expr<'g>) -> Expr<'g> {
+    fn turned<'g>(&self, cx: &SchemeContext<'g>, hook: Hook, x: Expr<'g>) -> Expr<'g> {
         let pair = cx.axis("pair", 4);
         let angle = (self.turn)(cx, hook) * cx.table(&[pair], [1.0, 0.1, 0.01, 0.001]);
         x.rotate(angle, cx.dim_axis(), pair, Pairing::Half, 0)
@@ -43,19 +43,19 @@ impl PositionScheme for By {
         (self.attributes)()
     }
 
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(self.turned(cx, Hook::Query, x))
     }
 
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn key<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(self.turned(cx, Hook::Key, x))
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok((self.score)(cx, score))
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok((self.mask)(cx))
     }
 }
@@ -227,7 +227,7 @@ fn check(scheme: By, reference: fn(&Point<'_>) -> f64) -> Result<(), Finding> {
 /// The first is right, the others take indices for positions.
 #[test]
 fn the_kit_finds_biases_that_read_indices() {
-    let forms: [for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>; 4] = [
+    let forms: [for<'g> fn(&SchemeContext<'g>, Expr<'g>) -> Expr<'g>; 4] = [
         |cx, score| score - 0.5 * (cx.q_pos() - cx.k_pos()).abs(),
         |cx, score| score - 0.5 * (cx.q_index() - cx.k_pos()).abs(),
         |cx, score| score - 0.5 * (cx.q_pos() - cx.k_index()).abs(),
@@ -242,7 +242,7 @@ fn the_kit_finds_biases_that_read_indices() {
 /// The first is right, the others take indices for positions.
 #[test]
 fn the_kit_finds_rotations_that_read_indices() {
-    let forms: [for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>; 4] = [
+    let forms: [for<'g> fn(&SchemeContext<'g>, Hook) -> Expr<'g>; 4] = [
         BY.turn,
         |cx, hook| if hook == Hook::Query { cx.q_index() } else { cx.k_pos() },
         |cx, hook| if hook == Hook::Query { cx.q_pos() } else { cx.k_index() },
@@ -261,7 +261,7 @@ fn the_kit_finds_rotations_that_read_indices() {
 /// The first of each is right, the others take positions for indices.
 #[test]
 fn the_kit_finds_masks_that_read_positions() {
-    type Mask = for<'g> fn(&Cx<'g>) -> Expr<'g>;
+    type Mask = for<'g> fn(&SchemeContext<'g>) -> Expr<'g>;
     type Sees = fn(&Point<'_>) -> f64;
     let causal: [Mask; 4] = [
         |cx| cx.k_index().le(cx.q_index()),

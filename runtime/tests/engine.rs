@@ -6,7 +6,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use rhumb_compiler::{Backend, Features, Stage, Target};
 use rhumb_ir::{Expr, Graph, Hook, Verified};
-use rhumb_plugins::{Alibi, Attention, Causal, Cx, PositionScheme, Registry, Rope, SchemeError};
+use rhumb_plugins::{Alibi, Attention, Causal, PositionScheme, Registry, Rope, SchemeContext, SchemeError};
 use rhumb_random::Rng;
 use rhumb_runtime::{CallError, Engine, EngineError, Kernel, Reference, TensorView, TensorViewMut};
 
@@ -213,7 +213,7 @@ impl PositionScheme for Lazy {
         &[Hook::Score]
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score + self.slope * (cx.k_pos() - cx.q_pos()))
     }
 }

@@ -32,7 +32,7 @@ use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Value};
 use crate::attrs::{AttrInfo, AttrKind, AttrReader};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// ALiBi: see the [module](self).
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +164,7 @@ impl Alibi {
     /// The score with the penalty, its slopes times `factor`.
     pub(super) fn biased<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         score: Expr<'g>,
         factor: Option<Expr<'g>>,
     ) -> Result<Expr<'g>, SchemeError> {
@@ -224,7 +224,7 @@ impl PositionScheme for Alibi {
         attrs
     }
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let heads = cx.heads()?;
         if !self.scale.is_finite() {
             return Err(SchemeError::range("scale", self.scale, "a finite number"));
@@ -252,7 +252,7 @@ impl PositionScheme for Alibi {
         }
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         self.biased(cx, score, None)
     }
 }

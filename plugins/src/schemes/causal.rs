@@ -15,7 +15,7 @@ use rhumb_ir::{Expr, Hook};
 
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// The causal mask, `j <= i`: see the [module](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl PositionScheme for Causal {
         &[Hook::Mask]
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.k_index().le(cx.q_index()))
     }
 }

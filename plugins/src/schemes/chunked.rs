@@ -19,7 +19,7 @@ use rhumb_ir::{Attr, Attrs, Expr, Hook};
 use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// Tokens see their own chunk alone: see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +58,14 @@ impl PositionScheme for Chunked {
         Attrs::from([("chunk".to_owned(), Attr::Int(self.chunk))])
     }
 
-    fn check(&self, _: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, _: &SchemeContext<'_>) -> Result<(), SchemeError> {
         if (1..=i64::from(i32::MAX)).contains(&self.chunk) {
             return Ok(());
         }
         Err(SchemeError::range("chunk", self.chunk, format!("a number of tokens from 1 to {}", i32::MAX)))
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let chunk = self.chunk as i32;
         Ok((cx.q_index() / chunk).eq(cx.k_index() / chunk))
     }

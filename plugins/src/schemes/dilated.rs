@@ -24,7 +24,7 @@ use rhumb_ir::{Attr, Attrs, Expr, Hook};
 use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// Every `d`-th key of a window: see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl PositionScheme for Dilated {
         Attrs::from([("dilation".to_owned(), Attr::Int(self.dilation)), ("window".to_owned(), Attr::Int(self.window))])
     }
 
-    fn check(&self, _: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, _: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let most = i64::from(i32::MAX);
         if !(0..=most).contains(&self.window) {
             return Err(SchemeError::range("window", self.window, format!("a number of tokens from 0 to {most}")));
@@ -81,7 +81,7 @@ impl PositionScheme for Dilated {
         Ok(())
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let distance = (cx.q_index() - cx.k_index()).abs();
         Ok(distance.le(self.window as i32) & (distance % self.dilation as i32).eq(0))
     }

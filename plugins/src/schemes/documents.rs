@@ -17,7 +17,7 @@ use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Value};
 use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// Tokens see their own document alone: see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl PositionScheme for Documents {
         Attrs::from_iter(queries.into_iter().chain([("keys".to_owned(), Attr::Value(self.keys))]))
     }
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let ids = |name, value, other| {
             let ids = cx.value(name, value)?;
             if ids.ty().elem != Elem::I32 {
@@ -91,7 +91,7 @@ impl PositionScheme for Documents {
         Ok(())
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let keys = cx.value("keys", self.keys)?;
         let queries = match self.queries {
             Some(queries) => cx.value("queries", queries)?,

@@ -30,7 +30,7 @@ use super::alibi::{Alibi, BIAS_MAX, FORM, SCALE, SLOPES};
 use crate::attrs::{AttrInfo, AttrKind, IntOrValue, required};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// ALiBi with slopes times `L / L'` beyond the training length: see the [module](self).
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +101,7 @@ impl PositionScheme for DynamicAlibi {
         attrs
     }
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let lengths = 1..=i64::from(i32::MAX);
         let expected = || format!("a number of tokens from 1 to {}", i32::MAX);
         if !lengths.contains(&self.train_length) {
@@ -120,7 +120,7 @@ impl PositionScheme for DynamicAlibi {
         self.alibi.check(cx)
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let train = self.train_length as f64;
         let factor = match self.length {
             // Known now: the factor goes into the table of slopes.

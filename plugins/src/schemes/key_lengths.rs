@@ -15,7 +15,7 @@ use rhumb_ir::{Attrs, Expr, Hook};
 use crate::attrs::{AttrInfo, AttrKind, IntOrValue, required};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// A number of keys per sequence: see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl PositionScheme for KeyLengths {
         Attrs::from([("lengths".to_owned(), self.lengths.attr())])
     }
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         match self.lengths {
             IntOrValue::Int(x) if !(0..=i64::from(i32::MAX)).contains(&x) => {
                 Err(SchemeError::range("lengths", x, format!("a number of keys from 0 to {}", i32::MAX)))
@@ -71,7 +71,7 @@ impl PositionScheme for KeyLengths {
         }
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.k_index().lt(cx.int_or_value("lengths", self.lengths)?))
     }
 }

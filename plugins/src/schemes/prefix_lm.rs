@@ -19,7 +19,7 @@ use rhumb_ir::{Attrs, Expr, Hook};
 use crate::attrs::{AttrInfo, AttrKind, IntOrValue, required};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// A causal mask with a prefix that all see: see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl PositionScheme for PrefixLm {
         Attrs::from([("prefix".to_owned(), self.prefix.attr())])
     }
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         match self.prefix {
             IntOrValue::Int(x) if !(0..=i64::from(i32::MAX)).contains(&x) => {
                 Err(SchemeError::range("prefix", x, format!("a number of tokens from 0 to {}", i32::MAX)))
@@ -75,7 +75,7 @@ impl PositionScheme for PrefixLm {
         }
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let (i, j) = (cx.q_index(), cx.k_index());
         Ok(j.lt(cx.int_or_value("prefix", self.prefix)?) | j.le(i))
     }

@@ -33,7 +33,7 @@ use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Hook, Pairing, Value};
 use crate::attrs::{AttrInfo, AttrKind, IntOrValue};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// Rotary position embedding: see the [module](self).
 #[derive(Clone, Debug, PartialEq)]
@@ -187,7 +187,7 @@ impl Rope {
     /// [`SchemeError`] where the attributes do not fit `dim`.
     pub fn rotate<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         x: Expr<'g>,
         positions: Expr<'g>,
         dim: Axis,
@@ -279,7 +279,7 @@ impl PositionScheme for Rope {
         attrs
     }
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let block = self.block(cx.head_dim()?)?;
         for (name, x) in [("base", self.base), ("factor", self.factor), ("ntk", self.ntk)] {
             if !(x > 0.0 && x.is_finite()) {
@@ -306,12 +306,12 @@ impl PositionScheme for Rope {
         check_positions(cx, "k_positions", self.k_positions, cx.query_axis())
     }
 
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let positions = self.q_positions.map_or(Ok(cx.q_pos()), |value| cx.value("q_positions", value))?;
         self.rotate(cx, x, positions, cx.dim_axis())
     }
 
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn key<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let positions = self.k_positions.map_or(Ok(cx.k_pos()), |value| cx.value("k_positions", value))?;
         self.rotate(cx, x, positions, cx.dim_axis())
     }
@@ -335,7 +335,7 @@ pub(super) fn check_frequencies(name: &str, list: &[f64], pairs: u32) -> Result<
 
 /// Checks a value attribute of positions: numbers, free of the head dimension and of the axis of the other side.
 pub(super) fn check_positions(
-    cx: &Cx<'_>,
+    cx: &SchemeContext<'_>,
     name: &str,
     positions: Option<Value>,
     other: Axis,

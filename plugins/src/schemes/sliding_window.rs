@@ -20,7 +20,7 @@ use rhumb_ir::{Attr, Attrs, Expr, Hook};
 use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
 use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// A sliding window: see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl PositionScheme for SlidingWindow {
         attrs
     }
 
-    fn check(&self, _: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, _: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let least = i64::from(!self.symmetric);
         if (least..=i64::from(i32::MAX)).contains(&self.window) {
             return Ok(());
@@ -84,7 +84,7 @@ impl PositionScheme for SlidingWindow {
         Err(SchemeError::range("window", self.window, format!("a number of keys from {least} to {}", i32::MAX)))
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let (i, j) = (cx.q_index(), cx.k_index());
         let window = self.window as i32;
         if self.symmetric {

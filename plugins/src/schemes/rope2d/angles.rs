@@ -5,13 +5,13 @@ use rhumb_ir::{Axis, Elem, Expr};
 use super::options::{Bands, Coordinates, GIVEN, LEARNED, Layout, Order, Rope2d};
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
-use crate::scheme::Cx;
+use crate::scheme::SchemeContext;
 
 impl Rope2d {
     /// Row and column of each token on one side: 0 for tokens outside the grid.
     pub(super) fn coordinates_of<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         given: usize,
         index: Expr<'g>,
     ) -> Result<[Expr<'g>; 2], SchemeError> {
@@ -48,7 +48,7 @@ impl Rope2d {
 
     pub(super) fn rotate<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         x: Expr<'g>,
         [row, column]: [Expr<'g>; 2],
     ) -> Result<Expr<'g>, SchemeError> {
@@ -97,7 +97,7 @@ impl Rope2d {
 }
 
 /// The axis of pairs of learned frequencies: the one that is not the heads'.
-pub(super) fn pair_axis(cx: &Cx<'_>, name: &str, frequencies: Expr<'_>) -> Result<Axis, SchemeError> {
+pub(super) fn pair_axis(cx: &SchemeContext<'_>, name: &str, frequencies: Expr<'_>) -> Result<Axis, SchemeError> {
     let axes = frequencies.ty().axes;
     let axes = cx.site().head.map_or(axes, |head| axes.without(head));
     let mut axes = axes.iter();

@@ -7,10 +7,10 @@ use super::angles::{missing, pair_axis};
 use super::options::{Bands, Coordinates, GIVEN, LEARNED, Layout, Order, Rope2d};
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
-use crate::scheme::Cx;
+use crate::scheme::SchemeContext;
 
 impl Rope2d {
-    pub(super) fn check_all(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    pub(super) fn check_all(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let head_dim = cx.head_dim()?;
         if head_dim % 4 != 0 {
             return Err(SchemeError::RotaryDim {
@@ -40,7 +40,7 @@ impl Rope2d {
         if self.given.iter().any(Option::is_some) { self.check_given(cx) } else { self.check_grid(cx) }
     }
 
-    fn check_grid(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check_grid(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let mut patches = Some(self.repeat);
         for (name, size) in [("height", self.height), ("width", self.width)] {
             match size {
@@ -90,7 +90,7 @@ impl Rope2d {
     }
 
     /// Checks coordinates that are given outright: all four, and nothing that is of the grid.
-    fn check_given(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check_given(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let of_grid = [
             ("height", self.height.is_some()),
             ("width", self.width.is_some()),
@@ -114,7 +114,7 @@ impl Rope2d {
         }
     }
 
-    fn check_learned(&self, cx: &Cx<'_>, learned: [Value; 2]) -> Result<(), SchemeError> {
+    fn check_learned(&self, cx: &SchemeContext<'_>, learned: [Value; 2]) -> Result<(), SchemeError> {
         let own = [
             ("base", self.base != 10_000.0),
             ("frequencies", self.frequencies.is_some()),

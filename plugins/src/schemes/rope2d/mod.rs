@@ -82,7 +82,7 @@ use rhumb_ir::{Attrs, Expr, Hook};
 
 use crate::error::SchemeError;
 use crate::registry::Entry;
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 use attributes::INFO;
 
 pub use options::{Bands, Coordinates, Layout, Order, Rope2d};
@@ -104,16 +104,16 @@ impl PositionScheme for Rope2d {
         self.written()
     }
 
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         self.check_all(cx)
     }
 
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let coordinates = self.coordinates_of(cx, 0, cx.q_index())?;
         self.rotate(cx, x, coordinates)
     }
 
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn key<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let coordinates = self.coordinates_of(cx, 2, cx.k_index())?;
         self.rotate(cx, x, coordinates)
     }
