@@ -6,9 +6,10 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rhumb_ir::{Attrs, Axis, Elem, Expr, Extent, GraphBuilder, Hook, Instance, Site, Type, Value};
+use rhumb_ir::{Axis, Elem, Expr, Extent, GraphBuilder, Hook, Instance, Site, Type, Value};
 
 use crate::attrs::IntOrValue;
+use crate::declare::Declared;
 use crate::error::SchemeError;
 
 /// The longest axis that schemes make tables for: far beyond any head count or head dimension.
@@ -18,24 +19,16 @@ const MOST: u32 = 1 << 20;
 ///
 /// A scheme writes IR through a [`SchemeContext`] and states nothing but mathematics. It never sees log2 scaling, tiles or lanes: those are
 /// the compiler's, which knows ops and no scheme names, so a scheme of any crate runs as fast as a built-in one.
-pub trait PositionScheme: Send + Sync {
-    /// The name in the registry and in the text form.
-    fn name(&self) -> &str;
-
-    /// The hooks at which the scheme does something; the methods of the others are not called.
-    fn hooks(&self) -> &[Hook];
-
-    /// The attributes that the scheme is written with in the text form, which make it again through a registry. Those at their default
-    /// may be left out.
-    ///
-    /// A graph that is built is compiled by the scheme it was given, whatever this tells; what is read from text has nothing else. Values
-    /// of the graph that the scheme holds must be among them: a value has another number in the lowered graph, which
-    /// [`SchemeContext::value`] knows for these.
-    fn attributes(&self) -> Attrs {
-        Attrs::new()
+///
+/// What it is called, where it works and which attributes it has is declared, by [`scheme!`](crate::scheme!).
+pub trait PositionScheme: Declared {
+    /// The hooks at which the scheme does something, of those that are declared; the methods of the others are not called.
+    fn hooks(&self) -> &[Hook] {
+        &self.info().hooks
     }
 
-    /// Checks the attributes against the attention around; called before any hook.
+    /// Checks what the declaration can't say: how attributes go together, and with the attention around. Called before any hook, once the
+    /// attributes are known to be in their ranges; [`SchemeContext::check`] checks both.
     ///
     /// # Errors
     /// [`SchemeError`] says what is wrong.
@@ -168,6 +161,15 @@ impl<'g> SchemeContext<'g> {
     pub(crate) fn offered(&self) -> Vec<Value> {
         let tables = self.made.tables.borrow();
         self.site.values().map(|(_, value)| value).into_iter().chain(tables.iter().map(|table| table.value)).collect()
+    }
+
+    /// Checks that a scheme fits the attention around: that its attributes are as declared, then what it says itself.
+    ///
+    /// # Errors
+    /// [`SchemeError`] says what is wrong.
+    pub fn check(&self, scheme: &dyn PositionScheme) -> Result<(), SchemeError> {
+        scheme.info().check(&scheme.attributes())?;
+        scheme.check(self)
     }
 
     /// The builder, for all that the context has no shorter way to say.
@@ -342,13 +344,10 @@ impl<'g> SchemeContext<'g> {
     /// The value of an `i32` attribute, constant or not.
     ///
     /// # Errors
-    /// [`SchemeError::AttrRange`] for a constant beyond 32 bits, [`SchemeError::AttrValue`] for a value that is no `i32`.
+    /// As [`value`](SchemeContext::value), and [`SchemeError::AttrValue`] for a value that is no `i32`.
     pub fn int_or_value(&self, name: &str, x: IntOrValue) -> Result<Expr<'g>, SchemeError> {
         match x {
-            IntOrValue::Int(x) => match i32::try_from(x) {
-                Ok(x) => Ok(self.int(x)),
-                Err(_) => Err(SchemeError::range(name, x, "an integer of 32 bits")),
-            },
+            IntOrValue::Int(x) => Ok(self.int(x)),
             IntOrValue::Value(value) => {
                 let x = self.value(name, value)?;
                 if x.ty().elem == Elem::I32 { Ok(x) } else { Err(self.bad_value(name, x, "an i32 value")) }

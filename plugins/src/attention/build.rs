@@ -239,7 +239,7 @@ impl Attention {
 }
 
 fn checked(scheme: &Scheme, cx: &SchemeContext<'_>) -> Result<(), BuildError> {
-    scheme.check(cx).map_err(|source| BuildError::Scheme { scheme: scheme.name().to_owned(), source })
+    cx.check(&**scheme).map_err(|source| BuildError::Scheme { scheme: scheme.name().to_owned(), source })
 }
 
 impl Batch {

@@ -15,15 +15,15 @@ impl Rope2d {
         given: usize,
         index: Expr<'g>,
     ) -> Result<[Expr<'g>; 2], SchemeError> {
-        if let (Some(y), Some(x)) = (self.given[given], self.given[given + 1]) {
+        if let (Some(y), Some(x)) = (self.given()[given], self.given()[given + 1]) {
             return Ok([cx.value(GIVEN[given], y)?, cx.value(GIVEN[given + 1], x)?]);
         }
         let (Some(rows), Some(columns)) = (self.height, self.width) else { return Err(missing("height")) };
         let (height, width) = (cx.int_or_value("height", rows)?, cx.int_or_value("width", columns)?);
         let token = if self.prefix == 0 { index } else { index - self.prefix as i32 };
-        let patches = |times: i64| match (rows, columns) {
+        let patches = |times: u32| match (rows, columns) {
             // At most `i32::MAX`, by `check_grid`.
-            (IntOrValue::Int(rows), IntOrValue::Int(columns)) => cx.int((rows * columns * times) as i32),
+            (IntOrValue::Int(rows), IntOrValue::Int(columns)) => cx.int(rows * columns * times as i32),
             _ if times == 1 => height * width,
             _ => height * width * times as i32,
         };
@@ -42,7 +42,7 @@ impl Rope2d {
             };
             inside.select(coordinate.cast(Elem::F32), 0.0)
         };
-        let reference = |i: usize| self.reference.as_ref().and_then(|list| list.get(i).copied());
+        let reference = |i: usize| self.reference.map(|reference| reference[i]);
         Ok([coordinate(patch / width, height, reference(0)), coordinate(patch % width, width, reference(1))])
     }
 
@@ -53,7 +53,7 @@ impl Rope2d {
         [row, column]: [Expr<'g>; 2],
     ) -> Result<Expr<'g>, SchemeError> {
         let dim = cx.dim_axis();
-        if let Some([rows, columns]) = self.learned {
+        if let [Some(rows), Some(columns)] = self.learned_values() {
             let (rows, columns) = (cx.value(LEARNED[0], rows)?, cx.value(LEARNED[1], columns)?);
             let angle = row * rows + column * columns;
             let angle = if self.scale == 1.0 { angle } else { angle * self.scale };

@@ -74,36 +74,17 @@
 //! ```
 
 mod angles;
-mod attributes;
 mod check;
 mod options;
 
-use rhumb_ir::{Attrs, Expr, Hook};
+use rhumb_ir::Expr;
 
 use crate::error::SchemeError;
-use crate::registry::Entry;
 use crate::scheme::{PositionScheme, SchemeContext};
-use attributes::INFO;
 
 pub use options::{Bands, Coordinates, Layout, Order, Rope2d};
 
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, Rope2d::read)
-}
-
 impl PositionScheme for Rope2d {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Query, Hook::Key]
-    }
-
-    fn attributes(&self) -> Attrs {
-        self.written()
-    }
-
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         self.check_all(cx)
     }
