@@ -1,65 +1,45 @@
-//! A position scheme of one's own, outside rhumb: KERPLE's logarithmic penalty (arXiv 2205.09921), `score - r1 ln(1 + r2 |p_q - p_k|)`.
+//! A position scheme of one's own, outside rhumb: KERPLE's logarithmic penalty (arXiv 2205.09921), `score - r ln(1 + |p_q - p_k|)`.
 //!
-//! The scheme states its formula and nothing else. It is fused, tiled and compiled like a built-in one.
+//! The scheme states its attributes and its formula, and nothing else. It is fused, tiled and compiled like a built-in one.
 
 mod support;
 
 use std::error::Error;
 
 use rhumb::compiler::rewrite::{RewriteOptions, fuse};
-use rhumb::ir::{Attr, Attrs};
+use rhumb::plugins::lower;
 use rhumb::plugins::testing::SchemeTest;
-use rhumb::plugins::{AttrInfo, AttrReader, lower};
 use rhumb::prelude::*;
 use support::{Tensors, max_error, print_graph};
 
-// The scheme: ...
-struct Kerple {
-    r1: f64,
-    r2: f64,
+// The scheme: what it is called, where it works, its attributes, ...
+scheme! {
+    /// KERPLE's logarithmic penalty (arXiv 2205.09921), with r2 = 1.
+    pub struct Kerple: "kerple" at Score = "score - r ln(1 + |p_q - p_k|)" {
+        /// How strong the penalty is.
+        #[range(AttrRange::above(0.0))] r: f64 = 1.0,
+    }
 }
-
+// ... and its mathematics.
 impl PositionScheme for Kerple {
-    fn name(&self) -> &str {
-        "kerple"
-    }
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
-        Ok(score - self.r1 * (1.0 + self.r2 * (cx.q_pos() - cx.k_pos()).abs()).log())
-    }
-    // For the text form alone: what is written of it, ...
-    fn attributes(&self) -> Attrs {
-        Attrs::from([("r1".into(), Attr::Float(self.r1)), ("r2".into(), Attr::Float(self.r2))])
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(score - self.r * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
     }
 }
-
-// ... what the registry tells of it, ...
-const INFO: SchemeInfo = SchemeInfo {
-    name: "kerple",
-    summary: "a penalty that grows with the logarithm of the distance (arXiv 2205.09921)",
-    formula: "score - r1 ln(1 + r2 |p_q - p_k|)",
-    attributes: &[
-        AttrInfo::new("r1", AttrKind::Float, "1", "how strong the penalty is"),
-        AttrInfo::new("r2", AttrKind::Float, "1", "how soon it bends"),
-    ],
-};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // ... and how it is made again from its attributes.
-    let make = |a: AttrReader<'_>| Ok(Kerple { r1: a.float("r1")?.unwrap_or(1.0), r2: a.float("r2")?.unwrap_or(1.0) });
-    let registry = Registry::standard().with(Entry::new(INFO, make))?;
+    // For graphs that are read from text it is registered by its name.
+    let registry = Registry::standard().with(Entry::of::<Kerple>())?;
 
     // The test kit holds the scheme against its formula, one score at a time, at many shapes, and against what is written of it.
-    SchemeTest::new(&registry, || Kerple { r1: 0.5, r2: 0.25 })
-        .agrees_with(|p| p.score() - 0.5 * (1.0 + 0.25 * (p.q_pos - p.k_pos).abs()).ln())
+    SchemeTest::new(&registry, || Kerple { r: 0.5 })
+        .agrees_with(|p| p.score() - 0.5 * (1.0 + (p.q_pos - p.k_pos).abs()).ln())
         .shift_invariant()
         .run()?;
     println!("test kit: agrees with its formula, does not depend on where positions start\n");
 
     // It composes like any other: here with RoPE and a causal mask.
-    let kerple = Kerple { r1: 0.5, r2: 0.25 };
+    let kerple = Kerple { r: 0.5 };
     let graph =
         Attention::new(8, 64).kv_heads(2).scheme(Rope::new().rotary_dim(16)).scheme(kerple).scheme(Causal).build()?;
     let fused = fuse(&lower(&graph, &Registry::empty())?, &RewriteOptions::default())?;

@@ -51,19 +51,19 @@
 //!
 //! # A scheme of one's own
 //!
-//! A scheme implements [`PositionScheme`](plugins::PositionScheme) at the hooks it needs. The compiler knows operations and no scheme
-//! names, so it is fused and tiled like a built-in one:
+//! A scheme is declared by [`scheme!`](plugins::scheme!) and implements [`PositionScheme`](plugins::PositionScheme) at the hooks it names.
+//! The compiler knows operations and no scheme names, so it is fused and tiled like a built-in one:
 //!
 //! ```
 //! use rhumb::prelude::*;
 //!
-//! /// score - ln(1 + distance)
-//! struct LogDistance;
+//! scheme! {
+//!     /// A penalty that grows with the logarithm of the distance.
+//!     pub struct LogDistance: "log_distance" at Score = "score - ln(1 + |p_q - p_k|)";
+//! }
 //!
 //! impl PositionScheme for LogDistance {
-//!     fn name(&self) -> &str { "log_distance" }
-//!     fn hooks(&self) -> &[Hook] { &[Hook::Score] }
-//!     fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+//!     fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
 //!         Ok(score - (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
 //!     }
 //! }
@@ -72,8 +72,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is compiled is the value that was given. A graph that is read from text has a name and attributes in its place:
-//! [`Registry`](plugins::Registry) says how a scheme is made of them.
+//! What is compiled is the value that was given. A graph that is read from text has a name and attributes in its place, of which a
+//! [`Registry`](plugins::Registry) makes the scheme: `Registry::standard().with(Entry::of::<LogDistance>())`.
 //!
 //! # Errors
 //!
@@ -97,9 +97,9 @@ pub mod prelude {
         Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Pairing, ParseError, Verified, VerifyError,
     };
     pub use rhumb_plugins::{
-        Alibi, AlibiForm, Attention, AttrInfo, AttrKind, AttrReader, Batch, BuildError, Causal, Chunked, Cx, Dilated,
-        Documents, DynamicAlibi, Entry, KeyLengths, PositionScheme, PrefixLm, Registry, Rope, Rope2d, SchemeError,
-        SchemeInfo, SlidingWindow,
+        Alibi, AlibiForm, Attention, AttrRange, Batch, BuildError, Causal, Chunked, Declared, Dilated, Documents,
+        DynamicAlibi, Entry, KeyLengths, PositionScheme, PrefixLm, Registry, Rope, Rope2d, SchemeContext, SchemeError,
+        SchemeInfo, SlidingWindow, scheme,
     };
     pub use rhumb_runtime::{
         Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,

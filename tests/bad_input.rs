@@ -163,10 +163,8 @@ fn engines_and_targets_that_are_not() {
     report.add("no such backend at these lanes", wide.with_backend(Backend::Cranelift).expect_err("16 lanes"));
     report.add("an engine of another machine", Engine::builder().target(x86()).build().expect_err("not this machine"));
     Engine::builder().lanes(3).build().expect_err("no lanes of any machine");
-    let twice = Registry::standard().with(rhumb::plugins::Entry::new(
-        SchemeInfo { name: "alibi", summary: "again", formula: "score", attributes: &[] },
-        |_| Ok(Alibi::new()),
-    ));
+    let twice = Registry::standard()
+        .with(rhumb::plugins::Entry::new(SchemeInfo::new("alibi", [], "score", "again"), |_| Ok(Alibi::new())));
     report.add("a scheme twice", twice.expect_err("it is there"));
     insta::assert_snapshot!(report.0);
 }

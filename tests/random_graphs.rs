@@ -222,7 +222,7 @@ fn attributes_of_any_kind_never_panic() {
         Attr::List(vec![f64::INFINITY; 4]),
     ];
     for info in Registry::standard().schemes() {
-        for attr in info.attributes {
+        for attr in &info.attributes {
             for value in &values {
                 for hook in ["query %q", "key %k", "score %s", "mask"] {
                     let (hook, operand) = hook.split_once(' ').unwrap_or((hook, ""));

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use common::{Layout, Lengths, Rng, Tensors, difference, hold, inputs, outputs, relative, run};
 use rhumb::plugins::{AlibiForm, Scheme};
@@ -36,16 +36,17 @@ struct Lazy {
     slope: f64,
 }
 
+impl Declared for Lazy {
+    fn info(&self) -> &SchemeInfo {
+        static INFO: LazyLock<SchemeInfo> = LazyLock::new(|| {
+            SchemeInfo::new("lazy", [Hook::Score], "score - slope |p_q - p_k|", "a penalty by distance")
+        });
+        &INFO
+    }
+}
+
 impl PositionScheme for Lazy {
-    fn name(&self) -> &str {
-        "lazy"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score - self.slope * (cx.q_pos() - cx.k_pos()).abs())
     }
 }
@@ -113,7 +114,7 @@ fn masks() -> Vec<(&'static str, [Attention; 2])> {
         pair("window", [9, 11], |window| with(SlidingWindow::new(window))),
         pair("window on both sides", [3, 5], |window| with(SlidingWindow::new(window).symmetric())),
         pair("prefix", [4, 20], |prefix| with(PrefixLm::new(prefix))),
-        pair("keys", [30, 40], |keys: i64| with(KeyLengths::new(keys))),
+        pair("keys", [30, 40], |keys| with(KeyLengths::new(keys))),
         pair("chunk", [7, 11], |chunk| with(Chunked::new(chunk))),
         pair("dilation", [2, 3], |dilation| with(Dilated::new(12, dilation))),
         pair("dilated window", [6, 12], |window| with(Dilated::new(window, 2))),

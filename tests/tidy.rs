@@ -118,6 +118,22 @@ fn readmes_of_crates_show_their_front_pages() {
     }
 }
 
+/// A declaration and its mathematics, documentation included.
+#[test]
+fn schemes_of_ones_own_take_a_dozen_lines() {
+    for page in ["README.md", "plugins/README.md", "examples/custom_scheme.rs"] {
+        let text = fs::read_to_string(root().join(page)).expect("a page");
+        let from =
+            text.find("scheme! {\n").map(|at| &text[at..]).unwrap_or_else(|| panic!("{page} declares no scheme"));
+        let parts: Vec<&str> = from.split("\n}\n").take(2).collect();
+        assert!(parts.len() == 2 && parts[1].contains("impl PositionScheme for"), "{page}:\n{from}");
+        let is_said = |line: &&str| !line.trim().is_empty() && !line.starts_with("// ");
+        // The split takes the last line of each part.
+        let lines: usize = parts.iter().map(|part| part.lines().filter(is_said).count() + 1).sum();
+        assert!(parts[0].contains(": f64 = ") && lines <= 12, "the scheme in {page} has {lines} lines");
+    }
+}
+
 #[test]
 fn commands_of_the_readme_exist() {
     let text = fs::read_to_string(root().join("README.md")).expect("a page");

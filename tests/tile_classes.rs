@@ -24,7 +24,7 @@ enum Finds {
 /// Masks, by how much of them intervals find. Queries stand at the last keys.
 fn masks() -> Vec<(&'static str, Attention, Finds)> {
     let of = || Attention::new(2, 8);
-    let window = |size: i64| SlidingWindow::new(size);
+    let window = |size: i32| SlidingWindow::new(size);
     vec![
         ("causal", of().scheme(Causal), Finds::All),
         ("causal, from the first key", of().q_offset(0).scheme(Causal), Finds::All),

@@ -2,19 +2,14 @@
 
 use rhumb::prelude::*;
 
-#[derive(Debug)]
-pub(crate) struct Slanted;
+scheme! {
+    /// ALiBi once more, for eight heads.
+    #[derive(Debug)]
+    pub(crate) struct Slanted: "slanted" at Score = "score - 2^-h (p_q - p_k)";
+}
 
 impl PositionScheme for Slanted {
-    fn name(&self) -> &str {
-        "slanted"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let slopes = (1..=8).map(|head| (-f64::from(head)).exp2());
         Ok(score + cx.per_head(slopes.collect::<Vec<_>>())? * (cx.k_pos() - cx.q_pos()))
     }

@@ -63,7 +63,7 @@ pub(crate) const SCHEMES: [Scheme; 6] = [
         name: "ALiBi, slopes times 256/T",
         short: "ALiBi, dynamic slopes",
         alibi: true,
-        attention: |_| causal(DynamicAlibi::new(TRAINED as i64)),
+        attention: |_| causal(DynamicAlibi::new(TRAINED as i32)),
         reference: [1.2274, 2.0271, 3.0340, 3.3976, 3.5596],
     },
 ];

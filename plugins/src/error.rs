@@ -92,7 +92,7 @@ pub enum SchemeError {
         /// What does not fit: the rotary dimension or the head dimension.
         what: String,
         /// Its size.
-        found: i64,
+        found: u32,
         /// What would fit.
         expected: String,
     },
@@ -141,6 +141,11 @@ impl SchemeError {
         SchemeError::AttrRange { name: name.to_owned(), found: format!("{found}"), expected: expected.into() }
     }
 
+    /// Two attributes that exclude each other.
+    pub fn clash(first: &str, second: &str) -> SchemeError {
+        SchemeError::AttrClash { first: first.to_owned(), second: second.to_owned() }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         match self {
@@ -166,7 +171,7 @@ impl SchemeError {
                 if known.is_empty() { "remove the op".to_owned() } else { format!("it has {}", quoted(&known)) }
             }
             SchemeError::Untold { value: _ } => {
-                "tell it in `attributes`, as `Attr::Value`, and read it by `Cx::value`".to_owned()
+                "declare it as an attribute of type `Value`, and read it by `SchemeContext::value`".to_owned()
             }
             SchemeError::Other { message: _, hint } => hint.clone(),
         }

@@ -1,49 +1,42 @@
 //! Position schemes and masks of attention: what they are, by name, and how they become IR.
 //!
 //! A scheme is a [`PositionScheme`]: mathematics at one or more hooks, which are the query, the key, the score and the mask. It builds IR
-//! through a [`Cx`] that offers positions, indices, heads and tables. [`Attention`] builds the usual graph around schemes, in which each is
-//! a single op that carries the scheme; [`lower`] expands those ops by the very schemes they carry. Graphs that are read from text have
-//! names and attributes alone, and a [`Registry`] makes schemes of those. The built-in ones are in [`schemes`], each in a file of its own
-//! with its formula, its source and an example.
+//! through a [`SchemeContext`] that offers positions, indices, heads and tables. [`Attention`] builds the usual graph around schemes, in
+//! which each is a single op that carries the scheme; [`lower`] expands those ops by the very schemes they carry. Graphs that are read from
+//! text have names and attributes alone, and a [`Registry`] makes schemes of those. The built-in ones are in [`schemes`], each in a file of
+//! its own with its formula, its source and an example.
 //!
 //! Schemes compose in the order given. What the compiler does with the ops (log2 scaling, fusion, hoisting, tiles) no scheme sees, and
 //! the compiler sees no scheme names: a scheme of any crate is compiled like a built-in one.
 //!
 //! # A scheme of one's own
 //!
-//! A penalty that grows with the logarithm of the distance, from its definition to a graph that uses it and a test of its formula:
+//! A scheme is declared, its attributes with it, and states its mathematics. A penalty that grows with the logarithm of the distance:
 //!
 //! ```
-//! use rhumb_ir::{Attr, Attrs, Expr, Graph, Hook};
-//! use rhumb_plugins::{AttrInfo, AttrKind, Attention, Causal, Cx, Entry, PositionScheme, Registry, SchemeError, SchemeInfo, lower};
+//! use rhumb_ir::Expr;
+//! use rhumb_plugins::{Attention, Causal, Entry, PositionScheme, Registry, SchemeContext, SchemeError, lower, scheme};
 //!
-//! struct LogDistance { rate: f64 }
-//!
+//! scheme! {
+//!     /// A penalty that grows with the logarithm of the distance.
+//!     pub struct LogDistance: "log_distance" at Score = "score - rate ln(1 + |p_q - p_k|)" {
+//!         /// How steep it is.
+//!         rate: f64 = 1.0,
+//!     }
+//! }
 //! impl PositionScheme for LogDistance {
-//!     fn name(&self) -> &str { "log_distance" }
-//!     fn hooks(&self) -> &[Hook] { &[Hook::Score] }
-//!     // For the text form alone.
-//!     fn attributes(&self) -> Attrs { Attrs::from([("rate".into(), Attr::Float(self.rate))]) }
-//!     fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+//!     fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
 //!         Ok(score - self.rate * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
 //!     }
 //! }
 //!
 //! let graph = Attention::new(8, 64).scheme(LogDistance { rate: 0.5 }).scheme(Causal).build()?;
-//! let lowered = lower(&graph, &Registry::standard())?;
+//! let lowered = lower(&graph, &Registry::empty())?;
 //! assert!(lowered.sites().is_empty());
 //!
-//! // Text names the scheme, and an entry makes it again.
-//! const INFO: SchemeInfo = SchemeInfo {
-//!     name: "log_distance",
-//!     summary: "a penalty that grows with the logarithm of the distance",
-//!     formula: "score - rate ln(1 + |p_q - p_k|)",
-//!     attributes: &[AttrInfo::new("rate", AttrKind::Float, "1", "how steep it is")],
-//! };
-//!
-//! let registry = Registry::standard()
-//!     .with(Entry::new(INFO, |attrs| Ok(LogDistance { rate: attrs.float("rate")?.unwrap_or(1.0) })))?;
-//! assert_eq!(lower(&Graph::parse(&graph.to_string())?, &registry)?, lowered);
+//! // Graphs that are read from text have the name and the attributes, of which a registry makes the scheme again.
+//! let registry = Registry::standard().with(Entry::of::<LogDistance>())?;
+//! assert_eq!(lower(&rhumb_ir::Graph::parse(&graph.to_string())?, &registry)?, lowered);
 //!
 //! rhumb_plugins::testing::SchemeTest::new(&registry, || LogDistance { rate: 0.5 })
 //!     .agrees_with(|p| p.score() - 0.5 * (1.0 + (p.q_pos - p.k_pos).abs()).ln())
@@ -51,6 +44,8 @@
 //!     .run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`scheme!`] says what a declaration may have: attributes that must be given, ranges, choices of names, values of the graph.
 //!
 //! An expression that is needed once needs no scheme: [`Attention::score_with`] and [`Attention::mask_with`] take it as a closure, and
 //! [`Attention::parts`] gives the pieces to build any other graph.
@@ -60,18 +55,24 @@ pub mod testing;
 
 mod attention;
 mod attrs;
+mod declare;
 mod error;
+mod info;
 mod lower;
 mod registry;
 mod scheme;
 mod standard;
 
 pub use attention::{Attention, AttentionParts, Batch, BuildError};
-pub use attrs::{AttrInfo, AttrKind, AttrReader, IntOrValue, required};
+pub use attrs::{AttrInfo, AttrKind, AttrRange, AttrType, Choice, IntOrValue, ListOrValue};
+#[doc(hidden)]
+pub use declare::macros as __macros;
+pub use declare::{Declared, FromAttrs};
 pub use error::SchemeError;
+pub use info::SchemeInfo;
 pub use lower::{LowerError, lower};
-pub use registry::{Entry, Registry, RegistryError, SchemeInfo};
-pub use scheme::{Cx, PositionScheme, Scheme};
+pub use registry::{Entry, Registry, RegistryError};
+pub use scheme::{PositionScheme, Scheme, SchemeContext};
 pub use schemes::{
     Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, KeyLengths, PrefixLm, Rope, Rope2d,
     SlidingWindow,

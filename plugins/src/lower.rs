@@ -8,9 +8,10 @@ use std::rc::Rc;
 use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Instance, Op, Value, Verified, VerifyError};
 use thiserror::Error;
 
+use crate::attrs::same_bits;
 use crate::error::SchemeError;
 use crate::registry::{Registry, RegistryError};
-use crate::scheme::{Cx, Made, PositionScheme, Scheme};
+use crate::scheme::{Made, PositionScheme, Scheme, SchemeContext};
 
 /// Why a graph could not be lowered.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -105,7 +106,7 @@ pub fn lower(graph: &Verified, registry: &Registry) -> Result<Verified, LowerErr
         };
         let applied = match builder.site_info(site) {
             Some(site) => {
-                let cx = Cx::sharing(builder, site, made.clone());
+                let cx = SchemeContext::sharing(builder, site, made.clone());
                 let cx = if let Some(renamed) = renamed { cx.renamed(renamed) } else { cx };
                 apply(&*scheme, hook, &cx, x.map(|x| builder.expr(x)), &attrs)
             }
@@ -140,11 +141,13 @@ fn carried(
     let mut renamed: Vec<(Value, Value)> = Vec::new();
     let mut same = scheme.name() == name && own.len() == attrs.len();
     for ((own_name, own), (name, attr)) in own.iter().zip(attrs) {
-        same &= own_name == name && same_but_values(own, attr);
+        same &= own_name == name;
         if let (Attr::Value(old), Attr::Value(new)) = (own, attr) {
             // One value has one name.
             same &= renamed.iter().all(|(o, n)| o != old || n == new);
             renamed.push((*old, *new));
+        } else {
+            same &= same_bits(own, attr);
         }
     }
     if same {
@@ -153,21 +156,11 @@ fn carried(
     Err(LowerError::Changed { scheme: scheme.name().to_owned(), attrs: own, op: op() })
 }
 
-/// Whether two attributes are the same to the bit, where values are taken for the same.
-fn same_but_values(a: &Attr, b: &Attr) -> bool {
-    match (a, b) {
-        (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
-        (Attr::List(a), Attr::List(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
-        (Attr::Value(_), Attr::Value(_)) => true,
-        _ => a == b,
-    }
-}
-
 /// Runs one hook of a scheme, checked on both sides.
 fn apply<'g>(
     scheme: &dyn PositionScheme,
     hook: Hook,
-    cx: &Cx<'g>,
+    cx: &SchemeContext<'g>,
     x: Option<Expr<'g>>,
     attrs: &Attrs,
 ) -> Result<Expr<'g>, SchemeError> {
@@ -175,7 +168,7 @@ fn apply<'g>(
         return Err(SchemeError::Hook { hook, known: scheme.hooks().to_vec() });
     }
     let before = cx.builder().values().count();
-    scheme.check(cx)?;
+    cx.check(scheme)?;
     let (result, expected) = match (hook, x) {
         (Hook::Query, Some(x)) => (scheme.query(cx, x)?, Elem::F32),
         (Hook::Key, Some(x)) => (scheme.key(cx, x)?, Elem::F32),
@@ -196,7 +189,7 @@ fn apply<'g>(
 /// Checks that of the first `before` values, what a scheme wrote reads none but those it was offered: another would be a value of the
 /// graph that the scheme was made for, which has another number here.
 fn reads_its_own<'g>(
-    cx: &Cx<'g>,
+    cx: &SchemeContext<'g>,
     before: usize,
     x: Option<Expr<'g>>,
     result: Expr<'g>,

@@ -6,24 +6,12 @@ use std::sync::Arc;
 use rhumb_ir::{Attrs, closest};
 use thiserror::Error;
 
-use crate::attrs::{AttrInfo, AttrReader};
+use crate::declare::FromAttrs;
 use crate::error::{SchemeError, quoted};
+use crate::info::SchemeInfo;
 use crate::scheme::{PositionScheme, Scheme};
 
-/// What a registry tells about a scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SchemeInfo {
-    /// Its name in the text form.
-    pub name: &'static str,
-    /// What it is, in one line.
-    pub summary: &'static str,
-    /// Its formula.
-    pub formula: &'static str,
-    /// The attributes it takes.
-    pub attributes: &'static [AttrInfo],
-}
-
-type Factory = Arc<dyn Fn(AttrReader<'_>) -> Result<Scheme, SchemeError> + Send + Sync>;
+type Factory = Arc<dyn Fn(&Attrs) -> Result<Scheme, SchemeError> + Send + Sync>;
 
 /// A scheme's entry in a registry: what is known of it, and how attributes make it.
 #[derive(Clone)]
@@ -33,13 +21,19 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry from what is known of a scheme and the function that makes it from attributes.
+    /// The entry of a declared scheme: `Entry::of::<Alibi>()`.
+    pub fn of<S: PositionScheme + FromAttrs + 'static>() -> Entry {
+        Entry::new(S::declaration().clone(), S::from_attrs)
+    }
+
+    /// An entry by hand: what is known of a scheme, and the function that makes it of attributes. The function is given attributes that
+    /// are known to be those of `info`, in their ranges; whether one is missing it has to see itself.
     pub fn new<S, F>(info: SchemeInfo, make: F) -> Entry
     where
         S: PositionScheme + 'static,
-        F: Fn(AttrReader<'_>) -> Result<S, SchemeError> + Send + Sync + 'static,
+        F: Fn(&Attrs) -> Result<S, SchemeError> + Send + Sync + 'static,
     {
-        let make = move |attrs: AttrReader<'_>| make(attrs).map(Scheme::new);
+        let make = move |attrs: &Attrs| make(attrs).map(Scheme::new);
         Entry { info, make: Arc::new(make) }
     }
 
@@ -135,7 +129,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Duplicate`] if the name is taken, [`RegistryError::BadName`] if the text form can't hold it.
     pub fn with(&self, entry: Entry) -> Result<Registry, RegistryError> {
-        let name = entry.info.name;
+        let name = &entry.info.name;
         let mut chars = name.chars();
         let starts = chars.next().is_some_and(|c| c.is_ascii_alphabetic());
         if !starts || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -164,21 +158,12 @@ impl Registry {
     /// The scheme of a name with these attributes.
     ///
     /// # Errors
-    /// [`RegistryError::Unknown`], or [`RegistryError::Attrs`] for an attribute that is unknown, missing or of another type.
+    /// [`RegistryError::Unknown`], or [`RegistryError::Attrs`] for an attribute that is unknown, missing, of another type or out of range.
     pub fn make(&self, name: &str, attrs: &Attrs) -> Result<Scheme, RegistryError> {
         let Some(entry) = self.find(name) else { return Err(self.unknown(name)) };
         let wrong = |source| RegistryError::Attrs { scheme: name.to_owned(), source };
-        let known = || entry.info.attributes.iter().map(|attr| attr.name);
-        for attr in attrs.keys() {
-            if !known().any(|name| name == attr) {
-                return Err(wrong(SchemeError::UnknownAttr {
-                    name: attr.clone(),
-                    suggestion: closest(attr, known()).map(str::to_owned),
-                    known: known().map(str::to_owned).collect(),
-                }));
-            }
-        }
-        (entry.make)(AttrReader::new(attrs)).map_err(wrong)
+        entry.info.check(attrs).map_err(wrong)?;
+        (entry.make)(attrs).map_err(wrong)
     }
 
     fn find(&self, name: &str) -> Option<&Entry> {
@@ -186,7 +171,7 @@ impl Registry {
     }
 
     fn unknown(&self, name: &str) -> RegistryError {
-        let known = || self.entries.iter().map(|entry| entry.info.name);
+        let known = || self.entries.iter().map(|entry| entry.info.name.as_str());
         RegistryError::Unknown {
             name: name.to_owned(),
             suggestion: closest(name, known()).map(str::to_owned),

@@ -6,9 +6,10 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rhumb_ir::{Attrs, Axis, Elem, Expr, Extent, GraphBuilder, Hook, Instance, Site, Type, Value};
+use rhumb_ir::{Axis, Elem, Expr, Extent, GraphBuilder, Hook, Instance, Site, Type, Value};
 
 use crate::attrs::IntOrValue;
+use crate::declare::Declared;
 use crate::error::SchemeError;
 
 /// The longest axis that schemes make tables for: far beyond any head count or head dimension.
@@ -16,30 +17,22 @@ const MOST: u32 = 1 << 20;
 
 /// A position scheme or a mask: mathematics that transforms the query, the key, the score or the mask of an attention.
 ///
-/// A scheme writes IR through a [`Cx`] and states nothing but mathematics. It never sees log2 scaling, tiles or lanes: those are the
-/// compiler's, which knows ops and no scheme names, so a scheme of any crate runs as fast as a built-in one.
-pub trait PositionScheme: Send + Sync {
-    /// The name in the registry and in the text form.
-    fn name(&self) -> &str;
-
-    /// The hooks at which the scheme does something; the methods of the others are not called.
-    fn hooks(&self) -> &[Hook];
-
-    /// The attributes that the scheme is written with in the text form, which make it again through a registry. Those at their default
-    /// may be left out.
-    ///
-    /// A graph that is built is compiled by the scheme it was given, whatever this tells; what is read from text has nothing else. Values
-    /// of the graph that the scheme holds must be among them: a value has another number in the lowered graph, which [`Cx::value`]
-    /// knows for these.
-    fn attributes(&self) -> Attrs {
-        Attrs::new()
+/// A scheme writes IR through a [`SchemeContext`] and states nothing but mathematics. It never sees log2 scaling, tiles or lanes: those are
+/// the compiler's, which knows ops and no scheme names, so a scheme of any crate runs as fast as a built-in one.
+///
+/// What it is called, where it works and which attributes it has is declared, by [`scheme!`](crate::scheme!).
+pub trait PositionScheme: Declared {
+    /// The hooks at which the scheme does something, of those that are declared; the methods of the others are not called.
+    fn hooks(&self) -> &[Hook] {
+        &self.info().hooks
     }
 
-    /// Checks the attributes against the attention around; called before any hook.
+    /// Checks what the declaration can't say: how attributes go together, and with the attention around. Called before any hook, once the
+    /// attributes are known to be in their ranges; [`SchemeContext::check`] checks both.
     ///
     /// # Errors
     /// [`SchemeError`] says what is wrong.
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let _ = cx;
         Ok(())
     }
@@ -48,7 +41,7 @@ pub trait PositionScheme: Send + Sync {
     ///
     /// # Errors
     /// [`SchemeError`] says what is wrong.
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let _ = cx;
         Ok(x)
     }
@@ -57,7 +50,7 @@ pub trait PositionScheme: Send + Sync {
     ///
     /// # Errors
     /// [`SchemeError`] says what is wrong.
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn key<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let _ = cx;
         Ok(x)
     }
@@ -66,7 +59,7 @@ pub trait PositionScheme: Send + Sync {
     ///
     /// # Errors
     /// [`SchemeError`] says what is wrong.
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let _ = cx;
         Ok(score)
     }
@@ -75,7 +68,7 @@ pub trait PositionScheme: Send + Sync {
     ///
     /// # Errors
     /// [`SchemeError`] says what is wrong.
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.builder().bool(true))
     }
 }
@@ -126,7 +119,7 @@ impl fmt::Debug for Scheme {
 ///
 /// Positions feed rotations and biases, and may be `i32` or `f32`; indices count tokens from the first key, are `i32`, and feed masks.
 #[derive(Clone, Debug)]
-pub struct Cx<'g> {
+pub struct SchemeContext<'g> {
     builder: &'g GraphBuilder,
     site: Site,
     made: Rc<Made>,
@@ -148,26 +141,35 @@ struct Table {
     value: Value,
 }
 
-impl<'g> Cx<'g> {
+impl<'g> SchemeContext<'g> {
     /// The context of a site whose values belong to `builder`: for graphs of one's own.
-    pub fn new(builder: &'g GraphBuilder, site: Site) -> Cx<'g> {
-        Cx::sharing(builder, site, Rc::default())
+    pub fn new(builder: &'g GraphBuilder, site: Site) -> SchemeContext<'g> {
+        SchemeContext::sharing(builder, site, Rc::default())
     }
 
     /// The context of one of several sites of a graph, which share axes and tables.
-    pub(crate) fn sharing(builder: &'g GraphBuilder, site: Site, made: Rc<Made>) -> Cx<'g> {
-        Cx { builder, site, made, renamed: None }
+    pub(crate) fn sharing(builder: &'g GraphBuilder, site: Site, made: Rc<Made>) -> SchemeContext<'g> {
+        SchemeContext { builder, site, made, renamed: None }
     }
 
     /// The context of a scheme that holds values of another graph: each is followed by the value that stands for it here.
-    pub(crate) fn renamed(self, values: Vec<(Value, Value)>) -> Cx<'g> {
-        Cx { renamed: Some(values.into()), ..self }
+    pub(crate) fn renamed(self, values: Vec<(Value, Value)>) -> SchemeContext<'g> {
+        SchemeContext { renamed: Some(values.into()), ..self }
     }
 
     /// The values made earlier that the scheme may read: those of its site, and tables of constants.
     pub(crate) fn offered(&self) -> Vec<Value> {
         let tables = self.made.tables.borrow();
         self.site.values().map(|(_, value)| value).into_iter().chain(tables.iter().map(|table| table.value)).collect()
+    }
+
+    /// Checks that a scheme fits the attention around: that its attributes are as declared, then what it says itself.
+    ///
+    /// # Errors
+    /// [`SchemeError`] says what is wrong.
+    pub fn check(&self, scheme: &dyn PositionScheme) -> Result<(), SchemeError> {
+        scheme.info().check(&scheme.attributes())?;
+        scheme.check(self)
     }
 
     /// The builder, for all that the context has no shorter way to say.
@@ -239,7 +241,7 @@ impl<'g> Cx<'g> {
     /// The number of query heads.
     ///
     /// # Errors
-    /// [`SchemeError::NoHeads`], or as [`length_of`](Cx::length_of).
+    /// [`SchemeError::NoHeads`], or as [`length_of`](SchemeContext::length_of).
     pub fn heads(&self) -> Result<u32, SchemeError> {
         self.length_of(self.head_axis()?)
     }
@@ -247,7 +249,7 @@ impl<'g> Cx<'g> {
     /// The number of elements of a head of query and key.
     ///
     /// # Errors
-    /// As [`length_of`](Cx::length_of).
+    /// As [`length_of`](SchemeContext::length_of).
     pub fn head_dim(&self) -> Result<u32, SchemeError> {
         self.length_of(self.site.dim)
     }
@@ -342,13 +344,10 @@ impl<'g> Cx<'g> {
     /// The value of an `i32` attribute, constant or not.
     ///
     /// # Errors
-    /// [`SchemeError::AttrRange`] for a constant beyond 32 bits, [`SchemeError::AttrValue`] for a value that is no `i32`.
+    /// As [`value`](SchemeContext::value), and [`SchemeError::AttrValue`] for a value that is no `i32`.
     pub fn int_or_value(&self, name: &str, x: IntOrValue) -> Result<Expr<'g>, SchemeError> {
         match x {
-            IntOrValue::Int(x) => match i32::try_from(x) {
-                Ok(x) => Ok(self.int(x)),
-                Err(_) => Err(SchemeError::range(name, x, "an integer of 32 bits")),
-            },
+            IntOrValue::Int(x) => Ok(self.int(x)),
             IntOrValue::Value(value) => {
                 let x = self.value(name, value)?;
                 if x.ty().elem == Elem::I32 { Ok(x) } else { Err(self.bad_value(name, x, "an i32 value")) }

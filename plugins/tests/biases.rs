@@ -80,7 +80,7 @@ fn dynamic_slopes() -> Result<(), TestFailure> {
     let registry = Registry::standard();
     for train in [1, 6, 9, 500] {
         let flat = move |p: &Point<'_>, m: f64| {
-            let factor = if p.length > train { train as f64 / p.length as f64 } else { 1.0 };
+            let factor = (f64::from(train) / p.length as f64).min(1.0);
             factor * m * (p.k_pos - p.q_pos)
         };
         SchemeTest::new(&registry, || DynamicAlibi::new(train)).agrees_with(with_slopes(flat, slopes)).run()?;

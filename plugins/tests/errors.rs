@@ -1,10 +1,12 @@
 //! Bad attributes, names and places, as a user sees them.
 
+use std::sync::LazyLock;
+
 use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Verified};
 use rhumb_plugins::testing::{Finding, SchemeTest};
 use rhumb_plugins::{
-    Alibi, Attention, AttentionParts, Causal, Cx, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
-    RegistryError, Rope2d, SchemeError, SchemeInfo, lower,
+    Alibi, Attention, AttentionParts, Causal, Declared, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
+    RegistryError, Rope2d, SchemeContext, SchemeError, SchemeInfo, lower,
 };
 
 /// A graph in text form with one scheme op, `op`.
@@ -156,28 +158,32 @@ output \"x\" = %x : f32[q, d]
         );
         let graph = Graph::parse(&text).unwrap_or_else(|error| panic!("{error}"));
         let error = lower(&graph, &Registry::standard()).expect_err(attrs);
-        let LowerError::Scheme { source, .. } = &error else {
-            report += &format!("{attrs}\n  {error}\n  hint: {}\n\n", error.hint());
-            continue;
+        let what = match &error {
+            LowerError::Scheme { source, .. } => source.to_string(),
+            LowerError::Registry { source, .. } => source.to_string(),
+            other => other.to_string(),
         };
-        report += &format!("{attrs}\n  {source}\n  hint: {}\n\n", error.hint());
+        report += &format!("{attrs}\n  {what}\n  hint: {}\n\n", error.hint());
     }
     insta::assert_snapshot!(report);
 }
 
 /// A scheme whose hooks go wrong in a way of their own.
-struct Wrong(fn(&Cx<'_>) -> &'static str);
+struct Wrong(fn(&SchemeContext<'_>) -> &'static str);
+
+fn wrong_info() -> &'static SchemeInfo {
+    static INFO: LazyLock<SchemeInfo> = LazyLock::new(|| SchemeInfo::new("wrong", [Hook::Score, Hook::Mask], "", ""));
+    &INFO
+}
+
+impl Declared for Wrong {
+    fn info(&self) -> &SchemeInfo {
+        wrong_info()
+    }
+}
 
 impl PositionScheme for Wrong {
-    fn name(&self) -> &str {
-        "wrong"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score, Hook::Mask]
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         match (self.0)(cx) {
             "bool" => Ok(score.gt(0.0)),
             "ill formed" => Ok(score + cx.k_index().le(3)),
@@ -186,14 +192,15 @@ impl PositionScheme for Wrong {
         }
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.k_pos())
     }
 }
 
-fn wrong(kind: fn(&Cx<'_>) -> &'static str) -> Registry {
-    let info = SchemeInfo { name: "wrong", summary: "", formula: "", attributes: &[] };
-    Registry::standard().with(Entry::new(info, move |_| Ok(Wrong(kind)))).unwrap_or_else(|error| panic!("{error}"))
+fn wrong(kind: fn(&SchemeContext<'_>) -> &'static str) -> Registry {
+    Registry::standard()
+        .with(Entry::new(wrong_info().clone(), move |_| Ok(Wrong(kind))))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
@@ -202,7 +209,7 @@ fn what_a_scheme_gets_wrong() {
     let score = Graph::parse(&score).unwrap_or_else(|error| panic!("{error}"));
     let mask = parsed("wrong.mask @0 : bool[q, k]");
     let mut report = String::new();
-    let kinds: [fn(&Cx<'_>) -> &'static str; 4] = [|_| "bool", |_| "ill formed", |_| "axes", |_| "own"];
+    let kinds: [fn(&SchemeContext<'_>) -> &'static str; 4] = [|_| "bool", |_| "ill formed", |_| "axes", |_| "own"];
     for (graph, registry) in kinds.map(|kind| (&score, wrong(kind))).into_iter().chain([(&mask, wrong(|_| ""))]) {
         let error = lower(graph, &registry).expect_err("the scheme is wrong");
         report += &format!("{error}\n  hint: {}\n\n", error.hint());
@@ -212,7 +219,7 @@ fn what_a_scheme_gets_wrong() {
 
 #[test]
 fn what_a_registry_refuses() {
-    let plain = |name| Entry::new(SchemeInfo { name, summary: "", formula: "", attributes: &[] }, |_| Ok(Causal));
+    let plain = |name| Entry::new(SchemeInfo::new(name, [], "", ""), |_| Ok(Causal));
     let registry = Registry::standard();
     let duplicate = registry.with(plain("causal")).expect_err("the name is taken");
     assert_eq!(duplicate, RegistryError::Duplicate { name: "causal".to_owned() });
@@ -267,11 +274,11 @@ fn no_attributes_make_lowering_panic() {
         truths.into_iter().chain(numbers).chain(floats).chain(lists).chain(names).chain(values).collect()
     };
     for info in registry.schemes() {
-        let names: Vec<&str> = info.attributes.iter().map(|attr| attr.name).collect();
+        let names: Vec<&str> = info.attributes.iter().map(|attr| attr.name.as_str()).collect();
         for i in 0..names.len() {
             for j in 0..=i {
                 for head_dim in [1, 8] {
-                    try_all(&registry, info.name, &[names[i], names[j]], head_dim, &attrs);
+                    try_all(&registry, &info.name, &[names[i], names[j]], head_dim, &attrs);
                 }
             }
         }
@@ -336,7 +343,7 @@ fn lengths_that_vary_are_refused() {
         let builder = GraphBuilder::new("varies");
         let (parts, _) = Attention::new(2, 8).parts(&builder).expect("sizes");
         let length = parts.input("n", Elem::I32, [axis(&parts)]);
-        DynamicAlibi::new(8).length(length).check(&parts)
+        parts.check(&DynamicAlibi::new(8).length(length))
     };
     assert!(vary(|parts| parts.b).is_ok());
     let axes: [fn(&AttentionParts<'_>) -> Axis; 3] = [|parts| parts.q, |parts| parts.k, |parts| parts.d];
@@ -361,7 +368,7 @@ fn bounds_of_2d_rope_are_where_they_are_said_to_be() {
     let check = |make: &dyn Fn(&AttentionParts<'_>) -> Rope2d| {
         let builder = GraphBuilder::new("bounds");
         let (parts, _) = Attention::new(2, 8).parts(&builder).expect("sizes");
-        make(&parts).check(&parts).is_ok()
+        parts.check(&make(&parts)).is_ok()
     };
     let grid = || Rope2d::grid(2, 2);
     let numbers = [f64::MIN_POSITIVE, 1e300, 0.0, -1.0, f64::INFINITY, f64::NAN];
@@ -369,9 +376,8 @@ fn bounds_of_2d_rope_are_where_they_are_said_to_be() {
     assert_eq!(numbers.map(|base| check(&|_| grid().base(base))), good);
     assert_eq!(numbers.map(|rows| check(&|_| grid().reference(rows, 2.0))), good);
     assert_eq!(numbers.map(|columns| check(&|_| grid().reference(2.0, columns))), good);
-    let most = i64::from(i32::MAX);
-    assert!(check(&|_| Rope2d::grid(1, most)) && !check(&|_| Rope2d::grid(1, most + 1)));
-    assert!(!check(&|_| Rope2d::grid(1 << 15, 1 << 16)) && !check(&|_| Rope2d::grid(1, most).repeat(2)));
+    assert!(check(&|_| Rope2d::grid(1, i32::MAX)) && !check(&|_| Rope2d::grid(1, i32::MAX).repeat(2)));
+    assert!(check(&|_| Rope2d::grid(1 << 15, (1 << 16) - 1)) && !check(&|_| Rope2d::grid(1 << 15, 1 << 16)));
     // Learned frequencies are f32, one for each pair of the head.
     let learned = |elem: Elem, pairs: u32| {
         check(&|parts| {

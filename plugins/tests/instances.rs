@@ -1,15 +1,15 @@
 //! What is lowered is the scheme that was given; what the test kit finds where that is not what is written.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rhumb_ir::{
     Attr, Attrs, Bindings, Elem, Expr, Graph, GraphBuilder, Hook, Instance, Op, Tensor, Value, Verified, interpret,
 };
 use rhumb_plugins::testing::{Finding, Point, SchemeTest};
 use rhumb_plugins::{
-    Alibi, Attention, AttrInfo, AttrKind, Causal, Cx, Documents, Entry, LowerError, PositionScheme, Registry, Rope,
-    Scheme, SchemeError, SchemeInfo, lower,
+    Alibi, Attention, AttrInfo, AttrKind, Causal, Declared, Documents, Entry, LowerError, PositionScheme, Registry,
+    Rope, Scheme, SchemeContext, SchemeError, SchemeInfo, lower, scheme,
 };
 
 /// A penalty by distance that tells nothing of itself.
@@ -18,29 +18,26 @@ struct Lazy {
     slope: f64,
 }
 
+fn lazy_info() -> &'static SchemeInfo {
+    static INFO: LazyLock<SchemeInfo> =
+        LazyLock::new(|| SchemeInfo::new("lazy", [Hook::Score], "score - slope (p_q - p_k)", "a penalty by distance"));
+    &INFO
+}
+
+impl Declared for Lazy {
+    fn info(&self) -> &SchemeInfo {
+        lazy_info()
+    }
+}
+
 impl PositionScheme for Lazy {
-    fn name(&self) -> &str {
-        "lazy"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score + self.slope * (cx.k_pos() - cx.q_pos()))
     }
 }
 
-const LAZY: SchemeInfo = SchemeInfo {
-    name: "lazy",
-    summary: "a penalty by distance",
-    formula: "score - slope (p_q - p_k)",
-    attributes: &[AttrInfo::new("slope", AttrKind::Float, "0.5", "how steep it is")],
-};
-
 fn registry() -> Registry {
-    let entry = Entry::new(LAZY, |attrs| Ok(Lazy { slope: attrs.float("slope")?.unwrap_or(0.5) }));
+    let entry = Entry::new(lazy_info().clone(), |_| Ok(Lazy { slope: 0.5 }));
     Registry::standard().with(entry).expect("a new name")
 }
 
@@ -57,7 +54,7 @@ fn the_scheme_that_was_given_is_lowered() {
     };
     for slope in [1.0, 0.5, 0.25] {
         assert_eq!(lowered(&own(slope)), lowered(&closure(slope)));
-        // An entry of that name, and of another default, is not asked.
+        // An entry of that name, and of another slope, is not asked.
         assert_eq!(lower(&own(slope), &registry()).expect("lowers"), lowered(&own(slope)));
     }
     assert_eq!(own(1.0).to_string(), own(0.5).to_string(), "they read the same");
@@ -76,7 +73,7 @@ fn graphs_of_one_attention_are_equal() {
 
 /// A graph in which values that schemes hold stand behind a rotation, so that they have other numbers once it is lowered; and behind
 /// values that nothing depends on.
-fn behind<S: PositionScheme + 'static>(make: impl for<'g> Fn(&Cx<'g>, Expr<'g>) -> S) -> Verified {
+fn behind<S: PositionScheme + 'static>(make: impl for<'g> Fn(&SchemeContext<'g>, Expr<'g>) -> S) -> Verified {
     let builder = GraphBuilder::new("behind");
     let (parts, [query, key, value]) = Attention::new(2, 8).parts(&builder).expect("sizes");
     let dead = builder.scalar(1.0) + parts.q_pos();
@@ -129,20 +126,22 @@ struct Ids {
     raw: bool,
 }
 
-impl PositionScheme for Ids {
-    fn name(&self) -> &str {
-        "ids"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Mask]
+impl Declared for Ids {
+    fn info(&self) -> &SchemeInfo {
+        static INFO: LazyLock<SchemeInfo> = LazyLock::new(|| SchemeInfo {
+            attributes: vec![AttrInfo::new("ids", AttrKind::Value, "")],
+            ..SchemeInfo::new("ids", [Hook::Mask], "", "")
+        });
+        &INFO
     }
 
     fn attributes(&self) -> Attrs {
         self.told.then(|| ("ids".to_owned(), Attr::Value(self.ids))).into_iter().collect()
     }
+}
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+impl PositionScheme for Ids {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let ids = if self.raw { cx.builder().expr(self.ids) } else { cx.value("ids", self.ids)? };
         Ok((ids % 2).eq(0))
     }
@@ -193,45 +192,36 @@ fn ops_that_are_changed_under_their_scheme_are_refused() {
     assert_eq!(lower(&remade, &Registry::standard()).expect("lowers").to_string(), lowered(&expected).to_string());
 }
 
-/// A bias by two values, which may be one, and by numbers.
-#[derive(Clone)]
-struct Pair {
-    values: [Value; 2],
-    numbers: [Attr; 2],
+scheme! {
+    /// A bias by two values, which may be one, and by numbers.
+    struct Pair: "pair" at Score = "score + a - b / 2" {
+        /// A value.
+        a: Value,
+        /// Another.
+        b: Value,
+        /// A number.
+        x: f64,
+        /// Numbers.
+        y: Vec<f64>,
+    }
 }
 
 impl PositionScheme for Pair {
-    fn name(&self) -> &str {
-        "pair"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn attributes(&self) -> Attrs {
-        let [a, b] = self.values.map(Attr::Value);
-        let [x, y] = self.numbers.clone();
-        [("a", a), ("b", b), ("x", x), ("y", y)].map(|(name, attr)| (name.to_owned(), attr)).into()
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
-        Ok(score + cx.value("a", self.values[0])? - cx.value("b", self.values[1])? * 0.5)
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok(score + cx.value("a", self.a)? - cx.value("b", self.b)? * 0.5)
     }
 }
 
 #[test]
 fn ops_are_compared_with_their_scheme_to_the_bit() {
-    let pair = |one: bool, numbers: [Attr; 2]| {
+    let pair = |one: bool, x: f64, y: [f64; 2]| {
         behind(move |cx, ids| {
             let other = if one { ids } else { cx.builder().input("other", Elem::I32, [cx.key_axis()]) };
-            Pair { values: [ids.value(), other.value()], numbers: numbers.clone() }
+            Pair { a: ids.value(), b: other.value(), x, y: y.to_vec() }
         })
     };
-    let zeros = [Attr::Float(0.0), Attr::List(vec![0.0, 1.0])];
-    let odd = [Attr::Float(f64::NAN), Attr::List(vec![f64::NAN])];
     // Copies under other numbers of values lower as well.
-    for graph in [pair(true, zeros.clone()), pair(false, zeros.clone()), pair(false, odd)] {
+    for graph in [pair(true, 0.0, [0.0, 1.0]), pair(false, 0.0, [0.0, 1.0]), pair(false, -0.0, [-0.0, f64::MAX])] {
         assert_eq!(lowered(&rebuilt(&graph, |op| op)), lowered(&graph));
     }
     type Change = fn(&mut Attrs, Value);
@@ -246,7 +236,7 @@ fn ops_are_compared_with_their_scheme_to_the_bit() {
         |attrs, score| drop(attrs.insert("b".to_owned(), Attr::Value(score))),
     ];
     for change in changes {
-        let graph = rebuilt(&pair(true, zeros.clone()), |mut op| {
+        let graph = rebuilt(&pair(true, 0.0, [0.0, 1.0]), |mut op| {
             if let Op::Scheme { scheme, attrs, x: Some(score), .. } = &mut op
                 && scheme == "pair"
             {
@@ -274,7 +264,7 @@ fn the_kit_finds_a_scheme_that_is_not_what_is_written() {
       as written: %9 = const 0.5 : f32
     ");
     assert!(matches!(untold, Finding::Written { .. }));
-    // At its default it is what is written, and without an entry nothing is written that could be read.
+    // With the slope of its entry it is what is written, and without an entry nothing is written that could be read.
     SchemeTest::new(&registry, || Lazy { slope: 0.5 }).agrees_with(penalty(0.5)).run().expect("is what is written");
     SchemeTest::new(None, || Lazy { slope: 1.0 }).agrees_with(penalty(1.0)).shift_invariant().run().expect("agrees");
 }

@@ -1,67 +1,76 @@
 //! The test kit itself: what it tries schemes with, and what it finds.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 use rhumb_ir::{Attr, Attrs, Elem, Expr, GraphBuilder, Hook, Pairing, Tensor};
 use rhumb_plugins::testing::{Finding, Point, SchemeTest, Shape};
 use rhumb_plugins::{
-    Attention, AttrInfo, AttrKind, AttrReader, Cx, Entry, PositionScheme, PrefixLm, Registry, Scheme, SchemeError,
-    SchemeInfo,
+    Attention, AttrInfo, AttrKind, AttrType, Declared, Entry, PositionScheme, PrefixLm, Registry, Scheme,
+    SchemeContext, SchemeError, SchemeInfo,
 };
 
-type Score = for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>;
+type Score = for<'g> fn(&SchemeContext<'g>, Expr<'g>) -> Expr<'g>;
 
 /// A scheme by functions.
 #[derive(Clone, Copy)]
 struct By {
-    name: &'static str,
+    info: fn() -> &'static SchemeInfo,
     hooks: &'static [Hook],
     attributes: fn() -> Attrs,
-    turn: for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>,
+    turn: for<'g> fn(&SchemeContext<'g>, Hook) -> Expr<'g>,
     score: Score,
-    mask: for<'g> fn(&Cx<'g>) -> Expr<'g>,
+    mask: for<'g> fn(&SchemeContext<'g>) -> Expr<'g>,
 }
 
 impl By {
-    fn turned<'g>(&self, cx: &Cx<'g>, hook: Hook, x: Expr<'g>) -> Expr<'g> {
+    fn turned<'g>(&self, cx: &SchemeContext<'g>, hook: Hook, x: Expr<'g>) -> Expr<'g> {
         let pair = cx.axis("pair", 4);
         let angle = (self.turn)(cx, hook) * cx.table(&[pair], [1.0, 0.1, 0.01, 0.001]);
         x.rotate(angle, cx.dim_axis(), pair, Pairing::Half, 0)
     }
 }
 
-impl PositionScheme for By {
-    fn name(&self) -> &str {
-        self.name
-    }
+/// What is declared of `by`: nothing but its name.
+fn bare() -> &'static SchemeInfo {
+    static INFO: LazyLock<SchemeInfo> = LazyLock::new(|| SchemeInfo::new("by", [], "score", "of the tests"));
+    &INFO
+}
 
-    fn hooks(&self) -> &[Hook] {
-        self.hooks
+impl Declared for By {
+    fn info(&self) -> &SchemeInfo {
+        (self.info)()
     }
 
     fn attributes(&self) -> Attrs {
         (self.attributes)()
     }
+}
 
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+impl PositionScheme for By {
+    fn hooks(&self) -> &[Hook] {
+        self.hooks
+    }
+
+    fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(self.turned(cx, Hook::Query, x))
     }
 
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn key<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(self.turned(cx, Hook::Key, x))
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok((self.score)(cx, score))
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok((self.mask)(cx))
     }
 }
 
 const BY: By = By {
-    name: "by",
+    info: bare,
     hooks: &[Hook::Score],
     attributes: Attrs::new,
     turn: |cx, hook| if hook == Hook::Query { cx.q_pos() } else { cx.k_pos() },
@@ -142,50 +151,72 @@ fn scores_that_a_shift_moves_are_found_in_either_direction() {
     }
 }
 
-fn info(name: &'static str, attributes: &'static [AttrInfo]) -> SchemeInfo {
-    SchemeInfo { name, summary: "of the tests", formula: "score", attributes }
-}
-
-type Make = for<'a> fn(AttrReader<'a>) -> Result<By, SchemeError>;
-
 /// A registry that makes `by` of its attributes.
-fn registry(attributes: &'static [AttrInfo], make: Make) -> Registry {
-    Registry::standard().with(Entry::new(info("by", attributes), make)).expect("a new name")
+fn registry(make: fn(&Attrs) -> By) -> Registry {
+    let entry = Entry::new(bare().clone(), move |attrs| Ok(make(attrs)));
+    Registry::standard().with(entry).expect("a new name")
 }
 
 #[test]
 fn entries_that_make_something_else_are_found() {
-    let others: [Make; 3] = [
-        |_| Ok(By { name: "other", ..BY }),
-        |_| Ok(By { hooks: &[Hook::Score, Hook::Mask], ..BY }),
-        |_| Ok(By { attributes: || Attrs::from([("a".to_owned(), Attr::Int(1))]), ..BY }),
+    fn other() -> &'static SchemeInfo {
+        static INFO: LazyLock<SchemeInfo> = LazyLock::new(|| SchemeInfo::new("other", [], "score", "of the tests"));
+        &INFO
+    }
+    let others: [fn(&Attrs) -> By; 3] = [
+        |_| By { info: other, ..BY },
+        |_| By { hooks: &[Hook::Score, Hook::Mask], ..BY },
+        |_| By { attributes: || Attrs::from([("a".to_owned(), Attr::Int(1))]), ..BY },
     ];
     for make in others {
-        let registry = registry(&[], make);
+        let registry = registry(make);
         let found = finding(&SchemeTest::new(&registry, || BY).agrees_with(plain));
         assert!(matches!(found, Finding::RoundTrip { .. }), "{found}");
     }
-    let same = registry(&[], |_| Ok(BY));
+    let same = registry(|_| BY);
     SchemeTest::new(&same, || BY).agrees_with(plain).run().expect("it is the same");
 }
 
+/// A scheme that does nothing, and tells a slope or none.
+#[derive(Clone, Copy)]
+struct Sloped {
+    told: Option<f64>,
+}
+
+impl Declared for Sloped {
+    fn info(&self) -> &SchemeInfo {
+        static INFO: LazyLock<SchemeInfo> = LazyLock::new(|| {
+            let slope = AttrInfo::new("slope", AttrKind::Float, "how steep it is");
+            let info = SchemeInfo::new("sloped", [Hook::Score], "score", "of the tests");
+            SchemeInfo { attributes: vec![slope], ..info }
+        });
+        &INFO
+    }
+
+    fn attributes(&self) -> Attrs {
+        self.told.map(|slope| ("slope".to_owned(), Attr::Float(slope))).into_iter().collect()
+    }
+}
+
+impl PositionScheme for Sloped {}
+
 #[test]
 fn attributes_that_entries_do_not_read_are_found() {
-    const DECLARED: &[AttrInfo] = &[AttrInfo::new("slope", AttrKind::Float, "1", "how steep it is")];
-    let misread: Make = |attrs| match attrs.float("slope") {
-        Err(SchemeError::AttrType { expected, found, .. }) => {
-            Err(SchemeError::AttrType { name: "steepness".to_owned(), expected, found })
-        }
-        _ => Ok(BY),
+    let read = |attrs: &Attrs| attrs.get("slope").and_then(f64::read);
+    let test = |make: fn(Option<f64>) -> Option<f64>| {
+        let given = Sloped { told: make(None) };
+        let entry = Entry::new(given.info().clone(), move |attrs| Ok(Sloped { told: make(read(attrs)) }));
+        let registry = Registry::standard().with(entry).expect("a new name");
+        SchemeTest::new(&registry, move || given).agrees_with(plain).run().map_err(|failure| *failure.finding)
     };
-    let unread: Make = |_| Ok(BY);
-    for make in [unread, misread] {
-        let registry = registry(DECLARED, make);
-        let found = finding(&SchemeTest::new(&registry, || BY));
-        assert!(matches!(&found, Finding::Unread { attribute } if attribute == "slope"), "{found}");
+    // One that is always the same, one that is never told, one that is told as another.
+    for make in [|_| Some(1.0), |_| None, |slope: Option<f64>| slope.map(|slope| slope + 1.0)] {
+        let found = test(make).expect_err("it is not read");
+        assert!(matches!(&found, Finding::Unread { attribute, .. } if attribute == "slope"), "{found}");
     }
-    let read = registry(DECLARED, |attrs| attrs.float("slope").map(|_| BY));
-    SchemeTest::new(&read, || BY).agrees_with(plain).run().expect("it is read");
+    assert_eq!(test(|slope| slope), Ok(()));
+    // At its default it need not be told.
+    assert_eq!(test(|slope| slope.filter(|slope| *slope != 2.0)), Ok(()));
 }
 
 #[test]
@@ -215,7 +246,7 @@ fn axes_may_be_as_long_as_a_table() {
 #[test]
 fn schemes_and_entries_tell_their_names_when_debugged() {
     assert_eq!(format!("{:?}", Scheme::new(BY)), "Scheme(by {})");
-    let entry = Entry::new(info("by", &[]), |_| Ok(BY));
+    let entry = Entry::new(bare().clone(), |_| Ok(BY));
     assert!(format!("{entry:?}").contains("by"));
 }
 
@@ -227,7 +258,7 @@ fn check(scheme: By, reference: fn(&Point<'_>) -> f64) -> Result<(), Finding> {
 /// The first is right, the others take indices for positions.
 #[test]
 fn the_kit_finds_biases_that_read_indices() {
-    let forms: [for<'g> fn(&Cx<'g>, Expr<'g>) -> Expr<'g>; 4] = [
+    let forms: [for<'g> fn(&SchemeContext<'g>, Expr<'g>) -> Expr<'g>; 4] = [
         |cx, score| score - 0.5 * (cx.q_pos() - cx.k_pos()).abs(),
         |cx, score| score - 0.5 * (cx.q_index() - cx.k_pos()).abs(),
         |cx, score| score - 0.5 * (cx.q_pos() - cx.k_index()).abs(),
@@ -242,7 +273,7 @@ fn the_kit_finds_biases_that_read_indices() {
 /// The first is right, the others take indices for positions.
 #[test]
 fn the_kit_finds_rotations_that_read_indices() {
-    let forms: [for<'g> fn(&Cx<'g>, Hook) -> Expr<'g>; 4] = [
+    let forms: [for<'g> fn(&SchemeContext<'g>, Hook) -> Expr<'g>; 4] = [
         BY.turn,
         |cx, hook| if hook == Hook::Query { cx.q_index() } else { cx.k_pos() },
         |cx, hook| if hook == Hook::Query { cx.q_pos() } else { cx.k_index() },
@@ -261,7 +292,7 @@ fn the_kit_finds_rotations_that_read_indices() {
 /// The first of each is right, the others take positions for indices.
 #[test]
 fn the_kit_finds_masks_that_read_positions() {
-    type Mask = for<'g> fn(&Cx<'g>) -> Expr<'g>;
+    type Mask = for<'g> fn(&SchemeContext<'g>) -> Expr<'g>;
     type Sees = fn(&Point<'_>) -> f64;
     let causal: [Mask; 4] = [
         |cx| cx.k_index().le(cx.q_index()),

@@ -1,12 +1,14 @@
 //! Engines, kernels and calls as users have them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use insta::assert_snapshot;
 use rhumb_compiler::{Backend, Features, Stage, Target};
 use rhumb_ir::{Expr, Graph, Hook, Verified};
-use rhumb_plugins::{Alibi, Attention, Causal, Cx, PositionScheme, Registry, Rope, SchemeError};
+use rhumb_plugins::{
+    Alibi, Attention, Causal, Declared, PositionScheme, Registry, Rope, SchemeContext, SchemeError, SchemeInfo,
+};
 use rhumb_random::Rng;
 use rhumb_runtime::{CallError, Engine, EngineError, Kernel, Reference, TensorView, TensorViewMut};
 
@@ -204,16 +206,17 @@ struct Lazy {
     slope: f64,
 }
 
+impl Declared for Lazy {
+    fn info(&self) -> &SchemeInfo {
+        static INFO: LazyLock<SchemeInfo> = LazyLock::new(|| {
+            SchemeInfo::new("lazy", [Hook::Score], "score - slope (p_q - p_k)", "a penalty by distance")
+        });
+        &INFO
+    }
+}
+
 impl PositionScheme for Lazy {
-    fn name(&self) -> &str {
-        "lazy"
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score + self.slope * (cx.k_pos() - cx.q_pos()))
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct GraphArgs {
     causal: bool,
     /// A query sees the last N keys alone, its own included
     #[arg(long, help_heading = USUAL, value_name = "N", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
-    window: Option<i64>,
+    window: Option<i32>,
     /// A position scheme or mask, as in 'rope {base = 500000.0}'; may be given again
     #[arg(long, help_heading = USUAL, value_name = "SPEC", requires = "heads", conflicts_with = "graph")]
     scheme: Vec<String>,

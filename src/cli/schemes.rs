@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rhumb::plugins::{AttrInfo, AttrKind};
+use rhumb::plugins::AttrInfo;
 use rhumb::prelude::*;
 
 use super::error::CliError;
@@ -29,30 +29,19 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
 }
 
 fn describe(info: &SchemeInfo) -> String {
-    let SchemeInfo { name, summary, formula, attributes } = info;
-    let mut text = format!("{name}: {summary}\n    {formula}\n");
+    let SchemeInfo { name, hooks, formula, summary, attributes } = info;
+    let hooks: Vec<&str> = hooks.iter().map(|hook| hook.name()).collect();
+    let mut text = format!("{name}: {summary}\n    {}: {formula}\n", hooks.join(", "));
     let name_width = attributes.iter().map(|attr| attr.name.len()).max().unwrap_or(0);
-    let kinds: Vec<String> = attributes.iter().map(|attr| kind(attr.kind)).collect();
+    let kinds: Vec<String> = attributes.iter().map(|attr| attr.kind.to_string()).collect();
     let kind_width = kinds.iter().map(String::len).max().unwrap_or(0);
-    for (AttrInfo { name, kind: _, default, doc }, kind) in attributes.iter().zip(&kinds) {
-        let default = if default.is_empty() { "must be given".to_owned() } else { format!("default {default}") };
+    for (AttrInfo { name, kind: _, range, default, doc }, kind) in attributes.iter().zip(&kinds) {
+        let default =
+            default.as_ref().map_or_else(|| "must be given".to_owned(), |default| format!("default {default}"));
+        let bounds = range.bounds();
+        let comma = if bounds.is_empty() { "" } else { ", " };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "    {name:name_width$}  {kind:kind_width$}  {doc} ({default})");
+        let _ = writeln!(text, "    {name:name_width$}  {kind:kind_width$}  {doc} ({bounds}{comma}{default})");
     }
     text
-}
-
-/// The kind of an attribute in a word or two.
-fn kind(kind: AttrKind) -> String {
-    match kind {
-        AttrKind::Bool => "bool".to_owned(),
-        AttrKind::Int => "int".to_owned(),
-        AttrKind::Float => "number".to_owned(),
-        AttrKind::Name(names) => names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join("|"),
-        AttrKind::List => "list".to_owned(),
-        AttrKind::Value => "value".to_owned(),
-        AttrKind::IntOrValue => "int|value".to_owned(),
-        AttrKind::ListOrValue => "list|value".to_owned(),
-        other => other.describe(),
-    }
 }

@@ -127,7 +127,7 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         | "alibi_dynamic_inactive"
         | "alibi_dynamic_bidirectional"
         | "alibi_dynamic_cerebras" => {
-            a.scheme(DynamicAlibi::new(param("train_seq_len") as i64).alibi(Alibi::new().symmetric()))
+            a.scheme(DynamicAlibi::new(param("train_seq_len") as i32).alibi(Alibi::new().symmetric()))
         }
         "alibi2d_croma" | "alibi2d_croma_original_h6" => {
             coordinates(golden, inputs, 0);
@@ -248,7 +248,7 @@ fn coordinates(golden: &Golden, inputs: &mut Tensors, first: usize) {
 
 fn mask(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
     let mask = &golden.meta["mask"];
-    let int = |name: &str| mask[name].as_i64().unwrap_or_else(|| panic!("{}: `{name}`", golden.name));
+    let int = |name: &str| mask[name].as_i64().unwrap_or_else(|| panic!("{}: `{name}`", golden.name)) as i32;
     match mask["type"].as_str().expect("a type") {
         "none" => a,
         "causal" => a.scheme(Causal),

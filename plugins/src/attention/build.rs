@@ -5,7 +5,7 @@ use rhumb_ir::{Axis, AxisInfo, Elem, Expr, Extent, GraphBuilder, Hook, Site, Ver
 use super::error::BuildError;
 use super::options::{Attention, Batch, Sink, Source, Step};
 use super::parts::AttentionParts;
-use crate::scheme::{Cx, Scheme};
+use crate::scheme::{Scheme, SchemeContext};
 use crate::schemes::{Documents, KeyLengths};
 
 /// The axes by their names.
@@ -124,7 +124,7 @@ impl Attention {
             length: length.value(),
         };
         let site_id = builder.site(site);
-        AttentionParts { b, h, g, q, k, d, e, site_id, cx: Cx::new(builder, site) }
+        AttentionParts { b, h, g, q, k, d, e, site_id, cx: SchemeContext::new(builder, site) }
     }
 
     /// Schemes that are made for one graph, each in the place of its step.
@@ -238,8 +238,8 @@ impl Attention {
     }
 }
 
-fn checked(scheme: &Scheme, cx: &Cx<'_>) -> Result<(), BuildError> {
-    scheme.check(cx).map_err(|source| BuildError::Scheme { scheme: scheme.name().to_owned(), source })
+fn checked(scheme: &Scheme, cx: &SchemeContext<'_>) -> Result<(), BuildError> {
+    cx.check(&**scheme).map_err(|source| BuildError::Scheme { scheme: scheme.name().to_owned(), source })
 }
 
 impl Batch {

@@ -4,9 +4,9 @@ use std::ops::Deref;
 
 use rhumb_ir::{Axis, Elem, Expr, Hook, SiteId};
 
-use crate::scheme::{Cx, Scheme};
+use crate::scheme::{Scheme, SchemeContext};
 
-/// The axes and the site of an attention: what expressions of one's own build on, beside all that a [`Cx`] offers.
+/// The axes and the site of an attention: what expressions of one's own build on, beside all that a [`SchemeContext`] offers.
 #[derive(Clone, Debug)]
 pub struct AttentionParts<'g> {
     /// The axis of the batch.
@@ -26,12 +26,12 @@ pub struct AttentionParts<'g> {
     /// The site of scheme ops.
     pub site_id: SiteId,
     /// What schemes build IR through.
-    pub(super) cx: Cx<'g>,
+    pub(super) cx: SchemeContext<'g>,
 }
 
 impl<'g> Deref for AttentionParts<'g> {
-    type Target = Cx<'g>;
-    fn deref(&self) -> &Cx<'g> {
+    type Target = SchemeContext<'g>;
+    fn deref(&self) -> &SchemeContext<'g> {
         &self.cx
     }
 }

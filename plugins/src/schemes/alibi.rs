@@ -27,27 +27,35 @@
 //! %out = add %score, %8 : f32[h, q, k]
 //! ```
 
-use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Value};
+use rhumb_ir::{Elem, Expr};
 
-use crate::attrs::{AttrInfo, AttrKind, AttrReader};
+use crate::attrs::{AttrRange, Choice, ListOrValue};
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// ALiBi: see the [module](self).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alibi {
-    form: AlibiForm,
-    slopes: Slopes,
-    bias_max: f64,
-    scale: f64,
+crate::scheme! {
+    /// A penalty linear in distance, with a slope per head (arXiv 2108.12409).
+    ///
+    /// ALiBi: see the [module](self).
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Alibi: "alibi" at Score = "score - m_h (p_q - p_k)" {
+        /// Minus the log2 of the last head's slope; 8 is the paper's.
+        #[range(AttrRange::above(0.0))]
+        bias_max: f64 = 8.0,
+        /// -m(p_q - p_k), -m|p_q - p_k|, m p_k or m(p_k - (length - 1)); all but symmetric differ in lse alone.
+        form: AlibiForm = AlibiForm::Causal,
+        /// Factor on all slopes.
+        scale: f64 = 1.0,
+        /// One slope per head: a list, or a value over the heads.
+        #[default("official")]
+        slopes: Option<ListOrValue> = None,
+    }
 }
 
 /// Which of the equivalent forms of ALiBi is added to the score.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlibiForm {
     /// `-m (p_q - p_k)`.
-    #[default]
     Causal,
     /// `-m |p_q - p_k|`.
     Symmetric,
@@ -57,47 +65,19 @@ pub enum AlibiForm {
     Last,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Slopes {
-    Official,
-    List(Vec<f64>),
-    Value(Value),
-}
-
-const FORMS: &[(&str, AlibiForm)] = &[
-    ("causal", AlibiForm::Causal),
-    ("symmetric", AlibiForm::Symmetric),
-    ("key", AlibiForm::Key),
-    ("last", AlibiForm::Last),
-];
-
-pub(super) const BIAS_MAX: AttrInfo =
-    AttrInfo::new("bias_max", AttrKind::Float, "8", "minus the log2 of the last head's slope; 8 is the paper's");
-pub(super) const FORM: AttrInfo = AttrInfo::new(
-    "form",
-    AttrKind::Name(&["causal", "symmetric", "key", "last"]),
-    "causal",
-    "-m(p_q - p_k), -m|p_q - p_k|, m p_k or m(p_k - (length - 1)); all but symmetric differ in lse alone",
-);
-pub(super) const SCALE: AttrInfo = AttrInfo::new("scale", AttrKind::Float, "1", "factor on all slopes");
-pub(super) const SLOPES: AttrInfo =
-    AttrInfo::new("slopes", AttrKind::ListOrValue, "official", "one slope per head: a list, or a value over the heads");
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "alibi",
-    summary: "a penalty linear in distance, with a slope per head (arXiv 2108.12409)",
-    formula: "score - m_h (p_q - p_k)",
-    attributes: &[BIAS_MAX, FORM, SCALE, SLOPES],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, Alibi::read)
+impl Choice for AlibiForm {
+    const NAMES: &'static [(&'static str, AlibiForm)] = &[
+        ("causal", AlibiForm::Causal),
+        ("symmetric", AlibiForm::Symmetric),
+        ("key", AlibiForm::Key),
+        ("last", AlibiForm::Last),
+    ];
 }
 
 impl Alibi {
     /// The paper's: official slopes, for a causal mask.
     pub fn new() -> Alibi {
-        Alibi { form: AlibiForm::Causal, slopes: Slopes::Official, bias_max: 8.0, scale: 1.0 }
+        Alibi::default()
     }
 
     /// The form for encoders, `-m |p_q - p_k|`.
@@ -115,13 +95,13 @@ impl Alibi {
     /// These slopes, one per head.
     #[must_use]
     pub fn slopes(self, slopes: impl Into<Vec<f64>>) -> Alibi {
-        Alibi { slopes: Slopes::List(slopes.into()), ..self }
+        Alibi { slopes: Some(ListOrValue::List(slopes.into())), ..self }
     }
 
     /// Slopes that each call tells: an `f32` value over the head axis.
     #[must_use]
     pub fn slopes_value(self, slopes: Expr<'_>) -> Alibi {
-        Alibi { slopes: Slopes::Value(slopes.value()), ..self }
+        Alibi { slopes: Some(ListOrValue::Value(slopes.value())), ..self }
     }
 
     /// The slope of the last head is `2^-bias_max`: 8 in the paper, `alibi_bias_max` in MPT checkpoints.
@@ -143,35 +123,20 @@ impl Alibi {
 
     /// The paper's slopes of `heads` heads.
     pub fn official_slopes(heads: u32) -> Vec<f64> {
-        slopes(heads, 8.0)
-    }
-
-    pub(super) fn read(attrs: AttrReader<'_>) -> Result<Alibi, SchemeError> {
-        let slopes = match attrs.get("slopes") {
-            None => Slopes::Official,
-            Some(Attr::List(slopes)) => Slopes::List(slopes.clone()),
-            Some(Attr::Value(value)) => Slopes::Value(*value),
-            Some(_) => return Err(attrs.wrong_type("slopes", AttrKind::ListOrValue)),
-        };
-        Ok(Alibi {
-            form: attrs.name("form", FORMS)?.unwrap_or_default(),
-            slopes,
-            bias_max: attrs.float("bias_max")?.unwrap_or(8.0),
-            scale: attrs.float("scale")?.unwrap_or(1.0),
-        })
+        slopes(heads, Alibi::new().bias_max)
     }
 
     /// The score with the penalty, its slopes times `factor`.
     pub(super) fn biased<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         score: Expr<'g>,
         factor: Option<Expr<'g>>,
     ) -> Result<Expr<'g>, SchemeError> {
         let mut slope = match &self.slopes {
-            Slopes::Official => cx.per_head(scaled(&slopes(cx.heads()?, self.bias_max), self.scale))?,
-            Slopes::List(list) => cx.per_head(scaled(list, self.scale))?,
-            Slopes::Value(value) => {
+            None => cx.per_head(scaled(&slopes(cx.heads()?, self.bias_max), self.scale))?,
+            Some(ListOrValue::List(list)) => cx.per_head(scaled(list, self.scale))?,
+            Some(ListOrValue::Value(value)) => {
                 let slope = cx.value("slopes", *value)?;
                 if self.scale == 1.0 { slope } else { slope * self.scale }
             }
@@ -189,60 +154,16 @@ impl Alibi {
     }
 }
 
-impl Default for Alibi {
-    fn default() -> Alibi {
-        Alibi::new()
-    }
-}
-
 impl PositionScheme for Alibi {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn attributes(&self) -> Attrs {
-        let mut attrs = Attrs::new();
-        if self.form != AlibiForm::Causal {
-            let name = FORMS.iter().find(|(_, form)| *form == self.form).map_or("causal", |(name, _)| name);
-            attrs.insert("form".to_owned(), Attr::Str(name.to_owned()));
-        }
-        match &self.slopes {
-            Slopes::Official => None,
-            Slopes::List(list) => attrs.insert("slopes".to_owned(), Attr::List(list.clone())),
-            Slopes::Value(value) => attrs.insert("slopes".to_owned(), Attr::Value(*value)),
-        };
-        if self.bias_max != 8.0 {
-            attrs.insert("bias_max".to_owned(), Attr::Float(self.bias_max));
-        }
-        if self.scale != 1.0 {
-            attrs.insert("scale".to_owned(), Attr::Float(self.scale));
-        }
-        attrs
-    }
-
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let heads = cx.heads()?;
-        if !self.scale.is_finite() {
-            return Err(SchemeError::range("scale", self.scale, "a finite number"));
-        }
-        if !(self.bias_max > 0.0 && self.bias_max.is_finite()) {
-            return Err(SchemeError::range("bias_max", self.bias_max, "a finite number above 0"));
-        }
         match &self.slopes {
-            Slopes::Official => Ok(()),
-            Slopes::List(list) if list.len() as u64 != u64::from(heads) => {
+            Some(ListOrValue::List(list)) if list.len() as u64 != u64::from(heads) => {
                 let found = format!("a list of {} numbers", list.len());
                 Err(SchemeError::range("slopes", found, format!("one slope for each of the {heads} heads")))
             }
-            Slopes::List(list) => match list.iter().find(|slope| !slope.is_finite()) {
-                Some(slope) => Err(SchemeError::range("slopes", slope, "a list of finite numbers")),
-                None => Ok(()),
-            },
-            Slopes::Value(value) => {
+            None | Some(ListOrValue::List(_)) => Ok(()),
+            Some(ListOrValue::Value(value)) => {
                 let slope = cx.value("slopes", *value)?;
                 if slope.ty().elem != Elem::F32 {
                     return Err(cx.bad_value("slopes", slope, "f32 slopes over the heads"));
@@ -252,7 +173,7 @@ impl PositionScheme for Alibi {
         }
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         self.biased(cx, score, None)
     }
 }

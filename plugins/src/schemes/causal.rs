@@ -11,37 +11,21 @@
 //! %mask = le %j, %i : bool[q, k]
 //! ```
 
-use rhumb_ir::{Expr, Hook};
+use rhumb_ir::Expr;
 
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// The causal mask, `j <= i`: see the [module](self).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Causal;
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "causal",
-    summary: "a query attends to the keys up to its own token",
-    formula: "j <= i",
-    attributes: &[],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, |_| Ok(Causal))
+crate::scheme! {
+    /// A query attends to the keys up to its own token.
+    ///
+    /// See the [module](self).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Causal: "causal" at Mask = "j <= i";
 }
 
 impl PositionScheme for Causal {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Mask]
-    }
-
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(cx.k_index().le(cx.q_index()))
     }
 }

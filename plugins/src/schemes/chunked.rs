@@ -14,60 +14,33 @@
 //! %mask = eq %6, %8 : bool[q, k]
 //! ```
 
-use rhumb_ir::{Attr, Attrs, Expr, Hook};
+use rhumb_ir::Expr;
 
-use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// Tokens see their own chunk alone: see the [module](self).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunked {
-    chunk: i64,
-}
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "chunked",
-    summary: "tokens see their own chunk alone; join with causal",
-    formula: "floor(i / c) = floor(j / c)",
-    attributes: &[AttrInfo::new("chunk", AttrKind::Int, "", "c: tokens of a chunk")],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, |attrs| Ok(Chunked { chunk: required(attrs.int("chunk")?, "chunk", AttrKind::Int)? }))
+crate::scheme! {
+    /// Tokens see their own chunk alone; join with causal.
+    ///
+    /// See the [module](self).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Chunked: "chunked" at Mask = "floor(i / c) = floor(j / c)" {
+        /// c: tokens of a chunk.
+        #[range(1.., "a number of tokens")]
+        chunk: i32,
+    }
 }
 
 impl Chunked {
     /// Chunks of `chunk` tokens: at least 1.
-    pub fn new(chunk: i64) -> Chunked {
-        Chunked { chunk }
+    pub fn new(chunk: i32) -> Chunked {
+        Chunked::with_defaults(chunk)
     }
 }
 
 impl PositionScheme for Chunked {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Mask]
-    }
-
-    fn attributes(&self) -> Attrs {
-        Attrs::from([("chunk".to_owned(), Attr::Int(self.chunk))])
-    }
-
-    fn check(&self, _: &Cx<'_>) -> Result<(), SchemeError> {
-        if (1..=i64::from(i32::MAX)).contains(&self.chunk) {
-            return Ok(());
-        }
-        Err(SchemeError::range("chunk", self.chunk, format!("a number of tokens from 1 to {}", i32::MAX)))
-    }
-
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
-        let chunk = self.chunk as i32;
-        Ok((cx.q_index() / chunk).eq(cx.k_index() / chunk))
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
+        Ok((cx.q_index() / self.chunk).eq(cx.k_index() / self.chunk))
     }
 }
 

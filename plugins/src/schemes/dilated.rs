@@ -19,71 +19,37 @@
 //! %mask = and %8, %12 : bool[q, k]
 //! ```
 
-use rhumb_ir::{Attr, Attrs, Expr, Hook};
+use rhumb_ir::Expr;
 
-use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// Every `d`-th key of a window: see the [module](self).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dilated {
-    window: i64,
-    dilation: i64,
-}
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "dilated",
-    summary: "every d-th key near the query",
-    formula: "|i - j| <= w and |i - j| mod d = 0",
-    attributes: &[
-        AttrInfo::new("dilation", AttrKind::Int, "", "d: distance between the keys seen"),
-        AttrInfo::new("window", AttrKind::Int, "", "w: how far the window reaches, in tokens"),
-    ],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, |attrs| {
-        let dilation = required(attrs.int("dilation")?, "dilation", AttrKind::Int)?;
-        Ok(Dilated { window: required(attrs.int("window")?, "window", AttrKind::Int)?, dilation })
-    })
+crate::scheme! {
+    /// Every d-th key near the query.
+    ///
+    /// See the [module](self).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Dilated: "dilated" at Mask = "|i - j| <= w and |i - j| mod d = 0" {
+        /// w: how far the window reaches, in tokens.
+        #[range(0.., "a number of tokens")]
+        window: i32,
+        /// d: distance between the keys seen.
+        #[range(1.., "a number of tokens")]
+        dilation: i32,
+    }
 }
 
 impl Dilated {
     /// Keys at most `window` tokens away (from 0), a multiple of `dilation` tokens (at least 1).
-    pub fn new(window: i64, dilation: i64) -> Dilated {
-        Dilated { window, dilation }
+    pub fn new(window: i32, dilation: i32) -> Dilated {
+        Dilated::with_defaults(window, dilation)
     }
 }
 
 impl PositionScheme for Dilated {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Mask]
-    }
-
-    fn attributes(&self) -> Attrs {
-        Attrs::from([("dilation".to_owned(), Attr::Int(self.dilation)), ("window".to_owned(), Attr::Int(self.window))])
-    }
-
-    fn check(&self, _: &Cx<'_>) -> Result<(), SchemeError> {
-        let most = i64::from(i32::MAX);
-        if !(0..=most).contains(&self.window) {
-            return Err(SchemeError::range("window", self.window, format!("a number of tokens from 0 to {most}")));
-        }
-        if !(1..=most).contains(&self.dilation) {
-            return Err(SchemeError::range("dilation", self.dilation, format!("a number of tokens from 1 to {most}")));
-        }
-        Ok(())
-    }
-
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let distance = (cx.q_index() - cx.k_index()).abs();
-        Ok(distance.le(self.window as i32) & (distance % self.dilation as i32).eq(0))
+        Ok(distance.le(self.window) & (distance % self.dilation).eq(0))
     }
 }
 

@@ -12,69 +12,39 @@
 //! %mask = eq %5, %documents : bool[q, k]
 //! ```
 
-use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Value};
+use rhumb_ir::{Elem, Expr, Value};
 
-use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// Tokens see their own document alone: see the [module](self).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Documents {
-    queries: Option<Value>,
-    keys: Value,
-}
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "documents",
-    summary: "tokens of packed documents see their own document alone",
-    formula: "doc(i) = doc(j)",
-    attributes: &[
-        AttrInfo::new("keys", AttrKind::Value, "", "i32 document id of each key"),
-        AttrInfo::new(
-            "queries",
-            AttrKind::Value,
-            "the id of the key at the query's index",
-            "i32 document id of each query",
-        ),
-    ],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, |attrs| {
-        let keys = required(attrs.value("keys")?, "keys", AttrKind::Value)?;
-        Ok(Documents { queries: attrs.value("queries")?, keys })
-    })
+crate::scheme! {
+    /// Tokens of packed documents see their own document alone.
+    ///
+    /// See the [module](self).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Documents: "documents" at Mask = "doc(i) = doc(j)" {
+        /// i32 document id of each key.
+        keys: Value,
+        /// i32 document id of each query.
+        #[default("the id of the key at the query's index")]
+        queries: Option<Value> = None,
+    }
 }
 
 impl Documents {
     /// Document ids (`i32`) of queries, over the query axis, and of keys, over the key axis.
     pub fn new(queries: Expr<'_>, keys: Expr<'_>) -> Documents {
-        Documents { queries: Some(queries.value()), keys: keys.value() }
+        Documents { queries: Some(queries.value()), ..Documents::of_keys(keys) }
     }
 
     /// Document ids (`i32`) of keys, over the key axis, where queries are among the keys.
     pub fn of_keys(keys: Expr<'_>) -> Documents {
-        Documents { queries: None, keys: keys.value() }
+        Documents::with_defaults(keys.value())
     }
 }
 
 impl PositionScheme for Documents {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Mask]
-    }
-
-    fn attributes(&self) -> Attrs {
-        let queries = self.queries.map(|value| ("queries".to_owned(), Attr::Value(value)));
-        Attrs::from_iter(queries.into_iter().chain([("keys".to_owned(), Attr::Value(self.keys))]))
-    }
-
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let ids = |name, value, other| {
             let ids = cx.value(name, value)?;
             if ids.ty().elem != Elem::I32 {
@@ -91,7 +61,7 @@ impl PositionScheme for Documents {
         Ok(())
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let keys = cx.value("keys", self.keys)?;
         let queries = match self.queries {
             Some(queries) => cx.value("queries", queries)?,

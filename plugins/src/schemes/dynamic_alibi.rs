@@ -24,50 +24,36 @@
 //! %out = add %score, %15 : f32[h, q, k]
 //! ```
 
-use rhumb_ir::{Attr, Attrs, Expr, Hook};
+use rhumb_ir::Expr;
 
-use super::alibi::{Alibi, BIAS_MAX, FORM, SCALE, SLOPES};
-use crate::attrs::{AttrInfo, AttrKind, IntOrValue, required};
+use super::alibi::Alibi;
+use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// ALiBi with slopes times `L / L'` beyond the training length: see the [module](self).
-#[derive(Clone, Debug, PartialEq)]
-pub struct DynamicAlibi {
-    train_length: i64,
-    length: Option<IntOrValue>,
-    alibi: Alibi,
-}
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "dynamic_alibi",
-    summary: "ALiBi with slopes that flatten beyond the training length (arXiv 2310.13017)",
-    formula: "score - m_h min(1, L / L') (p_q - p_k)",
-    attributes: &[
-        BIAS_MAX,
-        FORM,
-        AttrInfo::new("length", AttrKind::IntOrValue, "the site's length", "L': the length in place of the call's own"),
-        SCALE,
-        SLOPES,
-        AttrInfo::new("train_length", AttrKind::Int, "", "L: the length trained on"),
-    ],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, |attrs| {
-        Ok(DynamicAlibi {
-            train_length: required(attrs.int("train_length")?, "train_length", AttrKind::Int)?,
-            length: attrs.int_or_value("length")?,
-            alibi: Alibi::read(attrs)?,
-        })
-    })
+crate::scheme! {
+    /// ALiBi with slopes that flatten beyond the training length (arXiv 2310.13017).
+    ///
+    /// See the [module](self).
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct DynamicAlibi: "dynamic_alibi" at Score = "score - m_h min(1, L / L') (p_q - p_k)" {
+        /// L: the length trained on.
+        #[range(1.., "a number of tokens")]
+        train_length: i32,
+        /// L': the length in place of the call's own.
+        #[range(1.., "a number of tokens")]
+        #[default("the site's length")]
+        length: Option<IntOrValue> = None,
+        /// The slopes before they flatten.
+        #[flatten]
+        alibi: Alibi = Alibi::new(),
+    }
 }
 
 impl DynamicAlibi {
     /// The paper's, for a model trained on `train_length` tokens: at least 1.
-    pub fn new(train_length: i64) -> DynamicAlibi {
-        DynamicAlibi { train_length, length: None, alibi: Alibi::new() }
+    pub fn new(train_length: i32) -> DynamicAlibi {
+        DynamicAlibi::with_defaults(train_length)
     }
 
     /// With the form, the slopes and the scale of `alibi`.
@@ -84,52 +70,24 @@ impl DynamicAlibi {
 }
 
 impl PositionScheme for DynamicAlibi {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Score]
-    }
-
-    fn attributes(&self) -> Attrs {
-        let mut attrs = self.alibi.attributes();
-        attrs.insert("train_length".to_owned(), Attr::Int(self.train_length));
-        if let Some(length) = self.length {
-            attrs.insert("length".to_owned(), length.attr());
-        }
-        attrs
-    }
-
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
-        let lengths = 1..=i64::from(i32::MAX);
-        let expected = || format!("a number of tokens from 1 to {}", i32::MAX);
-        if !lengths.contains(&self.train_length) {
-            return Err(SchemeError::range("train_length", self.train_length, expected()));
-        }
-        match self.length {
-            Some(IntOrValue::Int(length)) if !lengths.contains(&length) => {
-                return Err(SchemeError::range("length", length, expected()));
-            }
-            Some(length @ IntOrValue::Value(_)) => {
-                let axes = [cx.query_axis(), cx.key_axis(), cx.dim_axis()];
-                cx.free_of("length", cx.int_or_value("length", length)?, &axes)?;
-            }
-            _ => {}
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
+        if let Some(length @ IntOrValue::Value(_)) = self.length {
+            let axes = [cx.query_axis(), cx.key_axis(), cx.dim_axis()];
+            cx.free_of("length", cx.int_or_value("length", length)?, &axes)?;
         }
         self.alibi.check(cx)
     }
 
-    fn score<'g>(&self, cx: &Cx<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
-        let train = self.train_length as f64;
+    fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+        let train = f64::from(self.train_length);
         let factor = match self.length {
             // Known now: the factor goes into the table of slopes.
             Some(IntOrValue::Int(length)) => {
-                let factor = (train / length as f64).min(1.0);
+                let factor = (train / f64::from(length)).min(1.0);
                 return self.alibi.clone().scaled(factor).biased(cx, score, None);
             }
-            Some(length) => train / cx.int_or_value("length", length)?.max(self.train_length as i32),
-            None => train / cx.length().max(self.train_length as i32),
+            Some(length) => train / cx.int_or_value("length", length)?.max(self.train_length),
+            None => train / cx.length().max(self.train_length),
         };
         self.alibi.biased(cx, score, Some(factor))
     }

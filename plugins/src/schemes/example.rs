@@ -4,11 +4,11 @@ use rhumb_ir::{Elem, GraphBuilder, Hook, Site, Verified};
 
 use crate::lower::lower;
 use crate::registry::Registry;
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
 /// Applies the scheme at its hooks, in a graph of 2 heads with the values `%q`, `%k`, `%score`, `%i` and `%j` (indices of queries and
 /// keys, which are the positions too) and `%length`.
-fn graph(head_dim: u32, make: impl for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme>) -> Verified {
+fn graph(head_dim: u32, make: impl for<'g> Fn(&SchemeContext<'g>) -> Box<dyn PositionScheme>) -> Verified {
     let builder = GraphBuilder::new("example");
     let (h, q, k) = (builder.axis_of("h", 2), builder.axis("q"), builder.axis("k"));
     let d = builder.axis_of("d", head_dim);
@@ -27,7 +27,7 @@ fn graph(head_dim: u32, make: impl for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme
         k_index: j_value,
         length,
     };
-    let scheme = make(&Cx::new(&builder, site));
+    let scheme = make(&SchemeContext::new(&builder, site));
     let site = builder.site(site);
     let (name, attrs) = (scheme.name(), || scheme.attributes());
     for hook in scheme.hooks() {
@@ -51,7 +51,7 @@ fn graph(head_dim: u32, make: impl for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme
 }
 
 /// Compares the two `text` blocks at the end of a file's documentation with the scheme ops of a graph and with what they lower to.
-pub(crate) fn check(source: &str, head_dim: u32, make: impl for<'g> Fn(&Cx<'g>) -> Box<dyn PositionScheme>) {
+pub(crate) fn check(source: &str, head_dim: u32, make: impl for<'g> Fn(&SchemeContext<'g>) -> Box<dyn PositionScheme>) {
     let graph = graph(head_dim, make);
     let lowered = lower(&graph, &Registry::standard()).unwrap_or_else(|error| panic!("{error}"));
     let lines = |graph: &Verified| -> Vec<String> { graph.values().map(|value| graph.line(value)).collect() };

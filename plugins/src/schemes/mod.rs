@@ -32,16 +32,16 @@ use crate::registry::Entry;
 /// The entries of [`Registry::standard`](crate::Registry::standard): rotations, biases, masks.
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
-        rope::entry(),
-        rope2d::entry(),
-        alibi::entry(),
-        dynamic_alibi::entry(),
-        causal::entry(),
-        sliding_window::entry(),
-        prefix_lm::entry(),
-        key_lengths::entry(),
-        documents::entry(),
-        chunked::entry(),
-        dilated::entry(),
+        Entry::of::<Rope>(),
+        Entry::of::<Rope2d>(),
+        Entry::of::<Alibi>(),
+        Entry::of::<DynamicAlibi>(),
+        Entry::of::<Causal>(),
+        Entry::of::<SlidingWindow>(),
+        Entry::of::<PrefixLm>(),
+        Entry::of::<KeyLengths>(),
+        Entry::of::<Documents>(),
+        Entry::of::<Chunked>(),
+        Entry::of::<Dilated>(),
     ]
 }

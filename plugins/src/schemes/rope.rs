@@ -28,90 +28,60 @@
 //! %k_out = rotate %k over d by %10 over pair half : f32[h, k, d]
 //! ```
 
-use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Hook, Pairing, Value};
+use rhumb_ir::{Axis, Elem, Expr, Hook, Pairing, Value};
 
-use crate::attrs::{AttrInfo, AttrKind, IntOrValue};
+use crate::attrs::{AttrRange, Choice, IntOrValue};
+use crate::declare::Declared;
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// Rotary position embedding: see the [module](self).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
-    base: f64,
-    pairing: Pairing,
-    rotary_dim: Option<i64>,
-    start: i64,
-    offset: IntOrValue,
-    q_positions: Option<Value>,
-    k_positions: Option<Value>,
-    query_only: bool,
-    factor: f64,
-    ntk: f64,
-    frequencies: Option<Vec<f64>>,
+crate::scheme! {
+    /// Query and key turn with their position (arXiv 2104.09864).
+    ///
+    /// Rotary position embedding: see the [module](self).
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Rope: "rope" at Query, Key = "pair j of x turns by p base^(-2j/R) / factor" {
+        /// Base of the frequencies.
+        #[range(AttrRange::above(0.0))]
+        base: f64 = 10_000.0,
+        /// Linear position interpolation: positions are divided by it.
+        #[range(AttrRange::above(0.0))]
+        factor: f64 = 1.0,
+        /// Radians per position of each pair.
+        #[default("from base")]
+        frequencies: Option<Vec<f64>> = None,
+        /// Position of each key, i32 or f32.
+        #[default("the site's")]
+        k_positions: Option<Value> = None,
+        /// NTK-aware scaling: the base times ntk^(R/(R-2)).
+        #[range(AttrRange::above(0.0))]
+        ntk: f64 = 1.0,
+        /// Added to all positions.
+        offset: IntOrValue = IntOrValue::Int(0),
+        /// Pairs element j with j + R/2, or 2j with 2j + 1.
+        pairing: Pairing = Pairing::Half,
+        /// Position of each query, i32 or f32.
+        #[default("the site's")]
+        q_positions: Option<Value> = None,
+        /// Leave the key alone: it was rotated when it was cached.
+        query_only: bool = false,
+        /// R: elements that turn.
+        #[range(2.., "an even number")]
+        #[default("all from start")]
+        rotary_dim: Option<u32> = None,
+        /// First element that turns.
+        start: u32 = 0,
+    }
 }
 
-pub(super) const PAIRINGS: &[(&str, Pairing)] = &[("half", Pairing::Half), ("interleaved", Pairing::Interleaved)];
-pub(super) const PAIRING: AttrInfo = AttrInfo::new(
-    "pairing",
-    AttrKind::Name(&["half", "interleaved"]),
-    "half",
-    "pairs element j with j + R/2, or 2j with 2j + 1",
-);
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "rope",
-    summary: "query and key turn with their position (arXiv 2104.09864)",
-    formula: "pair j of x turns by p base^(-2j/R) / factor",
-    attributes: &[
-        AttrInfo::new("base", AttrKind::Float, "10000", "base of the frequencies"),
-        AttrInfo::new("factor", AttrKind::Float, "1", "linear position interpolation: positions are divided by it"),
-        AttrInfo::new("frequencies", AttrKind::List, "from base", "radians per position of each pair"),
-        AttrInfo::new("k_positions", AttrKind::Value, "the site's", "position of each key, i32 or f32"),
-        AttrInfo::new("ntk", AttrKind::Float, "1", "NTK-aware scaling: the base times ntk^(R/(R-2))"),
-        AttrInfo::new("offset", AttrKind::IntOrValue, "0", "added to all positions"),
-        PAIRING,
-        AttrInfo::new("q_positions", AttrKind::Value, "the site's", "position of each query, i32 or f32"),
-        AttrInfo::new("query_only", AttrKind::Bool, "false", "leave the key alone: it was rotated when it was cached"),
-        AttrInfo::new("rotary_dim", AttrKind::Int, "all from start", "R: elements that turn, an even number"),
-        AttrInfo::new("start", AttrKind::Int, "0", "first element that turns"),
-    ],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, |attrs| {
-        Ok(Rope {
-            base: attrs.float("base")?.unwrap_or(10_000.0),
-            pairing: attrs.name("pairing", PAIRINGS)?.unwrap_or(Pairing::Half),
-            rotary_dim: attrs.int("rotary_dim")?,
-            start: attrs.int("start")?.unwrap_or(0),
-            offset: attrs.int_or_value("offset")?.unwrap_or(IntOrValue::Int(0)),
-            q_positions: attrs.value("q_positions")?,
-            k_positions: attrs.value("k_positions")?,
-            query_only: attrs.flag("query_only")?,
-            factor: attrs.float("factor")?.unwrap_or(1.0),
-            ntk: attrs.float("ntk")?.unwrap_or(1.0),
-            frequencies: attrs.list("frequencies")?.map(<[f64]>::to_vec),
-        })
-    })
+impl Choice for Pairing {
+    const NAMES: &'static [(&'static str, Pairing)] = &[("half", Pairing::Half), ("interleaved", Pairing::Interleaved)];
 }
 
 impl Rope {
-    /// The whole head, base 10000, half pairing.
+    /// The whole head, half pairing, the frequencies of the paper.
     pub fn new() -> Rope {
-        Rope {
-            base: 10_000.0,
-            pairing: Pairing::Half,
-            rotary_dim: None,
-            start: 0,
-            offset: IntOrValue::Int(0),
-            q_positions: None,
-            k_positions: None,
-            query_only: false,
-            factor: 1.0,
-            ntk: 1.0,
-            frequencies: None,
-        }
+        Rope::default()
     }
 
     /// The base of the frequencies: finite, above 0.
@@ -135,13 +105,13 @@ impl Rope {
     /// The number of elements that turn: even, and within the head.
     #[must_use]
     pub fn rotary_dim(self, rotary_dim: u32) -> Rope {
-        Rope { rotary_dim: Some(i64::from(rotary_dim)), ..self }
+        Rope { rotary_dim: Some(rotary_dim), ..self }
     }
 
     /// The first element that turns.
     #[must_use]
     pub fn start(self, start: u32) -> Rope {
-        Rope { start: i64::from(start), ..self }
+        Rope { start, ..self }
     }
 
     /// Added to all positions: a number, or an `i32` value.
@@ -187,7 +157,7 @@ impl Rope {
     /// [`SchemeError`] where the attributes do not fit `dim`.
     pub fn rotate<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         x: Expr<'g>,
         positions: Expr<'g>,
         dim: Axis,
@@ -214,13 +184,11 @@ impl Rope {
     }
 
     fn block(&self, head_dim: u32) -> Result<Block, SchemeError> {
-        let head_dim = i64::from(head_dim);
-        if !(0..=head_dim).contains(&self.start) {
+        let Some(left) = head_dim.checked_sub(self.start) else {
             return Err(SchemeError::range("start", self.start, format!("an element of a head of {head_dim}")));
-        }
-        let left = head_dim - self.start;
+        };
         let dim = self.rotary_dim.unwrap_or(left);
-        if dim < 2 || dim > left || dim % 2 != 0 {
+        if dim < 2 || dim > left || !dim.is_multiple_of(2) {
             let (what, expected) = match (self.rotary_dim, self.start) {
                 (Some(_), _) => ("the rotary dimension", format!("an even number from 2 to {left}")),
                 (None, 0) => {
@@ -233,7 +201,7 @@ impl Rope {
             };
             return Err(SchemeError::RotaryDim { what: what.to_owned(), found: dim, expected });
         }
-        Ok(Block { start: self.start as u32, dim: dim as u32 })
+        Ok(Block { start: self.start, dim })
     }
 }
 
@@ -243,60 +211,19 @@ struct Block {
     dim: u32,
 }
 
-impl Default for Rope {
-    fn default() -> Rope {
-        Rope::new()
-    }
-}
-
 impl PositionScheme for Rope {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
     fn hooks(&self) -> &[Hook] {
         if self.query_only { &[Hook::Query] } else { &[Hook::Query, Hook::Key] }
     }
 
-    fn attributes(&self) -> Attrs {
-        let mut attrs = Attrs::new();
-        let mut set = |name: &str, differs: bool, attr: Attr| {
-            if differs {
-                attrs.insert(name.to_owned(), attr);
-            }
-        };
-        set("base", self.base != 10_000.0, Attr::Float(self.base));
-        set("pairing", self.pairing != Pairing::Half, Attr::Str(self.pairing.name().to_owned()));
-        set("start", self.start != 0, Attr::Int(self.start));
-        set("offset", self.offset != IntOrValue::Int(0), self.offset.attr());
-        set("query_only", self.query_only, Attr::Bool(true));
-        set("factor", self.factor != 1.0, Attr::Float(self.factor));
-        set("ntk", self.ntk != 1.0, Attr::Float(self.ntk));
-        attrs.extend(self.rotary_dim.map(|dim| ("rotary_dim".to_owned(), Attr::Int(dim))));
-        attrs.extend(self.q_positions.map(|value| ("q_positions".to_owned(), Attr::Value(value))));
-        attrs.extend(self.k_positions.map(|value| ("k_positions".to_owned(), Attr::Value(value))));
-        attrs.extend(self.frequencies.clone().map(|list| ("frequencies".to_owned(), Attr::List(list))));
-        attrs
-    }
-
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         let block = self.block(cx.head_dim()?)?;
-        for (name, x) in [("base", self.base), ("factor", self.factor), ("ntk", self.ntk)] {
-            if !(x > 0.0 && x.is_finite()) {
-                return Err(SchemeError::range(name, x, "a finite number above 0"));
-            }
-        }
         if self.ntk != 1.0 && block.dim <= 2 {
             return Err(SchemeError::range("ntk", self.ntk, "1, for a rotary dimension of 2 has one frequency"));
         }
         if let Some(list) = &self.frequencies {
             check_frequencies("frequencies", list, block.dim / 2)?;
-            if self.base != 10_000.0 {
-                return Err(clash("frequencies", "base"));
-            }
-            if self.ntk != 1.0 {
-                return Err(clash("frequencies", "ntk"));
-            }
+            check_excluded(self, "frequencies", &["base", "ntk"])?;
         }
         if let offset @ IntOrValue::Value(_) = self.offset {
             let axes = [cx.dim_axis(), cx.query_axis(), cx.key_axis()];
@@ -306,36 +233,38 @@ impl PositionScheme for Rope {
         check_positions(cx, "k_positions", self.k_positions, cx.query_axis())
     }
 
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let positions = self.q_positions.map_or(Ok(cx.q_pos()), |value| cx.value("q_positions", value))?;
         self.rotate(cx, x, positions, cx.dim_axis())
     }
 
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn key<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let positions = self.k_positions.map_or(Ok(cx.k_pos()), |value| cx.value("k_positions", value))?;
         self.rotate(cx, x, positions, cx.dim_axis())
     }
 }
 
-pub(super) fn clash(first: &str, second: &str) -> SchemeError {
-    SchemeError::AttrClash { first: first.to_owned(), second: second.to_owned() }
+/// Checks that the attributes `others` are left out, or at their defaults, where `name` is given.
+pub(super) fn check_excluded(scheme: &impl Declared, name: &str, others: &[&str]) -> Result<(), SchemeError> {
+    let written = scheme.attributes();
+    match others.iter().find(|other| written.contains_key(**other)) {
+        Some(other) => Err(SchemeError::clash(name, other)),
+        None => Ok(()),
+    }
 }
 
-/// Checks a list of frequencies: `pairs` finite numbers.
+/// Checks a list of frequencies: one for each pair.
 pub(super) fn check_frequencies(name: &str, list: &[f64], pairs: u32) -> Result<(), SchemeError> {
     if list.len() as u64 != u64::from(pairs) {
         let found = format!("a list of {} numbers", list.len());
         return Err(SchemeError::range(name, found, format!("one number for each of {pairs} pairs")));
     }
-    match list.iter().find(|x| !x.is_finite()) {
-        Some(x) => Err(SchemeError::range(name, x, "a list of finite numbers")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Checks a value attribute of positions: numbers, free of the head dimension and of the axis of the other side.
 pub(super) fn check_positions(
-    cx: &Cx<'_>,
+    cx: &SchemeContext<'_>,
     name: &str,
     positions: Option<Value>,
     other: Axis,

@@ -15,41 +15,29 @@
 //! %mask = and %7, %8 : bool[q, k]
 //! ```
 
-use rhumb_ir::{Attr, Attrs, Expr, Hook};
+use rhumb_ir::Expr;
 
-use crate::attrs::{AttrInfo, AttrKind, required};
 use crate::error::SchemeError;
-use crate::registry::{Entry, SchemeInfo};
-use crate::scheme::{Cx, PositionScheme};
+use crate::scheme::{PositionScheme, SchemeContext};
 
-/// A sliding window: see the [module](self).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlidingWindow {
-    window: i64,
-    symmetric: bool,
-}
-
-const INFO: SchemeInfo = SchemeInfo {
-    name: "sliding_window",
-    summary: "a query attends to the keys near its own token",
-    formula: "i - w < j <= i; symmetric: |i - j| <= w",
-    attributes: &[
-        AttrInfo::new("symmetric", AttrKind::Bool, "false", "look ahead as far as back"),
-        AttrInfo::new("window", AttrKind::Int, "", "w: the keys seen, or how far the symmetric window reaches"),
-    ],
-};
-
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, |attrs| {
-        let window = required(attrs.int("window")?, "window", AttrKind::Int)?;
-        Ok(SlidingWindow { window, symmetric: attrs.flag("symmetric")? })
-    })
+crate::scheme! {
+    /// A query attends to the keys near its own token.
+    ///
+    /// See the [module](self).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SlidingWindow: "sliding_window" at Mask = "i - w < j <= i; symmetric: |i - j| <= w" {
+        /// w: the keys seen, or how far the symmetric window reaches.
+        #[range(0.., "a number of keys")]
+        window: i32,
+        /// Look ahead as far as back.
+        symmetric: bool = false,
+    }
 }
 
 impl SlidingWindow {
     /// A causal window of `window` keys, the query's own included: at least 1.
-    pub fn new(window: i64) -> SlidingWindow {
-        SlidingWindow { window, symmetric: false }
+    pub fn new(window: i32) -> SlidingWindow {
+        SlidingWindow::with_defaults(window)
     }
 
     /// Looks `window` keys ahead as well as back, beside the query's own.
@@ -60,37 +48,19 @@ impl SlidingWindow {
 }
 
 impl PositionScheme for SlidingWindow {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Mask]
-    }
-
-    fn attributes(&self) -> Attrs {
-        let mut attrs = Attrs::from([("window".to_owned(), Attr::Int(self.window))]);
-        if self.symmetric {
-            attrs.insert("symmetric".to_owned(), Attr::Bool(true));
-        }
-        attrs
-    }
-
-    fn check(&self, _: &Cx<'_>) -> Result<(), SchemeError> {
-        let least = i64::from(!self.symmetric);
-        if (least..=i64::from(i32::MAX)).contains(&self.window) {
+    fn check(&self, _: &SchemeContext<'_>) -> Result<(), SchemeError> {
+        if self.window > 0 || self.symmetric {
             return Ok(());
         }
-        Err(SchemeError::range("window", self.window, format!("a number of keys from {least} to {}", i32::MAX)))
+        Err(SchemeError::range("window", self.window, "a number of keys from 1, the query's own, or set `symmetric`"))
     }
 
-    fn mask<'g>(&self, cx: &Cx<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn mask<'g>(&self, cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
         let (i, j) = (cx.q_index(), cx.k_index());
-        let window = self.window as i32;
         if self.symmetric {
-            return Ok((i - j).abs().le(window));
+            return Ok((i - j).abs().le(self.window));
         }
-        Ok((i - j).lt(window) & j.le(i))
+        Ok((i - j).lt(self.window) & j.le(i))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a check found.
 
-use rhumb_ir::{Attrs, InterpError, ParseError};
+use rhumb_ir::{Attr, Attrs, InterpError, ParseError};
 use thiserror::Error;
 
 use super::shape::Shape;
@@ -56,11 +56,13 @@ pub enum Finding {
         /// The same line of the graph that is read from text.
         written: String,
     },
-    /// An attribute that is declared but not read, or read as another kind.
-    #[error("attribute `{attribute}` of another kind than declared is not refused by its type")]
+    /// An attribute that is declared but not read, or not told again.
+    #[error("the registry's scheme, made with {given:?} for attribute `{attribute}`, does not tell the same of itself")]
     Unread {
         /// The attribute.
         attribute: String,
+        /// What was given.
+        given: Attr,
     },
     /// The printed graph does not parse.
     #[error("the printed graph does not parse: {error}\n{text}")]

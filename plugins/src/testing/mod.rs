@@ -19,9 +19,10 @@
 
 mod failure;
 mod point;
+mod samples;
 mod shape;
 
-use rhumb_ir::{Attr, Bindings, Elem, Graph, GraphBuilder, Hook, Tensor, Verified, interpret};
+use rhumb_ir::{Bindings, Elem, Graph, GraphBuilder, Hook, Tensor, Verified, interpret};
 use rhumb_random::Rng;
 
 pub use failure::{Finding, TestFailure};
@@ -29,12 +30,12 @@ pub use point::Point;
 pub use shape::Shape;
 
 use crate::attention::{Attention, AttentionParts, Batch};
-use crate::attrs::AttrKind;
-use crate::error::SchemeError;
+use crate::attrs::same_bits;
 use crate::lower::lower;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::Registry;
 use crate::scheme::{PositionScheme, Scheme};
 
+use samples::samples;
 use shape::position;
 
 const fn shape(heads: u32, kv_heads: u32, head_dim: u32, queries: usize, keys: usize) -> Shape {
@@ -139,7 +140,7 @@ impl<'a> SchemeTest<'a> {
         let (graph, scheme) = self.graph(shape)?;
         if let Some(registry) = self.registry {
             made_again(registry, &*scheme)?;
-            entry(registry, &*scheme)?;
+            entry(registry, &*scheme, &graph)?;
         }
         let parsed = text_round_trip(&graph)?;
         // The graph carries the scheme.
@@ -167,7 +168,7 @@ impl<'a> SchemeTest<'a> {
             .k_positions(Elem::I32, Batch::Each);
         let (parts, [query, key, _]) = attention.parts(&builder).map_err(Finding::Build)?;
         let scheme = (self.make)(&parts);
-        scheme.check(&parts).map_err(Finding::Check)?;
+        parts.check(&*scheme).map_err(Finding::Check)?;
         let query = parts.apply(&scheme, Hook::Query, query);
         let key = parts.apply(&scheme, Hook::Key, key);
         let score = query.dot(key, parts.d) * shape.scale();
@@ -221,18 +222,26 @@ fn made_again(registry: &Registry, scheme: &dyn PositionScheme) -> Result<(), Fi
     if same { Ok(()) } else { Err(Finding::RoundTrip { before: attrs, after: again.attributes() }) }
 }
 
-/// Checks that the registry entry's attributes are those that the scheme reads, and of the kinds it reads.
-fn entry(registry: &Registry, scheme: &dyn PositionScheme) -> Result<(), Finding> {
-    let info = *registry.info(scheme.name()).map_err(Finding::Registry)?;
-    for attr in info.attributes {
-        // Nothing takes a list but lists.
-        let list = matches!(attr.kind, AttrKind::List | AttrKind::ListOrValue);
-        let wrong = if list { Attr::Str("wrong".to_owned()) } else { Attr::List(vec![0.5]) };
-        let mut attrs = scheme.attributes();
-        attrs.insert(attr.name.to_owned(), wrong);
-        match registry.make(info.name, &attrs) {
-            Err(RegistryError::Attrs { source: SchemeError::AttrType { name, .. }, .. }) if name == attr.name => {}
-            _ => return Err(Finding::Unread { attribute: attr.name.to_owned() }),
+/// Checks that the registry's entry reads what it declares: what an attribute is given, the scheme that is made of it tells again.
+fn entry(registry: &Registry, scheme: &dyn PositionScheme, graph: &Verified) -> Result<(), Finding> {
+    let info = registry.info(scheme.name()).map_err(Finding::Registry)?;
+    let values: Vec<_> = graph.values().take(2).collect();
+    for attr in &info.attributes {
+        let samples = samples(attr, &values);
+        // One of them may be the default.
+        let mut left_out = usize::from(samples.len() > 1);
+        for given in samples {
+            let mut attrs = scheme.attributes();
+            attrs.insert(attr.name.clone(), given.clone());
+            // An entry by hand may refuse what does not go with the scheme's other attributes.
+            let Ok(made) = registry.make(scheme.name(), &attrs) else { continue };
+            let told = match made.attributes().get(&attr.name) {
+                Some(told) => same_bits(told, &given),
+                None => std::mem::take(&mut left_out) > 0,
+            };
+            if !told {
+                return Err(Finding::Unread { attribute: attr.name.clone(), given });
+            }
         }
     }
     Ok(())

@@ -97,7 +97,7 @@ fn scheme(rng: &mut Rng, draft: &mut Draft) {
         3 | 4 => alibi(rng, draft),
         5 => {
             let form = rng.pick(&[AlibiForm::Causal, AlibiForm::Symmetric]);
-            let train = rng.between(1, 150);
+            let train = rng.between(1, 150) as i32;
             let alibi = Alibi::new().form(form);
             draft.with(&format!("dynamic alibi {train} {form:?}"), |a| a.scheme(DynamicAlibi::new(train).alibi(alibi)));
         }
@@ -157,7 +157,7 @@ fn rope(rng: &mut Rng, draft: &mut Draft) {
 }
 
 fn rope2d(rng: &mut Rng, draft: &mut Draft) {
-    let (rows, columns) = (rng.between(1, 15), rng.between(1, 15));
+    let (rows, columns) = (rng.between(1, 15) as i32, rng.between(1, 15) as i32);
     let mut rope = Rope2d::grid(rows, columns).prefix(rng.below(3) as u32);
     let mut word = format!("rope2d {rows}x{columns}");
     if rng.one_in(2) {
@@ -181,7 +181,7 @@ fn mask(rng: &mut Rng, draft: &mut Draft) {
     match rng.below(12) {
         0..=3 => draft.with("causal", |a| a.scheme(Causal)),
         4 => {
-            let (window, symmetric) = (rng.between(1, 80), rng.one_in(2));
+            let (window, symmetric) = (rng.between(1, 80) as i32, rng.one_in(2));
             let mask = SlidingWindow::new(window);
             let mask = if symmetric { mask.symmetric() } else { mask };
             draft.with(&format!("window {window} {symmetric}"), |a| a.scheme(mask));
@@ -196,11 +196,11 @@ fn mask(rng: &mut Rng, draft: &mut Draft) {
             draft.with(&format!("documents {batch:?}"), |a| a.documents(batch));
         }
         8 => {
-            let chunk = rng.between(1, 60);
+            let chunk = rng.between(1, 60) as i32;
             draft.with(&format!("chunks of {chunk}, causal"), |a| a.scheme(Chunked::new(chunk)).scheme(Causal));
         }
         9 => {
-            let (window, step) = (rng.between(1, 40), rng.between(1, 5));
+            let (window, step) = (rng.between(1, 40) as i32, rng.between(1, 5) as i32);
             draft.with(&format!("dilated {window} by {step}"), |a| a.scheme(Dilated::new(window, step)));
         }
         10 => draft.with("every third key or near", |a| {

@@ -5,25 +5,25 @@ use rhumb_ir::{Axis, Elem, Expr};
 use super::options::{Bands, Coordinates, GIVEN, LEARNED, Layout, Order, Rope2d};
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
-use crate::scheme::Cx;
+use crate::scheme::SchemeContext;
 
 impl Rope2d {
     /// Row and column of each token on one side: 0 for tokens outside the grid.
     pub(super) fn coordinates_of<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         given: usize,
         index: Expr<'g>,
     ) -> Result<[Expr<'g>; 2], SchemeError> {
-        if let (Some(y), Some(x)) = (self.given[given], self.given[given + 1]) {
+        if let (Some(y), Some(x)) = (self.given()[given], self.given()[given + 1]) {
             return Ok([cx.value(GIVEN[given], y)?, cx.value(GIVEN[given + 1], x)?]);
         }
         let (Some(rows), Some(columns)) = (self.height, self.width) else { return Err(missing("height")) };
         let (height, width) = (cx.int_or_value("height", rows)?, cx.int_or_value("width", columns)?);
         let token = if self.prefix == 0 { index } else { index - self.prefix as i32 };
-        let patches = |times: i64| match (rows, columns) {
+        let patches = |times: u32| match (rows, columns) {
             // At most `i32::MAX`, by `check_grid`.
-            (IntOrValue::Int(rows), IntOrValue::Int(columns)) => cx.int((rows * columns * times) as i32),
+            (IntOrValue::Int(rows), IntOrValue::Int(columns)) => cx.int(rows * columns * times as i32),
             _ if times == 1 => height * width,
             _ => height * width * times as i32,
         };
@@ -42,18 +42,18 @@ impl Rope2d {
             };
             inside.select(coordinate.cast(Elem::F32), 0.0)
         };
-        let reference = |i: usize| self.reference.as_ref().and_then(|list| list.get(i).copied());
+        let reference = |i: usize| self.reference.map(|reference| reference[i]);
         Ok([coordinate(patch / width, height, reference(0)), coordinate(patch % width, width, reference(1))])
     }
 
     pub(super) fn rotate<'g>(
         &self,
-        cx: &Cx<'g>,
+        cx: &SchemeContext<'g>,
         x: Expr<'g>,
         [row, column]: [Expr<'g>; 2],
     ) -> Result<Expr<'g>, SchemeError> {
         let dim = cx.dim_axis();
-        if let Some([rows, columns]) = self.learned {
+        if let [Some(rows), Some(columns)] = self.learned_values() {
             let (rows, columns) = (cx.value(LEARNED[0], rows)?, cx.value(LEARNED[1], columns)?);
             let angle = row * rows + column * columns;
             let angle = if self.scale == 1.0 { angle } else { angle * self.scale };
@@ -97,7 +97,7 @@ impl Rope2d {
 }
 
 /// The axis of pairs of learned frequencies: the one that is not the heads'.
-pub(super) fn pair_axis(cx: &Cx<'_>, name: &str, frequencies: Expr<'_>) -> Result<Axis, SchemeError> {
+pub(super) fn pair_axis(cx: &SchemeContext<'_>, name: &str, frequencies: Expr<'_>) -> Result<Axis, SchemeError> {
     let axes = frequencies.ty().axes;
     let axes = cx.site().head.map_or(axes, |head| axes.without(head));
     let mut axes = axes.iter();

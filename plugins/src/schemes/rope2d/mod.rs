@@ -74,46 +74,27 @@
 //! ```
 
 mod angles;
-mod attributes;
 mod check;
 mod options;
 
-use rhumb_ir::{Attrs, Expr, Hook};
+use rhumb_ir::Expr;
 
 use crate::error::SchemeError;
-use crate::registry::Entry;
-use crate::scheme::{Cx, PositionScheme};
-use attributes::INFO;
+use crate::scheme::{PositionScheme, SchemeContext};
 
 pub use options::{Bands, Coordinates, Layout, Order, Rope2d};
 
-pub(super) fn entry() -> Entry {
-    Entry::new(INFO, Rope2d::read)
-}
-
 impl PositionScheme for Rope2d {
-    fn name(&self) -> &str {
-        INFO.name
-    }
-
-    fn hooks(&self) -> &[Hook] {
-        &[Hook::Query, Hook::Key]
-    }
-
-    fn attributes(&self) -> Attrs {
-        self.written()
-    }
-
-    fn check(&self, cx: &Cx<'_>) -> Result<(), SchemeError> {
+    fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         self.check_all(cx)
     }
 
-    fn query<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let coordinates = self.coordinates_of(cx, 0, cx.q_index())?;
         self.rotate(cx, x, coordinates)
     }
 
-    fn key<'g>(&self, cx: &Cx<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
+    fn key<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         let coordinates = self.coordinates_of(cx, 2, cx.k_index())?;
         self.rotate(cx, x, coordinates)
     }

@@ -2,34 +2,74 @@
 
 use rhumb_ir::{Expr, Pairing, Value};
 
-use crate::attrs::IntOrValue;
+use crate::attrs::{AttrRange, Choice, IntOrValue};
 
-/// Axial rotary position embedding of patches: see the [module](super).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rope2d {
-    pub(super) base: f64,
-    pub(super) pairing: Pairing,
-    pub(super) layout: Layout,
-    pub(super) order: Order,
-    pub(super) bands: Bands,
-    pub(super) scale: f64,
-    pub(super) frequencies: Option<Vec<f64>>,
-    pub(super) learned: Option<[Value; 2]>,
-    pub(super) height: Option<IntOrValue>,
-    pub(super) width: Option<IntOrValue>,
-    pub(super) prefix: i64,
-    pub(super) repeat: i64,
-    pub(super) coordinates: Coordinates,
-    pub(super) index_offset: f64,
-    pub(super) reference: Option<Vec<f64>>,
-    pub(super) given: [Option<Value>; 4],
+crate::scheme! {
+    /// Half of the pairs turn with the row of a patch, half with its column.
+    ///
+    /// Axial rotary position embedding: see the [module](super).
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Rope2d: "rope2d" at Query, Key = "pairs of x turn by y base^(-j/n) and x base^(-j/n), n = D/4" {
+        /// Frequencies of the two axes.
+        pub(super) bands: Bands = Bands::Shared,
+        /// Base of the frequencies.
+        #[range(AttrRange::above(0.0))]
+        pub(super) base: f64 = 10_000.0,
+        /// What coordinate row or column i of n has: i, 2 (i + 1/2) / n - 1, or 2 i / (n - 1) - 1.
+        pub(super) coordinates: Coordinates = Coordinates::Index,
+        /// Radians per unit of each of the n pairs of an axis.
+        #[default("from base")]
+        pub(super) frequencies: Option<Vec<f64>> = None,
+        /// Rows of the grid.
+        #[range(1.., "a number of patches")]
+        #[default("none, with q_y, q_x, k_y and k_x")]
+        pub(super) height: Option<IntOrValue> = None,
+        /// Added to indices.
+        pub(super) index_offset: f64 = 0.0,
+        /// Column of each key, i32 or f32.
+        #[default("from the grid")]
+        pub(super) k_x: Option<Value> = None,
+        /// Row of each key, i32 or f32.
+        #[default("from the grid")]
+        pub(super) k_y: Option<Value> = None,
+        /// Pairs of an axis: one half, every second, or those within one half of the elements.
+        pub(super) layout: Layout = Layout::Blocks,
+        /// Rows or columns first.
+        pub(super) order: Order = Order::Yx,
+        /// Pairs element j with j + R/2, or 2j with 2j + 1.
+        pub(super) pairing: Pairing = Pairing::Half,
+        /// Tokens before the grid, which are not rotated.
+        #[range(..=i32::MAX, "a number of tokens")]
+        pub(super) prefix: u32 = 0,
+        /// Column of each query, i32 or f32.
+        #[default("from the grid")]
+        pub(super) q_x: Option<Value> = None,
+        /// Row of each query, i32 or f32.
+        #[default("from the grid")]
+        pub(super) q_y: Option<Value> = None,
+        /// [rows, columns] of the grid that coordinates are scaled to.
+        #[range(AttrRange::above(0.0))]
+        pub(super) reference: Option<[f64; 2]> = None,
+        /// How often the grid comes.
+        #[range(1..=i32::MAX, "a number of grids")]
+        pub(super) repeat: u32 = 1,
+        /// Factor on all angles.
+        pub(super) scale: f64 = 1.0,
+        /// Columns of the grid.
+        #[range(1.., "a number of patches")]
+        #[default("none, with q_y, q_x, k_y and k_x")]
+        pub(super) width: Option<IntOrValue> = None,
+        /// Learned radians per column, over pairs and maybe heads.
+        pub(super) x_frequencies: Option<Value> = None,
+        /// Learned radians per row, over pairs and maybe heads.
+        pub(super) y_frequencies: Option<Value> = None,
+    }
 }
 
 /// Which pairs of the head turn with which axis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// The first half of the pairs with the first axis, the second half with the second.
-    #[default]
     Blocks,
     /// Pairs by turns: first axis, second axis, first, second.
     Alternating,
@@ -37,31 +77,41 @@ pub enum Layout {
     Split,
 }
 
+impl Choice for Layout {
+    const NAMES: &'static [(&'static str, Layout)] =
+        &[("blocks", Layout::Blocks), ("alternating", Layout::Alternating), ("split", Layout::Split)];
+}
+
 /// Which axis comes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Rows first.
-    #[default]
     Yx,
     /// Columns first.
     Xy,
 }
 
+impl Choice for Order {
+    const NAMES: &'static [(&'static str, Order)] = &[("yx", Order::Yx), ("xy", Order::Xy)];
+}
+
 /// How the frequencies are dealt to the two axes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bands {
     /// Both axes have `base^(-j / n)`.
-    #[default]
     Shared,
     /// Of `base^(-i / 2n)`, the first axis has the even ones, the second the odd ones (Pixtral).
     Alternating,
 }
 
+impl Choice for Bands {
+    const NAMES: &'static [(&'static str, Bands)] = &[("shared", Bands::Shared), ("alternating", Bands::Alternating)];
+}
+
 /// What coordinate a row or column of a grid of `n` has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coordinates {
     /// Its index `i`, plus the index offset; times `reference / n` where a reference grid is given.
-    #[default]
     Index,
     /// Its centre in -1 to 1: `2 (i + 1/2) / n - 1`.
     Centres,
@@ -69,7 +119,12 @@ pub enum Coordinates {
     Corners,
 }
 
-/// The value attributes of explicit coordinates, in the order of `Rope2d::given`.
+impl Choice for Coordinates {
+    const NAMES: &'static [(&'static str, Coordinates)] =
+        &[("index", Coordinates::Index), ("centres", Coordinates::Centres), ("corners", Coordinates::Corners)];
+}
+
+/// The value attributes of explicit coordinates: of queries, then of keys.
 pub(super) const GIVEN: [&str; 4] = ["q_y", "q_x", "k_y", "k_x"];
 /// The value attributes of learned frequencies.
 pub(super) const LEARNED: [&str; 2] = ["y_frequencies", "x_frequencies"];
@@ -77,33 +132,23 @@ pub(super) const LEARNED: [&str; 2] = ["y_frequencies", "x_frequencies"];
 impl Rope2d {
     /// A grid of `height` rows and `width` columns of patches: numbers, or `i32` values that each call tells.
     pub fn grid(height: impl Into<IntOrValue>, width: impl Into<IntOrValue>) -> Rope2d {
-        Rope2d { height: Some(height.into()), width: Some(width.into()), ..Rope2d::bare() }
+        Rope2d { height: Some(height.into()), width: Some(width.into()), ..Rope2d::default() }
     }
 
     /// Coordinates outright, `i32` or `f32`: row and column of each query, over the query axis, and of each key, over the key axis.
     pub fn at(q_y: Expr<'_>, q_x: Expr<'_>, k_y: Expr<'_>, k_x: Expr<'_>) -> Rope2d {
-        Rope2d { given: [q_y, q_x, k_y, k_x].map(|x| Some(x.value())), ..Rope2d::bare() }
+        let [q_y, q_x, k_y, k_x] = [q_y, q_x, k_y, k_x].map(|x| Some(x.value()));
+        Rope2d { q_y, q_x, k_y, k_x, ..Rope2d::default() }
     }
 
-    pub(super) fn bare() -> Rope2d {
-        Rope2d {
-            base: 10_000.0,
-            pairing: Pairing::Half,
-            layout: Layout::Blocks,
-            order: Order::Yx,
-            bands: Bands::Shared,
-            scale: 1.0,
-            frequencies: None,
-            learned: None,
-            height: None,
-            width: None,
-            prefix: 0,
-            repeat: 1,
-            coordinates: Coordinates::Index,
-            index_offset: 0.0,
-            reference: None,
-            given: [None; 4],
-        }
+    /// The coordinates that are given, in the order of `GIVEN`.
+    pub(super) fn given(&self) -> [Option<Value>; 4] {
+        [self.q_y, self.q_x, self.k_y, self.k_x]
+    }
+
+    /// The frequencies that are learned, in the order of `LEARNED`.
+    pub(super) fn learned_values(&self) -> [Option<Value>; 2] {
+        [self.y_frequencies, self.x_frequencies]
     }
 
     /// The base of the frequencies: finite, above 0.
@@ -157,19 +202,19 @@ impl Rope2d {
     /// Learned frequencies, `f32` over an axis of `head_dim / 2` pairs and maybe the heads: the angle is `y fy + x fx`.
     #[must_use]
     pub fn learned(self, y_frequencies: Expr<'_>, x_frequencies: Expr<'_>) -> Rope2d {
-        Rope2d { learned: Some([y_frequencies.value(), x_frequencies.value()]), ..self }
+        Rope2d { y_frequencies: Some(y_frequencies.value()), x_frequencies: Some(x_frequencies.value()), ..self }
     }
 
     /// Tokens before the grid, such as class and register tokens, which are not rotated.
     #[must_use]
     pub fn prefix(self, tokens: u32) -> Rope2d {
-        Rope2d { prefix: i64::from(tokens), ..self }
+        Rope2d { prefix: tokens, ..self }
     }
 
     /// How often the grid comes, one after the other.
     #[must_use]
     pub fn repeat(self, times: u32) -> Rope2d {
-        Rope2d { repeat: i64::from(times), ..self }
+        Rope2d { repeat: times, ..self }
     }
 
     /// What coordinate a row or a column has.
@@ -187,6 +232,6 @@ impl Rope2d {
     /// Scales coordinates to those of a grid of `rows` and `columns`, the one that was trained on: `i / n * reference`.
     #[must_use]
     pub fn reference(self, rows: f64, columns: f64) -> Rope2d {
-        Rope2d { reference: Some(vec![rows, columns]), ..self }
+        Rope2d { reference: Some([rows, columns]), ..self }
     }
 }
