@@ -34,7 +34,6 @@
 
 mod cache;
 mod call;
-mod classify;
 mod engine;
 mod error;
 mod error_bound;
@@ -43,10 +42,11 @@ mod kernel;
 mod layout;
 mod limits;
 mod memory;
-mod outer;
 mod overlap;
+mod program;
 mod reference;
 mod threads;
+mod tiles;
 mod view;
 
 pub use cache::CacheStats;
