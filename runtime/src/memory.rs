@@ -4,19 +4,21 @@
 //! - `Workspace` is aligned memory to work in; for tests with inaccessible pages around each buffer (`Guard`).
 //! - `Span` and `SpanMut` are borrowed slices of one element type behind a raw pointer, so that views of foreign memory and views of
 //!   slices are one thing. Reads and writes here check their index; compiled code relies on the layouts that views prove.
-//! - `Loaded` is a plan with its code, `Frame` what code knows of a call, `Invocation` the two together: what calls code, and shares it among
-//!   threads.
+//! - `Loaded` is a plan with its code, `Frame` what code knows of a call, `Invocation` the two together. What threads share of it, each share
+//!   taken once, are `TableTurns` and `Tasks`; these run code (`invoke`).
 #![allow(unsafe_code, reason = "the one module that calls machine code and dereferences raw pointers")]
 
 mod alloc;
 mod code;
 mod frame;
+mod invocation;
 mod invoke;
 mod loaded;
 mod outer;
 mod pages;
 mod places;
 mod raw;
+mod shares;
 mod span;
 mod workspace;
 
@@ -25,7 +27,8 @@ pub(crate) use alloc::reserve;
 pub use code::CodeError;
 use code::{Code, Function};
 pub(crate) use frame::Frame;
-pub(crate) use invoke::{Invocation, Part, TableTurns, TaskTiles, TileArgs, query_tiles};
+pub(crate) use invocation::Invocation;
+pub(crate) use invoke::TileArgs;
 pub use loaded::LoadError;
 pub(crate) use loaded::{FunctionId, Loaded};
 pub(crate) use outer::Outer;
@@ -34,6 +37,7 @@ pub(crate) use places::Guard;
 #[cfg(feature = "guard-pages")]
 pub use places::Guard;
 pub(crate) use places::Places;
+pub(crate) use shares::{Part, TableTurns, TaskTiles, query_tiles};
 pub use span::{Element, OutputElement};
 pub(crate) use span::{Span, SpanMut};
 pub(crate) use workspace::Workspace;

@@ -7,6 +7,8 @@ use rhumb_plugins::{Alibi, Causal, Registry, Rope};
 
 use super::*;
 use crate::interface::{Bindings, Interface};
+use crate::memory::Loaded;
+use crate::memory::shares::Part;
 use crate::view::{TensorView, TensorViewMut};
 
 const HEADS: usize = 3;
@@ -97,7 +99,10 @@ fn functions_get_no_query_tile_that_they_would_leave() {
         let (begin, full, end) = (of(Role::Begin), of(Role::Full(0)), of(Role::End));
         let (lanes, most) = (loaded.plan().machine.lanes, loaded.plan().tiling.keys);
         let tasks = call.tasks(2).expect("an attention");
+        // The first tasks have what is left of the last query tiles, one for each head.
+        (0..HEADS).for_each(|_| drop(tasks.take(scratch)));
         let (_, mut tiles) = tasks.take(scratch).expect("a task");
+        assert_eq!(tiles.len(), 2);
         let keys = |keys| TileArgs { keys, ..TileArgs::default() };
         refused("a tile that was not begun", || tiles.call(end, 0, TileArgs::default()));
         refused("its state", || tiles.part(0, Part::Sums).len());
@@ -116,6 +121,8 @@ fn functions_get_no_query_tile_that_they_would_leave() {
         refused("queries past the end of the tile", || tiles.call(full, 0, TileArgs { column: 1, ..keys((0, 16)) }));
         let columns = (tiles.queries(0).1 - tiles.queries(0).0).div_ceil(lanes);
         refused("columns past the queries", || tiles.call(end, 0, TileArgs { column: columns, ..keys((0, 0)) }));
+        tiles.begin(begin, 1, TileArgs::default());
+        refused("a begin past the end", || tiles.begin(begin, 2, TileArgs::default()));
         refused("one part twice", || tiles.parts(0, [Part::Sums, Part::Sums]).len());
         tiles.call(full, 0, keys((0, most)));
         tiles.call(end, 0, TileArgs::default());
