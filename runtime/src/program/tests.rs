@@ -1,6 +1,7 @@
 //! Programs against the interpreter, and what they leave out.
 
 mod classes;
+mod load;
 
 use rhumb_compiler::plan::Pruning;
 use rhumb_compiler::{Options, Target, compile};
