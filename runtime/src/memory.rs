@@ -25,7 +25,6 @@ mod workspace;
 pub use alloc::OutOfMemory;
 pub(crate) use alloc::reserve;
 pub use code::CodeError;
-use code::{Code, Function};
 pub(crate) use frame::Frame;
 pub(crate) use invocation::Invocation;
 pub(crate) use invoke::TileArgs;

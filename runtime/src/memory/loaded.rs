@@ -7,8 +7,9 @@ use rhumb_compiler::plan::Plan;
 
 use crate::error::CallError;
 use crate::interface::Bound;
+use crate::memory::code::{Code, Function};
 use crate::memory::frame::{Constants, Placed};
-use crate::memory::{Code, CodeError, Function, Guard, OutOfMemory, Workspace};
+use crate::memory::{CodeError, Guard, OutOfMemory, Workspace};
 
 /// Why a plan could not be loaded.
 #[derive(Debug, thiserror::Error)]
