@@ -7,6 +7,7 @@
 mod common;
 
 use common::{engine, targets};
+use rhumb::ir::Unary;
 use rhumb::prelude::*;
 
 /// Runs `f` over `xs` inside a score: the log-sum-exp over one key is the score itself.
@@ -93,6 +94,9 @@ fn exponentials() {
     check("sigmoid", |x| x.sigmoid(), |x| 1.0 / (1.0 + (-x).exp()), (-80.0, 80.0), 4.0, 0.0);
     check("tanh", |x| x.tanh(), f64::tanh, (-20.0, 20.0), 4.0, 0.0);
     check("tanh", |x| x.tanh(), f64::tanh, (1e-30, 1.0), 4.0, 0.0);
+    for (low, high) in [(-7.0, 7.0), (0.9, 1.1), (1e-30, 1.0)] {
+        check("erf", |x| x.erf(), Unary::Erf.real(), (low, high), 4.0, 0.0);
+    }
 }
 
 #[test]

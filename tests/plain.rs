@@ -27,8 +27,8 @@ fn products_outside_of_a_softmax_are_refused() {
     for (title, graph) in [
         ("scores alone", graph(|g, axes| g.expr(scores(g, axes)) * 0.5)),
         (
-            "sigmoid attention",
-            graph(|g, axes @ [b, _, k, d]| g.expr(scores(g, axes)).sigmoid().dot(tensor(g, "v", &[b, k, d]), k)),
+            "an op after a weighted sum",
+            graph(|g, axes @ [b, _, k, d]| g.expr(scores(g, axes)).sigmoid().dot(tensor(g, "v", &[b, k, d]), k).tanh()),
         ),
         ("a matrix product", graph(|g, [_, q, k, d]| tensor(g, "x", &[q, d]).dot(tensor(g, "y", &[k, d]), d))),
         ("a norm", graph(|g, [_, q, _, d]| tensor(g, "x", &[q, d]).dot(tensor(g, "y", &[d]), d).sqrt())),

@@ -131,6 +131,7 @@ fn functions_of_scores() {
     check("logarithms", &attention().score_with(|_, s| (s * s + 0.5).log2()));
     check("roots", &attention().score_with(|_, s| (s.abs() + 0.1).sqrt()));
     check("waves", &attention().score_with(|_, s| s.sin() + s.cos()));
+    check("erf", &attention().score_with(|_, s| s * (s.erf() + 1.0)));
     check("sigmoid", &attention().score_with(|_, s| 3.0 * s.sigmoid()));
     check(
         "powers of the distance",

@@ -25,12 +25,12 @@ pub struct TileCall {
     pub next_key: u64,
     /// End of the keys of the key tile that comes next.
     pub next_end: u64,
-    /// Address of the key tile's first row of keys, its element 0; 0 where the score has no product.
-    pub keys: u64,
+    /// Address of the key tile's first row of keys, its element 0, for each product of the score; 0 where there is none.
+    pub keys: [u64; MOST_PRODUCTS],
     /// Address of the key tile's first row of values, its element 0; 0 where there is no average.
     pub values: u64,
     /// As `keys`, of the key tile that comes next.
-    pub next_keys: u64,
+    pub next_keys: [u64; MOST_PRODUCTS],
     /// As `values`, of the key tile that comes next.
     pub next_values: u64,
     /// Share of that key tile that is prefetched, in parts of [`SHARES`]: from.
@@ -50,6 +50,9 @@ pub struct TableCall {
     /// The end of them.
     pub end: u64,
 }
+
+/// The most products of queries and keys that a score sums up.
+pub const MOST_PRODUCTS: usize = 4;
 
 /// Shares of a key tile that is prefetched are counted in parts of this number, a power of 2.
 pub const SHARES: usize = 256;

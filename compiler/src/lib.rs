@@ -40,6 +40,7 @@
 pub mod abi;
 mod choice;
 pub mod codegen;
+mod elementary;
 pub mod error_bound;
 pub mod intervals;
 mod machine;

@@ -9,10 +9,11 @@ use crate::fault::Fault;
 use crate::graph::{Graph, Node, Output};
 use crate::infer::infer;
 use crate::instance::Instance;
-use crate::op::{Attrs, Hook, Op, Scalar, Site, SiteId, Unary, Value};
+use crate::op::{Attrs, Hook, Op, Scalar, Site, SiteId, Value};
 use crate::place::Place;
 use crate::text::print::op_text;
 use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
+use crate::unary::Unary;
 use crate::verify::{Problem, Verified, VerifyError, check};
 
 /// Builds a [`Graph`].

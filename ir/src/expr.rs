@@ -3,8 +3,9 @@
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Rem, Sub};
 
 use crate::builder::{Expr, GraphBuilder};
-use crate::op::{Base, Binary, Compare, Op, Pairing, Unary};
+use crate::op::{Base, Binary, Compare, Op, Pairing};
 use crate::types::{Axis, Elem};
+use crate::unary::Unary;
 
 impl<'g> Expr<'g> {
     fn unary(self, op: Unary) -> Expr<'g> {
@@ -106,6 +107,12 @@ impl<'g> Expr<'g> {
     #[must_use]
     pub fn sigmoid(self) -> Expr<'g> {
         self.unary(Unary::Sigmoid)
+    }
+
+    /// Error function: `2 / sqrt(pi)` times the integral of `e^(-t^2)` from 0 to `x`. GELU is `x (1 + erf(x / sqrt(2))) / 2`.
+    #[must_use]
+    pub fn erf(self) -> Expr<'g> {
+        self.unary(Unary::Erf)
     }
 
     /// The lesser of two.

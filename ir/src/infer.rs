@@ -3,8 +3,9 @@
 use thiserror::Error;
 
 use crate::graph::Graph;
-use crate::op::{Binary, Hook, Op, Site, Unary, Value};
+use crate::op::{Binary, Hook, Op, Site, Value};
 use crate::types::{Axis, AxisSet, Elem, Extent, Type};
+use crate::unary::Unary;
 
 /// Why an op is not well formed. The text says what was found; [`OpError::hint`] says what would mend it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -139,7 +139,7 @@
 //!            | "table" "[" literal { "," literal } "]"       with its type; row-major
 //!            | "iota" axis
 //!            | "size" axis
-//!            | unary value                         neg abs floor ceil sqrt exp exp2 log log2 sin cos tanh sigmoid not
+//!            | unary value                         neg abs floor ceil sqrt exp exp2 log log2 sin cos tanh sigmoid erf not
 //!            | binary value "," value              add sub mul div mod min max pow and or
 //!            | compare value "," value             eq ne lt le gt ge
 //!            | "select" value "," value "," value  condition, where true, where false
@@ -180,6 +180,7 @@ mod rebuild;
 mod suggest;
 mod text;
 mod types;
+mod unary;
 mod verify;
 
 pub use builder::{Expr, GraphBuilder};
@@ -189,9 +190,10 @@ pub use graph::{Graph, Node, Output};
 pub use infer::{OpError, infer};
 pub use instance::Instance;
 pub use interp::{Bindings, InterpError, MAX_ELEMENTS, Outputs, Tensor, interpret, interpret_value};
-pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site, SiteId, Unary, Value};
+pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site, SiteId, Value};
 pub use place::Place;
 pub use suggest::closest;
 pub use text::error::{ParseError, ParseFault};
 pub use types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
+pub use unary::Unary;
 pub use verify::{Problem, Verified, VerifyError};

@@ -1,7 +1,8 @@
 //! The names of operations in the text form.
 
-use crate::op::{Binary, Compare, Hook, Pairing, Unary};
+use crate::op::{Binary, Compare, Hook, Pairing};
 use crate::types::Elem;
+use crate::unary::Unary;
 
 /// All element types.
 pub(crate) const ELEMS: [Elem; 3] = [Elem::F32, Elem::I32, Elem::Bool];
@@ -30,46 +31,6 @@ pub(crate) fn op_names() -> impl Iterator<Item = &'static str> {
         .chain(Unary::ALL.map(Unary::name))
         .chain(Binary::ALL.map(Binary::name))
         .chain(Compare::ALL.map(Compare::name))
-}
-
-impl Unary {
-    /// The name used by the text form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Unary::Neg => "neg",
-            Unary::Abs => "abs",
-            Unary::Floor => "floor",
-            Unary::Ceil => "ceil",
-            Unary::Sqrt => "sqrt",
-            Unary::Exp => "exp",
-            Unary::Exp2 => "exp2",
-            Unary::Log => "log",
-            Unary::Log2 => "log2",
-            Unary::Sin => "sin",
-            Unary::Cos => "cos",
-            Unary::Tanh => "tanh",
-            Unary::Sigmoid => "sigmoid",
-            Unary::Not => "not",
-        }
-    }
-
-    /// All of them.
-    pub const ALL: [Unary; 14] = [
-        Unary::Neg,
-        Unary::Abs,
-        Unary::Floor,
-        Unary::Ceil,
-        Unary::Sqrt,
-        Unary::Exp,
-        Unary::Exp2,
-        Unary::Log,
-        Unary::Log2,
-        Unary::Sin,
-        Unary::Cos,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::Not,
-    ];
 }
 
 impl Binary {

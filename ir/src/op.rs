@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::instance::Instance;
 use crate::types::{Axis, Elem};
+use crate::unary::Unary;
 
 /// A value of a graph: a handle into its arena. Every operand of an op was made before the op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,39 +58,6 @@ impl Scalar {
             Scalar::Bool(x) => f64::from(u8::from(x)),
         }
     }
-}
-
-/// Elementwise operations of one operand. All take `f32` but where noted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unary {
-    /// `-x`; `f32` or `i32`.
-    Neg,
-    /// `|x|`; `f32` or `i32`.
-    Abs,
-    /// Largest integer not above `x`.
-    Floor,
-    /// Smallest integer not below `x`.
-    Ceil,
-    /// Square root; NaN below 0.
-    Sqrt,
-    /// `e^x`.
-    Exp,
-    /// `2^x`.
-    Exp2,
-    /// Natural logarithm; -inf at 0, NaN below.
-    Log,
-    /// Logarithm to base 2; -inf at 0, NaN below.
-    Log2,
-    /// Sine of an angle in radians.
-    Sin,
-    /// Cosine of an angle in radians.
-    Cos,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// `1 / (1 + e^-x)`.
-    Sigmoid,
-    /// Logical not; `bool`.
-    Not,
 }
 
 /// Elementwise operations of two operands of one element type, `f32` or `i32` but where noted.

@@ -196,7 +196,10 @@ pub(crate) fn random_score(rng: &mut Rng) -> String {
         let (op, made) = match rng.below(16) {
             0..=4 => (format!("{} %{a}, %{b}", rng.pick(&["add", "sub", "mul", "div", "min", "max"])), &mut floats),
             5 | 6 => (
-                format!("{} %{a}", rng.pick(&["neg", "abs", "tanh", "sigmoid", "sin", "cos", "exp", "floor", "ceil"])),
+                format!(
+                    "{} %{a}",
+                    rng.pick(&["neg", "abs", "tanh", "sigmoid", "erf", "sin", "cos", "exp", "floor", "ceil"])
+                ),
                 &mut floats,
             ),
             7 | 8 => (format!("select %{p}, %{a}, %{b}"), &mut floats),

@@ -328,25 +328,12 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
 
     fn unary(&mut self, unary: Unary, elem: Elem, x: Ssa) -> Ssa {
         match (unary, elem) {
-            (Unary::Not, _) => self.v.not(x),
             (Unary::Neg, Elem::I32) => self.fb().ins().ineg(x),
             (Unary::Abs, Elem::I32) => {
                 let negative = self.fb().ins().ineg(x);
                 self.fb().ins().smax(x, negative)
             }
-            (Unary::Neg, _) => self.fb().ins().fneg(x),
-            (Unary::Abs, _) => self.fb().ins().fabs(x),
-            (Unary::Floor, _) => self.fb().ins().floor(x),
-            (Unary::Ceil, _) => self.fb().ins().ceil(x),
-            (Unary::Sqrt, _) => self.fb().ins().sqrt(x),
-            (Unary::Exp, _) => self.v.exp(x),
-            (Unary::Exp2, _) => self.v.exp2(x),
-            (Unary::Log, _) => self.v.log(x),
-            (Unary::Log2, _) => self.v.log2(x),
-            (Unary::Sin, _) => self.v.sin_cos(x).0,
-            (Unary::Cos, _) => self.v.sin_cos(x).1,
-            (Unary::Tanh, _) => self.v.tanh(x),
-            (Unary::Sigmoid, _) => self.v.sigmoid(x),
+            (op, _) => self.v.elementary(op, x),
         }
     }
 

@@ -9,6 +9,7 @@
 //! | `sin`, `cos` | 2e-7 absolute for angles up to 1e4 in magnitude | 1e-15 absolute for angles up to 1e6 |
 //! | `tanh` | 4 ulp | 1e-15 absolute |
 //! | `sigmoid` | 4 ulp; 0 below -86 | relative 1e-13 |
+//! | `erf` | 4 ulp | relative 1e-14 |
 //! | `pow` | `exp2(b log2 a)`: relative error grows with `abs(b log2 a)` | the same |
 //!
 //! `tests/math.rs` holds each function against the standard library in `f64` over its range, as kernels run it; what double precision
@@ -19,10 +20,15 @@
 //! The reduction to sine and cosine, and the polynomials of `log` in double precision, follow the tables of fdlibm (Sun, 1993); the
 //! polynomial of `exp2` in single precision is a minimax fit on [-1/2, 1/2] (degree 6, relative error 2e-9 before rounding), in double
 //! precision the Taylor series. `tanh` in single precision is made of `1 - 2^x`, which the same polynomial without its first
-//! coefficient gives for small `x`.
+//! coefficient gives for small `x`. `erf` is a polynomial below 1, and in single precision 1 less a power of 2 above, whose exponent is a
+//! polynomial; all are Chebyshev fits of its integral in 50 digits.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
+use rhumb_ir::Unary;
+
+mod angle;
+mod logarithm;
 
 use super::vocab::Vocab;
 use crate::plan::Pruning;
@@ -37,45 +43,127 @@ const EXP2_F32: [f64; 7] = [
     0.000_153_458_124_259_468_64,
 ];
 
+/// `erf(x) / x` in `x^2`, for `x` up to 1: off by 2e-9, and by 3e-21.
+const ERF_NEAR_F32: [f64; 7] = [
+    1.128_379_165_848_350_9,
+    -0.376_126_266_667_203_34,
+    0.112_835_947_151_602_18,
+    -0.026_854_212_010_626_412,
+    0.005_189_087_423_433_974,
+    -0.000_801_686_428_716_587,
+    0.000_078_758_750_626_854_88,
+];
+const ERF_NEAR_F64: [f64; 14] = [
+    1.128_379_167_095_512_6,
+    -0.376_126_389_031_837_54,
+    0.112_837_916_709_551_2,
+    -0.026_866_170_645_129_84,
+    0.005_223_977_625_423_298_5,
+    -0.000_854_832_702_193_483,
+    0.000_120_553_329_028_887_36,
+    -1.492_564_756_751_933_2e-5,
+    1.646_204_544_146_841_8e-6,
+    -1.636_464_215_816_761_6e-7,
+    1.479_240_120_940_481_3e-8,
+    -1.216_456_005_728_345e-9,
+    8.709_045_129_053_106e-11,
+    -4.230_945_824_295_338e-12,
+];
+
+/// `log2(1 - erf(x))` in `x - 2.5`, for `x` from 1 to 4: `1 - erf(x)` is off by 5e-10.
+const ERF_FAR_F32: [f64; 9] = [
+    -11.262_853_679_099_845,
+    -7.722_285_864_165_861,
+    -1.361_750_765_325_402_8,
+    -0.015_665_564_179_493_55,
+    0.003_123_872_692_396_039,
+    -0.000_606_108_681_278_775_1,
+    0.000_111_507_885_080_637_39,
+    -1.920_950_524_037_425_2e-5,
+    2.361_910_227_018_601e-6,
+];
+
+/// `erf(x)` in `x` less a middle, from 1 to 2, to 3.5 and to 6: off by 1e-16 at most.
+const ERF_FAR_F64: [(f64, f64, &[f64]); 3] = [
+    (
+        2.0,
+        1.5,
+        &[
+            0.966_105_146_475_310_8,
+            0.118_930_289_223_629_37,
+            -0.178_395_433_835_442_15,
+            0.138_752_004_094_233_4,
+            -0.044_598_858_459_064_73,
+            -0.014_866_286_152_863_747,
+            0.019_326_172_007_209_028,
+            -0.004_743_053_204_878_897,
+            -0.002_362_677_793_021_706,
+            0.001_709_819_627_853_845_3,
+            -9.291_229_551_299_306e-5,
+            -0.000_254_449_278_076_816_47,
+            7.767_647_032_419_676e-5,
+            1.796_132_313_521_121_2e-5,
+            -1.403_863_815_237_165_8e-5,
+            5.712_902_189_436_902e-7,
+            1.417_121_640_941_646_6e-6,
+            -2.834_611_856_527_827_6e-7,
+        ],
+    ),
+    (
+        3.5,
+        2.75,
+        &[
+            0.999_899_378_077_880_3,
+            0.000_586_277_247_095_144_1,
+            -0.001_612_262_429_508_208_5,
+            0.002_760_388_704_922_362_6,
+            -0.003_258_113_659_600_760_3,
+            0.002_755_808_418_590_492,
+            -0.001_657_327_404_602_651_6,
+            0.000_646_040_892_346_710_7,
+            -8.901_155_782_515_363e-5,
+            -7.122_261_814_751_823e-5,
+            5.499_688_849_277_294e-5,
+            -1.584_605_890_419_61e-5,
+            -1.070_657_923_154_845_8e-6,
+            2.693_750_175_922_726e-6,
+            -9.159_025_848_429_293e-7,
+            -7.552_637_471_514_947e-9,
+            1.080_310_693_747_647e-7,
+            -2.535_045_311_309_899_3e-8,
+            -2.621_776_881_191_624e-9,
+        ],
+    ),
+    (
+        6.0,
+        4.75,
+        &[
+            0.999_999_999_981_514_9,
+            1.793_435_713_628_245e-10,
+            -8.518_704_443_953_343e-10,
+            2.637_844_880_391_677_8e-9,
+            -5.981_165_183_549_729e-9,
+            1.057_240_001_003_069e-8,
+            -1.514_270_643_961_608_3e-8,
+            1.803_627_539_064_856_3e-8,
+            -1.818_125_084_886_035e-8,
+            1.567_551_700_587_770_6e-8,
+            -1.164_045_513_735_481e-8,
+            7.505_197_264_527_082e-9,
+            -4.205_453_916_507_53e-9,
+            1.993_585_527_559_098_5e-9,
+            -7.735_742_305_827_861e-10,
+            2.597_240_749_740_276e-10,
+            -7.730_056_133_418_022e-11,
+            6.535_228_052_480_225e-12,
+            8.633_324_686_667_181e-12,
+            -2.794_881_960_463_630_6e-12,
+        ],
+    ),
+];
+
 /// Weights of 2 to minus this and less are 0. Much smaller ones would have subnormal products with values, on which processors stall.
 const VANISHING: f64 = Pruning::BELOW;
-
-const LOG_F32: [f64; 4] = [0.666_666_626_93, 0.400_009_721_52, 0.284_987_866_88, 0.242_790_788_41];
-
-const LOG_F64: [f64; 7] = [
-    6.666_666_666_666_735e-1,
-    3.999_999_999_940_942e-1,
-    2.857_142_874_366_239e-1,
-    2.222_219_843_214_978_4e-1,
-    1.818_357_216_161_805e-1,
-    1.531_383_769_920_937_3e-1,
-    1.479_819_860_511_658_6e-1,
-];
-
-const SIN_F32: [f64; 3] = [-1.666_665_461_1e-1, 8.332_160_873_6e-3, -1.951_529_589_1e-4];
-const COS_F32: [f64; 3] = [4.166_664_568_298_827e-2, -1.388_731_625_493_765e-3, 2.443_315_711_809_948e-5];
-
-const SIN_F64: [f64; 6] = [
-    -1.666_666_666_666_663_2e-1,
-    8.333_333_333_322_49e-3,
-    -1.984_126_982_985_795e-4,
-    2.755_731_370_707_006_8e-6,
-    -2.505_076_025_340_686_3e-8,
-    1.589_690_995_211_55e-10,
-];
-
-const COS_F64: [f64; 6] = [
-    4.166_666_666_666_66e-2,
-    -1.388_888_888_887_411e-3,
-    2.480_158_728_947_673e-5,
-    -2.755_731_435_139_066_3e-7,
-    2.087_572_321_298_175e-9,
-    -1.135_964_755_778_819_5e-11,
-];
-
-/// pi/2 in parts whose products with a quadrant number are exact: of 11 and 24 bits for `f32`, of 33 bits for `f64`.
-const HALF_PI_F32: [f64; 3] = [1.570_312_5, 4.837_512_969_970_703e-4, 7.549_789_948_768_648e-8];
-const HALF_PI_F64: [f64; 3] = [1.570_796_326_734_125_6, 6.077_100_506_303_966e-11, 2.022_266_248_795_950_6e-21];
 
 impl Vocab<'_, '_> {
     /// Adding this rounds to an integer, whose low bits are then the low bits of the sum.
@@ -85,6 +173,27 @@ impl Vocab<'_, '_> {
 
     fn mantissa_bits(&self) -> i64 {
         if self.shape.double { 52 } else { 23 }
+    }
+
+    /// An operation of one operand on floats; truth values have theirs in [`Vocab::not`].
+    pub(crate) fn elementary(&mut self, op: Unary, x: Value) -> Value {
+        match op {
+            Unary::Neg => self.fb.ins().fneg(x),
+            Unary::Abs => self.fb.ins().fabs(x),
+            Unary::Floor => self.fb.ins().floor(x),
+            Unary::Ceil => self.fb.ins().ceil(x),
+            Unary::Sqrt => self.fb.ins().sqrt(x),
+            Unary::Exp => self.exp(x),
+            Unary::Exp2 => self.exp2(x),
+            Unary::Log => self.log(x),
+            Unary::Log2 => self.log2(x),
+            Unary::Sin => self.sin_cos(x).0,
+            Unary::Cos => self.sin_cos(x).1,
+            Unary::Tanh => self.tanh(x),
+            Unary::Sigmoid => self.sigmoid(x),
+            Unary::Erf => self.erf(x),
+            Unary::Not => self.not(x),
+        }
     }
 
     /// `2^x`; NaN of NaN, 0 of `-inf`.
@@ -140,83 +249,6 @@ impl Vocab<'_, '_> {
         self.fma(polynomial, power, least)
     }
 
-    /// Logarithm to base `e`, times `unit`; `exponent_unit` is the value of one binary exponent.
-    fn log_in_units(&mut self, x: Value, unit: f64, exponent_unit: f64) -> Value {
-        let bits = self.mantissa_bits();
-        // Subnormals are scaled into the normal range first.
-        let (least, scale) = if self.shape.double {
-            (f64::MIN_POSITIVE, 18_014_398_509_481_984.0)
-        } else {
-            (f64::from(f32::MIN_POSITIVE), 33_554_432.0)
-        };
-        let least = self.float(least);
-        let subnormal = self.fcmp(FloatCC::LessThan, x, least);
-        let factor = self.float(scale);
-        let scaled = self.fmul(x, factor);
-        let normal = self.select_float(subnormal, scaled, x);
-        let (shift, zero) = (self.float(f64::log2(scale)), self.float(0.0));
-        let shift = self.select_float(subnormal, shift, zero);
-
-        // x = m 2^e with m in [sqrt(1/2), sqrt(2)).
-        let root_half = if self.shape.double {
-            std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64
-        } else {
-            i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits())
-        };
-        let pattern = self.bits_of(normal);
-        let base = self.bits(root_half);
-        let offset = self.fb.ins().isub(pattern, base);
-        let exponent = self.fb.ins().sshr_imm_u(offset, bits);
-        let aligned = self.fb.ins().ishl_imm_u(exponent, bits);
-        let mantissa = self.fb.ins().isub(pattern, aligned);
-        let mantissa = self.float_of(mantissa);
-        let float_type = self.float_type();
-        let exponent = self.fb.ins().fcvt_from_sint(float_type, exponent);
-        let exponent = self.fsub(exponent, shift);
-
-        let one = self.float(1.0);
-        let f = self.fsub(mantissa, one);
-        let two = self.float(2.0);
-        let denominator = self.fadd(f, two);
-        let s = self.fb.ins().fdiv(f, denominator);
-        let z = self.fmul(s, s);
-        let series = if self.shape.double { self.polynomial(z, &LOG_F64) } else { self.polynomial(z, &LOG_F32) };
-        let r = self.fmul(z, series);
-        let half = self.float(0.5);
-        let half_f = self.fmul(f, half);
-        let half_square = self.fmul(half_f, f);
-        let sum = self.fadd(half_square, r);
-        let correction = self.fmul(s, sum);
-        let tail = self.fsub(correction, half_square);
-        let unit = self.float(unit);
-        let low = self.fmul(tail, unit);
-        let mantissa_log = self.fma(f, unit, low);
-        let exponent_unit = self.float(exponent_unit);
-        let result = self.fma(exponent, exponent_unit, mantissa_log);
-
-        let infinity = self.float(f64::INFINITY);
-        let finite = self.fcmp(FloatCC::LessThan, x, infinity);
-        let result = self.select_float(finite, result, x);
-        let zero = self.float(0.0);
-        let positive = self.fcmp(FloatCC::GreaterThan, x, zero);
-        let unordered = self.fcmp(FloatCC::Unordered, x, x);
-        let defined = self.fb.ins().bor(positive, unordered);
-        let is_zero = self.fcmp(FloatCC::Equal, x, zero);
-        let (nan, low) = (self.float(f64::NAN), self.float(f64::NEG_INFINITY));
-        let outside = self.select_float(is_zero, low, nan);
-        self.select_float(defined, result, outside)
-    }
-
-    /// Natural logarithm.
-    pub(crate) fn log(&mut self, x: Value) -> Value {
-        self.log_in_units(x, 1.0, std::f64::consts::LN_2)
-    }
-
-    /// Logarithm to base 2.
-    pub(crate) fn log2(&mut self, x: Value) -> Value {
-        self.log_in_units(x, std::f64::consts::LOG2_E, 1.0)
-    }
-
     /// `e^x`.
     pub(crate) fn exp(&mut self, x: Value) -> Value {
         let log2_e = self.float(std::f64::consts::LOG2_E);
@@ -268,12 +300,103 @@ impl Vocab<'_, '_> {
 
     /// `1 / (1 + e^-x)`.
     pub(crate) fn sigmoid(&mut self, x: Value) -> Value {
+        if !self.shape.double {
+            return self.sigmoid_single(x);
+        }
         let negated = self.fb.ins().fneg(x);
         let power = self.exp(negated);
         let one = self.float(1.0);
         let denominator = self.fadd(one, power);
         let one = self.float(1.0);
         self.fb.ins().fdiv(one, denominator)
+    }
+
+    /// `1 / (1 + 2^n e^-r)` with `x = r - n ln(2)`, in single precision.
+    fn sigmoid_single(&mut self, x: Value) -> Value {
+        // From here on the power is nothing beside 1.
+        let most = self.float(86.0);
+        let near = self.pseudo_min(most, x);
+        let scale = self.float(-std::f64::consts::LOG2_E);
+        let magic = self.float(self.rounder() + 127.0);
+        let shifted = self.fma(near, scale, magic);
+        let magic = self.float(self.rounder() + 127.0);
+        let whole = self.fsub(shifted, magic);
+        // Of 16 bits, so that its products with whole numbers are exact.
+        const LN_2_HIGH: f64 = 0.693_145_751_953_125;
+        let high = self.float(LN_2_HIGH);
+        let rest = self.fma(whole, high, near);
+        let low = self.float(std::f64::consts::LN_2 - LN_2_HIGH);
+        let rest = self.fma(whole, low, rest);
+        let mut coefficients = EXP2_F32;
+        let mut scale = 1.0;
+        for coefficient in &mut coefficients {
+            *coefficient *= scale;
+            scale *= -std::f64::consts::LOG2_E;
+        }
+        let polynomial = self.polynomial(rest, &coefficients);
+        let bits = self.bits_of(shifted);
+        let exponent = self.shl(bits, self.mantissa_bits());
+        let power = self.float_of(exponent);
+        let one = self.float(1.0);
+        let denominator = self.fma(polynomial, power, one);
+        let one = self.float(1.0);
+        let quotient = self.fb.ins().fdiv(one, denominator);
+        // Further down the power overflows.
+        let least = self.float(-86.0);
+        let tiny = self.fcmp(FloatCC::LessThan, x, least);
+        let zero = self.float(0.0);
+        self.select_float(tiny, zero, quotient)
+    }
+
+    /// Error function.
+    fn erf(&mut self, x: Value) -> Value {
+        let magnitude = self.fb.ins().fabs(x);
+        let square = self.fmul(magnitude, magnitude);
+        let near = self.polynomial(square, if self.shape.double { &ERF_NEAR_F64 } else { &ERF_NEAR_F32 });
+        let near = self.fmul(near, magnitude);
+        let far = if self.shape.double { self.erf_far_double(magnitude) } else { self.erf_far_single(magnitude) };
+        let one = self.float(1.0);
+        let is_near = self.fcmp(FloatCC::LessThan, magnitude, one);
+        let erf = self.select_float(is_near, near, far);
+        let sign = self.bits(if self.shape.double { i64::MIN } else { i64::from(i32::MIN) });
+        let bits = self.bits_of(x);
+        let sign = self.fb.ins().band(bits, sign);
+        self.flip_sign(erf, sign)
+    }
+
+    /// Of operands of 1 and more, in single precision.
+    fn erf_far_single(&mut self, x: Value) -> Value {
+        // From here on it is 1.
+        let most = self.float(4.0);
+        let x = self.pseudo_min(most, x);
+        let middle = self.float(2.5);
+        let distance = self.fsub(x, middle);
+        let exponent = self.polynomial(distance, &ERF_FAR_F32);
+        let rest = self.exp2(exponent);
+        let one = self.float(1.0);
+        self.fsub(one, rest)
+    }
+
+    /// Of operands of 1 and more, in double precision.
+    fn erf_far_double(&mut self, x: Value) -> Value {
+        // From here on it is 1.
+        let most = self.float(6.0);
+        let x = self.pseudo_min(most, x);
+        let mut erf = None;
+        for (end, middle, coefficients) in ERF_FAR_F64.into_iter().rev() {
+            let middle = self.float(middle);
+            let distance = self.fsub(x, middle);
+            let here = self.polynomial(distance, coefficients);
+            erf = Some(match erf {
+                Some(beyond) => {
+                    let end = self.float(end);
+                    let inside = self.fcmp(FloatCC::LessThan, x, end);
+                    self.select_float(inside, here, beyond)
+                }
+                None => here,
+            });
+        }
+        erf.unwrap_or(x)
     }
 
     /// Hyperbolic tangent.
@@ -334,54 +457,6 @@ impl Vocab<'_, '_> {
         let limit = self.float(0.02);
         let is_near = self.fcmp(FloatCC::LessThan, x, limit);
         self.select_float(is_near, near, far)
-    }
-
-    /// Sine and cosine of an angle in radians.
-    pub(crate) fn sin_cos(&mut self, x: Value) -> (Value, Value) {
-        let per_quadrant = self.float(std::f64::consts::FRAC_2_PI);
-        let turns = self.fmul(x, per_quadrant);
-        let magic = self.float(self.rounder());
-        let shifted = self.fadd(turns, magic);
-        let magic = self.float(self.rounder());
-        let quadrant = self.fsub(shifted, magic);
-        let negative = self.fb.ins().fneg(quadrant);
-        let mut r = x;
-        for part in if self.shape.double { HALF_PI_F64 } else { HALF_PI_F32 } {
-            let part = self.float(part);
-            r = self.fma(negative, part, r);
-        }
-        let z = self.fmul(r, r);
-        let sin_series = if self.shape.double { self.polynomial(z, &SIN_F64) } else { self.polynomial(z, &SIN_F32) };
-        let cos_series = if self.shape.double { self.polynomial(z, &COS_F64) } else { self.polynomial(z, &COS_F32) };
-        let cube = self.fmul(z, r);
-        let sin = self.fma(cube, sin_series, r);
-        let z2 = self.fmul(z, z);
-        let (one, minus_half) = (self.float(1.0), self.float(-0.5));
-        let head = self.fma(z, minus_half, one);
-        let cos = self.fma(z2, cos_series, head);
-
-        let bits = self.bits_of(shifted);
-        let one = self.bits(1);
-        let low = self.fb.ins().band(bits, one);
-        // In odd quadrants the two change places: by masks, as a jump could not be predicted.
-        let odd = self.fb.ins().ineg(low);
-        let (sin, cos) = (self.bits_of(sin), self.bits_of(cos));
-        let difference = self.fb.ins().bxor(sin, cos);
-        let difference = self.fb.ins().band(difference, odd);
-        let sin = self.fb.ins().bxor(sin, difference);
-        let cos = self.fb.ins().bxor(cos, difference);
-        let sign_shift = if self.shape.double { 62 } else { 30 };
-        let two = self.bits(2);
-        let second = self.fb.ins().band(bits, two);
-        let sin_sign = self.shl(second, sign_shift);
-        let sin = self.fb.ins().bxor(sin, sin_sign);
-        let one = self.bits(1);
-        let next = self.fb.ins().iadd(bits, one);
-        let two = self.bits(2);
-        let second = self.fb.ins().band(next, two);
-        let cos_sign = self.shl(second, sign_shift);
-        let cos = self.fb.ins().bxor(cos, cos_sign);
-        (self.float_of(sin), self.float_of(cos))
     }
 
     fn flip_sign(&mut self, x: Value, sign: Value) -> Value {

@@ -126,7 +126,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
         if attention.key_term.is_some() && !attention.masks.is_empty() {
             roles.push(Role::Reference);
         }
-        if attention.pruning.is_some() && attention.product.is_some() {
+        if attention.pruning.is_some() && !attention.products.is_empty() {
             roles.push(Role::Squares);
         }
         for shape in 0..plan.tiling.shapes.len() {

@@ -3,6 +3,7 @@
 use rhumb_ir::{Binary, Compare, Elem, Unary};
 
 use super::units::{ROOM, U};
+use crate::elementary::{FLUSHED, elementary};
 
 /// A value, and what the kernel's may be off from it. Truth values are 0 and 1, off by 1 where the kernel may decide otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,8 +22,6 @@ pub(super) enum Precision {
 
 /// Half of the least number above 0: what is lost where a result is subnormal.
 const TINY: f64 = f64::from_bits((1023 - 150) << 52);
-/// Results of `exp2` below this are 0, and those of `exp` below about the same.
-const FLUSHED: f64 = 4.5e-38;
 /// Numbers that are too low for single precision are below this.
 const LOWEST: f64 = -3e38;
 /// The greatest number that leaves them too low to have weight when it is added.
@@ -200,68 +199,22 @@ impl Precision {
             Unary::Exp | Unary::Exp2 | Unary::Sigmoid if a.is_low() => return Approx { x: 0.0, e: FLUSHED },
             _ => {}
         }
-        let f: fn(f64) -> f64 = match op {
-            Unary::Floor => f64::floor,
-            Unary::Ceil => f64::ceil,
-            Unary::Sqrt => f64::sqrt,
-            Unary::Exp => f64::exp,
-            Unary::Exp2 => f64::exp2,
-            Unary::Log => f64::ln,
-            Unary::Log2 => f64::log2,
-            Unary::Sin => f64::sin,
-            Unary::Cos => f64::cos,
-            Unary::Tanh => f64::tanh,
-            Unary::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
-            Unary::Neg | Unary::Abs | Unary::Not => |x| x,
-        };
+        let (f, of) = (op.real(), elementary(op));
         if !a.is_finite() {
             return at_ends(a, Approx::exact(0.0), |a, _| f(a));
         }
         let r = f(a.x);
-        let own = self.own(op, a, r);
+        let own = match self {
+            Precision::Single => (of.single)(a.most(), r),
+            Precision::Double => (of.double)(a.most(), r),
+        };
         match op {
             Unary::Floor | Unary::Ceil => Approx { x: r, e: (f(a.high()) - r).max(r - f(a.low())) },
             Unary::Sqrt if a.low() < 0.0 || a.x == 0.0 && !a.is_exact() => at_ends(a, Approx::exact(0.0), |a, _| f(a)),
             Unary::Sqrt if a.is_exact() => self.rounded(r, 0.0),
-            Unary::Sqrt => self.within(r, r - f(a.low()) + own),
             Unary::Log | Unary::Log2 if a.low() <= 0.0 => at_ends(a, Approx::exact(0.0), |a, _| f(a)),
-            Unary::Log => self.within(r, -(-a.e / a.x).ln_1p() + own),
-            Unary::Log2 => self.within(r, -(-a.e / a.x).ln_1p() * std::f64::consts::LOG2_E + own),
-            Unary::Exp => self.within(r, r * a.e.exp_m1() + own),
-            Unary::Exp2 => self.within(r, r * (a.e * std::f64::consts::LN_2).exp_m1() + own),
-            Unary::Sin | Unary::Cos => self.within(r, a.e.min(2.0) + own),
-            // The greatest slope between the ends.
-            Unary::Tanh => self.within(r, a.e * (4.0 * (-2.0 * (a.x.abs() - a.e).max(0.0)).exp()).min(1.0) + own),
-            Unary::Sigmoid => self.within(r, a.e * (-(a.x.abs() - a.e).max(0.0)).exp().min(0.25) + own),
             Unary::Neg | Unary::Abs | Unary::Not => Approx { x: r, e: a.e },
-        }
-    }
-
-    /// The error of an elementary function at an exact operand: the table of `codegen/math.rs`. An ulp is at most `2 U` of a result.
-    fn own(self, op: Unary, a: Approx, r: f64) -> f64 {
-        if self == Precision::Double {
-            return match op {
-                Unary::Exp | Unary::Sigmoid => 1e-13 * r + FLUSHED,
-                Unary::Exp2 => FLUSHED,
-                Unary::Log | Unary::Log2 | Unary::Tanh => 1e-15,
-                // Up to about here the reduction finds the quadrant.
-                Unary::Sin | Unary::Cos if a.most() > 1e15 => f64::INFINITY,
-                Unary::Sin | Unary::Cos => 1e-15 + ROOM * a.x.abs(),
-                _ => 0.0,
-            };
-        }
-        match op {
-            Unary::Exp2 => 4.0 * U * r + FLUSHED,
-            Unary::Exp => 6.0 * U * r + FLUSHED,
-            Unary::Log | Unary::Log2 => (8.0 * U * r.abs()).max(2e-7),
-            Unary::Sin | Unary::Cos if a.most() <= 1e4 => 2e-7,
-            // The first part of pi/2 leaves 2^-11 of the angle, which is rounded.
-            Unary::Sin | Unary::Cos if a.most() <= 1e6 => 4e-7 + U * 1e-3 * a.most(),
-            Unary::Sin | Unary::Cos => f64::INFINITY,
-            Unary::Tanh => 8.0 * U * r.abs(),
-            Unary::Sigmoid => 8.0 * U * r + FLUSHED,
-            Unary::Sqrt => U * r,
-            _ => 0.0,
+            _ => self.within(r, (of.moved)(a.x, a.e, r) + own),
         }
     }
 

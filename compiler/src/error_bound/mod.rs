@@ -72,7 +72,7 @@ use array::{Array, Space};
 pub use error::BoundError;
 use sums::Sums;
 use units::{TINY_SUM, U};
-use walk::{Order, Seeds, Walk};
+use walk::{Seeds, Walk};
 
 /// The bound on errors that a plan promises: prints what it is made of, and evaluates for the tensors of a call.
 ///
@@ -97,7 +97,10 @@ impl Plan {
     /// The error bound of kernels of this plan.
     pub fn error_bound(&self) -> ErrorBound<'_> {
         let sums = self.attention.as_ref().map(|attention| Sums::of(&self.tiling, attention));
-        ErrorBound { plan: self, sums: sums.unwrap_or(Sums { order: Order::PLAIN, product: 0, keys: 0, least: 0 }) }
+        ErrorBound {
+            plan: self,
+            sums: sums.unwrap_or(Sums { orders: Vec::new(), products: Vec::new(), keys: 0, least: 0 }),
+        }
     }
 }
 

@@ -117,7 +117,12 @@ impl fmt::Display for ErrorBound<'_> {
 }
 
 impl ErrorBound<'_> {
-    /// The error of the dot of query and key, with some more roundings.
+    /// The error of the dots of query and key, with some more roundings.
+    fn dots(&self, of: &Attention, roundings: &mut Roundings<'_>, names: &[String], more: usize) -> String {
+        let dots: Vec<String> = of.products.iter().map(|product| self.dot(product, roundings, names, more)).collect();
+        dots.join(" + ")
+    }
+
     fn dot(&self, product: &Product, roundings: &mut Roundings<'_>, names: &[String], more: usize) -> String {
         let sides = roundings.value(product.query).zip(roundings.tensor(product.key));
         let (own, and) = match sides {
@@ -125,7 +130,7 @@ impl ErrorBound<'_> {
             None => (0, " + what these are off by"),
         };
         let (query, key) = (&names[product.query.index()], &self.plan.tensors[product.key].name);
-        format!("{} u sum|{query} `{key}`|{and}", self.sums.product + own + more)
+        format!("{} u sum|{query} `{key}`|{and}", self.sums.products[product.index] + own + more)
     }
 
     fn weighted_sum(&self, f: &mut fmt::Formatter<'_>, of: &Attention, roundings: &mut Roundings<'_>) -> fmt::Result {
@@ -153,12 +158,13 @@ impl ErrorBound<'_> {
             // Each is rounded by the sums after it.
             let adds = count - n.max(1);
             let plus = if n == 0 { "" } else { " +" };
-            match &of.product {
-                Some(product) if product.dot == term.value => {
-                    write!(f, "{plus} {}", self.dot(product, &mut roundings, names, adds))?;
+            match of.dot {
+                Some(dot) if dot == term.value => {
+                    write!(f, "{plus} {}", self.dots(of, &mut roundings, names, adds))?;
                 }
                 _ => match roundings.value(term.value) {
                     Some(own) => write!(f, "{plus} {} u |{}|", own + adds, name(term.value))?,
+                    None if adds == 0 => write!(f, "{plus} what {} is off by", name(term.value))?,
                     None => write!(f, "{plus} {adds} u |{0}| + what {0} is off by", name(term.value))?,
                 },
             }
@@ -170,10 +176,8 @@ impl ErrorBound<'_> {
             write!(f, " 0")?;
         }
         writeln!(f)?;
-        if let Some(product) =
-            of.product.as_ref().filter(|product| of.terms.iter().all(|term| term.value != product.dot))
-        {
-            writeln!(f, "  {} in it: {}", name(product.dot), self.dot(product, &mut roundings, names, 0))?;
+        if let Some(dot) = of.dot.filter(|dot| of.terms.iter().all(|term| term.value != *dot)) {
+            writeln!(f, "  {} in it: {}", name(dot), self.dots(of, &mut roundings, names, 0))?;
         }
         if plain {
             return self.weighted_sum(f, of, &mut roundings);

@@ -94,12 +94,8 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn of(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<Parts, BoundError> {
         let mut seeds = Seeds::new();
-        if let Some(product) = &of.product {
-            let queries = walk.value(product.query, Precision::Single, &seeds)?;
-            let keys = walk.tensor(product.key)?;
-            let order = (Precision::Single, sums.order);
-            let dot = walk.dot(product.dot, (&queries, &keys), product.dim, order);
-            seeds.insert(product.dot, Rc::new(dot.ok_or_else(|| walk.too_large(product.dot))?));
+        if let Some(leaf) = of.dot {
+            seeds.insert(leaf, walk.products(&of.products, &sums.orders)?);
         }
         let mask = |mask: &Term| Ok((walk.value(mask.value, Precision::Single, &seeds)?, mask.negative));
         let tensor = |id: Option<TensorId>| match id {

@@ -13,12 +13,12 @@ pub(super) const RUN: usize = 16;
 const LEAST_TILE: usize = 16;
 
 /// Lengths of the sums of an attention, counted in roundings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sums {
-    /// In which order the products of a query's and a key's elements are summed up.
-    pub(super) order: Order,
-    /// Roundings that each product passes through.
-    pub(super) product: usize,
+    /// In which order the products of a query's and a key's elements are summed up, for each dot.
+    pub(super) orders: Vec<Order>,
+    /// Roundings that each product passes through, for each dot.
+    pub(super) products: Vec<usize>,
     /// Keys of a key tile at most.
     pub(super) keys: usize,
     /// Keys of a key tile at least.
@@ -27,16 +27,20 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn of(tiling: &Tiling, attention: &Attention) -> Sums {
-        let length = attention.product.as_ref().map_or(0, |product| product.length as usize);
         // All shapes of a plan have as many chains.
-        let chains = tiling.shapes.first().map_or(1, |shape| shape.partial_sums);
-        let chains = if length.is_multiple_of(chains) { chains } else { 1 };
-        let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
-        // Its own, those of a chain, of the chains of a part, of the parts.
-        let product = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1);
+        let most = tiling.shapes.first().map_or(1, |shape| shape.partial_sums);
+        let dots = attention.products.iter().map(|product| {
+            let length = product.length as usize;
+            let chains = if length.is_multiple_of(most) { most } else { 1 };
+            let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
+            // Its own, those of a chain, of the chains of a part, of the parts, of the dots.
+            let own = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1) + (attention.products.len() - 1);
+            (Order { parts, chains }, own)
+        });
+        let (orders, products) = dots.unzip();
         let whole = attention.masks.is_empty() && attention.key_term.is_none();
         let least = if whole { tiling.keys } else { LEAST_TILE.min(tiling.keys) };
-        Sums { order: Order { parts, chains }, product, keys: tiling.keys, least }
+        Sums { orders, products, keys: tiling.keys, least }
     }
 
     /// The most key tiles that some keys are part of: two may be cut short.

@@ -9,7 +9,7 @@ use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
 use super::array::{Array, Space};
 use super::error::BoundError;
 use super::units::{ROOM, TINY_SUM, U};
-use crate::plan::{Origin, Plan, Source, Storage, Term};
+use crate::plan::{Origin, Plan, Product, Source, Storage, Term};
 
 /// Values that are given where an expression is walked.
 pub(super) type Seeds = BTreeMap<Value, Rc<Array>>;
@@ -126,6 +126,29 @@ impl<'a> Walk<'a> {
             Some((sum, _)) => sum,
             None => Rc::new(self.space.over(&[], vec![Approx::exact(0.0)])),
         })
+    }
+
+    /// The sum of products of queries and keys, each summed up in its order.
+    pub(super) fn products(&self, products: &[Product], orders: &[Order]) -> Result<Rc<Array>, BoundError> {
+        let graph = &self.plan.graph;
+        let (mut sum, mut axes) = (None, rhumb_ir::AxisSet::EMPTY);
+        for (product, order) in products.iter().zip(orders) {
+            let too_large = || self.too_large(product.dot);
+            let queries = self.value(product.query, Precision::Single, &Seeds::new())?;
+            let keys = self.tensor(product.key)?;
+            let order = (Precision::Single, *order);
+            let dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
+            axes = graph.join(axes, graph.ty(product.dot).axes);
+            sum = Some(match sum {
+                None => dot,
+                Some(before) => {
+                    let dims: Vec<Axis> = axes.iter().collect();
+                    let both = self.zip(&dims, [&before, &dot], |[a, b]| Precision::Single.add(a, b));
+                    both.ok_or_else(too_large)?
+                }
+            });
+        }
+        Ok(Rc::new(sum.unwrap_or_else(|| self.space.over(&[], vec![Approx::exact(0.0)]))))
     }
 
     /// The value over its axes, as code of this precision computes it from the tables that are made.

@@ -7,6 +7,8 @@ mod tests;
 
 use rhumb_ir::{Binary, Compare, Elem, Unary};
 
+use crate::elementary::{Range, elementary};
+
 pub use program::{MaskProgram, ScoreProgram, TileClass};
 
 /// All values that something may take, of any element type; `true` is 1.
@@ -144,24 +146,24 @@ impl Interval {
     pub(crate) fn unary(self, op: Unary, elem: Elem) -> Interval {
         let Interval { lo, hi, nan } = self;
         let magnitude = lo.abs().max(hi.abs());
-        let monotone = |f: fn(f64) -> f64, nan: bool| Interval { lo: f(lo), hi: f(hi), nan };
         let result = match op {
             Unary::Neg => self.neg(),
             Unary::Abs => {
                 let least = if lo <= 0.0 && hi >= 0.0 { 0.0 } else { lo.abs().min(hi.abs()) };
                 Interval { lo: least, hi: magnitude, nan }
             }
-            Unary::Floor => monotone(f64::floor, nan),
-            Unary::Ceil => monotone(f64::ceil, nan),
-            Unary::Sqrt => Interval { lo: lo.max(0.0).sqrt(), hi: hi.max(0.0).sqrt(), nan: nan || lo < 0.0 },
-            Unary::Exp => monotone(f64::exp, nan),
-            Unary::Exp2 => monotone(f64::exp2, nan),
-            Unary::Log => Interval { lo: lo.max(0.0).ln(), hi: hi.max(0.0).ln(), nan: nan || lo < 0.0 },
-            Unary::Log2 => Interval { lo: lo.max(0.0).log2(), hi: hi.max(0.0).log2(), nan: nan || lo < 0.0 },
-            Unary::Sin | Unary::Cos => Interval { lo: -1.0, hi: 1.0, nan: nan || magnitude.is_infinite() },
-            Unary::Tanh => monotone(f64::tanh, nan),
-            Unary::Sigmoid => Interval { lo: 0.0, hi: 1.0, nan },
             Unary::Not => Interval { lo: 1.0 - hi, hi: 1.0 - lo, nan },
+            op => match elementary(op).range {
+                Range::Rising => Interval { lo: op.real()(lo), hi: op.real()(hi), nan },
+                Range::RisingFrom0 => {
+                    Interval { lo: op.real()(lo.max(0.0)), hi: op.real()(hi.max(0.0)), nan: nan || lo < 0.0 }
+                }
+                // At infinity a function without a limit is NaN.
+                Range::Within(least, most) => {
+                    Interval { lo: least, hi: most, nan: nan || magnitude.is_infinite() && !elementary(op).has_limits }
+                }
+                Range::Arithmetic => Interval::of(elem),
+            },
         };
         result.rounded(elem)
     }

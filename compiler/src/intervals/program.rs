@@ -49,7 +49,7 @@ impl Program {
     fn new(plan: &Plan, attention: &Attention, terms: &[Term]) -> Program {
         let mut program = Program::default();
         let mut known: Vec<Option<usize>> = vec![None; plan.graph.nodes().len()];
-        let dot = attention.product.as_ref().map(|product| product.dot);
+        let dot = attention.dot;
         for &Term { value, negative } in terms {
             let mut stack = vec![value];
             while let Some(&at) = stack.last() {

@@ -95,7 +95,7 @@ fn intervals_of_one_operand_are_no_wider_than_they_must_be() {
         for (interval, numbers) in intervals(list) {
             for op in [Unary::Neg, Unary::Abs, Unary::Floor, Unary::Ceil, Unary::Sqrt, Unary::Exp, Unary::Exp2]
                 .into_iter()
-                .chain([Unary::Log, Unary::Log2, Unary::Tanh])
+                .chain([Unary::Log, Unary::Log2, Unary::Tanh, Unary::Erf])
             {
                 let made: Option<Vec<Number>> = numbers.iter().map(|x| unary(op, number(elem, *x))).collect();
                 let Some(made) = made else { continue };

@@ -14,9 +14,10 @@
 
 use std::fmt;
 
-use rhumb_ir::{AxisSet, Binary, Op, Unary, Value};
+use rhumb_ir::{AxisSet, Binary, Op, Value};
 
 use super::{Attention, Combiner, Plan, Source, Tiling};
+use crate::elementary::elementary;
 use crate::machine::{Machine, MultiplyAdd};
 
 /// The length assumed of dynamic axes.
@@ -69,7 +70,7 @@ impl Estimate {
         let (lanes, columns) = (plan.machine.lanes as f64, tile.columns as f64);
         let per_block = tile.queries as f64;
         let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
-        let dim = elements(attention.product.as_ref().map(|product| product.length));
+        let dim = attention.query_length() as f64;
         let value_dim = elements(attention.reduction.as_ref().map(|reduction| reduction.length));
         let length = |axis| plan.graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)));
         let heads = attention.queries_per_position();
@@ -190,12 +191,11 @@ impl Score {
     fn of_values(plan: &Plan, attention: &Attention, values: Vec<Value>) -> Score {
         let graph = &plan.graph;
         let mut score = Score::default();
-        let product = attention.product.as_ref().map(|product| product.dot);
         let per_pair = |axes: AxisSet| graph.varies(axes, attention.query) && graph.varies(axes, attention.key);
         let mut seen = vec![false; graph.nodes().len()];
         let mut stack = values;
         while let Some(value) = stack.pop() {
-            if Some(value) == product || std::mem::replace(&mut seen[value.index()], true) {
+            if Some(value) == attention.dot || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
             }
             // A table, or what the other loops have made: loaded.
@@ -226,15 +226,7 @@ impl Plan {
 /// Instructions of an op on a vector, slow ones counted by the time they take.
 fn instructions(op: &Op) -> f64 {
     match op {
-        Op::Unary(op, _) => match op {
-            Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Not => 1.0,
-            Unary::Sqrt => 10.0,
-            Unary::Exp2 => 17.0,
-            Unary::Exp => 18.0,
-            Unary::Log2 | Unary::Log => 20.0,
-            Unary::Sigmoid => 30.0,
-            Unary::Tanh | Unary::Sin | Unary::Cos => 30.0,
-        },
+        Op::Unary(op, _) => elementary(*op).instructions,
         Op::Binary(op, ..) => match op {
             Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
             Binary::Div => 10.0,

@@ -41,7 +41,8 @@ pub(super) fn scratch_layout(problem: &Problem, tiling: &Tiling) -> Result<Scrat
     let Some(attention) = problem.attention.as_ref().filter(|_| layout.constants > MOST_BYTES) else {
         return Ok(layout);
     };
-    let product = attention.product.as_ref().map(|product| (product.dim, product.length as usize));
+    let product = attention.products.iter().max_by_key(|product| product.length);
+    let product = product.map(|product| (product.dim, product.length as usize));
     let reduction = attention.reduction.as_ref().map(|reduction| (reduction.dim, reduction.length as usize));
     let longest = [product, reduction].into_iter().flatten().max_by_key(|(_, length)| *length);
     let Some((axis, length)) = longest else { return Ok(layout) };
@@ -55,10 +56,8 @@ fn too_long(
     (axis, length): (Axis, usize),
     (bytes, attention): (usize, &Attention),
 ) -> PlanError {
-    let lengths = [
-        attention.product.as_ref().map_or(0, |product| product.length as usize),
-        attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize),
-    ];
+    let lengths =
+        [attention.query_length(), attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize)];
     // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
     let element = 4 * tiling.queries() * tiling.query_tiles_per_task;
     let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * tiling.query_tiles_per_task;
@@ -101,7 +100,7 @@ fn layout(problem: &Problem, tiling: &Tiling) -> ScratchLayout {
         state = (state + bytes).next_multiple_of(64);
         start
     };
-    layout.queries = keep(queries * attention.product.as_ref().map_or(0, |product| product.length as usize));
+    layout.queries = keep(queries * attention.query_length());
     layout.accumulators = keep(queries * attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize));
     layout.bases = keep(of_softmax);
     layout.limits = keep(of_softmax);

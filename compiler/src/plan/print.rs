@@ -78,7 +78,7 @@ impl fmt::Display for Plan {
         if let Some(packed) = attention.packed {
             writeln!(f, "    packed: queries of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
-        if let Some(product) = &attention.product {
+        for product in &attention.products {
             writeln!(
                 f,
                 "    product {} = {} . {} over {} ({})",

@@ -9,6 +9,7 @@ mod packed;
 mod plain;
 mod planner;
 mod powers;
+mod products;
 mod pruning;
 mod recognize;
 mod score;
@@ -125,13 +126,17 @@ pub struct Table {
     pub reason: &'static str,
 }
 
-/// The product that the score is made of.
+/// A product that the score is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Product {
-    /// The dot in the graph: a leaf of the score expression.
+    /// The dot in the graph.
     pub dot: Value,
     /// The axis it contracts.
     pub dim: Axis,
+    /// Its place among the products, which is that of its addresses in the call record.
+    pub index: usize,
+    /// The elements of queries that those of other products take before it.
+    pub first: u32,
     /// Its length.
     pub length: u32,
     /// The query side: computed row by row while a query tile is loaded.
@@ -238,8 +243,11 @@ pub struct Attention {
     pub outer: Vec<Axis>,
     /// Heads whose queries share tiles.
     pub packed: Option<Packed>,
-    /// The dot of query and key, if the score has one.
-    pub product: Option<Product>,
+    /// The dots of query and key.
+    pub products: Vec<Product>,
+    /// The sum of the products: a leaf of the score expression, if it has products. Of several it can be the first, which then stands for
+    /// all of them.
+    pub dot: Option<Value>,
     /// Terms of the score that vary over queries and keys, evaluated per element.
     pub terms: Vec<Term>,
     /// Sum of the terms that vary over keys alone. A query's scores take it relative to a reference of the query: the greatest high part
@@ -267,6 +275,11 @@ impl Attention {
     /// Queries of a tile for each position of the query axis: the heads that are packed.
     pub fn queries_per_position(&self) -> usize {
         self.packed.map_or(1, |packed| packed.heads as usize)
+    }
+
+    /// Elements of a query: of all products together.
+    pub fn query_length(&self) -> usize {
+        self.products.iter().map(|product| product.length as usize).sum()
     }
 
     /// The sink of a softmax, if it has one.

@@ -5,7 +5,8 @@ use rhumb_ir::{Axis, AxisSet, Op, Value, Verified};
 use super::outputs::{Logged, Request};
 use super::planner::Planner;
 use super::powers;
-use super::{Attention, Combiner, LogSum, PlanError, Problem, Product, Reduction, Source, TensorId, Term};
+use super::products::Dots;
+use super::{Attention, Combiner, LogSum, PlanError, Problem, Reduction, Source, TensorId, Term};
 
 /// What a fused graph computes, for any machine.
 ///
@@ -67,8 +68,15 @@ struct Loops {
     outer: Vec<Axis>,
     terms: Vec<Term>,
     masks: Vec<Term>,
-    /// The dot of query and key.
-    dot: Option<Value>,
+    /// The dots of query and key.
+    dots: Option<Dots>,
+}
+
+impl Loops {
+    /// The leaf of the score that the dots of query and key add up to.
+    fn dot(&self) -> Option<Value> {
+        self.dots.as_ref().map(|dots| dots.leaf)
+    }
 }
 
 /// The terms of a score by where they are computed.
@@ -116,14 +124,17 @@ impl Planner<'_> {
         let dims: Vec<Axis> = target.map_or_else(Vec::new, |target| self.tensors[target].dims.clone());
         let sink_axes = request.sink.map_or(AxisSet::EMPTY, |sink| graph.ty(sink).axes);
         let axes = graph.join(graph.ty(request.score).axes, sink_axes);
-        let (terms, masks) = self.taken_apart(request);
+        let (mut terms, masks) = self.taken_apart(request);
         let read: Vec<Term> = terms.iter().chain(&masks).copied().collect();
         let axis = self.query_axis((&read, axes, key), request.values.map(|(value, _)| value), &dims);
         let query = self.one_query.or(axis).ok_or(Stop::OneQuery(request.score))?;
-        let dot = self.product_dot(&read, query, key)?;
-        if let Some(&Op::Dot { axis, .. }) = dot.map(|dot| graph.op(dot)) {
-            self.fixed(axis, "the dot of query and key runs over it")?;
+        let dots = self.dots((&mut terms, &masks), query, key)?;
+        for dot in dots.iter().flat_map(|dots| &dots.dots) {
+            if let Some(axis) = self.summed(*dot) {
+                self.fixed(axis, "the dot of query and key runs over it")?;
+            }
         }
+        let dot = dots.as_ref().map(|dots| dots.leaf);
         if self.one_query.is_some() {
             for value in graph.values() {
                 let of_dot = graph.op(value).operands().iter().any(|operand| self.of_dot[operand.index()]);
@@ -135,7 +146,7 @@ impl Planner<'_> {
             None => None,
         };
         let outer: Vec<Axis> = dims.iter().copied().filter(|axis| *axis != query && Some(*axis) != value_dim).collect();
-        let loops = Loops { query, key, value_dim, outer, terms, masks, dot };
+        let loops = Loops { query, key, value_dim, outer, terms, masks, dots };
         self.check_sums(request, &loops)?;
         self.order_axes(&loops);
         Ok(loops)
@@ -162,8 +173,8 @@ impl Planner<'_> {
             self.check_log_sum(leaf, output, loops.query, &loops.outer)?;
         }
         // Tiles run along these for each index of the outer axes.
-        let within = [Some(loops.key), loops.dot.and_then(|dot| self.summed(dot))];
-        for inner in within.into_iter().flatten() {
+        let dots = loops.dots.iter().flat_map(|dots| &dots.dots);
+        for inner in [loops.key].into_iter().chain(dots.filter_map(|dot| self.summed(*dot))) {
             let same = |axis: &&Axis| {
                 let alone = |axis: Axis| AxisSet::EMPTY.with(axis);
                 graph.varies(alone(**axis), inner) || graph.varies(alone(inner), **axis)
@@ -196,7 +207,7 @@ impl Planner<'_> {
 
     /// The terms of a score by where they are computed.
     fn placed(&self, softmax: bool, loops: &Loops) -> Terms {
-        let &Loops { query, key, dot, .. } = loops;
+        let (&Loops { query, key, .. }, dot) = (loops, loops.dot());
         let terms = loops.terms.clone();
         if !softmax {
             return Terms { pairs: terms, keys: Vec::new(), queries: Vec::new() };
@@ -214,7 +225,8 @@ impl Planner<'_> {
 
     fn attention(&mut self, request: &Request, loops: Loops) -> Result<Attention, PlanError> {
         let Terms { pairs: terms, keys, queries } = self.placed(request.softmax, &loops);
-        let Loops { query, key, value_dim, outer, masks, dot, .. } = loops;
+        let dot = loops.dot();
+        let Loops { query, key, value_dim, outer, masks, dots, .. } = loops;
         // Terms of queries alone hide whole rows, at the end.
         let may_be_neg_inf = request.softmax && self.may_hide(terms.iter().chain(&keys), dot);
         let key_term = self.key_term(keys, key)?;
@@ -224,9 +236,9 @@ impl Planner<'_> {
             Some(sink) => self.sum(vec![Term { value: sink, negative: false }], "the sink")?,
             None => None,
         };
-        let product = match dot {
-            Some(dot) => Some(self.product(dot, key)?),
-            None => None,
+        let products = match &dots {
+            Some(dots) => self.products(dots, key)?,
+            None => Vec::new(),
         };
         let reduction = match (request.values, value_dim) {
             (Some((value, output)), Some(dim)) => {
@@ -240,14 +252,12 @@ impl Planner<'_> {
             None => None,
         };
         let on_grid = masks.iter().any(|mask| self.reads_rows(mask.value, (query, key), None));
-        let read = [
-            key_term.map(|term| term.high),
-            product.as_ref().map(|product| product.key),
-            reduction.as_ref().map(|values| values.value),
-        ];
-        let read: Vec<TensorId> = read.into_iter().flatten().collect();
-        let pruning = match request.softmax {
-            true => self.pruning((query, key), (&terms, key_term), product.as_ref(), reduction.as_ref()),
+        let read = [key_term.map(|term| term.high), reduction.as_ref().map(|values| values.value)];
+        let keys = products.iter().map(|product| product.key);
+        let read: Vec<TensorId> = read.into_iter().flatten().chain(keys).collect();
+        // The bound of scores by norms is of one product.
+        let pruning = match request.softmax && products.len() <= 1 {
+            true => self.pruning((query, key), (&terms, key_term), products.first(), reduction.as_ref()),
             false => None,
         };
         let packed = self.packed(query, &outer, (&terms, &masks), dot, &read);
@@ -260,7 +270,8 @@ impl Planner<'_> {
             key,
             outer,
             packed,
-            product,
+            products,
+            dot,
             terms,
             key_term,
             query_term,
@@ -312,17 +323,5 @@ impl Planner<'_> {
             }
             None => Ok(()),
         }
-    }
-
-    fn product(&mut self, dot: Value, key: Axis) -> Result<Product, PlanError> {
-        let Op::Dot { a, b, axis: dim } = *self.graph.op(dot) else {
-            return Err(self.not(dot, "expected a dot"));
-        };
-        let (queries, keys) = if self.keyed(a, key) { (b, a) } else { (a, b) };
-        let length = self.fixed(dim, "the dot of query and key runs over it")?;
-        self.prepare(queries)?;
-        self.rotate_in_place(queries, (self.graph.ty(queries).axes, Some(dim)), false);
-        let key = self.key_rows(keys, key)?;
-        Ok(Product { dot, dim, length, query: queries, key })
     }
 }

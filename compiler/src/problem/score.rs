@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Unary, Value};
 
+use super::Term;
 use super::planner::{Normalised, Planner};
-use super::{PlanError, Term};
 
 impl Planner<'_> {
     /// Takes the score apart into terms and masks. A sum with several users is taken apart for the first alone: for every one of them, the
@@ -95,39 +95,6 @@ impl Planner<'_> {
         self.flatten(Term { value: of.score, negative: false }, &mut terms, &mut Vec::new());
         terms.retain(|term| !self.keyed(term.value, of.key));
         terms
-    }
-
-    /// The one dot of queries and keys among the terms and masks: per pair, of one side with keys and one without.
-    pub(super) fn product_dot(&self, terms: &[Term], query: Axis, key: Axis) -> Result<Option<Value>, PlanError> {
-        let mut found = None;
-        let mut seen = vec![false; self.graph.nodes().len()];
-        for term in terms {
-            let mut stack = vec![term.value];
-            while let Some(value) = stack.pop() {
-                if std::mem::replace(&mut seen[value.index()], true) {
-                    continue;
-                }
-                if let Op::Dot { a, b, axis } = *self.graph.op(value)
-                    && self.keyed(a, key) != self.keyed(b, key)
-                {
-                    if self.one_query == Some(query) && self.graph.static_extent(axis).is_some() {
-                        return Ok(Some(value));
-                    }
-                    if self.over_both(value, query, key) {
-                        if found.is_some_and(|found| found != value) {
-                            return Err(self.not(
-                                value,
-                                "the score has a second dot of queries and keys; concatenate them along the head dimension",
-                            ));
-                        }
-                        found = Some(value);
-                        continue;
-                    }
-                }
-                stack.extend(self.graph.op(value).operands());
-            }
-        }
-        Ok(found)
     }
 
     /// Whether a value changes from key to key.
@@ -308,6 +275,6 @@ mod tests {
         let plan = planned("h, d", "g, k, d", "g, k, e", "%x = tanh %s", "h, e").expect("a plan");
         let attention = plan.attention.as_ref().expect("attention");
         assert_eq!(attention.packed.map(|packed| packed.heads), Some(4));
-        assert!(attention.product.is_some() && attention.key_term.is_none(), "{plan}");
+        assert!(attention.products.len() == 1 && attention.key_term.is_none(), "{plan}");
     }
 }

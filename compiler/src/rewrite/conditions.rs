@@ -98,7 +98,7 @@ pub(crate) fn angle_within(x: &'static str, pair: &'static str, y: &'static str)
     })
 }
 
-/// `x` is the same for all keys: it varies over no normalised axis.
+/// `x` is the same for all keys: it varies over no axis of keys.
 pub(crate) fn query_side(x: &'static str) -> Condition {
     let x = var(x);
     condition(move |m| !m.egraph.analysis.varies_over_keys(m.axes(x)))
@@ -164,7 +164,7 @@ pub(crate) fn no_infinite_constant(vars: Vec<Var>) -> Condition {
 fn scores(m: &Match<'_>) -> bool {
     let fact = &m.egraph[m.class].data;
     let float = fact.ty().is_some_and(|ty| ty.elem == Elem::F32);
-    fact.in_score || !float || m.egraph.analysis.normalised.is_empty()
+    fact.in_score || !float || m.egraph.analysis.keys.is_empty()
 }
 
 /// The match is a term of a score, or of integers. Elsewhere products of far positions would lose the digits of their difference.
@@ -206,6 +206,12 @@ pub(crate) fn real(x: &'static str) -> Condition {
 pub(crate) fn whole(x: &'static str) -> Condition {
     let x = var(x);
     condition(move |m| m.fact(x).ty().is_some_and(|ty| ty.elem == Elem::I32))
+}
+
+/// `x` is `bool`.
+pub(crate) fn truth(x: &'static str) -> Condition {
+    let x = var(x);
+    condition(move |m| m.fact(x).ty().is_some_and(|ty| ty.elem == Elem::Bool))
 }
 
 /// The integers `x`, `y` and their sum convert to `f32` without rounding, and the sum does not wrap.

@@ -52,22 +52,7 @@ pub(crate) fn unary(op: Unary, x: Number) -> Option<Number> {
         (_, Number::F32(bits)) => f64::from_bits(bits),
         _ => return None,
     };
-    Some(Number::real(match op {
-        Unary::Neg => -real,
-        Unary::Abs => real.abs(),
-        Unary::Floor => real.floor(),
-        Unary::Ceil => real.ceil(),
-        Unary::Sqrt => real.sqrt(),
-        Unary::Exp => real.exp(),
-        Unary::Exp2 => real.exp2(),
-        Unary::Log => real.ln(),
-        Unary::Log2 => real.log2(),
-        Unary::Sin => real.sin(),
-        Unary::Cos => real.cos(),
-        Unary::Tanh => real.tanh(),
-        Unary::Sigmoid => 1.0 / (1.0 + (-real).exp()),
-        Unary::Not => return None,
-    }))
+    (op != Unary::Not).then(|| Number::real(op.real()(real)))
 }
 
 /// An op of two operands on constants.

@@ -8,6 +8,7 @@ use rhumb_ir::{AxisSet, Base, Binary, Unary};
 use super::facts::{EGraph, behind_mask};
 use super::kind::Kind;
 use super::language::Node;
+use crate::elementary::elementary;
 
 /// An estimate of work. The unit is a quarter of an `f32` addition on one element.
 ///
@@ -57,16 +58,10 @@ impl fmt::Display for Cost {
 /// Cost of one element of a unary op.
 fn unary_unit(op: Unary) -> u64 {
     match op {
+        // Beside an addition these are next to nothing.
         Unary::Not => 1,
         Unary::Neg | Unary::Abs => 2,
-        Unary::Floor | Unary::Ceil => 4,
-        Unary::Sqrt => 24,
-        Unary::Exp2 => 32,
-        Unary::Exp => 36,
-        Unary::Log2 => 40,
-        Unary::Log => 44,
-        Unary::Sigmoid => 64,
-        Unary::Tanh | Unary::Sin | Unary::Cos => 60,
+        op => (4.0 * elementary(op).instructions) as u64,
     }
 }
 

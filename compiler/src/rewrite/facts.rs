@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use egg::{Analysis, DidMerge, Id};
-use rhumb_ir::{AxisSet, Binary, Elem, Op, Type, Unary, Verified};
+use rhumb_ir::{AxisSet, Binary, Elem, Op, Type, Unary, Value, Verified};
 
 use super::constants::fold;
 use super::extents::Extents;
 use super::kind::Kind;
 use super::language::{Node, Number};
 use crate::intervals::Interval;
+use crate::weighted::WeightedSum;
 
 /// The e-graph of fusion.
 pub(crate) type EGraph = egg::EGraph<Node, Facts>;
@@ -44,8 +45,8 @@ pub(crate) struct Facts {
     pub(crate) graph: Arc<Verified>,
     /// Lengths of axes, estimated where dynamic.
     pub(crate) extents: Extents,
-    /// Axes along which some softmax or log-sum-exp of the graph runs: keys.
-    pub(crate) normalised: AxisSet,
+    /// Axes of keys: along which some softmax or log-sum-exp of the graph runs, or some sum of values weighed by scores.
+    pub(crate) keys: AxisSet,
     /// Rules add nothing to an e-graph of this many nodes.
     pub(crate) node_limit: usize,
     /// Set when two forms of a class differ in type: a faulty rule.
@@ -55,21 +56,18 @@ pub(crate) struct Facts {
 impl Facts {
     /// The analysis for a graph.
     pub(crate) fn new(graph: &Verified) -> Facts {
-        let normalised = graph
-            .nodes()
-            .iter()
-            .filter_map(|node| match &node.op {
-                Op::Softmax { axis, .. } | Op::LogSumExp { axis, .. } => Some(*axis),
-                _ => None,
-            })
-            .collect();
+        let keys = |value: Value| match graph.op(value) {
+            Op::Softmax { axis, .. } | Op::LogSumExp { axis, .. } => Some(*axis),
+            _ => WeightedSum::of(graph, value).map(|sum| sum.key),
+        };
+        let keys = graph.values().filter_map(keys).collect();
         let (graph, extents) = (Arc::new(graph.clone()), Extents::of(graph));
-        Facts { graph, extents, normalised, node_limit: usize::MAX, conflict: None }
+        Facts { graph, extents, keys, node_limit: usize::MAX, conflict: None }
     }
 
-    /// Whether a value over `axes` changes along a normalised axis.
+    /// Whether a value over `axes` changes from key to key.
     pub(crate) fn varies_over_keys(&self, axes: AxisSet) -> bool {
-        self.normalised.iter().any(|axis| self.graph.varies(axes, axis))
+        self.keys.iter().any(|axis| self.graph.varies(axes, axis))
     }
 
     /// Place in the canonical order of sums and products: what varies over keys leads, then what runs in the larger space.

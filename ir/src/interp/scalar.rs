@@ -1,7 +1,8 @@
 //! What the elementwise ops do to one element.
 
-use crate::op::{Base, Binary, Compare, Unary};
+use crate::op::{Base, Binary, Compare};
 use crate::types::Elem;
+use crate::unary::Unary;
 
 /// The `i32` in an element of an `i32` value; exact, since such elements are whole and in range.
 fn int(x: f64) -> i32 {
@@ -11,21 +12,8 @@ fn int(x: f64) -> i32 {
 pub(super) fn unary(op: Unary, elem: Elem) -> fn(f64) -> f64 {
     match (op, elem) {
         (Unary::Neg, Elem::I32) => |x| f64::from(int(x).wrapping_neg()),
-        (Unary::Neg, _) => |x| -x,
         (Unary::Abs, Elem::I32) => |x| f64::from(int(x).wrapping_abs()),
-        (Unary::Abs, _) => f64::abs,
-        (Unary::Floor, _) => f64::floor,
-        (Unary::Ceil, _) => f64::ceil,
-        (Unary::Sqrt, _) => f64::sqrt,
-        (Unary::Exp, _) => f64::exp,
-        (Unary::Exp2, _) => f64::exp2,
-        (Unary::Log, _) => f64::ln,
-        (Unary::Log2, _) => f64::log2,
-        (Unary::Sin, _) => f64::sin,
-        (Unary::Cos, _) => f64::cos,
-        (Unary::Tanh, _) => f64::tanh,
-        (Unary::Sigmoid, _) => |x| 1.0 / (1.0 + (-x).exp()),
-        (Unary::Not, _) => |x| 1.0 - x,
+        _ => op.real(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The forms of statements, for errors; the crate's front page has the grammar whole.
 
-use crate::op::Unary;
+use crate::unary::Unary;
 
 pub(super) const HEADER: &str = "graph name";
 pub(super) const AXIS: &str = "axis name = 64`, `axis name = ?` or `axis name = 8 groups finer";

@@ -1,8 +1,9 @@
 //! The parser: ops and literals.
 
 use crate::names::ELEMS;
-use crate::op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Unary};
+use crate::op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing};
 use crate::types::Elem;
+use crate::unary::Unary;
 
 use super::error::ParseFault;
 use super::lex::{Span, Token, shorten};

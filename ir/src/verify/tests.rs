@@ -2,7 +2,8 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::builder::GraphBuilder;
-use crate::op::{Attr, Attrs, Base, Binary, Hook, Pairing, Scalar, Unary};
+use crate::op::{Attr, Attrs, Base, Binary, Hook, Pairing, Scalar};
+use crate::unary::Unary;
 
 /// A graph of its own making in front of the verifier.
 struct Case {

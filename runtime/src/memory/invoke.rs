@@ -85,7 +85,7 @@ impl TaskTiles<'_> {
             Role::Guarded => (size, tiling.keys),
             Role::Table(_) => panic!("`{}` takes no query tile", role.name()),
         };
-        let within = |(first, end): (usize, usize)| first <= end && end <= self.keys;
+        let within = |(first, end): (usize, usize)| first <= end && end <= self.length;
         assert!(within(keys) && within(next), "keys past the end of their axis");
         assert!((keys.1 - keys.0 <= most) && (keys.0 < keys.1 || most == 0), "more keys or fewer than a tile has");
         assert!(position < self.begun, "a query tile that was not begun");
@@ -104,10 +104,10 @@ impl TaskTiles<'_> {
             state: state as u64,
             next_key: next.0 as u64,
             next_end: next.1 as u64,
-            keys: self.rows[0].of(keys.0),
-            values: self.rows[1].of(keys.0),
-            next_keys: self.rows[0].of(next.0),
-            next_values: self.rows[1].of(next.0),
+            keys: self.keys.map(|rows| rows.of(keys.0)),
+            values: self.values.of(keys.0),
+            next_keys: self.keys.map(|rows| rows.of(next.0)),
+            next_values: self.values.of(next.0),
             share_from: share(turn) as u64,
             share_to: share(turn + 1) as u64,
             not_finite: 0,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::Pod;
+use rhumb_compiler::abi::MOST_PRODUCTS;
 use rhumb_compiler::plan::{Attention, Plan};
 
 use crate::memory::outer::Rows;
@@ -45,10 +46,12 @@ pub(crate) struct Tasks<'i> {
 pub(crate) struct TaskTiles<'t> {
     pub(super) call: &'t Invocation<'t>,
     outer: Outer<'t>,
-    /// Rows of the keys and of the values.
-    pub(super) rows: [Rows; 2],
-    /// Their number.
-    pub(super) keys: usize,
+    /// Rows of the keys, for each product of the score.
+    pub(super) keys: [Rows; MOST_PRODUCTS],
+    /// Rows of the values.
+    pub(super) values: Rows,
+    /// The number of keys.
+    pub(super) length: usize,
     /// The first query tile, and the end of them.
     query_tiles: (usize, usize),
     /// Queries of a whole query tile, and of all.
@@ -150,15 +153,19 @@ impl<'i> Tasks<'i> {
         let (number, from_last) = (task % count, task / count);
         let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
         let outer = Outer::new(attention, &call.frame, number);
-        let keys = attention.product.as_ref().map(|product| outer.rows(product.key, product.dim));
+        let mut keys = [Rows::default(); MOST_PRODUCTS];
+        for (rows, product) in keys.iter_mut().zip(&attention.products) {
+            *rows = outer.rows(product.key, product.dim);
+        }
         let values = attention.reduction.as_ref().map(|reduction| outer.rows(reduction.value, reduction.dim));
         call.loaded.put_constants(scratch);
         put(scratch, call.loaded.plan().scratch.outer, outer.indices());
         let tiles = TaskTiles {
             call,
             outer,
-            rows: [keys, values].map(Option::unwrap_or_default),
-            keys: call.frame.length(attention.key),
+            keys,
+            values: values.unwrap_or_default(),
+            length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),
             queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),
             begun: 0,

@@ -47,7 +47,7 @@ pub(super) struct KeyTermFunctions {
 pub(super) struct PruningFunctions {
     /// Make the tables of squared norms.
     pub(super) tables: Vec<(FunctionId, TensorId)>,
-    /// Makes the squared norms of the queries of a tile, where scores have a product.
+    /// Makes the squared norms of the queries of a tile, where scores have products.
     pub(super) squares: Option<FunctionId>,
 }
 
@@ -119,7 +119,7 @@ impl TileFunctions {
         };
         let pruning = match attention.pruning {
             Some(_) => {
-                let of_queries = rest.take_if(attention.product.is_some(), Role::Squares)?;
+                let of_queries = rest.take_if(!attention.products.is_empty(), Role::Squares)?;
                 Some(PruningFunctions { tables: squares, squares: of_queries })
             }
             None => None,

@@ -14,7 +14,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn new(plan: &Plan, attention: &Attention) -> Option<Bounds> {
-        let length = attention.product.as_ref().map_or(0, |product| product.length);
+        let length = attention.products.first().map_or(0, |product| product.length);
         let slack = 1.0 + f64::from(length) * f64::from(f32::EPSILON);
         attention.pruning.map(|tables| Bounds { score: ScoreProgram::new(plan, attention), tables, slack })
     }

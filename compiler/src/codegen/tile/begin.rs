@@ -29,7 +29,7 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
         emitter.fb().ins().istore32(access(), position, word, 0);
         Vec::new()
     });
-    if let Some(product) = &attention.product {
+    for product in &attention.products {
         queries(emitter, tile, product)?;
     }
     let width = emitter.plan.machine.vector_bytes() as i32;
@@ -59,7 +59,7 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
     }
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let rows = (start, emitter.plan.tiling.keys);
-    if let Some(product) = &attention.product {
+    for product in &attention.products {
         prefetch::keys(emitter, tile, product, rows)?;
     }
     match &attention.reduction {
@@ -82,6 +82,11 @@ fn word_of(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa 
     let word = emitter.fb().ins().iadd(tile.state, offset);
     let lanes = emitter.plan.scratch.lanes;
     emitter.fb().ins().iadd_imm_s(word, lanes as i64)
+}
+
+/// Offset in the state of the first row of a product's queries.
+fn first_row(emitter: &ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product) -> i64 {
+    emitter.plan.scratch.queries as i64 + i64::from(product.first) * tile.row_bytes()
 }
 
 /// Computes the rows of the queries and stores them as columns.
@@ -136,7 +141,10 @@ fn query(
     } else {
         let offset = emitter.fb().ins().imul_imm_s(lane, 4);
         let column = emitter.fb().ins().iadd(tile.state, offset);
-        (emitter.fb().ins().iadd_imm_s(column, layout.queries as i64), tile.row_bytes())
+        {
+            let first = first_row(emitter, tile, product);
+            (emitter.fb().ins().iadd_imm_s(column, first), tile.row_bytes())
+        }
     };
     rows(
         emitter,
@@ -158,7 +166,8 @@ fn columns(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product,
     let length = i64::from(product.length);
     let offset = emitter.fb().ins().imul_imm_s(lane, 4);
     let column = emitter.fb().ins().iadd(tile.state, offset);
-    let column = emitter.fb().ins().iadd_imm_s(column, layout.queries as i64);
+    let first = first_row(emitter, tile, product);
+    let column = emitter.fb().ins().iadd_imm_s(column, first);
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let end = emitter.fb().ins().iconst(types::I64, length);
     range_loop(emitter, start, end, ROW_LANES as i64, &[column], |emitter, element, carried| {

@@ -77,9 +77,9 @@ fn vector(
     emitter.set(attention.key, key);
     emitter.forget(attention.key);
     let at = emitter.fb().ins().iadd(scores, offset);
-    if let Some(product) = &attention.product {
+    if let Some(dot) = attention.dot {
         let sum = emitter.fb().ins().load(ty, access(), at, layout.scores as i32);
-        emitter.seed(product.dot, sum);
+        emitter.seed(dot, sum);
     }
     let term = match attention.key_term {
         Some(term) => {

@@ -28,7 +28,13 @@ pub(super) fn keys(
     product: &Product,
     rows: (Ssa, usize),
 ) -> Result<(), CodegenError> {
-    next(emitter, tile, (product.key, product.dim, product.length), offset_of!(TileCall, next_keys), rows)
+    next(
+        emitter,
+        tile,
+        (product.key, product.dim, product.length),
+        offset_of!(TileCall, next_keys) + 8 * product.index,
+        rows,
+    )
 }
 
 /// As [`keys`], of its values.

@@ -39,11 +39,11 @@ pub(super) fn scores(
         rows.push(if place.whole { row } else { emitter.v.smin(row, last) });
     }
     let scores = slot(emitter, 0, place.row, tile.row_bytes() as usize);
-    let accumulators = match &attention.product {
-        Some(product) => products(emitter, tile, product, place, &rows, scores)?,
-        None => Vec::new(),
-    };
-    if let (Some(product), true) = (&attention.product, place.whole) {
+    let mut accumulators = Vec::new();
+    for product in &attention.products {
+        accumulators = products(emitter, tile, product, place, &rows, scores)?;
+    }
+    for product in attention.products.iter().filter(|_| place.whole) {
         prefetch::keys(emitter, tile, product, (place.row, place.rows))?;
     }
     if emitter.plan.has_long_scores(attention) {
@@ -65,8 +65,8 @@ pub(super) fn scores(
             let index = emitter.fb().ins().iadd(place.first, row);
             emitter.set(attention.key, index);
             emitter.forget(attention.key);
-            if let Some(product) = &attention.product {
-                emitter.seed(product.dot, accumulators[r * shape.columns + c]);
+            if let Some(dot) = attention.dot {
+                emitter.seed(dot, accumulators[r * shape.columns + c]);
             }
             let term = key_rows.zip(reference).map(|(rows, reference)| rows.relative(emitter, index, reference));
             let score = score(emitter, attention, mode, term)?;
@@ -90,7 +90,8 @@ pub(super) fn scores(
     Ok(())
 }
 
-/// Products of queries and keys over the head dimension. A long one is summed in parts: rounding errors grow with the length of a sum.
+/// Sums of a product of queries and keys over the head dimension, with those of the products before it. A long one is summed in parts:
+/// rounding errors grow with the length of a sum.
 fn products(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
@@ -99,18 +100,24 @@ fn products(
     rows: &[Ssa],
     scores: Ssa,
 ) -> Result<Vec<Ssa>, CodegenError> {
-    let of_tile = KeyTileRows::new(emitter, tile.attention, (product.key, product.dim), offset_of!(TileCall, keys))?;
+    let of_tile = KeyTileRows::new(
+        emitter,
+        tile.attention,
+        (product.key, product.dim),
+        offset_of!(TileCall, keys) + 8 * product.index,
+    )?;
     let chains = tile.shape.partial_sums as u32;
     let chains = if product.length.is_multiple_of(chains) { chains } else { 1 };
-    let parts = Parts { tile, place, rows, scores, of_tile, chains };
+    let parts = Parts { tile, place, rows, scores, of_tile, chains, first: product.first };
+    let (before, more) = (product.index > 0, product.index + 1 < tile.attention.products.len());
     let count = product.length.div_ceil(LONGEST_SUM * chains).max(1);
     if count > MOST_PARTS {
-        return Ok(parts.looped(emitter, product.length));
+        return Ok(parts.looped(emitter, product.length, (before, more)));
     }
     let mut sums = Vec::new();
     for part in 0..count {
         let [from, to] = [part, part + 1].map(|part| part * (product.length / chains) / count * chains);
-        sums = parts.part(emitter, Start::Element(from), to - from, (part > 0, part + 1 < count));
+        sums = parts.part(emitter, Start::Element(from), to - from, (before || part > 0, more || part + 1 < count));
     }
     Ok(sums)
 }
@@ -132,20 +139,22 @@ struct Parts<'t> {
     scores: Ssa,
     of_tile: KeyTileRows,
     chains: u32,
+    /// The elements of queries before those of the product.
+    first: u32,
 }
 
 impl Parts<'_> {
-    /// The sums over the whole length, by a loop over its parts.
-    fn looped(&self, emitter: &mut ExprEmitter<'_, '_>, length: u32) -> Vec<Ssa> {
+    /// The sums over the whole length, by a loop over its parts: whether there were some before, and whether more come.
+    fn looped(&self, emitter: &mut ExprEmitter<'_, '_>, length: u32, (before, more): (bool, bool)) -> Vec<Ssa> {
         let part = LONGEST_SUM * self.chains;
         let last = (length - 1) / part * part;
-        self.part(emitter, Start::Element(0), part, (false, true));
+        self.part(emitter, Start::Element(0), part, (before, true));
         let [start, end] = [part, last].map(|at| emitter.fb().ins().iconst(types::I64, i64::from(at)));
         range_loop(emitter, start, end, i64::from(part), &[], |emitter, from, _| {
             self.part(emitter, Start::Loop(from), part, (true, true));
             Vec::new()
         });
-        self.part(emitter, Start::Element(last), length - last, (true, false))
+        self.part(emitter, Start::Element(last), length - last, (true, more))
     }
 
     /// The sums with those of `elements` more from `from` on: whether there were some before, and whether more come.
@@ -174,7 +183,7 @@ impl Parts<'_> {
             Some(first) if place.whole => Rows::Even { first, distance: stride, count: place.rows },
             first => Rows::Each(first.into_iter().chain(addresses).collect()),
         };
-        let queries = layout.queries as i64;
+        let queries = layout.queries as i64 + i64::from(self.first) * vector_step;
         let vectors = match from {
             Start::Element(from) => emitter.fb().ins().iadd_imm_s(state, queries + i64::from(from) * vector_step),
             Start::Loop(from) => {

@@ -11,7 +11,9 @@ use crate::plan::Attention;
 
 /// Sums the squares of each column of queries of a tile, of any shape.
 pub(crate) fn squares(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let (Some(&shape), Some(product)) = (emitter.plan.tiling.shapes.first(), &attention.product) else { return Ok(()) };
+    let (Some(&shape), Some(product)) = (emitter.plan.tiling.shapes.first(), attention.products.first()) else {
+        return Ok(());
+    };
     let tile = Tile::new(emitter, attention, shape);
     let layout = emitter.plan.scratch;
     let width = emitter.plan.machine.vector_bytes() as i32;

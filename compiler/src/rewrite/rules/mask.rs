@@ -1,10 +1,10 @@
-//! Masks: `select(m, x, -inf)` moves outward and merges with others, conjunctions put what runs in a small space together, and
+//! Masks: `select(m, x, -inf)` moves outward and merges with others, and so does `select(m, x, 0)` of weights without a softmax, conjunctions put what runs in a small space together, and
 //! comparisons end up between a query-only and a key-only value, which tiles can be classified by.
 
 use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
 use crate::rewrite::Theory::Mask;
 use crate::rewrite::conditions::{
-    after, both_query_side, finite, hoists, no_wrap_minuend, no_wrap_subtrahend, one, whole, zero,
+    after, both_query_side, finite, hoists, no_wrap_minuend, no_wrap_subtrahend, one, truth, whole, zero,
 };
 use crate::rewrite::rule::{Rule, rule};
 
@@ -57,6 +57,17 @@ pub(super) fn rules() -> Vec<Rule> {
         // select(m, x, -inf) + f = select(m, x + f, -inf)
         rule(t, FiniteOnly, "mask-outward",      "(+ (select ?m ?x -inf) ?f)",       "(select ?m (+ ?x ?f) -inf)",     []).downgrade_if(Exact, finite("?f")),
         rule(t, FiniteOnly, "mask-outward-left", "(+ ?f (select ?m ?x -inf))",       "(select ?m (+ ?f ?x) -inf)",     []).downgrade_if(Exact, finite("?f")),
+        // f(select(m, x, -inf)) = select(m, f(x), 0), where f(-inf) = 0.
+        rule(t, Exact,      "mask-sigmoid",      "(sigmoid (select ?m ?x -inf))",     "(select ?m (sigmoid ?x) 0.0)",   []),
+        rule(t, Exact,      "mask-exp2",         "(exp2 (select ?m ?x -inf))",        "(select ?m (exp2 ?x) 0.0)",      []),
+        rule(t, Exact,      "mask-exp",          "(exp (select ?m ?x -inf))",         "(select ?m (exp ?x) 0.0)",       []),
+        rule(t, Exact,      "mask-max",          "(max (select ?m ?x -inf) ?z)",      "(select ?m (max ?x ?z) 0.0)",    [zero("?z")]),
+        // select(m, x, 0) f = select(m, x f, 0)
+        rule(t, FiniteOnly, "mask-factor",       "(* (select ?m ?x 0.0) ?f)",         "(select ?m (* ?x ?f) 0.0)",      []).downgrade_if(Exact, finite("?f")),
+        rule(t, FiniteOnly, "mask-factor-left",  "(* ?f (select ?m ?x 0.0))",         "(select ?m (* ?f ?x) 0.0)",      []).downgrade_if(Exact, finite("?f")),
+        // x m = select(m, x, 0), for a truth value m.
+        rule(t, FiniteOnly, "mask-truth",        "(* ?x (f32 ?m))",                   "(select ?m ?x 0.0)",             [truth("?m")]).downgrade_if(Exact, finite("?x")),
+        rule(t, FiniteOnly, "mask-truth-left",   "(* (f32 ?m) ?x)",                   "(select ?m ?x 0.0)",             [truth("?m")]).downgrade_if(Exact, finite("?x")),
         // select(true, x, y) = x, select(false, x, y) = y, select(m, x, x) = x
         rule(t, Exact,      "select-true",       "(select ?m ?x ?y)",                "?x",                             [one("?m")]),
         rule(t, Exact,      "select-false",      "(select ?m ?x ?y)",                "?y",                             [zero("?m")]),

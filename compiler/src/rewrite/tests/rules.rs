@@ -197,6 +197,10 @@ const MILDER: &[(&str, &str)] = &[
     ("mask-outward-left",  "(+ (f32 (iota k)) (select m:qk x:hqk -inf))"),
     ("isolate-less-subtrahend",            "(< (- (iota q) (iota k)) 4i)"),
     ("isolate-greater-equal-minuend-right", "(>= 4i (- (iota k) (min (iota q) 99i)))"),
+    ("mask-factor", "(* (select m:qk x:hqk 0.0) (f32 (iota k)))"),
+    ("mask-factor-left", "(* (f32 (iota k)) (select m:qk x:hqk 0.0))"),
+    ("mask-truth", "(* (f32 (iota k)) (f32 m:qk))"),
+    ("mask-truth-left", "(* (f32 m:qk) (f32 (iota k)))"),
 ];
 
 fn mildest(rule: &Rule) -> FloatClass {

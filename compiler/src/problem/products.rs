@@ -1,0 +1,163 @@
+//! The products of queries and keys that a score is made of.
+
+use std::collections::BTreeSet;
+
+use rhumb_ir::{Axis, AxisSet, Binary, Op, Value};
+
+use super::planner::Planner;
+use super::{PlanError, Product, Term};
+use crate::abi::MOST_PRODUCTS;
+
+/// The products of a score: what they add up to is one leaf of it.
+#[derive(Clone, Debug)]
+pub(super) struct Dots {
+    /// The value that stands for their sum in the score.
+    pub(super) leaf: Value,
+    pub(super) dots: Vec<Value>,
+}
+
+impl Planner<'_> {
+    /// The dots of queries and keys among the terms and masks: one, or several that only the sum is used of; where they are terms, one
+    /// stands for all of them then.
+    pub(super) fn dots(
+        &self,
+        (terms, masks): (&mut Vec<Term>, &[Term]),
+        query: Axis,
+        key: Axis,
+    ) -> Result<Option<Dots>, PlanError> {
+        let roots: Vec<Value> = terms.iter().chain(masks).map(|term| term.value).collect();
+        let dots = self.pair_dots(&roots, query, key);
+        let Some(&first) = dots.first() else { return Ok(None) };
+        let over = |value: Value| self.graph.ty(value).axes;
+        let axes = dots.iter().fold(AxisSet::EMPTY, |axes, dot| self.graph.join(axes, over(*dot)));
+        if dots.len() == 1 {
+            return Ok(Some(Dots { leaf: first, dots }));
+        }
+        let all: BTreeSet<Value> = dots.iter().copied().collect();
+        let of_dots = |term: &Term| !term.negative && all.contains(&term.value);
+        let rest: Vec<Value> = terms.iter().filter(|term| !of_dots(term)).chain(masks).map(|term| term.value).collect();
+        let terms_alone = terms.iter().filter(|term| of_dots(term)).count() == all.len() && !self.reads(&rest, &all);
+        // One that varies over all that their sum does.
+        let whole = dots.iter().copied().find(|dot| terms_alone && over(*dot) == axes);
+        let summed = match whole {
+            Some(whole) => {
+                terms.retain(|term| term.value == whole || !of_dots(term));
+                Some(whole)
+            }
+            None => {
+                let sum = self.sum_of(&roots, &all);
+                sum.filter(|sum| !self.reads_beside(&roots, *sum, &all))
+            }
+        };
+        match summed {
+            Some(_) if dots.len() > MOST_PRODUCTS => {
+                let reason = format!(
+                    "the score sums {} dots of queries and keys, and kernels take {MOST_PRODUCTS} at most; concatenate some along the head \
+                     dimension",
+                    dots.len()
+                );
+                Err(self.not(first, reason))
+            }
+            Some(leaf) => Ok(Some(Dots { leaf, dots })),
+            // Each query has keys of its own: what is not the product is a term of keys.
+            None if self.one_query == Some(query) => Ok(Some(Dots { leaf: first, dots: vec![first] })),
+            None => Err(self.not(
+                dots[1],
+                "the score has a second dot of queries and keys, and uses more of the two than their sum; concatenate them along the head \
+                 dimension, or add them before anything else",
+            )),
+        }
+    }
+
+    /// The dots per pair of a query and a key that `roots` are computed from: of one side with keys and one without.
+    fn pair_dots(&self, roots: &[Value], query: Axis, key: Axis) -> Vec<Value> {
+        let mut found = Vec::new();
+        let mut seen = vec![false; self.graph.nodes().len()];
+        for root in roots {
+            let mut stack = vec![*root];
+            while let Some(value) = stack.pop() {
+                if std::mem::replace(&mut seen[value.index()], true) {
+                    continue;
+                }
+                if let Op::Dot { a, b, axis } = *self.graph.op(value)
+                    && self.keyed(a, key) != self.keyed(b, key)
+                {
+                    let of_one = self.one_query == Some(query) && self.graph.static_extent(axis).is_some();
+                    if of_one || self.over_both(value, query, key) {
+                        found.push(value);
+                        continue;
+                    }
+                }
+                stack.extend(self.graph.op(value).operands());
+            }
+        }
+        found
+    }
+
+    /// Whether one of `values` is computed from one of `dots`.
+    fn reads(&self, values: &[Value], dots: &BTreeSet<Value>) -> bool {
+        self.walk(values, None, |value| dots.contains(&value))
+    }
+
+    /// Whether one of `values` is computed from one of `dots` other than through `sum`.
+    fn reads_beside(&self, values: &[Value], sum: Value, dots: &BTreeSet<Value>) -> bool {
+        self.walk(values, Some(sum), |value| dots.contains(&value))
+    }
+
+    /// Whether `wanted` holds for a value that `values` are computed from, `stop` and what that is made of left out.
+    fn walk(&self, values: &[Value], stop: Option<Value>, wanted: impl Fn(Value) -> bool) -> bool {
+        let mut seen = vec![false; self.graph.nodes().len()];
+        let mut stack = values.to_vec();
+        while let Some(value) = stack.pop() {
+            if Some(value) == stop || std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            if wanted(value) {
+                return true;
+            }
+            stack.extend(self.graph.op(value).operands());
+        }
+        false
+    }
+
+    /// The value that is the sum of all `dots` and of nothing else, if there is one.
+    fn sum_of(&self, roots: &[Value], dots: &BTreeSet<Value>) -> Option<Value> {
+        let last = roots.iter().max()?;
+        // For each value that is a sum of dots alone: which.
+        let mut sums: Vec<Option<BTreeSet<Value>>> = Vec::with_capacity(last.index() + 1);
+        for value in self.graph.values().take(last.index() + 1) {
+            let sum = match *self.graph.op(value) {
+                _ if dots.contains(&value) => Some(BTreeSet::from([value])),
+                Op::Binary(Binary::Add, a, b) => match (&sums[a.index()], &sums[b.index()]) {
+                    (Some(a), Some(b)) if a.is_disjoint(b) => Some(a.union(b).copied().collect()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if sum.as_ref() == Some(dots) {
+                return Some(value);
+            }
+            sums.push(sum);
+        }
+        None
+    }
+
+    /// The products of `dots`, in their order: their queries are stacked in the tile.
+    pub(super) fn products(&mut self, dots: &Dots, key: Axis) -> Result<Vec<Product>, PlanError> {
+        let (mut products, mut first) = (Vec::new(), 0u32);
+        for (index, &dot) in dots.dots.iter().enumerate() {
+            let Op::Dot { a, b, axis: dim } = *self.graph.op(dot) else {
+                return Err(self.not(dot, "expected a dot"));
+            };
+            let (queries, keys) = if self.keyed(a, key) { (b, a) } else { (a, b) };
+            let length = self.fixed(dim, "the dot of query and key runs over it")?;
+            self.prepare(queries)?;
+            self.rotate_in_place(queries, (self.graph.ty(queries).axes, Some(dim)), false);
+            let key = self.key_rows(keys, key)?;
+            products.push(Product { dot, dim, index, first, length, query: queries, key });
+            // Lengths are below 2^31, and there are few.
+            first = first.saturating_add(length);
+        }
+        Ok(products)
+    }
+}
