@@ -35,9 +35,9 @@ impl Task<'_> {
 
     /// Adds a key tile of a segment to a query tile.
     pub(super) fn add(&mut self, position: usize, segment: Segment, args: TileArgs) {
-        let functions = &self.prefill.functions;
+        let functions = self.functions;
         if let Some(average) = functions.average
-            && (segment.partial || self.prefill.attention.may_have_no_weight())
+            && (segment.partial || self.attention.may_have_no_weight())
             && self.has_special_values(average.scan, position, args)
         {
             self.tiles.call(average.guarded, position, args);

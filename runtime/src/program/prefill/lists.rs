@@ -5,20 +5,20 @@ use crate::tiles::{Lists, Queries, Room};
 
 /// Memory of one thread's tasks.
 #[derive(Debug, Default)]
-pub(in crate::program) struct TaskLists {
+pub(crate) struct TaskLists {
     /// The segments of the query tiles, and what they are found in.
-    pub(in crate::program) seen: Lists,
+    pub(crate) seen: Lists,
     /// The query tiles.
-    pub(in crate::program) query_tiles: Vec<QueryTile>,
+    pub(crate) query_tiles: Vec<QueryTile>,
 }
 
 /// A query tile of a task, and how far it is through the keys.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::program) struct QueryTile {
-    pub(in crate::program) queries: Queries,
+pub(crate) struct QueryTile {
+    pub(crate) queries: Queries,
     /// Its segments: the next, and the end of them.
-    pub(in crate::program) segment: usize,
-    pub(in crate::program) segments_end: usize,
+    pub(crate) segment: usize,
+    pub(crate) segments_end: usize,
     /// The next key of the segment; none yet.
     pub(super) key: Option<usize>,
 }

@@ -96,7 +96,8 @@ impl Prefill {
                 let outer = tiles.outer().clone();
                 let classes = Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer };
                 let pruning = cut.pruning && trees.can_prune[number];
-                Task { prefill: self, classes, tiles, lists: &mut memory.lists, pruning, scanned: None }.run();
+                let (attention, functions) = (&self.attention, &self.functions);
+                Task { attention, functions, classes, tiles, lists: &mut memory.lists, pruning, scanned: None }.run();
             }
         });
     }

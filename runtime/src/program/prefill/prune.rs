@@ -49,7 +49,7 @@ impl Task<'_> {
     /// Takes the key tile that comes first out of the segments of a query tile, from `start` on. Without a reference, keys that the bias
     /// favours come first: their scores make the bases.
     pub(super) fn take_near(&mut self, queries: Queries, start: usize) -> Option<Segment> {
-        if !self.pruning || self.prefill.functions.key_term.is_some() {
+        if !self.pruning || self.functions.key_term.is_some() {
             return None;
         }
         let lists = &mut self.lists.seen;
@@ -73,7 +73,7 @@ impl Task<'_> {
         if base == f64::NEG_INFINITY {
             return;
         }
-        let of_queries = self.prefill.functions.pruning.as_ref().and_then(|functions| functions.squares);
+        let of_queries = self.functions.pruning.as_ref().and_then(|functions| functions.squares);
         let squares = match of_queries {
             Some(function) => {
                 self.tiles.call(function, position, TileArgs::default());

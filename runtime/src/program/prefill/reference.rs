@@ -65,7 +65,7 @@ impl Task<'_> {
         self.classes.segments(queries, &mut self.lists.seen);
         let segments_end = self.lists.seen.segments.len();
         let query_tile = QueryTile { queries, segment, segments_end, key: None };
-        self.tiles.begin(self.prefill.functions.begin, position, TileArgs::default());
+        self.tiles.begin(self.functions.begin, position, TileArgs::default());
         self.refer(position, &query_tile, functions, |query| low.get(query).is_some_and(|low| *low));
         let done = std::mem::replace(&mut self.lists.query_tiles[position], query_tile);
         while self.advance(position, (0, 1)) {}

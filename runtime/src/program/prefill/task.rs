@@ -1,13 +1,16 @@
 //! A task: a few query tiles of one outer index, which take turns at the keys.
 
-use super::Prefill;
+use rhumb_compiler::plan::Attention;
+
 use super::lists::{QueryTile, TaskLists};
 use crate::memory::{TaskTiles, TileArgs};
+use crate::program::functions::TileFunctions;
 use crate::tiles::{Classes, Queries};
 
 /// A few query tiles of one outer index, which take turns at the keys.
 pub(super) struct Task<'t> {
-    pub(super) prefill: &'t Prefill,
+    pub(super) attention: &'t Attention,
+    pub(super) functions: &'t TileFunctions,
     pub(super) classes: Classes<'t>,
     pub(super) tiles: TaskTiles<'t>,
     pub(super) lists: &'t mut TaskLists,
@@ -26,7 +29,7 @@ impl Task<'_> {
             self.begin(position);
         }
         while self.take_turns() {}
-        let functions = &self.prefill.functions;
+        let functions = self.functions;
         if let Some(key_term) = functions.key_term {
             for position in 0..self.tiles.len() {
                 self.run_again(position, key_term);
@@ -40,7 +43,7 @@ impl Task<'_> {
 
     /// Begins the query tile at a position, which comes after all that have been begun.
     fn begin(&mut self, position: usize) {
-        let (heads, lanes) = (self.prefill.attention.queries_per_position(), self.classes.frame.plan().machine.lanes);
+        let (heads, lanes) = (self.attention.queries_per_position(), self.classes.frame.plan().machine.lanes);
         let queries = Queries { range: self.tiles.queries(position), heads, lanes };
         let segment = self.lists.seen.segments.len();
         self.classes.segments(queries, &mut self.lists.seen);
@@ -55,7 +58,7 @@ impl Task<'_> {
             (None, Some(before)) if self.pruning => (self.lists.next_tile(before), turn),
             (None, _) => (self.lists.next_tile(&query_tile), turn),
         };
-        let functions = &self.prefill.functions;
+        let functions = self.functions;
         self.tiles.begin(functions.begin, position, TileArgs { next, turn: share, ..TileArgs::default() });
         let mut base = functions.key_term.map(|key_term| self.refer(position, &query_tile, key_term, |_| false));
         if let Some(near) = near {

@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 use rhumb_compiler::Compiled;
+use rhumb_compiler::codegen::Role;
 use rhumb_plugins::{Attention, Batch};
 
 use super::*;
@@ -38,7 +39,9 @@ fn a_plan_is_loaded_with_all_its_functions_and_no_others() {
         for index in 0..whole.code.functions.len() {
             let mut code = whole.clone();
             let function = code.code.functions.remove(index);
-            roles.insert(function.role.name());
+            if !matches!(function.role, Role::Table(_) | Role::Full(1..) | Role::Partial(1..)) {
+                roles.insert(function.role.name());
+            }
             match load(&code) {
                 Err(LoadError::Missing { role }) => assert_eq!(role, function.role, "{target}"),
                 other => panic!("{target}: {other:?} without {:?}", function.role),
@@ -50,21 +53,8 @@ fn a_plan_is_loaded_with_all_its_functions_and_no_others() {
             }
         }
     }
-    let seen: Vec<&str> = roles.iter().map(String::as_str).filter(|name| !name.ends_with(['1', '2'])).collect();
-    assert_eq!(
-        seen,
-        [
-            "table0",
-            "tile_begin",
-            "tile_end",
-            "tile_full0",
-            "tile_guarded",
-            "tile_partial0",
-            "tile_reference",
-            "tile_scan",
-            "tile_squares"
-        ]
-    );
+    let all = ["begin", "end", "full0", "guarded", "partial0", "reference", "scan", "squares"];
+    assert_eq!(roles.into_iter().collect::<Vec<_>>(), all.map(|name| format!("tile_{name}")));
 }
 
 #[test]
