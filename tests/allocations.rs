@@ -12,15 +12,14 @@ const DIM: usize = 32;
 
 #[test]
 fn warm_calls_allocate_nothing() {
-    let graph = Attention::new(HEADS as u32, DIM as u32)
-        .kv_heads(2)
-        .scheme(Rope::new())
-        .scheme(Alibi::new())
-        .scheme(SlidingWindow::new(50))
-        .lse()
-        .build()
-        .expect("a graph");
-    for target in &targets() {
+    let attention = || Attention::new(HEADS as u32, DIM as u32).kv_heads(2).lse();
+    let attentions = [
+        attention().scheme(Rope::new()).scheme(Alibi::new()).scheme(SlidingWindow::new(50)),
+        // Many runs of keys, and terms of keys that are looked for the greatest.
+        attention().mask_with(|cx| (cx.k_index() / 16 % 2).eq(0)).scheme(Alibi::new()),
+    ];
+    for (target, attention) in targets().iter().flat_map(|target| attentions.iter().map(move |of| (target, of))) {
+        let graph = attention.build().expect("a graph");
         let kernel = engine(target, 1).compile(&graph).expect("a kernel");
         let (queries, keys) = (70, 90);
         let q = vec![0.5f32; HEADS * queries * DIM];

@@ -186,6 +186,8 @@ fn files_go_in_and_out() {
     }
     let [one, two, slow] = ["one", "two", "slow"].map(|name| folder.read(&format!("{name}.safetensors")));
     assert!(one == two, "threads change no bit");
+    let tensors = SafeTensors::deserialize(&one).expect("a sound file").tensors();
+    assert!(one == safetensors::serialize(tensors, None).expect("bytes"), "the file is not what the library writes");
     for (name, shape) in [("out", vec![2, 4, 5, 8]), ("lse", vec![2, 4, 5])] {
         let ((found_shape, found), (_, expected)) = (floats(&one, name), floats(&slow, name));
         assert_eq!(found_shape, shape);

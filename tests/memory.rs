@@ -171,6 +171,27 @@ fn kernels_refuse_what_they_cannot_hold() {
     }
 }
 
+/// What a task lists grows with the keys: it is refused before any task runs, on the thread of the caller.
+#[test]
+fn lists_of_tasks_are_refused_before_a_task_runs() {
+    const QUERIES: usize = 3200;
+    const KEYS: usize = 1 << 14;
+    // Every other 16 keys are a run of their own.
+    let graph = Attention::new(1, 1).mask_with(|cx| (cx.k_index() / 16 % 2).eq(0)).build().expect("a graph");
+    for (target, threads) in targets().iter().flat_map(|target| [(target, 1), (target, 2)]) {
+        let kernel = common::engine(target, threads).compile(&graph).expect("a kernel");
+        let shape = [1, 1, QUERIES, 1];
+        let shapes: [(&str, &[usize]); 3] = [("q", &shape), ("k", &[1, 1, KEYS, 1]), ("v", &[1, 1, KEYS, 1])];
+        let mut out = vec![7.0; QUERIES];
+        let refused = call(Of::Kernel(&kernel), &shapes, (&shape, &mut out), 1 << 18).expect_err("too large");
+        let CallError::OutOfMemory(error) = refused else { panic!("{target}: {refused:?}") };
+        assert!(error.bytes > 1 << 18, "{target}: {error}");
+        assert!(out.iter().all(|x| *x == 7.0), "{target}: nothing was written");
+        call(Of::Kernel(&kernel), &shapes, (&shape, &mut out), usize::MAX).expect("runs");
+        assert!(out.iter().all(|x| *x == 1.0), "{target}");
+    }
+}
+
 /// Runs a causal ALiBi, long enough that keys are left out of it.
 fn run(kernel: &Kernel) {
     const LEN: usize = 300;

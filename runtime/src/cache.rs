@@ -1,8 +1,11 @@
 //! A bounded cache of what is costly to make.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache as Values;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, UnitWeighter};
 
 /// Use of a kernel cache since its engine was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,110 +22,76 @@ pub struct CacheStats {
     pub compile_time: Duration,
 }
 
-/// Values by name; the one used longest ago makes room when there are too many.
+/// Values by name; those used seldom make room when there are too many.
 ///
-/// A value is made under a lock of its own: whoever asks for it meanwhile waits and shares it, and other names are not held up.
+/// Whoever asks for a value that is being made waits and shares it, and other names are not held up.
 #[derive(Debug)]
 pub(crate) struct Cache<V> {
-    capacity: usize,
-    state: Mutex<State<V>>,
+    values: Values<String, Arc<V>, UnitWeighter, DefaultHashBuilder, Evictions>,
+    evictions: Evictions,
+    stats: Mutex<CacheStats>,
 }
 
-#[derive(Debug)]
-struct State<V> {
-    entries: BTreeMap<Arc<str>, Entry<V>>,
-    clock: u64,
-    stats: CacheStats,
-}
+/// Counts the values that made room.
+#[derive(Clone, Debug, Default)]
+struct Evictions(Arc<AtomicU64>);
 
-#[derive(Debug)]
-struct Entry<V> {
-    slot: Slot<V>,
-    used: u64,
-}
+impl<V> Lifecycle<String, Arc<V>> for Evictions {
+    type RequestState = ();
 
-/// `None` while a value is being made, and for good where that failed.
-type Slot<V> = Arc<Mutex<Option<Arc<V>>>>;
+    fn on_evict(&self, _: &mut (), _: String, _: Arc<V>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl<V> Cache<V> {
     /// A cache of at most `capacity` values; with 0 nothing is kept.
     pub(crate) fn new(capacity: usize) -> Cache<V> {
-        let state = State { entries: BTreeMap::new(), clock: 0, stats: CacheStats::default() };
-        Cache { capacity, state: Mutex::new(state) }
+        let evictions = Evictions::default();
+        let options = OptionsBuilder::new()
+            // Kernels are few, and the capacity is that of all shards together.
+            .shards(1)
+            .estimated_items_capacity(capacity)
+            .weight_capacity(capacity as u64)
+            .build()
+            .expect("both capacities");
+        let values = Values::with_options(options, UnitWeighter, DefaultHashBuilder::default(), evictions.clone());
+        Cache { values, evictions, stats: Mutex::new(CacheStats::default()) }
     }
 
     /// The value of a name, made if it is not there. What fails to be made is not kept.
     pub(crate) fn get_or_make<E>(&self, name: &str, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
-        let slot = self.state().slot(name);
-        let mut value = lock(&slot);
-        if let Some(value) = &*value {
-            self.state().stats.hits += 1;
-            return Ok(value.clone());
-        }
-        let start = Instant::now();
-        let made = make().map(Arc::new);
-        let mut state = self.state();
-        state.stats.misses += 1;
-        state.stats.compile_time += start.elapsed();
-        match made {
-            Ok(made) => {
-                *value = Some(made.clone());
-                state.shrink(self.capacity);
-                Ok(made)
+        let mut took = None;
+        let value = self.values.get_or_insert_with(name, || {
+            let start = Instant::now();
+            let made = make().map(Arc::new);
+            took = Some(start.elapsed());
+            made
+        });
+        let mut stats = self.lock();
+        match took {
+            Some(time) => {
+                stats.misses += 1;
+                stats.compile_time += time;
             }
-            Err(error) => {
-                state.forget(name, &slot);
-                Err(error)
-            }
+            None => stats.hits += 1,
         }
+        value
     }
 
     /// Forgets all values; those in use live on with their users.
     pub(crate) fn clear(&self) {
-        self.state().entries.clear();
+        self.values.clear();
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
-        let state = self.state();
-        CacheStats { entries: state.entries.len(), ..state.stats }
+        let evictions = self.evictions.0.load(Ordering::Relaxed);
+        CacheStats { evictions, entries: self.values.len(), ..*self.lock() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<V>> {
-        lock(&self.state)
-    }
-}
-
-/// Nothing here is left half done by a panic, so a poisoned lock is as good as another.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<V> State<V> {
-    fn slot(&mut self, name: &str) -> Slot<V> {
-        self.clock += 1;
-        if let Some(entry) = self.entries.get_mut(name) {
-            entry.used = self.clock;
-            return entry.slot.clone();
-        }
-        let slot = Slot::<V>::default();
-        self.entries.insert(name.into(), Entry { slot: slot.clone(), used: self.clock });
-        slot
-    }
-
-    fn shrink(&mut self, capacity: usize) {
-        while self.entries.len() > capacity {
-            let Some(oldest) = self.entries.iter().min_by_key(|(_, entry)| entry.used) else { return };
-            let oldest = oldest.0.clone();
-            self.entries.remove(&oldest);
-            self.stats.evictions += 1;
-        }
-    }
-
-    /// Removes the entry of a name if it still is that slot.
-    fn forget(&mut self, name: &str, slot: &Slot<V>) {
-        if self.entries.get(name).is_some_and(|entry| Arc::ptr_eq(&entry.slot, slot)) {
-            self.entries.remove(name);
-        }
+    /// Nothing here is left half done by a panic, so a poisoned lock is as good as another.
+    fn lock(&self) -> MutexGuard<'_, CacheStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

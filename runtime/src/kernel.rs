@@ -11,7 +11,8 @@ use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::error_bound::ErrorBound;
 use crate::interface::{Bound, Interface};
-use crate::memory::{Guard, LoadError, Program};
+use crate::memory::{Guard, LoadError};
+use crate::program::Program;
 use crate::threads::Threads;
 
 /// A compiled graph, ready to run on tensors of any length of its dynamic axes.
@@ -57,7 +58,8 @@ impl Kernel {
         // but for those that planning adds, which come last.
         let interface = Interface::of(&lowered)?;
         let name = lowered.name.clone();
-        Ok(Kernel { name, interface, program: Program::load(plan, &code, guard)?, threads, choice, timings })
+        let program = Program::load(plan, &code, choice.target(), guard)?;
+        Ok(Kernel { name, interface, program, threads, choice, timings })
     }
 
     /// Its inputs and outputs.

@@ -29,12 +29,12 @@
 //!   the same. A refused call has written nothing.
 //! - Compiled code sees only addresses, strides and lengths that views have proved.
 //! - Which thread computes what never changes a result.
+//! - All memory of a call is there before its first function runs: what is written is written whole.
 //! - `unsafe` is in the module `memory` alone, and no memory is writable and executable at once.
 #![cfg_attr(test, allow(missing_docs, reason = "tests"))]
 
 mod cache;
 mod call;
-mod classify;
 mod engine;
 mod error;
 mod error_bound;
@@ -43,10 +43,11 @@ mod kernel;
 mod layout;
 mod limits;
 mod memory;
-mod outer;
 mod overlap;
+mod program;
 mod reference;
 mod threads;
+mod tiles;
 mod view;
 
 pub use cache::CacheStats;

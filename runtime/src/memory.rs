@@ -1,33 +1,42 @@
 //! The crate's `unsafe`: memory that machine code runs from, works in and is pointed at.
 //!
 //! - `Code` owns machine code; it is written first and executable after, never both at once.
-//! - `Workspace` is aligned scratch memory, kept warm in a `Pool`; for tests with inaccessible pages around each buffer (`Guard`).
+//! - `Workspace` is aligned memory to work in; for tests with inaccessible pages around each buffer (`Guard`).
 //! - `Span` and `SpanMut` are borrowed slices of one element type behind a raw pointer, so that views of foreign memory and views of
 //!   slices are one thing. Reads and writes here check their index; compiled code relies on the layouts that views prove.
+//! - `Loaded` is a plan with its code, `Frame` what code knows of a call, `Invocation` the two together. What threads share of it, each share
+//!   taken once, are `TableTurns` and `Tasks`; these run code (`invoke`).
 #![allow(unsafe_code, reason = "the one module that calls machine code and dereferences raw pointers")]
 
 mod alloc;
 mod code;
-mod exec;
 mod frame;
+mod invocation;
+mod invoke;
+mod loaded;
+mod outer;
 mod pages;
 mod places;
-mod pool;
 mod raw;
+mod shares;
 mod span;
 mod workspace;
 
 pub use alloc::OutOfMemory;
+pub(crate) use alloc::reserve;
 pub use code::CodeError;
-pub(crate) use code::{Code, Function};
-pub use exec::LoadError;
-pub(crate) use exec::Program;
-pub(crate) use frame::{Constants, Frame};
+pub(crate) use frame::Frame;
+pub(crate) use invocation::Invocation;
+pub(crate) use invoke::TileArgs;
+pub use loaded::LoadError;
+pub(crate) use loaded::{FunctionId, Loaded};
+pub(crate) use outer::Outer;
 #[cfg(not(feature = "guard-pages"))]
 pub(crate) use places::Guard;
 #[cfg(feature = "guard-pages")]
 pub use places::Guard;
-pub(crate) use pool::{Lease, Pool};
+pub(crate) use places::Places;
+pub(crate) use shares::{Part, TableTurns, TaskTiles, query_tiles};
 pub use span::{Element, OutputElement};
 pub(crate) use span::{Span, SpanMut};
 pub(crate) use workspace::Workspace;

@@ -1,11 +1,11 @@
 //! Tensors that the command owns.
 
-use std::borrow::Cow;
 use std::fmt::Write;
+use std::io;
 
 use rhumb::prelude::*;
 use rhumb::runtime::ViewError;
-use safetensors::{Dtype, View};
+use safetensors::Dtype;
 
 use super::CliError;
 
@@ -119,10 +119,9 @@ impl OwnedTensor {
         let _ = writeln!(text, "  {}{more}", if first.is_empty() { "no elements".to_owned() } else { first.join(" ") });
         text
     }
-}
 
-impl View for &OwnedTensor {
-    fn dtype(&self) -> Dtype {
+    /// The type of its elements in a file.
+    pub(super) fn dtype(&self) -> Dtype {
         match &self.data {
             Data::F32(_) => Dtype::F32,
             Data::I32(_) => Dtype::I32,
@@ -130,20 +129,13 @@ impl View for &OwnedTensor {
         }
     }
 
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
+    /// Writes its elements as they lie in a file.
+    pub(super) fn write_to(&self, file: &mut impl io::Write) -> io::Result<()> {
         match &self.data {
-            Data::F32(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Data::I32(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Data::Bool(data) => data.as_slice().into(),
+            Data::F32(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
+            Data::I32(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
+            Data::Bool(data) => file.write_all(data),
         }
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes()
     }
 }
 

@@ -1,12 +1,15 @@
 //! The tensors of a call: from a safetensors file or random, and where outputs go.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::{fs, io};
 
 use rhumb::ir::closest;
 use rhumb::prelude::*;
 use rhumb::runtime::{Interface, Port};
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
 use super::CliError;
@@ -124,8 +127,30 @@ fn read(interface: &Interface, path: &Path) -> Result<BTreeMap<String, OwnedTens
     Ok(inputs)
 }
 
-/// Writes tensors to a safetensors file.
+/// Writes tensors to a safetensors file, element by element: there is no second copy that memory might not hold.
 pub(super) fn write(tensors: &BTreeMap<String, OwnedTensor>, path: &Path) -> Result<(), CliError> {
-    let bytes = safetensors::serialize(tensors, None).map_err(io::Error::other);
-    bytes.and_then(|bytes| fs::write(path, bytes)).map_err(|source| CliError::Write { path: path.to_owned(), source })
+    let written = File::create(path).and_then(|file| write_to(&mut BufWriter::new(file), tensors));
+    written.map_err(|source| CliError::Write { path: path.to_owned(), source })
+}
+
+fn write_to(file: &mut impl Write, tensors: &BTreeMap<String, OwnedTensor>) -> io::Result<()> {
+    // As the library does: wide elements first, so that all are aligned in the file.
+    let mut tensors: Vec<(&String, &OwnedTensor)> = tensors.iter().collect();
+    tensors.sort_by_key(|(_, tensor)| Reverse(tensor.dtype()));
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, tensor)| {
+        let start = end;
+        end += tensor.bytes();
+        let info = TensorInfo { dtype: tensor.dtype(), shape: tensor.shape.clone(), data_offsets: (start, end) };
+        ((*name).clone(), info)
+    });
+    let metadata = Metadata::new(None, infos.collect()).map_err(io::Error::other)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    for (_, tensor) in tensors {
+        tensor.write_to(file)?;
+    }
+    file.flush()
 }

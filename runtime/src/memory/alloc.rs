@@ -11,3 +11,8 @@ pub struct OutOfMemory {
     /// Bytes asked for; `usize::MAX` where the size itself overflows.
     pub bytes: usize,
 }
+
+/// Makes room for more elements.
+pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
+    list.try_reserve(more).map_err(|_| OutOfMemory { bytes: more.saturating_mul(size_of::<T>()) })
+}

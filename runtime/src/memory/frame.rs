@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::places::{Guard, Places};
-use crate::memory::{Function, Lease, OutOfMemory, Pool, Workspace};
+use crate::memory::{OutOfMemory, Workspace};
 
 /// Bytes after every table and constant, beside the elements of [`pad`]: the narrowest of them too can be loaded as a whole vector.
 const SLACK: usize = 64;
@@ -87,28 +87,33 @@ fn fill<T: bytemuck::Pod>(
     Some(())
 }
 
-/// The frame of one call, and the memory of its tables.
-///
-/// Holds the views of the call for as long as functions may run, so that the addresses in it stay good.
+/// A call whose tables have places, but no memory yet.
 #[derive(Debug)]
-pub(crate) struct Frame<'a, 'p> {
-    words: SmallVec<[u64; 160]>,
-    slots: SmallVec<[Slot; 32]>,
-    tables: Lease<'p>,
+pub(crate) struct Placed<'p, 'a> {
+    plan: &'p Plan,
     bound: Bound<'a>,
+    slots: SmallVec<[Slot; 32]>,
+    places: Places,
 }
 
-impl<'a, 'p> Frame<'a, 'p> {
-    /// The frame of a call.
+/// The frame of one call, and the memory of its tables.
+///
+/// It borrows the views of the call exclusively for as long as functions may run, so that the addresses in it stay good.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    plan: &'a Plan,
+    words: SmallVec<[u64; 160]>,
+    lengths: &'a [usize],
+    slots: &'a [Slot],
+    tables: &'a mut Workspace,
+}
+
+impl<'p, 'a> Placed<'p, 'a> {
+    /// Gives the tables of a call their places.
     ///
     /// # Errors
     /// [`CallError::Tables`] if the tables of the plan can't be had at these lengths.
-    pub(crate) fn new(
-        plan: &Plan,
-        constants: &Constants,
-        mut bound: Bound<'a>,
-        pool: &'p Pool,
-    ) -> Result<Frame<'a, 'p>, CallError> {
+    pub(crate) fn new(plan: &'p Plan, mut bound: Bound<'a>, guard: Option<Guard>) -> Result<Placed<'p, 'a>, CallError> {
         // Axes that the planner added have lengths of their own; no tensor of the call has them.
         let added = plan.graph.axes().iter().skip(bound.lengths.len());
         bound.lengths.extend(added.map(|info| match info.extent {
@@ -117,20 +122,40 @@ impl<'a, 'p> Frame<'a, 'p> {
         }));
         let pad = pad(plan);
         let mut slots: SmallVec<[Slot; 32]> = SmallVec::new();
-        let mut places = Places::new(pool.guard());
+        let mut places = Places::new(guard);
         for tensor in &plan.tensors {
             let slot = if tensor.origin == Origin::Table {
                 let place = elements(tensor, &bound).and_then(|len| {
                     let start = places.take(padded(len, pad, tensor.storage)?)?;
                     Some(Slot { start, len })
                 });
-                place.ok_or_else(|| too_large(plan, &bound, pad))?
+                place.ok_or_else(|| too_large(plan, &bound))?
             } else {
                 Slot::default()
             };
             slots.push(slot);
         }
-        let mut tables = pool.lease_places(&places).map_err(|_| too_large(plan, &bound, pad))?;
+        Ok(Placed { plan, bound, slots, places })
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        self.plan
+    }
+
+    /// Where the tables lie.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Says what the tables of the call would take.
+    pub(crate) fn too_large(&self) -> CallError {
+        too_large(self.plan, &self.bound)
+    }
+
+    /// The frame of the call, with the constants of its plan and memory that has the places.
+    pub(super) fn frame<'f>(&'f mut self, constants: &'f Constants, tables: &'f mut Workspace) -> Frame<'f> {
+        let Placed { plan, bound, slots, places } = self;
+        assert!(places.bytes() <= tables.bytes(), "the memory is of other places");
         let base = tables.as_mut_ptr();
         let layout = &plan.frame;
         let mut words: SmallVec<[u64; 160]> = SmallVec::from_elem(0, layout.words());
@@ -154,19 +179,33 @@ impl<'a, 'p> Frame<'a, 'p> {
                 Origin::Table => base.wrapping_add(slots[id].start).cast_const(),
             };
             words[layout.address(id)] = start as u64;
-            dense_strides(&mut words[layout.strides(id)], &tensor.dims, &bound, tensor.storage.bytes());
+            dense_strides(&mut words[layout.strides(id)], &tensor.dims, bound, tensor.storage.bytes());
         }
-        Ok(Frame { words, slots, tables, bound })
+        Frame { plan, words, lengths: &bound.lengths, slots, tables }
+    }
+}
+
+impl Frame<'_> {
+    /// The plan of the call.
+    pub(crate) fn plan(&self) -> &Plan {
+        self.plan
+    }
+
+    /// The words that functions read. Every address and stride in them is that of a validated view, which the frame keeps borrowed, or of a
+    /// table or constant of the size that the plan's dimensions give, followed by the slack that vector loads may touch.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.words
     }
 
     /// The address of a tensor and the strides of its dimensions, in bytes.
-    pub(crate) fn tensor(&self, plan: &Plan, tensor: TensorId) -> (u64, &[u64]) {
-        (self.words[plan.frame.address(tensor)], &self.words[plan.frame.strides(tensor)])
+    pub(super) fn tensor(&self, tensor: TensorId) -> (u64, &[u64]) {
+        let layout = &self.plan.frame;
+        (self.words[layout.address(tensor)], &self.words[layout.strides(tensor)])
     }
 
     /// The length of an axis.
     pub(crate) fn length(&self, axis: Axis) -> usize {
-        self.bound.lengths[axis.index()]
+        self.lengths[axis.index()]
     }
 
     /// The elements of a table of `f64`.
@@ -186,20 +225,6 @@ impl<'a, 'p> Frame<'a, 'p> {
         let Slot { start, len } = self.slots[table];
         self.tables.slice(start, len).unwrap_or(&[])
     }
-
-    /// Runs a compiled function with a thread's scratch memory.
-    ///
-    /// # Safety
-    /// - `function` was compiled from the plan that this frame was made of, for features of this machine, and `scratch` has the size
-    ///   that the plan asks for, its constants in place;
-    /// - the indices and ranges in the scratch memory are within the lengths of their axes;
-    /// - no other thread writes the same elements meanwhile, and no slice of a table that the function writes is borrowed.
-    pub(crate) unsafe fn run(&self, function: Function<'_>, scratch: &mut Workspace) {
-        // SAFETY: every address and stride in `words` is that of a validated view, which `self.bound` keeps borrowed, or of a table or
-        // constant of the size that the plan's dimensions give, followed by the slack that vector loads may touch; the rest is the
-        // caller's word.
-        unsafe { function.call(&self.words, scratch.as_mut_ptr()) }
-    }
 }
 
 /// Elements of a table; none if they can't be counted.
@@ -212,7 +237,8 @@ fn elements(table: &Tensor, bound: &Bound<'_>) -> Option<usize> {
 }
 
 /// Says what the tables of a call would take.
-fn too_large(plan: &Plan, bound: &Bound<'_>, pad: usize) -> CallError {
+fn too_large(plan: &Plan, bound: &Bound<'_>) -> CallError {
+    let pad = pad(plan);
     let shape = |table: &Tensor| table.dims.iter().map(|axis| bound.lengths[axis.index()]).collect::<Box<[usize]>>();
     let bytes = |table: &Tensor| {
         let lengths = shape(table);

@@ -15,11 +15,10 @@ mod mapped {
     /// Whole pages of zeros, which are freed on drop.
     pub(crate) struct Pages(Allocation);
 
-    impl std::fmt::Debug for Pages {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "Pages({:#x?})", self.0.as_range())
-        }
-    }
+    // SAFETY: it owns its memory as a `Box<[u8]>` does.
+    unsafe impl Send for Pages {}
+    // SAFETY: as above; a shared reference gives no access to the memory but through raw pointers.
+    unsafe impl Sync for Pages {}
 
     /// Size of a page.
     pub(crate) fn size() -> usize {
@@ -39,7 +38,15 @@ mod mapped {
             Ok(Pages(memory))
         }
 
-        pub(crate) fn start(&mut self) -> *mut u8 {
+        pub(crate) fn bytes(&self) -> usize {
+            self.0.len()
+        }
+
+        pub(crate) fn as_ptr(&self) -> *const u8 {
+            self.0.as_ptr()
+        }
+
+        pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
             self.0.as_mut_ptr()
         }
     }
@@ -50,7 +57,6 @@ mod mapped {
 mod absent {
     use crate::memory::alloc::OutOfMemory;
 
-    #[derive(Debug)]
     pub(crate) enum Pages {}
 
     pub(crate) fn size() -> usize {
@@ -62,7 +68,15 @@ mod absent {
             Err(OutOfMemory { bytes })
         }
 
-        pub(crate) fn start(&mut self) -> *mut u8 {
+        pub(crate) fn bytes(&self) -> usize {
+            match *self {}
+        }
+
+        pub(crate) fn as_ptr(&self) -> *const u8 {
+            match *self {}
+        }
+
+        pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
             match *self {}
         }
     }

@@ -65,7 +65,8 @@ impl Places {
                 // The page after the last buffer.
                 let last = self.end.checked_add(pages::size()).ok_or(OutOfMemory { bytes: self.end })?;
                 let guarded = self.pages.iter().copied().chain([self.end]);
-                Ok(Workspace::of_pages(pages::Pages::new(last, guarded)?, (0, self.end)))
+                let pages = pages::Pages::new(last, guarded)?;
+                Workspace::of_pages(pages, 0..self.end).ok_or(OutOfMemory { bytes: last })
             }
             _ => Workspace::new(self.end),
         }
@@ -75,8 +76,8 @@ impl Places {
     pub(crate) fn single(guard: Option<Guard>, bytes: usize) -> Result<Workspace, OutOfMemory> {
         let mut places = Places::new(guard);
         let start = places.take(bytes).ok_or(OutOfMemory { bytes })?;
-        let workspace = places.workspace().map_err(|_| OutOfMemory { bytes })?;
-        Ok(workspace.part((start, bytes)))
+        let workspace = places.workspace().ok().and_then(|workspace| workspace.part(start..start + bytes));
+        workspace.ok_or(OutOfMemory { bytes })
     }
 }
 

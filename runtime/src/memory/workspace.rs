@@ -1,110 +1,121 @@
 //! Scratch memory.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ptr::NonNull;
+use std::fmt;
+use std::ops::Range;
 
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 
 use crate::memory::alloc::{ALIGN, OutOfMemory};
 use crate::memory::pages::Pages;
 
 /// Aligned memory that is always initialised: zeros at first, later whatever was last written.
-#[derive(Debug)]
 pub(crate) struct Workspace {
-    ptr: NonNull<u8>,
-    bytes: usize,
-    /// The pages that it is part of, if it is of such.
-    pages: Option<Pages>,
+    memory: Memory,
 }
 
-// SAFETY: a `Workspace` owns its memory as a `Box<[u8]>` does.
-unsafe impl Send for Workspace {}
+enum Memory {
+    /// Bytes of some lines.
+    Lines(Vec<Line>, usize),
+    /// Part of some pages.
+    Part(Pages, Range<usize>),
+}
 
-// SAFETY: as above; a shared reference gives no access to the memory.
-unsafe impl Sync for Workspace {}
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; ALIGN]);
+
+impl Default for Workspace {
+    /// No memory.
+    fn default() -> Workspace {
+        Workspace { memory: Memory::Lines(Vec::new(), 0) }
+    }
+}
 
 impl Workspace {
-    /// No memory.
-    pub(crate) const fn empty() -> Workspace {
-        Workspace { ptr: NonNull::dangling(), bytes: 0, pages: None }
-    }
-
     pub(crate) fn new(bytes: usize) -> Result<Workspace, OutOfMemory> {
-        if bytes == 0 {
-            return Ok(Workspace::empty());
-        }
-        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| OutOfMemory { bytes })?;
-        // SAFETY: the layout's size is not 0, checked above.
-        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(OutOfMemory { bytes })?;
-        Ok(Workspace { ptr, bytes, pages: None })
+        let lines = bytemuck::allocation::try_zeroed_vec(bytes.div_ceil(ALIGN)).map_err(|()| OutOfMemory { bytes })?;
+        Ok(Workspace { memory: Memory::Lines(lines, bytes) })
     }
 
-    /// Part of some pages: from where, and how many bytes.
+    /// Part of some pages; none where the part leaves them.
     ///
     /// Of what the caller asks for with [`Workspace::slice`] all must be accessible.
-    pub(super) fn of_pages(mut pages: Pages, (start, bytes): (usize, usize)) -> Workspace {
-        let ptr = NonNull::new(pages.start().wrapping_add(start)).unwrap_or(NonNull::dangling());
-        Workspace { ptr, bytes, pages: Some(pages) }
+    pub(super) fn of_pages(pages: Pages, part: Range<usize>) -> Option<Workspace> {
+        let inside = part.start <= part.end && part.end <= pages.bytes() && part.start.is_multiple_of(ALIGN);
+        inside.then(|| Workspace { memory: Memory::Part(pages, part) })
     }
 
-    /// The workspace of these bytes alone: from where, and how many. That of pages; any other is as it was.
-    pub(super) fn part(mut self, (start, bytes): (usize, usize)) -> Workspace {
-        let Some(pages) = self.pages.take() else { return self };
-        // Nothing is left of it that it would free.
-        self.bytes = 0;
-        Workspace::of_pages(pages, (start, bytes))
+    /// The workspace of this part of its pages; any that is not of pages is as it was.
+    pub(super) fn part(self, part: Range<usize>) -> Option<Workspace> {
+        match self.memory {
+            Memory::Part(pages, _) => Workspace::of_pages(pages, part),
+            Memory::Lines(..) => Some(self),
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        match &self.memory {
+            Memory::Lines(_, bytes) => *bytes,
+            Memory::Part(_, part) => part.len(),
+        }
     }
 
     /// The start, aligned to [`ALIGN`] unless the workspace is empty.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.ptr.as_ptr()
+        match &mut self.memory {
+            Memory::Lines(lines, _) => lines.as_mut_ptr().cast(),
+            Memory::Part(pages, part) => pages.as_mut_ptr().wrapping_add(part.start),
+        }
     }
 
     /// The start, aligned to [`ALIGN`] unless the workspace is empty.
     pub(crate) fn as_ptr(&self) -> *const u8 {
-        self.ptr.as_ptr()
+        match &self.memory {
+            Memory::Lines(lines, _) => lines.as_ptr().cast(),
+            Memory::Part(pages, part) => pages.as_ptr().wrapping_add(part.start),
+        }
     }
 
     /// `len` values from byte `start`; `None` where they do not fit or are not aligned.
     pub(crate) fn slice<T: Pod>(&self, start: usize, len: usize) -> Option<&[T]> {
-        let end = len.checked_mul(size_of::<T>())?.checked_add(start)?;
-        if end > self.bytes || !start.is_multiple_of(align_of::<T>()) {
-            return None;
-        }
-        if len == 0 {
-            return Some(&[]);
-        }
-        // SAFETY: as for `slice_mut`, with a shared borrow of `self`.
-        Some(unsafe { std::slice::from_raw_parts(self.ptr.add(start).cast::<T>().as_ptr(), len) })
+        let range = range::<T>(start, len).filter(|range| range.end <= self.bytes())?;
+        let bytes = match &self.memory {
+            Memory::Lines(lines, _) => &bytemuck::cast_slice(lines)[range],
+            Memory::Part(pages, part) => {
+                let start = pages.as_ptr().wrapping_add(part.start + range.start);
+                // SAFETY: the end is inside the part, checked above, which is inside the pages, as `of_pages` checked; these are initialised
+                // with zeros and mapped as long as `self` lives, which is borrowed.
+                unsafe { std::slice::from_raw_parts(start, range.len()) }
+            }
+        };
+        bytemuck::try_cast_slice(bytes).ok()
     }
 
     /// `len` values from byte `start`; `None` where they do not fit or are not aligned.
     pub(crate) fn slice_mut<T: Pod>(&mut self, start: usize, len: usize) -> Option<&mut [T]> {
-        let end = len.checked_mul(size_of::<T>())?.checked_add(start)?;
-        if end > self.bytes || !start.is_multiple_of(align_of::<T>()) {
-            return None;
-        }
-        if len == 0 {
-            return Some(&mut []);
-        }
-        // SAFETY: the end is inside the allocation and the start aligned, both checked above; the memory is initialised from the start
-        // (`alloc_zeroed`, or pages of zeros), any bits are a value of a `Pod` type, and the exclusive borrow of `self` makes this the only reference.
-        Some(unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start).cast::<T>().as_ptr(), len) })
+        let range = range::<T>(start, len).filter(|range| range.end <= self.bytes())?;
+        let bytes = match &mut self.memory {
+            Memory::Lines(lines, _) => &mut bytemuck::cast_slice_mut(lines)[range],
+            Memory::Part(pages, part) => {
+                let start = pages.as_mut_ptr().wrapping_add(part.start + range.start);
+                // SAFETY: as for `slice`, with an exclusive borrow of `self`.
+                unsafe { std::slice::from_raw_parts_mut(start, range.len()) }
+            }
+        };
+        bytemuck::try_cast_slice_mut(bytes).ok()
     }
 }
 
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        // Pages free themselves.
-        if let (None, 1.., Ok(layout)) = (&self.pages, self.bytes, Layout::from_size_align(self.bytes, ALIGN)) {
-            // SAFETY: not empty and not of pages, so `Workspace::new` allocated it with this very layout.
-            unsafe { dealloc(self.ptr.as_ptr(), layout) }
-        }
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Workspace({} bytes)", self.bytes())
     }
+}
+
+/// The bytes of `len` values from byte `start`; `None` where they can't be counted or are not aligned.
+fn range<T>(start: usize, len: usize) -> Option<Range<usize>> {
+    let end = len.checked_mul(size_of::<T>())?.checked_add(start)?;
+    start.is_multiple_of(align_of::<T>()).then_some(start..end)
 }
 
 #[cfg(test)]
@@ -115,10 +126,13 @@ mod tests {
     fn workspaces_are_aligned_and_checked() {
         let mut workspace = Workspace::new(130).expect("memory");
         assert_eq!(workspace.as_mut_ptr() as usize % ALIGN, 0);
+        assert_eq!(workspace.slice::<u8>(0, 130), Some(&[0; 130][..]));
         workspace.slice_mut::<f32>(64, 16).expect("fits").fill(1.5);
         assert_eq!(workspace.slice_mut::<f32>(60, 3), Some(&mut [0.0, 1.5, 1.5][..]));
+        assert_eq!(workspace.slice::<f32>(60, 3), Some(&[0.0, 1.5, 1.5][..]));
         assert_eq!(workspace.slice_mut::<u8>(130, 0), Some(&mut [][..]));
         assert!(workspace.slice_mut::<f32>(128, 1).is_none(), "past the end");
+        assert!(workspace.slice::<f32>(128, 1).is_none(), "past the end");
         assert!(workspace.slice_mut::<f32>(2, 1).is_none(), "not aligned");
         assert!(workspace.slice_mut::<u64>(8, usize::MAX / 8).is_none(), "overflow");
         assert!(workspace.slice_mut::<u64>(8, usize::MAX).is_none(), "overflow");
@@ -127,6 +141,8 @@ mod tests {
     #[test]
     fn empty_and_impossible_sizes() {
         assert_eq!(Workspace::new(0).map(|workspace| workspace.bytes()), Ok(0));
-        assert_eq!(Workspace::new(usize::MAX).err(), Some(OutOfMemory { bytes: usize::MAX }));
+        for bytes in [usize::MAX, isize::MAX as usize, isize::MAX as usize - 100] {
+            assert_eq!(Workspace::new(bytes).err(), Some(OutOfMemory { bytes }));
+        }
     }
 }

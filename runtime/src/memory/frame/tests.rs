@@ -93,9 +93,9 @@ fn frame_of(graph: &Verified, plan: &Plan, [b, h, q, k]: [usize; 4]) -> Result<u
     views.input("lengths", TensorView::with_strides(&lengths, &[b], &[0]).expect("a view"));
     views.output("out", TensorViewMut::from_slice(&mut out, &[b, h, q, 4]).expect("a view"));
     let constants = Constants::new(plan, None).expect("memory");
-    let pool = Pool::new(None);
-    let frame = Frame::new(plan, &constants, interface.bind(views).expect("fits"), &pool)?;
-    Ok(frame.tables.bytes())
+    let mut placed = Placed::new(plan, interface.bind(views).expect("fits"), None)?;
+    let mut tables = placed.places().workspace().map_err(|_| placed.too_large())?;
+    Ok(placed.frame(&constants, &mut tables).tables.bytes())
 }
 
 /// The sum of sizes that each fit can pass all memory: 4 b h k bytes are 2^63 less a few, and there is more than one such table.

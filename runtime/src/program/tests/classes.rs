@@ -35,19 +35,19 @@ fn segments_hold_what_queries_see_and_no_unit_that_none_sees() {
         let graph = attention.build().expect("a graph");
         let ran = run(&graph, target, &[("b", 1), ("q", TOKENS), ("k", TOKENS)]);
         assert!(ran.off < 2e-6, "{name}, {target}: {}", ran.off);
-        let lanes = ran.program.plan.machine.lanes;
-        // A single thread's memory is that of the last task: the first queries.
-        let memory = ran.program.memories.take();
-        assert!(!memory.query_tiles.is_empty());
+        let lanes = ran.program.plan().machine.lanes;
+        // The first queries.
+        let lists = ran.memory().lists;
+        assert!(!lists.query_tiles.is_empty());
         let mut first_segment = 0;
-        for query_tile in &memory.query_tiles {
-            let segments = &memory.segments[first_segment..query_tile.segments_end];
+        for query_tile in &lists.query_tiles {
+            let segments = &lists.seen.segments[first_segment..query_tile.segments_end];
             first_segment = query_tile.segments_end;
-            let queries = query_tile.first..query_tile.first + query_tile.queries;
+            let queries = query_tile.queries.range.0..query_tile.queries.range.1;
             for key in 0..TOKENS {
                 let segment = segments.iter().find(|segment| (segment.first..segment.end).contains(&key));
                 for query in queries.clone() {
-                    let column = (query - query_tile.first) / lanes;
+                    let column = (query - queries.start) / lanes;
                     let computed = segment.filter(|segment| (segment.columns.0..segment.columns.1).contains(&column));
                     let context = || format!("{name}, {target}: query {query}, key {key}: {segment:?}");
                     match computed {
@@ -76,19 +76,20 @@ fn keys_that_all_queries_see_take_no_mask() {
             ("a window", Attention::new(1, 8).scheme(SlidingWindow::new(140)), 140),
         ] {
             let ran = run(&attention.build().expect("a graph"), &target, &[("b", 1), ("q", TOKENS), ("k", TOKENS)]);
-            let memory = ran.program.memories.take();
+            let lists = ran.memory().lists;
             let (mut first_segment, mut full) = (0, 0);
-            for query_tile in &memory.query_tiles {
-                let segments = &memory.segments[first_segment..query_tile.segments_end];
+            for query_tile in &lists.query_tiles {
+                let segments = &lists.seen.segments[first_segment..query_tile.segments_end];
                 first_segment = query_tile.segments_end;
                 // Units that end before the first query and begin within the window of the last, in one run.
-                let oldest = (query_tile.first + query_tile.queries).saturating_sub(window).div_ceil(UNIT) * UNIT;
-                let run = (oldest, (query_tile.first + 1) / UNIT * UNIT);
+                let (first, end) = query_tile.queries.range;
+                let oldest = end.saturating_sub(window).div_ceil(UNIT) * UNIT;
+                let run = (oldest, (first + 1) / UNIT * UNIT);
                 let found =
                     segments.iter().find(|segment| !segment.partial).map(|segment| (segment.first, segment.end));
                 // Short runs join the masked ones beside them.
                 if run.1 > run.0 && (run.1 - run.0 >= 64 || run.0 == 0) {
-                    assert_eq!(found, Some(run), "{name}, {target}: queries from {}", query_tile.first);
+                    assert_eq!(found, Some(run), "{name}, {target}: queries from {first}");
                     full += 1;
                 }
             }

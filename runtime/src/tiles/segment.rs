@@ -1,6 +1,9 @@
 //! Runs of keys of one class.
 
-use super::Tiles;
+use super::key_tiles::KeyTiles;
+
+/// Keys that are classified together at the least. All runs begin at multiples of this, and so end all but the last.
+pub(super) const UNIT: usize = 16;
 
 /// Shorter runs of keys than this are not worth a tile of their own.
 const SHORT: usize = 64;
@@ -17,13 +20,13 @@ pub(crate) struct Segment {
     /// The vectors of queries that see some of the keys: from and to.
     pub(crate) columns: (usize, usize),
     /// The key tiles of the run that it is part of.
-    pub(crate) tiles: Tiles,
+    pub(crate) tiles: KeyTiles,
 }
 
 impl Segment {
     /// A run that tiles have not been cut of.
     pub(super) fn new((first, end): (usize, usize), partial: bool, columns: (usize, usize)) -> Segment {
-        Segment { first, end, partial, columns, tiles: Tiles::default() }
+        Segment { first, end, partial, columns, tiles: KeyTiles::default() }
     }
 }
 
@@ -56,4 +59,19 @@ pub(super) fn join_short_runs(segments: &mut Vec<Segment>, start: usize) {
         kept += 1;
     }
     segments.truncate(kept);
+}
+
+/// Takes the tile with this key out of the segments from `start` on.
+pub(crate) fn take_tile(segments: &mut Vec<Segment>, start: usize, key: usize) -> Option<Segment> {
+    let index = start + segments[start..].iter().position(|segment| (segment.first..segment.end).contains(&key))?;
+    let whole = segments[index];
+    let (first, end) = whole.tiles.around(key);
+    let taken = Segment { first, end, ..whole };
+    segments.remove(index);
+    for rest in [Segment { first: taken.end, ..whole }, Segment { end: first, ..whole }] {
+        if rest.first < rest.end {
+            segments.insert(index, rest);
+        }
+    }
+    Some(taken)
 }

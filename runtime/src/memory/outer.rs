@@ -1,22 +1,24 @@
 //! The outer indices of a task: which attention of a call it is part of.
 
-use rhumb_compiler::plan::{Attention, Plan, TensorId};
+use rhumb_compiler::plan::{Attention, TensorId};
 use rhumb_ir::Axis;
 use smallvec::{SmallVec, smallvec};
 
+use crate::limits::MAX_RANK;
 use crate::memory::Frame;
 
-/// One index along each outer axis; of heads that are packed, that of the first.
-pub(crate) struct Outer<'t, 'a, 'p> {
-    plan: &'t Plan,
+/// One index along each outer axis, less than its length; of heads that are packed, that of the first.
+#[derive(Clone)]
+pub(crate) struct Outer<'t> {
     attention: &'t Attention,
-    frame: &'t Frame<'a, 'p>,
-    indices: SmallVec<[u64; 4]>,
+    frame: &'t Frame<'t>,
+    /// Axes of an output of the graph, which has no more dimensions than a view.
+    indices: SmallVec<[u64; MAX_RANK]>,
 }
 
 /// Rows of keys or values, one for each key.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rows {
+pub(super) struct Rows {
     /// Address of that of key 0.
     first: u64,
     /// From each to the next, in bytes.
@@ -25,44 +27,39 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// Address of the row of a key.
-    pub(crate) fn of(self, key: usize) -> u64 {
+    pub(super) fn of(self, key: usize) -> u64 {
         self.first.wrapping_add((key as u64).wrapping_mul(self.stride))
     }
 }
 
-impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
+impl<'t> Outer<'t> {
     /// The number of outer indices.
-    pub(crate) fn count(attention: &Attention, frame: &Frame<'_, '_>) -> usize {
+    pub(crate) fn count(attention: &Attention, frame: &Frame<'_>) -> usize {
         attention.outer.iter().map(|axis| groups(attention, frame, *axis)).fold(1, usize::saturating_mul)
     }
 
-    /// The outer indices with this number of [`Outer::count`].
-    pub(crate) fn new(
-        plan: &'t Plan,
-        attention: &'t Attention,
-        frame: &'t Frame<'a, 'p>,
-        number: usize,
-    ) -> Outer<'t, 'a, 'p> {
-        let mut indices: SmallVec<[u64; 4]> = smallvec![0; attention.outer.len()];
+    /// The outer indices with a number, which is less than [`Outer::count`]: different ones with each.
+    pub(crate) fn new(attention: &'t Attention, frame: &'t Frame<'t>, number: usize) -> Outer<'t> {
+        let mut indices: SmallVec<[u64; MAX_RANK]> = smallvec![0; attention.outer.len()];
         let mut rest = number;
-        for (position, axis) in attention.outer.iter().enumerate().rev() {
+        for (index, axis) in indices.iter_mut().zip(&attention.outer).rev() {
             let length = groups(attention, frame, *axis).max(1);
             let step = frame.length(*axis).checked_div(length).unwrap_or(1);
-            indices[position] = (rest % length * step) as u64;
+            *index = (rest % length * step) as u64;
             rest /= length;
         }
-        Outer { plan, attention, frame, indices }
+        Outer { attention, frame, indices }
     }
 
     /// The index along each outer axis, in their order.
-    pub(crate) fn indices(&self) -> &[u64] {
+    pub(super) fn indices(&self) -> &[u64] {
         &self.indices
     }
 
     /// The index along an axis: its own, or that of the axis that it groups; 0 along others.
     fn index(&self, axis: Axis) -> usize {
         let position = |axis| self.attention.outer.iter().position(|outer| *outer == axis);
-        match (position(axis), self.plan.graph.grouped(axis)) {
+        match (position(axis), self.frame.plan().graph.grouped(axis)) {
             (Some(position), _) => self.indices[position] as usize,
             (None, Some((finer, ratio))) => {
                 position(finer).map_or(0, |position| self.indices[position] as usize / ratio as usize)
@@ -72,10 +69,10 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
     }
 
     /// Rows of keys or values here, whose elements lie along `dim`.
-    pub(crate) fn rows(&self, tensor: TensorId, dim: Axis) -> Rows {
-        let (first, strides) = self.frame.tensor(self.plan, tensor);
+    pub(super) fn rows(&self, tensor: TensorId, dim: Axis) -> Rows {
+        let (first, strides) = self.frame.tensor(tensor);
         let mut rows = Rows { first, stride: 0 };
-        for (&axis, &stride) in self.plan.tensors[tensor].dims.iter().zip(strides) {
+        for (&axis, &stride) in self.frame.plan().tensors[tensor].dims.iter().zip(strides) {
             if axis == self.attention.key {
                 rows.stride = stride;
             } else if axis != dim {
@@ -90,8 +87,8 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
         let attention = self.attention;
         let mut row = 0;
         let in_tile = |axis| axis == attention.query || axis == attention.key;
-        for &axis in &self.plan.tensors[table].dims {
-            let grouped = self.plan.graph.grouped(axis);
+        for &axis in &self.frame.plan().tensors[table].dims {
+            let grouped = self.frame.plan().graph.grouped(axis);
             if in_tile(axis) || grouped.is_some_and(|(finer, _)| in_tile(finer)) {
                 continue;
             }
@@ -103,7 +100,7 @@ impl<'t, 'a, 'p> Outer<'t, 'a, 'p> {
 }
 
 /// Turns of the loop over an outer axis: its length, or the number of groups where heads are packed.
-fn groups(attention: &Attention, frame: &Frame<'_, '_>, axis: Axis) -> usize {
+fn groups(attention: &Attention, frame: &Frame<'_>, axis: Axis) -> usize {
     match attention.packed {
         Some(packed) if packed.axis == axis => frame.length(axis) / packed.heads.max(1) as usize,
         _ => frame.length(axis),

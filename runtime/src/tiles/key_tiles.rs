@@ -6,7 +6,7 @@ const STEP: usize = 16;
 /// A run of keys in tiles that are as even as can be, the larger first: so tiles of runs that begin alike are the same for the most part,
 /// and query tiles that take turns at them find them in the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tiles {
+pub(crate) struct KeyTiles {
     first: usize,
     end: usize,
     /// Where the first tile would begin, were it whole.
@@ -17,18 +17,18 @@ pub(crate) struct Tiles {
     steps: usize,
 }
 
-impl Tiles {
+impl KeyTiles {
     /// Cuts a run into as few tiles as there can be of at most `most` keys, a multiple of 16.
-    pub(crate) fn new((first, end): (usize, usize), most: usize) -> Tiles {
+    pub(crate) fn new((first, end): (usize, usize), most: usize) -> KeyTiles {
         let steps = (end - first).div_ceil(STEP);
         let count = (end - first).div_ceil(most.max(STEP)).max(1);
-        Tiles { first, end, origin: first, larger: steps % count, steps: steps / count }
+        KeyTiles { first, end, origin: first, larger: steps % count, steps: steps / count }
     }
 
     /// Cuts a run at the multiples of `size`, itself a multiple of 16.
-    pub(crate) fn on_grid((first, end): (usize, usize), size: usize) -> Tiles {
+    pub(crate) fn on_grid((first, end): (usize, usize), size: usize) -> KeyTiles {
         let size = size.max(STEP);
-        Tiles { first, end, origin: first / size * size, larger: 0, steps: size / STEP }
+        KeyTiles { first, end, origin: first / size * size, larger: 0, steps: size / STEP }
     }
 
     /// The steps from the origin to the tile with this number.
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn tiles_are_even_and_cover_the_run() {
         for (first, len) in [(0, 1), (0, 16), (16, 17), (0, 64), (32, 65), (0, 130), (48, 336), (0, 2047), (64, 2048)] {
-            let tiles = Tiles::new((first, first + len), 64);
+            let tiles = KeyTiles::new((first, first + len), 64);
             let (mut at, mut sizes) = (first, Vec::new());
             while at < first + len {
                 let (start, end) = tiles.around(at);
@@ -92,19 +92,19 @@ mod tests {
 
     #[test]
     fn tiles_on_a_grid_end_at_its_multiples() {
-        let tiles = Tiles::on_grid((80, 200), 64);
+        let tiles = KeyTiles::on_grid((80, 200), 64);
         assert_eq!(
             [80, 127, 128, 191, 192, 199].map(|key| tiles.around(key)),
             [(80, 128), (80, 128), (128, 192), (128, 192), (192, 200), (192, 200)]
         );
         assert_eq!(tiles.within((80, 192)), (80, 192));
         assert_eq!(tiles.within((96, 200)), (128, 200));
-        assert_eq!(Tiles::on_grid((64, 65), 64).around(64), (64, 65));
+        assert_eq!(KeyTiles::on_grid((64, 65), 64).around(64), (64, 65));
     }
 
     #[test]
     fn whole_tiles_between_keys() {
-        let tiles = Tiles::new((0, 150), 64);
+        let tiles = KeyTiles::new((0, 150), 64);
         assert_eq!([0, 64, 112].map(|key| tiles.around(key)), [(0, 64), (64, 112), (112, 150)]);
         assert_eq!(tiles.within((0, 112)), (0, 112));
         assert_eq!(tiles.within((0, 128)), (0, 112));

@@ -1,6 +1,7 @@
 //! Programs against the interpreter, and what they leave out.
 
 mod classes;
+mod load;
 
 use rhumb_compiler::plan::Pruning;
 use rhumb_compiler::{Options, Target, compile};
@@ -8,8 +9,10 @@ use rhumb_ir::{Bindings, Extent, Tensor, Verified, interpret};
 use rhumb_plugins::{Alibi, Causal, Registry, Rope, SlidingWindow};
 use rhumb_random::Rng;
 
+use super::pool::ThreadMemory;
 use super::*;
 use crate::interface::{Bindings as Views, Interface};
+use crate::memory::Places;
 use crate::view::{TensorView, TensorViewMut};
 
 /// A compiled call.
@@ -20,10 +23,18 @@ struct Ran {
     off: f64,
 }
 
+impl Ran {
+    /// The memory of a single thread, which is that of the last task.
+    fn memory(&self) -> ThreadMemory {
+        let mut lease = self.program.pool.lease(&Places::new(None)).expect("memory");
+        lease.threads.pop().expect("a thread")
+    }
+}
+
 fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
     let registry = Registry::standard();
     let compiled = compile(graph, &registry, target, &Options::default(), &mut |_, _| ()).expect("compiles");
-    let program = Program::load(compiled.plan.clone(), &compiled.code, None).expect("loads");
+    let program = Program::load(compiled.plan.clone(), &compiled.code, compiled.choice.target(), None).expect("loads");
     let interface = Interface::of(&compiled.lowered).expect("an interface");
     let length = |axis: rhumb_ir::Axis| match graph.axis(axis).extent {
         Extent::Static(n) => n as usize,
@@ -116,18 +127,19 @@ fn keys_without_weight_are_left_out() {
             let score = product / (DIM as f64).sqrt() - SLOPE * query.abs_diff(key) as f64;
             score * std::f64::consts::LOG2_E
         };
-        // A single thread's memory is that of the last task: with one head, all of 16 lanes, the first queries of fewer.
-        let memory = ran.program.memories.take();
+        // With one head, all queries of 16 lanes, the first of fewer.
+        let lists = ran.memory().lists;
         let (mut left_out, mut first_segment) = (0, 0);
-        for query_tile in &memory.query_tiles {
-            let segments = &memory.segments[first_segment..query_tile.segments_end];
+        for query_tile in &lists.query_tiles {
+            let segments = &lists.seen.segments[first_segment..query_tile.segments_end];
             first_segment = query_tile.segments_end;
+            let (first, end) = query_tile.queries.range;
             // The tile that came first lies among the queries' own keys.
-            let came_first = query_tile.first.saturating_sub(64)..query_tile.first + query_tile.queries + 64;
+            let came_first = first.saturating_sub(64)..end + 64;
             let computed = |key: usize| {
                 came_first.contains(&key) || segments.iter().any(|segment| (segment.first..segment.end).contains(&key))
             };
-            for query in query_tile.first..query_tile.first + query_tile.queries {
+            for query in first..end {
                 let seen: Vec<usize> = (0..KEYS)
                     .filter(|key| *name == "symmetric" || *key <= query && (*name == "causal" || query - key < 260))
                     .collect();

@@ -1,0 +1,48 @@
+//! A call whose tensors and tables are in place.
+
+use rhumb_compiler::codegen::Role;
+use rhumb_compiler::plan::Table;
+
+use crate::memory::frame::Placed;
+use crate::memory::{Frame, FunctionId, Loaded, Workspace};
+
+/// A call whose tensors and tables are in place.
+#[derive(Debug)]
+pub(crate) struct Invocation<'a> {
+    pub(super) loaded: &'a Loaded,
+    pub(super) frame: Frame<'a>,
+}
+
+impl Loaded {
+    /// The call, with memory for its tables.
+    pub(crate) fn call<'a>(&'a self, placed: &'a mut Placed<'_, '_>, tables: &'a mut Workspace) -> Invocation<'a> {
+        assert!(std::ptr::eq(placed.plan(), self.plan()), "a call of another plan");
+        Invocation { loaded: self, frame: placed.frame(self.constants(), tables) }
+    }
+}
+
+impl<'a> Invocation<'a> {
+    /// What the call knows of its tensors.
+    pub(crate) fn frame(&self) -> &Frame<'a> {
+        &self.frame
+    }
+
+    /// Turns of the outermost loop of the table that a function makes, and elements of each.
+    pub(crate) fn turns(&self, function: FunctionId) -> (usize, usize) {
+        let (plan, step) = (self.loaded.plan(), self.table(function));
+        let shared = plan.tensors[step.target].dims.iter().filter(|axis| Some(**axis) != step.inner);
+        let turns = shared.map(|axis| self.frame.length(*axis)).fold(1, usize::saturating_mul);
+        (turns, step.inner.map_or(1, |axis| self.frame.length(axis)))
+    }
+
+    /// The table that a function makes.
+    ///
+    /// # Panics
+    /// If it makes none.
+    fn table(&self, function: FunctionId) -> &Table {
+        match self.loaded.function(function).0 {
+            Role::Table(index) => &self.loaded.plan().tables[index],
+            role => panic!("`{}` makes no table", role.name()),
+        }
+    }
+}

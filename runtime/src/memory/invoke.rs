@@ -1,0 +1,123 @@
+//! The calls into machine code: of a function that makes a table, and of one that a query tile takes. There are no others.
+//!
+//! What code relies on is made certain here, whatever is asked for, by the plan that it was compiled of and the frame of the call. A mistake
+//! of the caller's is a panic.
+
+use rhumb_compiler::abi::{SHARES, TableCall, TileCall};
+use rhumb_compiler::codegen::Role;
+
+use crate::memory::shares::put;
+use crate::memory::shares::{TableTurns, TaskTiles};
+use crate::memory::{FunctionId, Invocation, Workspace};
+
+/// Keys that a function is called for: from and to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TileArgs {
+    pub(crate) keys: (usize, usize),
+    /// Keys of the next key tile.
+    pub(crate) next: (usize, usize),
+    /// The position of this query tile among those that take turns at the keys, and their number: it prefetches its share of the next keys.
+    pub(crate) turn: (usize, usize),
+    /// Vectors of queries that are left out, from the first on.
+    pub(crate) column: usize,
+}
+
+impl TableTurns<'_> {
+    /// Runs a part that no thread has run yet; false if there is none.
+    pub(crate) fn run(&self, scratch: &mut Workspace) -> bool {
+        let Some((first, end)) = self.take() else { return false };
+        let Invocation { loaded, frame } = self.call;
+        loaded.put_constants(scratch);
+        put(scratch, loaded.plan().scratch.call, &[TableCall { first: first as u64, end: end as u64 }]);
+        let (_, function) = loaded.function(self.function);
+        // SAFETY: the function makes a table, as `Invocation::table` checked, of the plan that the frame is of; both are of `Loaded`. The
+        // scratch memory has the plan's size, else `put_constants` panics, its constants and its call record. The turns are within the loop
+        // over the table: `take` cuts a loop of the table's length, or `make_rows` checked them. Each is taken once, since the counter
+        // passes it once, and writes elements of its own; the invocation is borrowed exclusively as long as they are taken, so that nothing
+        // else writes the table and no slice of it is left.
+        unsafe { function.call(frame.words(), scratch.as_mut_ptr()) }
+        true
+    }
+}
+
+impl TaskTiles<'_> {
+    /// Begins the query tile at a position, the next or one that has been begun.
+    pub(crate) fn begin(&mut self, function: FunctionId, position: usize, args: TileArgs) {
+        assert!(position <= self.begun && position < self.len(), "query tiles are begun in order");
+        assert_eq!(self.role(function), Role::Begin, "a function that begins no query tile");
+        self.begun = self.begun.max(position + 1);
+        self.call(function, position, args);
+    }
+
+    /// Tells whether a value of some keys is NaN or infinite, by the function that scans them.
+    pub(crate) fn scan(&mut self, function: FunctionId, position: usize, args: TileArgs) -> bool {
+        assert_eq!(self.role(function), Role::Scan, "a function that scans no values");
+        self.call(function, position, args);
+        let record = self.scratch.slice::<TileCall>(self.plan().scratch.call, 1);
+        record.is_some_and(|record| record[0].not_finite != 0)
+    }
+
+    /// Runs a function on the query tile at a position, which has been begun.
+    pub(crate) fn call(&mut self, function: FunctionId, position: usize, args: TileArgs) {
+        let Invocation { loaded, frame } = self.call;
+        let (role, function) = loaded.function(function);
+        let record = self.record(role, position, args);
+        put(self.scratch, loaded.plan().scratch.call, &[record]);
+        // SAFETY: the function is of the plan that the frame is of; both are of `Loaded`. The scratch memory has the plan's size and its
+        // constants, as `Tasks::take` made sure, outer indices from there, which are less than the lengths of their axes, and a call record
+        // that `record` checked: there is a query, all of them and all keys are within the lengths of their axes, and the function's shape
+        // is within the state of the query tile, one of those there are. The query tile was begun by this task, so that its state has
+        // positions of this call's queries. What the function writes of outputs is of its own queries, which are those of this task alone,
+        // since the counter passes a task once; tables are not written as long as tasks are taken.
+        unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
+    }
+
+    /// The call record of a function with this role.
+    fn record(&self, role: Role, position: usize, args: TileArgs) -> TileCall {
+        let TileArgs { keys, next, turn: (turn, turns), column } = args;
+        let (plan, (size, _)) = (self.plan(), self.queries);
+        let tiling = &plan.tiling;
+        // Queries of the function's shape, and the most keys that it takes.
+        let (width, most) = match role {
+            Role::Begin | Role::Squares | Role::End => (size, 0),
+            Role::Scan | Role::Reference => (size, usize::MAX),
+            Role::Full(shape) | Role::Partial(shape) => (tiling.shapes[shape].queries, tiling.keys),
+            Role::Guarded => (size, tiling.keys),
+            Role::Table(_) => panic!("`{}` takes no query tile", role.name()),
+        };
+        let within = |(first, end): (usize, usize)| first <= end && end <= self.length;
+        assert!(within(keys) && within(next), "keys past the end of their axis");
+        assert!((keys.1 - keys.0 <= most) && (keys.0 < keys.1 || most == 0), "more keys or fewer than a tile has");
+        assert!(position < self.begun, "a query tile that was not begun");
+        let (first, end) = self.queries(position);
+        let skipped = column * plan.machine.lanes;
+        assert!(skipped < end - first && skipped + width <= size, "queries past the end of their tile");
+        let layout = &plan.scratch;
+        // All that a state holds of a query takes 4 bytes.
+        let state = layout.states + position * layout.state_bytes + 4 * skipped;
+        let share = |turn: usize| (SHARES * turn.min(turns)).checked_div(turns).unwrap_or(0);
+        TileCall {
+            first_query: (first + skipped) as u64,
+            queries: (end - first - skipped) as u64,
+            first_key: keys.0 as u64,
+            end_key: keys.1 as u64,
+            state: state as u64,
+            next_key: next.0 as u64,
+            next_end: next.1 as u64,
+            keys: self.keys.map(|rows| rows.of(keys.0)),
+            values: self.values.of(keys.0),
+            next_keys: self.keys.map(|rows| rows.of(next.0)),
+            next_values: self.values.of(next.0),
+            share_from: share(turn) as u64,
+            share_to: share(turn + 1) as u64,
+            not_finite: 0,
+        }
+    }
+
+    fn role(&self, function: FunctionId) -> Role {
+        self.call.loaded.function(function).0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! A plan, and the machine code that was made of it.
+
+use rhumb_compiler::Target;
+use rhumb_compiler::abi::CONSTANT_BYTES;
+use rhumb_compiler::codegen::{MachineCode, Role};
+use rhumb_compiler::plan::Plan;
+
+use crate::error::CallError;
+use crate::interface::Bound;
+use crate::memory::code::{Code, Function};
+use crate::memory::frame::{Constants, Placed};
+use crate::memory::{CodeError, Guard, OutOfMemory, Workspace};
+
+/// Why a plan could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// No executable memory.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// No memory for constants.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    /// Code for another machine.
+    #[error(
+        "the machine code is for {triple}, which is not this machine; compile for `Target::host` or one of its candidates"
+    )]
+    Foreign {
+        /// The target's triple.
+        triple: String,
+    },
+    /// A function that the plan calls and the code lacks.
+    #[error("the machine code lacks the function `{}`, which its plan calls; that is a bug of the compiler: please report the graph", role.name())]
+    Missing {
+        /// What the function is for.
+        role: Role,
+    },
+    /// A function that the plan does not call, or has already.
+    #[error("the machine code has a function `{}` too many for its plan; that is a bug of the compiler: please report the graph", role.name())]
+    Unexpected {
+        /// What the function is for.
+        role: Role,
+    },
+}
+
+/// A function of the code of a plan, by its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FunctionId(usize);
+
+/// A plan, its machine code in executable memory, and its constants.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    plan: Plan,
+    code: Code,
+    roles: Vec<Role>,
+    vector_constants: Vec<u32>,
+    constants: Constants,
+}
+
+impl Loaded {
+    /// Puts code in executable memory. With a guard, constants are between inaccessible pages.
+    ///
+    /// What calls do to memory is what the compiler says: `code` is what it made of `plan` for `target`.
+    pub(crate) fn new(
+        plan: Plan,
+        code: &MachineCode,
+        target: &Target,
+        guard: Option<Guard>,
+    ) -> Result<Loaded, LoadError> {
+        if !target.is_host() {
+            return Err(LoadError::Foreign { triple: target.triple() });
+        }
+        let bytes: Vec<&[u8]> = code.functions.iter().map(|function| function.bytes.as_slice()).collect();
+        Ok(Loaded {
+            code: Code::load(&bytes)?,
+            roles: code.functions.iter().map(|function| function.role).collect(),
+            vector_constants: code.constants.clone(),
+            constants: Constants::new(&plan, guard)?,
+            plan,
+        })
+    }
+
+    /// The plan.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes of machine code.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.code.bytes()
+    }
+
+    /// The functions of the code, and what each is for.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = (Role, FunctionId)> {
+        self.roles.iter().enumerate().map(|(number, role)| (*role, FunctionId(number)))
+    }
+
+    /// Bytes of the scratch memory of a thread.
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        self.plan.scratch.constants + CONSTANT_BYTES * self.vector_constants.len()
+    }
+
+    /// Gives the tables of a call their places.
+    pub(crate) fn place<'a>(&self, bound: Bound<'a>, guard: Option<Guard>) -> Result<Placed<'_, 'a>, CallError> {
+        Placed::new(&self.plan, bound, guard)
+    }
+
+    pub(super) fn constants(&self) -> &Constants {
+        &self.constants
+    }
+
+    /// A function and what it is for.
+    ///
+    /// # Panics
+    /// If the code has no such function: the number is of other code.
+    pub(super) fn function(&self, FunctionId(number): FunctionId) -> (Role, Function<'_>) {
+        let function = self.code.function(number).expect("a function of this code");
+        (self.roles[number], function)
+    }
+
+    /// Puts the constants of vector code in their place in scratch memory.
+    ///
+    /// # Panics
+    /// If the memory is less than [`Loaded::scratch_bytes`].
+    pub(super) fn put_constants(&self, scratch: &mut Workspace) {
+        const LANES: usize = CONSTANT_BYTES / size_of::<i32>();
+        let count = self.vector_constants.len();
+        let slots = scratch.slice_mut::<i32>(self.plan.scratch.constants, LANES * count);
+        let slots = slots.expect("scratch memory of the plan's size");
+        for (slot, &bits) in slots.chunks_exact_mut(LANES).zip(&self.vector_constants) {
+            slot.fill(bits as i32);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What threads share of a call: each share is taken once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytemuck::Pod;
+use rhumb_compiler::abi::MOST_PRODUCTS;
+use rhumb_compiler::plan::{Attention, Plan};
+
+use crate::memory::outer::Rows;
+use crate::memory::{Frame, FunctionId, Invocation, Outer, Workspace};
+
+/// A table that is being made. Threads take turns of its outermost loop, no two the same; nothing reads tables meanwhile.
+#[derive(Debug)]
+pub(crate) struct TableTurns<'i> {
+    pub(super) call: &'i Invocation<'i>,
+    pub(super) function: FunctionId,
+    /// The first and the end of each part.
+    parts: Parts<'i>,
+    next: AtomicUsize,
+}
+
+/// Turns of a loop that are run together.
+#[derive(Debug)]
+enum Parts<'i> {
+    /// All turns, in parts of about the same size.
+    Even { turns: usize, parts: usize },
+    /// Some turns, each alone.
+    Each(&'i [usize]),
+}
+
+/// The tasks of a call: a few query tiles of one outer index each. Threads take them, no two the same.
+#[derive(Debug)]
+pub(crate) struct Tasks<'i> {
+    call: &'i Invocation<'i>,
+    attention: &'i Attention,
+    /// Query tiles of a task but the last.
+    together: usize,
+    /// Query tiles of an outer index.
+    query_tiles: usize,
+    /// Outer indices.
+    outer: usize,
+    next: AtomicUsize,
+}
+
+/// The query tiles of a task, and the scratch memory of the thread that has taken it: no other thread writes the outputs of their queries.
+pub(crate) struct TaskTiles<'t> {
+    pub(super) call: &'t Invocation<'t>,
+    outer: Outer<'t>,
+    /// Rows of the keys, for each product of the score.
+    pub(super) keys: [Rows; MOST_PRODUCTS],
+    /// Rows of the values.
+    pub(super) values: Rows,
+    /// The number of keys.
+    pub(super) length: usize,
+    /// The first query tile, and the end of them.
+    query_tiles: (usize, usize),
+    /// Queries of a whole query tile, and of all.
+    pub(super) queries: (usize, usize),
+    /// Query tiles that have been begun.
+    pub(super) begun: usize,
+    pub(super) scratch: &'t mut Workspace,
+}
+
+/// A part of the state of a query tile that is read and written here too: a number for each query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Bases,
+    Limits,
+    Sums,
+    References,
+    Squares,
+}
+
+impl Invocation<'_> {
+    /// The whole table that a function makes, in this many parts.
+    pub(crate) fn make(&mut self, function: FunctionId, parts: usize) -> TableTurns<'_> {
+        let (turns, elements) = self.turns(function);
+        // Without elements there is nothing to make.
+        let parts = if elements == 0 { 0 } else { parts.min(turns) };
+        TableTurns { call: self, function, parts: Parts::Even { turns, parts }, next: AtomicUsize::new(0) }
+    }
+
+    /// Some rows of the table that a function makes, in ascending order.
+    pub(crate) fn make_rows<'i>(&'i mut self, function: FunctionId, rows: &'i [usize]) -> TableTurns<'i> {
+        let (turns, elements) = self.turns(function);
+        assert!(rows.is_sorted_by(|a, b| a < b), "a row is made twice");
+        assert!(rows.last().is_none_or(|last| *last < turns), "a row past the end of a table");
+        let rows = if elements == 0 { &[] } else { rows };
+        TableTurns { call: self, function, parts: Parts::Each(rows), next: AtomicUsize::new(0) }
+    }
+
+    /// The tasks of the plan's attention, if it has one, of this many query tiles but for the last: one at least, and as many as the scratch
+    /// memory has states at most.
+    pub(crate) fn tasks(&mut self, together: usize) -> Option<Tasks<'_>> {
+        let plan = self.loaded.plan();
+        let attention = plan.attention.as_ref()?;
+        Some(Tasks {
+            call: self,
+            attention,
+            together: together.min(plan.tiling.query_tiles_per_task).max(1),
+            query_tiles: query_tiles(attention, &self.frame),
+            outer: Outer::count(attention, &self.frame),
+            next: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// Query tiles of an outer index.
+pub(crate) fn query_tiles(attention: &Attention, frame: &Frame<'_>) -> usize {
+    queries(attention, frame).div_ceil(frame.plan().tiling.queries())
+}
+
+/// Queries of an outer index, counted with the heads that are packed.
+fn queries(attention: &Attention, frame: &Frame<'_>) -> usize {
+    frame.length(attention.query).saturating_mul(attention.queries_per_position())
+}
+
+impl TableTurns<'_> {
+    /// Turns that nobody has taken yet: the first, and the end of them.
+    pub(super) fn take(&self) -> Option<(usize, usize)> {
+        let part = self.next.fetch_add(1, Ordering::Relaxed);
+        match self.parts {
+            Parts::Even { turns, parts } => {
+                let start = |part: usize| (part as u128 * turns as u128 / parts as u128) as usize;
+                (part < parts).then(|| (start(part), start(part + 1)))
+            }
+            Parts::Each(rows) => rows.get(part).map(|row| (*row, row + 1)),
+        }
+    }
+}
+
+impl<'i> Tasks<'i> {
+    /// What the call knows of its tensors.
+    pub(crate) fn frame(&self) -> &'i Frame<'i> {
+        &self.call.frame
+    }
+
+    /// The number of tasks.
+    pub(crate) fn count(&self) -> usize {
+        self.outer.saturating_mul(self.query_tiles.div_ceil(self.together))
+    }
+
+    /// A task that nobody has taken yet, with its number of the outer indices; none if there is none. What the scratch memory holds is lost.
+    ///
+    /// Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
+    pub(crate) fn take<'t>(&'t self, scratch: &'t mut Workspace) -> Option<(usize, TaskTiles<'t>)> {
+        let Tasks { call, attention, together, query_tiles, outer: count, .. } = *self;
+        // Tasks share nothing but this counter; what they write is handed over when their threads end.
+        let task = self.next.fetch_add(1, Ordering::Relaxed);
+        if task >= self.count() {
+            return None;
+        }
+        let (number, from_last) = (task % count, task / count);
+        let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
+        let outer = Outer::new(attention, &call.frame, number);
+        let mut keys = [Rows::default(); MOST_PRODUCTS];
+        for (rows, product) in keys.iter_mut().zip(&attention.products) {
+            *rows = outer.rows(product.key, product.dim);
+        }
+        let values = attention.reduction.as_ref().map(|reduction| outer.rows(reduction.value, reduction.dim));
+        call.loaded.put_constants(scratch);
+        put(scratch, call.loaded.plan().scratch.outer, outer.indices());
+        let tiles = TaskTiles {
+            call,
+            outer,
+            keys,
+            values: values.unwrap_or_default(),
+            length: call.frame.length(attention.key),
+            query_tiles: (first, (first + together).min(query_tiles)),
+            queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),
+            begun: 0,
+            scratch,
+        };
+        Some((number, tiles))
+    }
+}
+
+impl<'t> TaskTiles<'t> {
+    /// The outer indices of the task.
+    pub(crate) fn outer(&self) -> &Outer<'t> {
+        &self.outer
+    }
+
+    /// The number of query tiles.
+    pub(crate) fn len(&self) -> usize {
+        self.query_tiles.1 - self.query_tiles.0
+    }
+
+    /// The queries of the tile at a position: the first, and the end of them. There is one at least.
+    pub(crate) fn queries(&self, position: usize) -> (usize, usize) {
+        assert!(position < self.len(), "a query tile of another task");
+        let (size, all) = self.queries;
+        let first = (self.query_tiles.0 + position) * size;
+        (first, (first + size).min(all))
+    }
+
+    /// A part of the state of the query tile at a position: a number for each query that a tile can have.
+    pub(crate) fn part(&mut self, position: usize, part: Part) -> &mut [f32] {
+        let [part] = self.parts(position, [part]);
+        part
+    }
+
+    /// Different parts of the state of the query tile at a position.
+    pub(crate) fn parts<const N: usize>(&mut self, position: usize, parts: [Part; N]) -> [&mut [f32]; N] {
+        assert!(position < self.begun, "a query tile that was not begun");
+        let (layout, (queries, _)) = (&self.plan().scratch, self.queries);
+        // The positions of queries come last, and code relies on them.
+        let state = self.scratch.slice_mut::<f32>(layout.states + position * layout.state_bytes, layout.lanes / 4);
+        let parts = parts.map(|part| {
+            let start = match part {
+                Part::Bases => layout.bases,
+                Part::Limits => layout.limits,
+                Part::Sums => layout.sums,
+                Part::References => layout.references,
+                Part::Squares => layout.squares,
+            };
+            start / 4..start / 4 + queries
+        });
+        let parts = state.and_then(|state| state.get_disjoint_mut(parts).ok());
+        parts.expect("parts of a state of this plan")
+    }
+
+    pub(super) fn plan(&self) -> &'t Plan {
+        self.call.loaded.plan()
+    }
+}
+
+/// Puts records in their place in scratch memory.
+pub(super) fn put<T: Pod>(scratch: &mut Workspace, start: usize, records: &[T]) {
+    scratch.slice_mut::<T>(start, records.len()).expect("scratch memory of the plan's size").copy_from_slice(records);
+}

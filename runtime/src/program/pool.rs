@@ -1,0 +1,180 @@
+//! Working memory that is kept between calls.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::prefill::TaskLists;
+use crate::memory::{Guard, OutOfMemory, Places, Workspace, reserve};
+use crate::tiles::Trees;
+
+/// The least step that sizes are rounded up to.
+const STEP: usize = 64;
+
+/// The memory of one call.
+#[derive(Debug, Default)]
+pub(super) struct CallMemory {
+    pub(super) tables: Workspace,
+    pub(super) trees: Trees,
+    pub(super) threads: Vec<ThreadMemory>,
+}
+
+/// The memory of one thread of a call.
+#[derive(Debug, Default)]
+pub(super) struct ThreadMemory {
+    pub(super) scratch: Workspace,
+    pub(super) lists: TaskLists,
+}
+
+/// Memory waiting for the next call, so that a warm kernel allocates nothing.
+#[derive(Debug)]
+pub(super) struct Pool {
+    free: Mutex<Vec<CallMemory>>,
+    guard: Option<Guard>,
+}
+
+/// The memory of a call, lent by a [`Pool`]; it goes back on drop.
+#[derive(Debug)]
+pub(super) struct Lease<'p> {
+    pool: &'p Pool,
+    memory: CallMemory,
+}
+
+/// Makes sure of scratch memory of this size for this many threads, and gives theirs.
+pub(super) fn of_threads(
+    memories: &mut Vec<ThreadMemory>,
+    (threads, scratch): (usize, usize),
+    guard: Option<Guard>,
+) -> Result<&mut [ThreadMemory], OutOfMemory> {
+    let missing = threads.saturating_sub(memories.len());
+    reserve(memories, missing)?;
+    for _ in 0..missing {
+        let scratch = Places::single(guard, scratch)?;
+        memories.push(ThreadMemory { scratch, lists: TaskLists::default() });
+    }
+    Ok(&mut memories[..threads])
+}
+
+impl Pool {
+    /// A pool of memory between inaccessible pages, which is not kept; or without such, if there is no guard.
+    pub(super) const fn new(guard: Option<Guard>) -> Pool {
+        Pool { free: Mutex::new(Vec::new()), guard }
+    }
+
+    pub(super) fn guard(&self) -> Option<Guard> {
+        self.guard
+    }
+
+    /// Memory for tables that were given their places by the [`Pool::guard`]: that kept with the smallest tables that fit. Where none fit the
+    /// largest make room for new ones, so the pool keeps as many as were ever lent at once. Sizes are rounded up to four steps per
+    /// doubling: a sequence that grows by a token per call seldom needs new ones.
+    pub(super) fn lease(&self, places: &Places) -> Result<Lease<'_>, OutOfMemory> {
+        if self.guard.is_some() {
+            return Ok(Lease {
+                pool: self,
+                memory: CallMemory { tables: places.workspace()?, ..CallMemory::default() },
+            });
+        }
+        let bytes = places.bytes();
+        let kept = {
+            let mut free = self.free();
+            let sizes = || free.iter().map(|memory| memory.tables.bytes()).enumerate();
+            let fit = sizes().filter(|(_, size)| *size >= bytes).min_by_key(|(_, size)| *size);
+            let pick = fit.or_else(|| sizes().max_by_key(|(_, size)| *size));
+            pick.map(|(index, _)| free.swap_remove(index))
+        };
+        let mut memory = kept.unwrap_or_default();
+        if memory.tables.bytes() < bytes {
+            // Tables that are too small are freed first.
+            memory.tables = Workspace::default();
+            let step = (bytes.checked_ilog2().map_or(0, |log| 1usize << log) / 4).max(STEP);
+            let rounded = bytes.checked_next_multiple_of(step).map(Workspace::new);
+            memory.tables = rounded.and_then(Result::ok).ok_or(OutOfMemory { bytes })?;
+        }
+        Ok(Lease { pool: self, memory })
+    }
+
+    /// Frees the memory that no call uses.
+    pub(super) fn clear(&self) {
+        *self.free() = Vec::new();
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<CallMemory>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deref for Lease<'_> {
+    type Target = CallMemory;
+
+    fn deref(&self) -> &CallMemory {
+        &self.memory
+    }
+}
+
+impl DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut CallMemory {
+        &mut self.memory
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if self.pool.guard.is_some() {
+            return;
+        }
+        let memory = std::mem::take(&mut self.memory);
+        let mut free = self.pool.free();
+        // Without room for it, it is freed.
+        if reserve(&mut free, 1).is_ok() {
+            free.push(memory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(pool: &Pool, bytes: usize) -> Result<Lease<'_>, OutOfMemory> {
+        let mut places = Places::new(None);
+        places.take(bytes).ok_or(OutOfMemory { bytes })?;
+        pool.lease(&places)
+    }
+
+    #[test]
+    fn a_pool_reuses_what_fits() {
+        let pool = Pool::new(None);
+        let start = |bytes: usize| lease(&pool, bytes).expect("memory").tables.as_ptr();
+        let first = start(100);
+        assert_eq!(start(80), first);
+        let (a, b) = (lease(&pool, 128).expect("memory"), lease(&pool, 1000).expect("memory"));
+        assert_eq!((a.tables.bytes(), b.tables.bytes()), (128, 1024));
+        assert_eq!(a.tables.as_ptr(), first);
+        let second = b.tables.as_ptr();
+        drop((a, b));
+        assert_eq!(start(500), second);
+        assert_eq!(start(100), first, "the smallest that fits");
+        assert_eq!(lease(&pool, 2000).expect("memory").tables.bytes(), 2048);
+        assert_eq!(pool.free().len(), 2, "the larger of two grew");
+        assert!(lease(&pool, isize::MAX as usize).is_err());
+        assert_eq!(start(50), first, "still works");
+        pool.clear();
+        assert!(pool.free().is_empty());
+    }
+
+    #[test]
+    fn threads_keep_their_memory() {
+        let pool = Pool::new(None);
+        let starts = |threads: usize| {
+            let mut lease = lease(&pool, 64).expect("memory");
+            assert_eq!(of_threads(&mut lease.threads, (threads, 256), None).expect("memory").len(), threads);
+            assert!(lease.threads.iter().all(|thread| thread.scratch.bytes() == 256));
+            lease.threads.iter().map(|thread| thread.scratch.as_ptr()).collect::<Vec<_>>()
+        };
+        let two = starts(2);
+        assert_eq!((two.len(), starts(1)), (2, two.clone()), "none is given up");
+        assert_eq!(starts(4)[..2], two);
+        assert!(of_threads(&mut lease(&pool, 64).expect("memory").threads, (5, usize::MAX), None).is_err());
+        assert_eq!(starts(4).len(), 4, "what was had is kept");
+    }
+}

@@ -1,0 +1,63 @@
+//! Key tiles, as query tiles come to them.
+
+use super::task::Task;
+use crate::memory::{FunctionId, TileArgs};
+use crate::tiles::Segment;
+
+impl Task<'_> {
+    /// Adds the next key tile to each query tile that has one; false if none has.
+    pub(super) fn take_turns(&mut self) -> bool {
+        let unfinished =
+            self.lists.query_tiles.iter().filter(|query_tile| query_tile.segment < query_tile.segments_end);
+        let (turns, mut turn) = (unfinished.count(), 0);
+        for position in 0..self.tiles.len() {
+            if self.advance(position, (turn, turns)) {
+                turn += 1;
+            }
+        }
+        turns > 0
+    }
+
+    /// Adds the next key tile to a query tile; false if there is none.
+    pub(super) fn advance(&mut self, position: usize, turn: (usize, usize)) -> bool {
+        let query_tile = self.lists.query_tiles[position];
+        let segments = &self.lists.seen.segments[..query_tile.segments_end];
+        let Some(&segment) = segments.get(query_tile.segment) else { return false };
+        let keys = self.lists.next_tile(&query_tile);
+        let mut advanced = query_tile;
+        (advanced.segment, advanced.key) =
+            if keys.1 < segment.end { (query_tile.segment, Some(keys.1)) } else { (query_tile.segment + 1, None) };
+        self.lists.query_tiles[position] = advanced;
+        let next = self.lists.next_tile(&advanced);
+        self.add(position, segment, TileArgs { keys, next, turn, column: 0 });
+        true
+    }
+
+    /// Adds a key tile of a segment to a query tile.
+    pub(super) fn add(&mut self, position: usize, segment: Segment, args: TileArgs) {
+        let functions = self.functions;
+        if let Some(average) = functions.average
+            && (segment.partial || self.attention.may_have_no_weight())
+            && self.has_special_values(average.scan, position, args)
+        {
+            self.tiles.call(average.guarded, position, args);
+            return;
+        }
+        let (column, shape) = self.classes.frame.plan().tiling.part(segment.columns.0, segment.columns.1);
+        let shape = functions.shapes[shape];
+        let function = if segment.partial { shape.partial } else { shape.full };
+        self.tiles.call(function, position, TileArgs { column, ..args });
+    }
+
+    /// Whether a value of the key tile is NaN or infinite.
+    fn has_special_values(&mut self, scan: FunctionId, position: usize, args: TileArgs) -> bool {
+        if let Some((keys, special)) = self.scanned
+            && keys == args.keys
+        {
+            return special;
+        }
+        let special = self.tiles.scan(scan, position, args);
+        self.scanned = Some((args.keys, special));
+        special
+    }
+}

@@ -1,0 +1,104 @@
+//! An attention: queries are cut into tiles and these into tasks, which threads take.
+
+mod add;
+mod lists;
+mod prune;
+mod reference;
+mod task;
+
+use rhumb_compiler::plan::{Attention, Plan, Pruning};
+
+use super::functions::TileFunctions;
+use super::pool::ThreadMemory;
+use crate::memory::{Frame, Invocation, OutOfMemory, Outer, query_tiles};
+use crate::threads::Threads;
+use crate::tiles::{Classes, Classifier, Trees};
+pub(super) use lists::TaskLists;
+use task::Task;
+
+/// Tasks for each thread, if there are enough query tiles.
+const TASKS_PER_THREAD: usize = 8;
+
+/// The attention of a plan.
+#[derive(Debug)]
+pub(super) struct Prefill {
+    attention: Attention,
+    functions: TileFunctions,
+    classifier: Classifier,
+}
+
+/// How a call is cut into tasks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// Whether it looks for keys without weight.
+    pruning: bool,
+    /// Outer indices.
+    outer: usize,
+    /// Query tiles of a task.
+    together: usize,
+    /// Tasks.
+    pub(super) tasks: usize,
+}
+
+impl Prefill {
+    pub(super) fn new(plan: &Plan, attention: Attention, functions: TileFunctions) -> Prefill {
+        Prefill { classifier: Classifier::new(plan, &attention), attention, functions }
+    }
+
+    /// How a call is cut.
+    pub(super) fn cut(&self, frame: &Frame<'_>, threads: &Threads) -> Cut {
+        let attention = &self.attention;
+        let (queries, keys) = (frame.length(attention.query), frame.length(attention.key));
+        let pruning = attention.pruning.is_some() && queries >= Pruning::QUERIES && keys >= Pruning::KEYS;
+        let (query_tiles, outer) = (query_tiles(attention, frame), Outer::count(attention, frame));
+        let most = frame.plan().tiling.query_tiles_per_task;
+        let together = match threads.count() {
+            1 => most,
+            // Enough tasks that threads end together.
+            count => (query_tiles.saturating_mul(outer) / (TASKS_PER_THREAD * count)).clamp(1, most),
+        };
+        Cut { pruning, outer, together, tasks: outer.saturating_mul(query_tiles.div_ceil(together)) }
+    }
+
+    /// Makes room for all that a call lists.
+    pub(super) fn reserve(
+        &self,
+        frame: &Frame<'_>,
+        cut: &Cut,
+        trees: &mut Trees,
+        memories: &mut [ThreadMemory],
+    ) -> Result<(), OutOfMemory> {
+        let query_tiles = query_tiles(&self.attention, frame).min(cut.together);
+        let room = self.classifier.room(frame, (query_tiles, cut.pruning));
+        for memory in memories {
+            memory.lists.reserve(room, query_tiles)?;
+        }
+        self.classifier.reserve(frame, trees, (cut.pruning, cut.outer))
+    }
+
+    /// Computes the attention. To be called after [`Prefill::reserve`], when the tables are made.
+    pub(super) fn run(
+        &self,
+        call: &mut Invocation<'_>,
+        cut: &Cut,
+        threads: &Threads,
+        trees: &mut Trees,
+        memories: &mut [ThreadMemory],
+    ) {
+        self.classifier.grow(call.frame(), trees, cut.pruning);
+        if let (true, Some(pruning)) = (cut.pruning, &self.functions.pruning) {
+            self.measure(call, pruning, threads, trees, memories);
+        }
+        let tasks = call.tasks(cut.together).expect("a plan with an attention");
+        let (trees, workers) = (&*trees, memories.len().min(tasks.count()));
+        threads.run(&mut memories[..workers], |memory| {
+            while let Some((number, tiles)) = tasks.take(&mut memory.scratch) {
+                let outer = tiles.outer().clone();
+                let classes = Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer };
+                let pruning = cut.pruning && trees.can_prune[number];
+                let (attention, functions) = (&self.attention, &self.functions);
+                Task { attention, functions, classes, tiles, lists: &mut memory.lists, pruning, scanned: None }.run();
+            }
+        });
+    }
+}

@@ -1,0 +1,76 @@
+//! The references of a query tile's key terms, and queries that they do not serve.
+
+use rhumb_compiler::plan::HEADROOM;
+use smallvec::SmallVec;
+
+use super::lists::QueryTile;
+use super::task::Task;
+use crate::memory::{Part, TileArgs};
+use crate::program::functions::KeyTermFunctions;
+
+/// Sums of weights below this are small enough that products with small values may have lost digits.
+const LEAST_SUM: f32 = 1.0 / (1 << 30) as f32;
+
+impl Task<'_> {
+    /// Sets the reference of each query's key terms: the greatest that it sees. Weights are measured from it, so that keys far below can be
+    /// left out before any score is known; but not those of the queries that `follows` names, whose base is their greatest score. Gives
+    /// the least reference that weights are measured from.
+    pub(super) fn refer(
+        &mut self,
+        position: usize,
+        query_tile: &QueryTile,
+        functions: KeyTermFunctions,
+        follows: impl Fn(usize) -> bool,
+    ) -> f64 {
+        let segments = &self.lists.seen.segments[query_tile.segment..query_tile.segments_end];
+        let greatest = self.classes.greatest_key_term(segments);
+        self.tiles.part(position, Part::References).fill(greatest);
+        if let Some(reference) = functions.reference {
+            let mut partial = segments.iter().filter(|segment| segment.partial).peekable();
+            while let Some(segment) = partial.next() {
+                let mut keys = (segment.first, segment.end);
+                while let Some(next) = partial.next_if(|next| next.first == keys.1) {
+                    keys.1 = next.end;
+                }
+                self.tiles.call(reference, position, TileArgs { keys, ..TileArgs::default() });
+            }
+        }
+        let [references, limits] = self.tiles.parts(position, [Part::References, Part::Limits]);
+        let mut least = f32::INFINITY;
+        for (query, (reference, limit)) in references.iter_mut().zip(limits).enumerate() {
+            // Without a finite key term there is nothing to measure from.
+            let finite = reference.is_finite();
+            let from = if finite { *reference } else { 0.0 };
+            *reference = -from;
+            if finite && !follows(query) {
+                least = least.min(from);
+                *limit = HEADROOM;
+            }
+        }
+        if least.is_finite() { f64::from(least) } else { f64::NEG_INFINITY }
+    }
+
+    /// Runs a query tile again where all scores of a query are far below its reference: from its greatest score instead. The others'
+    /// results come out the same.
+    pub(super) fn run_again(&mut self, position: usize, functions: KeyTermFunctions) {
+        let queries = self.lists.query_tiles[position].queries;
+        let [sums, limits] = self.tiles.parts(position, [Part::Sums, Part::Limits]);
+        let is_low = |(sum, limit): (&f32, &f32)| *sum < LEAST_SUM && *limit == HEADROOM;
+        let sums = &sums[..queries.range.1 - queries.range.0];
+        let low: SmallVec<[bool; 64]> = sums.iter().zip(&*limits).map(is_low).collect();
+        if !low.contains(&true) {
+            return;
+        }
+        let segment = self.lists.seen.segments.len();
+        self.classes.segments(queries, &mut self.lists.seen);
+        let segments_end = self.lists.seen.segments.len();
+        let query_tile = QueryTile { queries, segment, segments_end, key: None };
+        self.tiles.begin(self.functions.begin, position, TileArgs::default());
+        self.refer(position, &query_tile, functions, |query| low.get(query).is_some_and(|low| *low));
+        let done = std::mem::replace(&mut self.lists.query_tiles[position], query_tile);
+        while self.advance(position, (0, 1)) {}
+        // Its segments make room for those of the next.
+        self.lists.seen.segments.truncate(segment);
+        self.lists.query_tiles[position] = done;
+    }
+}

@@ -1,0 +1,75 @@
+//! A task: a few query tiles of one outer index, which take turns at the keys.
+
+use rhumb_compiler::plan::Attention;
+
+use super::lists::{QueryTile, TaskLists};
+use crate::memory::{TaskTiles, TileArgs};
+use crate::program::functions::TileFunctions;
+use crate::tiles::{Classes, Queries};
+
+/// A few query tiles of one outer index, which take turns at the keys.
+pub(super) struct Task<'t> {
+    pub(super) attention: &'t Attention,
+    pub(super) functions: &'t TileFunctions,
+    pub(super) classes: Classes<'t>,
+    pub(super) tiles: TaskTiles<'t>,
+    pub(super) lists: &'t mut TaskLists,
+    /// Whether keys without weight are pruned.
+    pub(super) pruning: bool,
+    /// The keys of values that were scanned last, and whether one is NaN or infinite.
+    pub(super) scanned: Option<((usize, usize), bool)>,
+}
+
+impl Task<'_> {
+    pub(super) fn run(&mut self) {
+        self.lists.seen.segments.clear();
+        self.lists.query_tiles.clear();
+        let room = self.lists.capacities();
+        for position in 0..self.tiles.len() {
+            self.begin(position);
+        }
+        while self.take_turns() {}
+        let functions = self.functions;
+        if let Some(key_term) = functions.key_term {
+            for position in 0..self.tiles.len() {
+                self.run_again(position, key_term);
+            }
+        }
+        for position in 0..self.tiles.len() {
+            self.tiles.call(functions.end, position, TileArgs::default());
+        }
+        debug_assert_eq!(self.lists.capacities(), room, "lists that have no room");
+    }
+
+    /// Begins the query tile at a position, which comes after all that have been begun.
+    fn begin(&mut self, position: usize) {
+        let (heads, lanes) = (self.attention.queries_per_position(), self.classes.frame.plan().machine.lanes);
+        let queries = Queries { range: self.tiles.queries(position), heads, lanes };
+        let segment = self.lists.seen.segments.len();
+        self.classes.segments(queries, &mut self.lists.seen);
+        let near = self.take_near(queries, segment);
+        let segments_end = self.lists.seen.segments.len();
+        let mut query_tile = QueryTile { queries, segment, segments_end, key: None };
+        let before = self.lists.query_tiles.last().copied();
+        // Pruning comes later: until then the query tile before tells about where the first key tile is.
+        let turn = (position, self.tiles.len());
+        let (next, share) = match (near, &before) {
+            (Some(near), _) => ((near.first, near.end), (0, 1)),
+            (None, Some(before)) if self.pruning => (self.lists.next_tile(before), turn),
+            (None, _) => (self.lists.next_tile(&query_tile), turn),
+        };
+        let functions = self.functions;
+        self.tiles.begin(functions.begin, position, TileArgs { next, turn: share, ..TileArgs::default() });
+        let mut base = functions.key_term.map(|key_term| self.refer(position, &query_tile, key_term, |_| false));
+        if let Some(near) = near {
+            let next = before.map_or((0, 0), |before| self.lists.next_tile(&before));
+            self.add(position, near, TileArgs { keys: (near.first, near.end), next, turn, column: 0 });
+            base = Some(self.least_base(position, queries));
+        }
+        if let (Some(base), true) = (base, self.pruning) {
+            self.prune(position, queries, segment, base);
+            query_tile.segments_end = self.lists.seen.segments.len();
+        }
+        self.lists.query_tiles.push(query_tile);
+    }
+}
