@@ -99,7 +99,7 @@ fn sums_of_products_are_right() {
             for (queries, keys) in [(1, 17), (5, 3), (17, 130), (70, 70)] {
                 let lengths = Lengths { batch: 2, queries, keys };
                 let inputs = inputs(&mut Rng::new(number as u64), kernel.interface(), lengths);
-                agree((&kernel, &reference), &inputs, lengths, &format!("{}, {target}", case.name));
+                agree((&kernel, &reference), &inputs, lengths, format!("{}, {target}", case.name));
             }
         }
     }

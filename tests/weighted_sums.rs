@@ -87,7 +87,7 @@ fn every_weight_is_right() {
                 for (queries, keys) in LENGTHS {
                     let lengths = Lengths { batch: 2, queries, keys };
                     let inputs = inputs(rng, kernel.interface(), lengths);
-                    agree((&kernel, &reference), &inputs, lengths, &format!("{name}, {what}, {target}"));
+                    agree((&kernel, &reference), &inputs, lengths, format!("{name}, {what}, {target}"));
                 }
             }
         }

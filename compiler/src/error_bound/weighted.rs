@@ -36,6 +36,7 @@ pub(super) fn weighted_sum(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Resu
     let (stride, element_stride) = (sum.stride(reduction.dim), parts.values.stride(reduction.dim));
     let mut row = Vec::new();
     space.rows(&rows, &arrays, |base, inner| {
+        #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for query in 0..inner[0].len() {
             let at: Vec<usize> = (0..arrays.len()).map(|n| base[n] + inner[n][query]).collect();
             fill(&mut row, &parts, &at, &keys);
@@ -80,7 +81,8 @@ fn bound(sums: &Sums, row: &[Weighed], value: impl Fn(&Weighed) -> Approx) -> f6
         }
     }
     // On the way sums are no greater than all magnitudes together.
-    if !(2.0 * size <= f64::from(f32::MAX)) {
+    let fits = 2.0 * size <= f64::from(f32::MAX);
+    if !fits {
         return f64::INFINITY;
     }
     if special {

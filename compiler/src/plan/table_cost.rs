@@ -30,20 +30,23 @@ pub(super) fn tables(plan: &Plan, attention: &Attention) -> f64 {
 /// Instructions for each element of a table.
 fn instructions(plan: &Plan, table: &Table) -> f64 {
     match &table.source {
-        Source::Value(value) => of_values(plan, vec![*value]),
-        Source::Sum(terms) => of_values(plan, terms.iter().map(|term| term.value).collect()) + terms.len() as f64,
+        Source::Value(value) => of_values(plan, &[*value]),
+        Source::Sum(terms) => {
+            let values: Vec<Value> = terms.iter().map(|term| term.value).collect();
+            of_values(plan, &values) + terms.len() as f64
+        }
         Source::Cos(angle) | Source::Sin(angle) => {
-            of_values(plan, vec![*angle]) + elementary(Unary::Sin).instructions + elementary(Unary::Cos).instructions
+            of_values(plan, &[*angle]) + elementary(Unary::Sin).instructions + elementary(Unary::Cos).instructions
         }
         Source::Squares { dim, .. } => length(&plan.graph, *dim),
     }
 }
 
 /// Instructions for an element of expressions, what other tables hold left out.
-fn of_values(plan: &Plan, roots: Vec<Value>) -> f64 {
+fn of_values(plan: &Plan, roots: &[Value]) -> f64 {
     let graph = &plan.graph;
     let mut seen = vec![false; graph.nodes().len()];
-    let (mut stack, mut instructions) = (roots.clone(), 0.0);
+    let (mut stack, mut instructions) = (roots.to_vec(), 0.0);
     while let Some(value) = stack.pop() {
         if std::mem::replace(&mut seen[value.index()], true) {
             continue;
