@@ -1,4 +1,4 @@
-//! The machine's peak of 128-bit multiply-adds on one core: what the rates of `prefill` are held against.
+//! The machine's peak of multiply-adds on one core, at each vector width: what the rates of `prefill` are held against.
 
 #[path = "common/chains.rs"]
 mod chains;
@@ -8,13 +8,15 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn peak(criterion: &mut Criterion) {
-    if chains::run().is_none() {
+    let widths = chains::available();
+    if widths.is_empty() {
         println!("this machine has no fused multiply-add that is measured here");
-        return;
     }
     let mut group = criterion.benchmark_group("peak");
-    group.throughput(Throughput::Elements(chains::OPERATIONS)).measurement_time(Duration::from_secs(2));
-    group.bench_function("128-bit multiply-add", |bencher| bencher.iter(chains::run));
+    for (bits, run) in widths {
+        group.throughput(Throughput::Elements(chains::operations(bits))).measurement_time(Duration::from_secs(2));
+        group.bench_function(format!("{bits}-bit multiply-add"), |bencher| bencher.iter(run));
+    }
     group.finish();
 }
 
