@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::graph::Graph;
-use crate::op::{Binary, Hook, Op, Site, Value};
+use crate::op::{Binary, Compare, Hook, Op, Site, SiteId, Value};
 use crate::types::{Axis, AxisSet, Elem, Extent, Type};
 use crate::unary::Unary;
 
@@ -213,13 +213,7 @@ impl Infer<'_> {
             }
             Op::Unary(unary, x) => self.unary(*unary, *x),
             Op::Binary(binary, a, b) => self.binary(*binary, *a, *b),
-            Op::Compare(compare, a, b) => {
-                let ty = self.same_elem(compare.name(), *a, *b)?;
-                if ty.elem == Elem::Bool {
-                    return Err(self.elem_mismatch(compare.name(), "f32 or i32", Elem::Bool));
-                }
-                Ok(Type { elem: Elem::Bool, axes: ty.axes })
-            }
+            Op::Compare(compare, a, b) => self.compare(*compare, *a, *b),
             Op::Select { cond, on_true, on_false } => {
                 let cond = self.ty(*cond);
                 if cond.elem != Elem::Bool {
@@ -258,35 +252,49 @@ impl Infer<'_> {
                 let ty = self.normalised("logsumexp", *x, *axis, *sink)?;
                 Ok(Type { elem: ty.elem, axes: ty.axes.without(*axis) })
             }
-            Op::Scheme { scheme, hook, x, site: id, attrs: _, instance: _ } => {
-                let Some(site) = self.graph.sites.get(id.index()) else {
-                    return Err(OpError::BadHandle { what: "site", index: id.index() });
-                };
-                self.site(id.index(), site)?;
-                if scheme.is_empty() {
-                    return Err(OpError::NoScheme);
+            Op::Scheme { scheme, hook, x, site, attrs: _, instance: _ } => self.scheme(op, (scheme, *hook), *x, *site),
+        }
+    }
+
+    fn compare(&self, compare: Compare, a: Value, b: Value) -> Result<Type, OpError> {
+        let ty = self.same_elem(compare.name(), a, b)?;
+        if ty.elem == Elem::Bool {
+            return Err(self.elem_mismatch(compare.name(), "f32 or i32", Elem::Bool));
+        }
+        Ok(Type { elem: Elem::Bool, axes: ty.axes })
+    }
+
+    fn scheme(
+        &self,
+        op: &Op,
+        (scheme, hook): (&str, Hook),
+        x: Option<Value>,
+        site_id: SiteId,
+    ) -> Result<Type, OpError> {
+        let Some(site) = self.graph.sites.get(site_id.index()) else {
+            return Err(OpError::BadHandle { what: "site", index: site_id.index() });
+        };
+        self.site(site_id.index(), site)?;
+        if scheme.is_empty() {
+            return Err(OpError::NoScheme);
+        }
+        match (hook, x) {
+            (Hook::Mask, None) => {
+                let mut axes = AxisSet::EMPTY.with(site.query).with(site.key);
+                for operand in [site.q_pos, site.k_pos, site.q_index, site.k_index].into_iter().chain(op.operands()) {
+                    axes = self.graph.join(axes, self.ty(operand).axes);
                 }
-                match (hook, x) {
-                    (Hook::Mask, None) => {
-                        let mut axes = AxisSet::EMPTY.with(site.query).with(site.key);
-                        for operand in
-                            [site.q_pos, site.k_pos, site.q_index, site.k_index].into_iter().chain(op.operands())
-                        {
-                            axes = self.graph.join(axes, self.ty(operand).axes);
-                        }
-                        Ok(Type { elem: Elem::Bool, axes })
-                    }
-                    (Hook::Mask, Some(_)) => {
-                        Err(OpError::SchemeOperands { hook: "mask", expected: "no operand but its attributes" })
-                    }
-                    (Hook::Query | Hook::Key | Hook::Score, None) => {
-                        Err(OpError::SchemeOperands { hook: hook.name(), expected: "the value it transforms" })
-                    }
-                    (Hook::Query | Hook::Key | Hook::Score, Some(x)) => {
-                        let ty = self.ty(*x);
-                        if ty.elem == Elem::F32 { Ok(ty) } else { Err(self.elem_mismatch("scheme", "f32", ty.elem)) }
-                    }
-                }
+                Ok(Type { elem: Elem::Bool, axes })
+            }
+            (Hook::Mask, Some(_)) => {
+                Err(OpError::SchemeOperands { hook: "mask", expected: "no operand but its attributes" })
+            }
+            (Hook::Query | Hook::Key | Hook::Score, None) => {
+                Err(OpError::SchemeOperands { hook: hook.name(), expected: "the value it transforms" })
+            }
+            (Hook::Query | Hook::Key | Hook::Score, Some(x)) => {
+                let ty = self.ty(x);
+                if ty.elem == Elem::F32 { Ok(ty) } else { Err(self.elem_mismatch("scheme", "f32", ty.elem)) }
             }
         }
     }

@@ -269,17 +269,13 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
                 Some(index)
                     if self.lanes.is_none_or(|lanes| !graph.varies(AxisSet::EMPTY.with(*axis), lanes.axis())) =>
                 {
-                    let index = self.fb().ins().ireduce(types::I32, index);
-                    let ty = self.v.int_type();
-                    Ok(self.v.splat(index, ty))
+                    Ok(self.count(index))
                 }
                 _ => Err(self.unsupported(value, "no index along this axis here")),
             },
             Op::Size(axis) => {
                 let extent = self.extent(*axis);
-                let extent = self.fb().ins().ireduce(types::I32, extent);
-                let ty = self.v.int_type();
-                Ok(self.v.splat(extent, ty))
+                Ok(self.count(extent))
             }
             Op::Unary(unary, x) => {
                 let elem = graph.ty(*x).elem;
@@ -324,6 +320,13 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
             Op::Rotate { x, .. } if !matches!(self.lanes, Some(Lanes::Clamped(..))) => self.made(*x),
             _ => Err(self.unsupported(value, "this op can't be computed element by element")),
         }
+    }
+
+    /// An index or a length as an int, the same in every lane.
+    fn count(&mut self, count: Ssa) -> Ssa {
+        let count = self.fb().ins().ireduce(types::I32, count);
+        let ty = self.v.int_type();
+        self.v.splat(count, ty)
     }
 
     fn unary(&mut self, unary: Unary, elem: Elem, x: Ssa) -> Ssa {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rhumb_ir::Axis;
 
-use super::{Combiner, Origin, Plan, Source, TensorId, Term};
+use super::{Attention, Combiner, Origin, Plan, Source, TensorId, Term};
 
 impl Plan {
     /// The name of an axis of the graph.
@@ -38,12 +38,8 @@ impl Plan {
             .collect();
         parts.concat()
     }
-}
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.graph.value_names().into_iter().map(|name| format!("%{name}")).collect();
-        writeln!(f, "plan {}", self.graph.name)?;
+    fn write_tensors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (id, tensor) in self.tensors.iter().enumerate() {
             let origin = match tensor.origin {
                 Origin::Input(_) => "input",
@@ -53,10 +49,14 @@ impl fmt::Display for Plan {
             };
             writeln!(f, "  {origin} {}", self.tensor(id))?;
         }
+        Ok(())
+    }
+
+    fn write_tables(&self, f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
         for (index, step) in self.tables.iter().enumerate() {
             let source = match &step.source {
                 Source::Value(value) => names[value.index()].clone(),
-                Source::Sum(terms) => self.terms(terms, &names),
+                Source::Sum(terms) => self.terms(terms, names),
                 Source::Cos(angle) | Source::Sin(angle) => format!("cos and sin of {}", names[angle.index()]),
                 Source::Squares { tensor, dim } => {
                     format!("squared norms of `{}` over {}", self.tensors[*tensor].name, self.axis(*dim))
@@ -71,7 +71,11 @@ impl fmt::Display for Plan {
                 step.reason
             )?;
         }
-        let Some(attention) = &self.attention else { return Ok(()) };
+        Ok(())
+    }
+
+    /// The loops of an attention, and its products.
+    fn write_loops(&self, f: &mut fmt::Formatter<'_>, attention: &Attention, names: &[String]) -> fmt::Result {
         let outer = self.axes(&attention.outer);
         let (query, key) = (self.axis(attention.query), self.axis(attention.key));
         writeln!(f, "  attention over {outer}, queries {query}, keys {key}")?;
@@ -89,8 +93,13 @@ impl fmt::Display for Plan {
                 product.length
             )?;
         }
+        Ok(())
+    }
+
+    /// What a score is made of beside its products, and what hides it.
+    fn write_score(&self, f: &mut fmt::Formatter<'_>, attention: &Attention, names: &[String]) -> fmt::Result {
         let score = if attention.combiner == Combiner::Sum { "weight" } else { "score" };
-        writeln!(f, "    {score} {}", self.terms(&attention.terms, &names))?;
+        writeln!(f, "    {score} {}", self.terms(&attention.terms, names))?;
         if let Some(term) = attention.key_term {
             writeln!(f, "    key term {} + {}", self.tensor(term.high), self.tensor(term.low))?;
         }
@@ -109,6 +118,12 @@ impl fmt::Display for Plan {
                 [pruning.keys, pruning.values].into_iter().flatten().map(|table| self.tensor(table)).collect();
             writeln!(f, "    keys without weight are pruned by {}", tables.join(" and "))?;
         }
+        Ok(())
+    }
+
+    /// What becomes of the weights.
+    fn write_results(&self, f: &mut fmt::Formatter<'_>, attention: &Attention, names: &[String]) -> fmt::Result {
+        let key = self.axis(attention.key);
         if let Some(sink) = attention.sink() {
             writeln!(f, "    sink {}", self.tensor(sink))?;
         }
@@ -123,6 +138,10 @@ impl fmt::Display for Plan {
                 writeln!(f, "      query term {}", self.tensor(term))?;
             }
         }
+        Ok(())
+    }
+
+    fn write_tiles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tiling = &self.tiling;
         writeln!(
             f,
@@ -142,5 +161,19 @@ impl fmt::Display for Plan {
             )?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.graph.value_names().into_iter().map(|name| format!("%{name}")).collect();
+        writeln!(f, "plan {}", self.graph.name)?;
+        self.write_tensors(f)?;
+        self.write_tables(f, &names)?;
+        let Some(attention) = &self.attention else { return Ok(()) };
+        self.write_loops(f, attention, &names)?;
+        self.write_score(f, attention, &names)?;
+        self.write_results(f, attention, &names)?;
+        self.write_tiles(f)
     }
 }

@@ -48,46 +48,84 @@ fn averages(
     first: Ssa,
     queries: Ssa,
 ) -> Result<(), CodegenError> {
-    let layout = emitter.plan.scratch;
-    let base = emitter.address(reduction.output, &[tile.attention.query, reduction.dim])?;
-    let query_stride = emitter.dim_stride(reduction.output, tile.attention.query);
-    let stride = emitter.dim_stride(reduction.output, reduction.dim);
-    let head_stride = tile.attention.packed.map(|packed| emitter.dim_stride(reduction.output, packed.axis));
-    let zero = emitter.fb().ins().iconst(types::I64, 0);
-    let length = emitter.fb().ins().iconst(types::I64, i64::from(reduction.length));
-    let column_of = |emitter: &mut ExprEmitter<'_, '_>, lane: Ssa| {
+    let rows = OutputRows::new(emitter, tile, reduction, first)?;
+    let mut single = rows.zero;
+    if reduction.length.is_multiple_of(ROW_LANES as u32) {
+        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, rows.stride, 4);
+        single = emitter.fb().ins().select(dense, queries, rows.zero);
+        rows.store_by_fours(emitter, single, queries);
+    }
+    rows.store_each(emitter, (single, queries));
+    Ok(())
+}
+
+/// The rows of the output that a query tile writes.
+struct OutputRows<'a> {
+    tile: Tile<'a>,
+    /// The first query of the tile.
+    first: Ssa,
+    /// Address of the row of query 0.
+    base: Ssa,
+    query_stride: Ssa,
+    /// From head to head, where heads are packed.
+    head_stride: Option<Ssa>,
+    /// From element to element.
+    stride: Ssa,
+    zero: Ssa,
+    /// Elements of a row.
+    length: Ssa,
+}
+
+impl<'a> OutputRows<'a> {
+    fn new(
+        emitter: &mut ExprEmitter<'_, '_>,
+        tile: Tile<'a>,
+        reduction: &Reduction,
+        first: Ssa,
+    ) -> Result<OutputRows<'a>, CodegenError> {
+        let base = emitter.address(reduction.output, &[tile.attention.query, reduction.dim])?;
+        let query_stride = emitter.dim_stride(reduction.output, tile.attention.query);
+        let stride = emitter.dim_stride(reduction.output, reduction.dim);
+        let head_stride = tile.attention.packed.map(|packed| emitter.dim_stride(reduction.output, packed.axis));
+        let zero = emitter.fb().ins().iconst(types::I64, 0);
+        let length = emitter.fb().ins().iconst(types::I64, i64::from(reduction.length));
+        Ok(OutputRows { tile, first, base, query_stride, head_stride, stride, zero, length })
+    }
+
+    /// The address of a lane in the state.
+    fn column(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
         let offset = emitter.fb().ins().imul_imm_s(lane, 4);
-        emitter.fb().ins().iadd(tile.state, offset)
-    };
-    // The outer point has the first head of those that are packed.
-    let out_of = |emitter: &mut ExprEmitter<'_, '_>, lane: Ssa| {
-        let query = emitter.fb().ins().iadd(first, lane);
-        let (position, head) = split(emitter, tile.attention, query);
-        let offset = emitter.fb().ins().imul(position, query_stride);
-        let mut out = emitter.fb().ins().iadd(base, offset);
-        if let (Some(head), Some(stride)) = (head, head_stride) {
+        emitter.fb().ins().iadd(self.tile.state, offset)
+    }
+
+    /// The address of a lane's row. The outer point has the first head of those that are packed.
+    fn row(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
+        let query = emitter.fb().ins().iadd(self.first, lane);
+        let (position, head) = split(emitter, self.tile.attention, query);
+        let offset = emitter.fb().ins().imul(position, self.query_stride);
+        let mut out = emitter.fb().ins().iadd(self.base, offset);
+        if let (Some(head), Some(stride)) = (head, self.head_stride) {
             let offset = emitter.fb().ins().imul(head, stride);
             out = emitter.fb().ins().iadd(out, offset);
         }
         out
-    };
-    let step = ROW_LANES as i64;
-    let mut single = zero;
-    if reduction.length.is_multiple_of(ROW_LANES as u32) {
-        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
-        single = emitter.fb().ins().select(dense, queries, zero);
+    }
+
+    /// Stores the rows of the first lanes, up to `to`, four at a time.
+    fn store_by_fours(&self, emitter: &mut ExprEmitter<'_, '_>, to: Ssa, queries: Ssa) {
+        let (tile, layout, step) = (self.tile, emitter.plan.scratch, ROW_LANES as i64);
         let last = emitter.fb().ins().iadd_imm_s(queries, -1);
-        range_loop(emitter, zero, single, step, &[], |emitter, lane, _| {
-            let column = column_of(emitter, lane);
+        range_loop(emitter, self.zero, to, step, &[], |emitter, lane, _| {
+            let column = self.column(emitter, lane);
             // Padding lanes write the last row first; the real lane overwrites it.
             let outs = [0, 1, 2, 3].map(|row| {
                 let lane = emitter.fb().ins().iadd_imm_s(lane, row);
                 let lane = emitter.v.smin(lane, last);
-                out_of(emitter, lane)
+                self.row(emitter, lane)
             });
             let factor = factor(emitter, tile, types::F32X4, column);
             let accumulators = emitter.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
-            range_loop(emitter, zero, length, step, &[accumulators], |emitter, element, carried| {
+            range_loop(emitter, self.zero, self.length, step, &[accumulators], |emitter, element, carried| {
                 let scaled = [0, 1, 2, 3].map(|row| {
                     let at = (row * tile.row_bytes()) as i32;
                     let x = emitter.fb().ins().load(types::F32X4, access(), carried[0], at);
@@ -103,21 +141,25 @@ fn averages(
             Vec::new()
         });
     }
-    range_loop(emitter, single, queries, 1, &[], |emitter, lane, _| {
-        let column = column_of(emitter, lane);
-        let out = out_of(emitter, lane);
-        let factor = factor(emitter, tile, types::F32, column);
-        let accumulators = emitter.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
-        range_loop(emitter, zero, length, 1, &[accumulators, out], |emitter, _, carried| {
-            let x = emitter.fb().ins().load(types::F32, access(), carried[0], 0);
-            let x = average(emitter, tile, x, factor);
-            emitter.fb().ins().store(access(), x, carried[1], 0);
-            let next = emitter.fb().ins().iadd_imm_s(carried[0], tile.row_bytes());
-            vec![next, emitter.fb().ins().iadd(carried[1], stride)]
+
+    /// Stores the rows of lanes from and to, element by element.
+    fn store_each(&self, emitter: &mut ExprEmitter<'_, '_>, (from, to): (Ssa, Ssa)) {
+        let (tile, layout) = (self.tile, emitter.plan.scratch);
+        range_loop(emitter, from, to, 1, &[], |emitter, lane, _| {
+            let column = self.column(emitter, lane);
+            let out = self.row(emitter, lane);
+            let factor = factor(emitter, tile, types::F32, column);
+            let accumulators = emitter.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
+            range_loop(emitter, self.zero, self.length, 1, &[accumulators, out], |emitter, _, carried| {
+                let x = emitter.fb().ins().load(types::F32, access(), carried[0], 0);
+                let x = average(emitter, tile, x, factor);
+                emitter.fb().ins().store(access(), x, carried[1], 0);
+                let next = emitter.fb().ins().iadd_imm_s(carried[0], tile.row_bytes());
+                vec![next, emitter.fb().ins().iadd(carried[1], self.stride)]
+            });
+            Vec::new()
         });
-        Vec::new()
-    });
-    Ok(())
+    }
 }
 
 fn add(emitter: &mut ExprEmitter<'_, '_>, sum: Option<Ssa>, x: Ssa) -> Ssa {

@@ -28,9 +28,7 @@ pub(super) fn scores(
     mode: Mode,
     place: Place,
 ) -> Result<(), CodegenError> {
-    let Tile { attention, shape, state, .. } = tile;
-    let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
-    let width = emitter.plan.machine.vector_bytes() as i32;
+    let Tile { attention, shape, .. } = tile;
     let last = emitter.fb().ins().iadd_imm_s(place.count, -1);
     // Rows past the last key repeat it: its scores change no maximum, and no weight is taken of them.
     let mut rows = Vec::with_capacity(place.rows);
@@ -53,8 +51,35 @@ pub(super) fn scores(
         Some(term) => Some(KeyRows::new(emitter, attention, term)?),
         None => None,
     };
-    for c in 0..shape.columns {
-        let column = width * c as i32;
+    let parts = Column { place, rows: &rows, accumulators: &accumulators, scores, key_rows };
+    (0..shape.columns).try_for_each(|c| parts.emit(emitter, tile, mode, c))
+}
+
+/// What the columns of a register tile of scores have in common.
+struct Column<'t> {
+    place: Place,
+    /// The rows of the keys in their tile.
+    rows: &'t [Ssa],
+    /// The sums of products, row by row.
+    accumulators: &'t [Ssa],
+    /// The address of the scores.
+    scores: Ssa,
+    key_rows: Option<KeyRows>,
+}
+
+impl Column<'_> {
+    /// The scores of a column of queries: stored, and joined into the maxima.
+    fn emit(
+        &self,
+        emitter: &mut ExprEmitter<'_, '_>,
+        tile: Tile<'_>,
+        mode: Mode,
+        c: usize,
+    ) -> Result<(), CodegenError> {
+        let Tile { attention, shape, state, .. } = tile;
+        let Column { place, rows, accumulators, scores, key_rows } = *self;
+        let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
+        let column = emitter.plan.machine.vector_bytes() as i32 * c as i32;
         let saved = emitter.save();
         set_column(emitter, tile, c);
         let ty = emitter.v.float_type();
@@ -86,8 +111,8 @@ pub(super) fn scores(
             emitter.fb().ins().store(access(), new, scratch, offset);
         }
         emitter.restore(saved);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Sums of a product of queries and keys over the head dimension, with those of the products before it. A long one is summed in parts:
