@@ -38,6 +38,11 @@ fn graphs_of_any_axes_agree_with_the_interpreter() {
 }
 
 #[test]
+fn weights_without_a_softmax_agree_with_the_interpreter() {
+    agree(Family::Weighed, "weights_without_a_softmax_agree_with_the_interpreter");
+}
+
+#[test]
 fn what_is_not_finite_agrees_with_the_interpreter() {
     agree(Family::Odd, "what_is_not_finite_agrees_with_the_interpreter");
 }
@@ -81,7 +86,7 @@ fn agree(family: Family, test: &str) {
     // Shares of a few cases of new seeds are left to chance.
     if (first, graphs) == (FIRST, CASES) || graphs >= 4 * CASES {
         assert!(
-            family == Family::Odd || pruned * 100 > calls,
+            matches!(family, Family::Odd | Family::Weighed) || pruned * 100 > calls,
             "only {pruned} of {calls} calls look for keys without weight"
         );
         assert!(ruined * 5 > calls, "only {ruined} of {calls} calls hold garbage");
@@ -175,7 +180,7 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
 /// A seed means the same case wherever it is run.
 #[test]
 fn a_seed_replays_its_case() {
-    for family in [Family::Plain, Family::Wild, Family::Own, Family::Odd] {
+    for family in [Family::Plain, Family::Wild, Family::Own, Family::Odd, Family::Weighed] {
         for seed in 0..20 {
             let [(a, mut rng_a), (b, mut rng_b)] = [Spec::of_seed(seed, family), Spec::of_seed(seed, family)];
             assert_eq!(a.graph.to_string(), b.graph.to_string());

@@ -169,3 +169,37 @@ fn the_plan_and_its_bound_print() {
     let plan = compiled.expect("compiles").plan;
     insta::assert_snapshot!(format!("{plan}{}", plan.error_bound()));
 }
+
+/// The usual attention with weights of its own: schemes, masks, biases and lengths as with a softmax.
+#[test]
+fn the_usual_attention_takes_weights() {
+    let of = || Attention::new(4, 16).kv_heads(2).weights_with(|_, score| (score * 0.5).sigmoid());
+    let attentions = [
+        of(),
+        of().scheme(Rope::new()).scheme(Causal).softcap(8.0),
+        of().scheme(Alibi::new()).scheme(SlidingWindow::new(20)).q_positions(Elem::I32, Batch::Each),
+        of().bias(Batch::Each).key_lengths(),
+        of().documents(Batch::Each).scheme(Causal),
+    ];
+    for (number, attention) in attentions.iter().enumerate() {
+        let graph = attention.build().expect("a graph");
+        for target in &targets() {
+            let engine = engine(target, 1);
+            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{attention:?}: {error}"));
+            let reference = engine.reference(&graph).expect("a reference");
+            for (queries, keys) in [(1, 9), (17, 130), (70, 70)] {
+                let lengths = Lengths { batch: 2, queries, keys };
+                let inputs = inputs(&mut Rng::new(number as u64), kernel.interface(), lengths);
+                agree((&kernel, &reference), &inputs, lengths, format!("{attention:?}, {target}"));
+            }
+        }
+    }
+    let refused = [of().sink(0.0), of().lse()].map(|attention| {
+        let error = attention.build().expect_err("refused");
+        format!("{error}; {}", error.hint())
+    });
+    insta::assert_snapshot!(refused.join("\n"), @r"
+    weights that are not those of a softmax have no place for a sink; leave out a sink, or `weights_with`
+    weights that are not those of a softmax have no place for a log-sum-exp; leave out a log-sum-exp, or `weights_with`
+    ");
+}

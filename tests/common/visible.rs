@@ -57,6 +57,16 @@ impl Masks {
                     }
                     across.extend(sink.iter().flat_map(|sink| inputs_of(&graph, *sink)));
                 }
+                // Of weights without a softmax, what is hidden is 0.
+                Op::Dot { a, axis, .. } if graph.axis(*axis).name == "k" => {
+                    let mut weights = *a;
+                    while let Op::Select { cond, on_true, on_false } = graph.op(weights)
+                        && matches!(graph.op(*on_false), Op::Const(Scalar::F32(x)) if *x == 0.0)
+                    {
+                        masks.push(*cond);
+                        weights = *on_true;
+                    }
+                }
                 Op::Gather { table, axis, .. } if ["b", "h", "g", "q", "k"].contains(&&*graph.axis(*axis).name) => {
                     across.extend(inputs_of(&graph, *table));
                 }

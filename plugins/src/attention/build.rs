@@ -162,6 +162,10 @@ impl Attention {
         {
             return Err(BuildError::Number { what: "the softcap", found: cap, expected: "a finite number above 0" });
         }
+        let of_softmax = [("a sink", self.sink.is_some()), ("a log-sum-exp", self.lse)];
+        if let Some((what, _)) = of_softmax.into_iter().find(|(_, asked)| self.weights.is_some() && *asked) {
+            return Err(BuildError::WithoutSoftmax { what });
+        }
         if let Some(Sink::Number(sink)) = self.sink
             && !sink.is_finite()
         {
@@ -202,7 +206,14 @@ impl Attention {
             score = score + builder.input("bias", Elem::F32, batch.dims(b, &[h, q, k]));
         }
 
-        if let Some(mask) = self.masks(parts, &schemes) {
+        let mask = self.masks(parts, &schemes);
+        if let Some(write) = &self.weights {
+            let weights = write(parts, score);
+            let weights = mask.map_or(weights, |mask| mask.select(weights, builder.scalar(0.0)));
+            parts.output_weighted(weights, value);
+            return Ok(());
+        }
+        if let Some(mask) = mask {
             score = score.mask(mask).label("masked");
         }
 

@@ -33,6 +33,12 @@ pub enum BuildError {
         /// The range.
         expected: &'static str,
     },
+    /// What only a softmax has, asked of weights without one.
+    #[error("weights that are not those of a softmax have no place for {what}")]
+    WithoutSoftmax {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// A scheme that does not fit.
     #[error("scheme `{scheme}`: {source}")]
     Scheme {
@@ -55,6 +61,7 @@ impl BuildError {
                 format!("use a number of key/value heads that divides {heads}")
             }
             BuildError::Number { what: _, found: _, expected } => format!("give {expected}"),
+            BuildError::WithoutSoftmax { what } => format!("leave out {what}, or `weights_with`"),
             BuildError::Scheme { scheme: _, source } => source.hint(),
             BuildError::Graph(_) => "mend the expressions of `score_with`, `mask_with` and `scheme_with`".to_owned(),
         }

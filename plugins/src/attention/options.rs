@@ -27,7 +27,8 @@ use crate::scheme::Scheme;
 /// | output `lse` | `f32[b, h, q]`, natural logarithm, the sink included | [`lse`](Attention::lse) |
 ///
 /// The score is `scale (q . k)`, then capped, then transformed by schemes and [`score_with`](Attention::score_with) in the order given,
-/// then the bias is added, then what masks hide becomes `-inf`. All masks must hold. Query and key are rotated in the order given.
+/// then the bias is added, then what masks hide becomes `-inf`; the softmax follows, or the weights of
+/// [`weights_with`](Attention::weights_with). All masks must hold. Query and key are rotated in the order given.
 ///
 /// A score of `-inf` hides its key as a mask does, whatever it comes from: a bias, or a term of one's own. A row whose keys are all hidden,
 /// be it by masks, by `-inf` in a bias, or by a term of the query alone that is `-inf`, is 0 in `out` and `-inf` in `lse` (with a sink, the
@@ -39,6 +40,7 @@ pub struct Attention {
     pub(super) value_dim: u32,
     pub(super) scale: f64,
     pub(super) softcap: Option<f64>,
+    pub(super) weights: Option<ScoreFn>,
     pub(super) sink: Option<Sink>,
     pub(super) lse: bool,
     pub(super) q_offset: Option<Source>,
@@ -104,6 +106,7 @@ impl Attention {
             value_dim: head_dim,
             scale: 1.0 / f64::from(head_dim).sqrt(),
             softcap: None,
+            weights: None,
             sink: None,
             lse: false,
             q_offset: None,
@@ -261,6 +264,32 @@ impl Attention {
         score: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
     ) -> Attention {
         self.steps.push(Step::Score(Box::new(score)));
+        self
+    }
+
+    /// Weighs values by an expression of the score in place of the softmax: `out = sum w v`, and nothing is normalised. The score comes as
+    /// schemes left it; keys that masks hide have weight 0. Such an attention has no sink and no log-sum-exp.
+    ///
+    /// Sigmoid attention (Ramapuram et al., *Theory, Analysis, and Best Practices for Sigmoid Self-Attention*, 2024) shifts the score by the
+    /// logarithm of the number of keys:
+    ///
+    /// ```
+    /// use rhumb_ir::Elem;
+    /// use rhumb_plugins::{Attention, Causal, Rope};
+    ///
+    /// let graph = Attention::new(8, 64)
+    ///     .scheme(Rope::new())
+    ///     .scheme(Causal)
+    ///     .weights_with(|cx, score| (score - cx.builder().size(cx.k).cast(Elem::F32).log()).sigmoid())
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn weights_with(
+        mut self,
+        weights: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
+    ) -> Attention {
+        self.weights = Some(Box::new(weights));
         self
     }
 

@@ -66,6 +66,11 @@ impl<'g> AttentionParts<'g> {
             Some(sink) => score.softmax_with_sink(self.k, sink),
             None => score.softmax(self.k),
         };
+        self.output_weighted(weights, value);
+    }
+
+    /// The output `out`: the sum of `value`, weighed by `weights` over `b`, `h`, `q` and `k`.
+    pub fn output_weighted(&self, weights: Expr<'g>, value: Expr<'g>) {
         let out = weights.label("weights").dot(value, self.k);
         self.builder().output("out", out, [self.b, self.h, self.q, self.e]);
     }

@@ -12,7 +12,7 @@ use super::Rng;
 /// A random attention, with a word for each choice.
 pub(crate) struct Spec {
     pub(crate) graph: Verified,
-    /// The same with the output `lse` at any rate, without scheme ops.
+    /// The same with the output `lse` at any rate, if there is a softmax, without scheme ops.
     pub(crate) lowered: Verified,
     pub(crate) what: String,
     pub(crate) heads: usize,
@@ -33,6 +33,8 @@ pub(crate) enum Family {
     Own,
     /// Any of the last two, with NaN and infinities in visible places.
     Odd,
+    /// As wild ones, with weights made of the score in place of a softmax.
+    Weighed,
 }
 
 impl Spec {
@@ -40,6 +42,7 @@ impl Spec {
         match family {
             Family::Plain | Family::Wild => schemes::attention(rng, family == Family::Wild),
             Family::Own => own::attention(rng),
+            Family::Weighed => schemes::weighed(rng),
             Family::Odd if rng.one_in(2) => schemes::attention(rng, true),
             Family::Odd => own::attention(rng),
         }
@@ -54,6 +57,7 @@ impl Spec {
 }
 
 /// Heads, heads of the key, elements of key and value.
+#[derive(Clone, Copy)]
 struct Sizes {
     heads: u32,
     kv_heads: u32,

@@ -26,7 +26,44 @@ impl Draft {
 
 /// A random attention; a wild one has positions of its own more often, and scores by closures.
 pub(super) fn attention(rng: &mut Rng, wild: bool) -> Spec {
-    let Sizes { heads, kv_heads, head_dim, value_dim, small } = sizes(rng);
+    let (mut draft, sizes) = draft(rng, wild);
+    normalised(rng, &mut draft);
+    let what = draft.words.join(", ");
+    let graph = draft.attention.build().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let with_lse = draft.attention.lse().build().unwrap_or_else(|error| panic!("{what}: {error}"));
+    Spec { lowered: lowered(&with_lse, &what), ..spec(graph, what, sizes) }
+}
+
+/// A random attention with weights of its own in place of the softmax.
+pub(super) fn weighed(rng: &mut Rng) -> Spec {
+    let (mut draft, sizes) = draft(rng, true);
+    let kind = rng.below(5);
+    draft.with(&format!("weights {kind}"), |a| {
+        a.weights_with(move |cx, score| match kind {
+            0 => score.sigmoid(),
+            1 => (score - cx.builder().size(cx.k).cast(Elem::F32).log()).sigmoid(),
+            2 => {
+                let relu = (score * 0.1).max(0.0);
+                relu * relu
+            }
+            3 => score * (-0.01 * (cx.q_index() - cx.k_index()).abs().cast(Elem::F32)).exp(),
+            _ => score.tanh() + 0.25,
+        })
+    });
+    let what = draft.words.join(", ");
+    spec(draft.attention.build().unwrap_or_else(|error| panic!("{what}: {error}")), what, sizes)
+}
+
+fn spec(graph: Verified, what: String, sizes: Sizes) -> Spec {
+    let Sizes { heads, head_dim, value_dim, small, .. } = sizes;
+    let lowered = lowered(&graph, &what);
+    Spec { graph, lowered, what, heads: heads as usize, elements: (head_dim + value_dim) as usize, small }
+}
+
+/// Schemes, masks and options but for those that a softmax alone has.
+fn draft(rng: &mut Rng, wild: bool) -> (Draft, Sizes) {
+    let sizes = sizes(rng);
+    let Sizes { heads, kv_heads, head_dim, value_dim, small } = sizes;
     let attention = Attention::new(heads, head_dim).kv_heads(kv_heads).value_dim(value_dim);
     let words = vec![format!("{heads}/{kv_heads} heads, {head_dim}/{value_dim} elements")];
     let mut draft = Draft { attention, words, head_dim, heads };
@@ -51,24 +88,24 @@ pub(super) fn attention(rng: &mut Rng, wild: bool) -> Spec {
         mask(rng, &mut draft);
     }
     options(rng, &mut draft, wild);
-    let what = draft.words.join(", ");
-    let graph = draft.attention.build().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let with_lse = draft.attention.lse().build().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let lowered = lowered(&with_lse, &what);
-    Spec { graph, lowered, what, heads: heads as usize, elements: (head_dim + value_dim) as usize, small }
+    (draft, sizes)
 }
 
-fn options(rng: &mut Rng, draft: &mut Draft, wild: bool) {
+/// What a softmax alone has.
+fn normalised(rng: &mut Rng, draft: &mut Draft) {
     if rng.one_in(2) {
         draft.with("lse", Attention::lse);
-    }
-    if rng.one_in(5) {
-        draft.with("softcap", |a| a.softcap(5.0));
     }
     match rng.below(8) {
         0 => draft.with("sinks", Attention::sinks),
         1 => draft.with("sink", |a| a.sink(0.0)),
         _ => {}
+    }
+}
+
+fn options(rng: &mut Rng, draft: &mut Draft, wild: bool) {
+    if rng.one_in(5) {
+        draft.with("softcap", |a| a.softcap(5.0));
     }
     match rng.below(6) {
         0 => draft.with("q_offset 7", |a| a.q_offset(7)),
