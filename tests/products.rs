@@ -133,3 +133,34 @@ fn the_plan_prints() {
     let plan = compiled.expect("compiles").plan;
     insta::assert_snapshot!(format!("{plan}{}", plan.error_bound()));
 }
+
+/// A factor of whole keys, such as the scale of a quantised cache, goes onto the scores where they are fewer than the elements of keys: no
+/// scaled copy of the keys is made.
+#[test]
+fn factors_of_keys_go_where_they_cost_least() {
+    let graph = |queries: u32| {
+        let b = GraphBuilder::new("scaled");
+        let (h, q, k) = (b.axis_of("h", 4), b.axis_of("q", queries), b.axis("k"));
+        let (g, d) = (b.groups("g", 2, h), b.axis_of("d", 32));
+        let query = b.input("q", Elem::F32, [h, q, d]);
+        let key = b.input("k", Elem::F32, [g, k, d]) * b.input("scales", Elem::F32, [g, k]);
+        let values = b.input("v", Elem::F32, [g, k, d]);
+        let score = (query.dot(key, d) * 0.2).mask(b.iota(k).le(b.iota(q) + 40));
+        b.output("out", score.softmax(k).dot(values, k), [h, q, d]);
+        b.finish().expect("a graph")
+    };
+    for (queries, reads_keys) in [(1, true), (300, false)] {
+        let graph = graph(queries);
+        for target in &targets() {
+            let engine = engine(target, 1);
+            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{error}"));
+            let plan = kernel.plan();
+            let product = &plan.attention.as_ref().expect("an attention").products[0];
+            assert_eq!(plan.tensors[product.key].name == "k", reads_keys, "{queries} queries:\n{plan}");
+            let lengths = Lengths { batch: 1, queries: queries as usize, keys: 130 };
+            let inputs = inputs(&mut Rng::new(9), kernel.interface(), lengths);
+            let what = format!("{queries} queries, {target}");
+            agree((&kernel, &engine.reference(&graph).expect("a reference")), &inputs, lengths, what);
+        }
+    }
+}

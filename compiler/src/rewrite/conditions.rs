@@ -122,6 +122,12 @@ pub(crate) fn hoists(x: &'static str, y: &'static str) -> Condition {
     condition(move |m| m.space(m.join(x, y)) < m.whole_space())
 }
 
+/// The whole match runs in a smaller space than `x` and `y` together.
+pub(crate) fn shrinks(x: &'static str, y: &'static str) -> Condition {
+    let (x, y) = (var(x), var(y));
+    condition(move |m| m.whole_space() < m.space(m.join(x, y)))
+}
+
 /// `x` alone runs in a smaller space than the whole match.
 pub(crate) fn smaller(x: &'static str) -> Condition {
     let x = var(x);

@@ -2,7 +2,9 @@
 
 use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
 use crate::rewrite::Theory::Scaling;
-use crate::rewrite::conditions::{constant, finite, free, key_side, positive, query_side, scores_or_one_spans, within};
+use crate::rewrite::conditions::{
+    constant, finite, free, key_side, positive, query_side, scores_or_one_spans, shrinks, within,
+};
 use crate::rewrite::rule::{Rule, rule};
 
 #[rustfmt::skip]
@@ -14,6 +16,10 @@ pub(super) fn rules() -> Vec<Rule> {
         rule(t, FiniteOnly,    "dot-scale-second", "(* (dot ?a ?b ?d) ?c)",    "(dot ?a (* ?b ?c) ?d)",    [free("?c", "?d"), within("?c", "?b"), query_side("?b"), key_side("?a")]).downgrade_if(Reassociating, finite("?c")),
         // a . (b c) = (a c) . b, where b varies over keys and a does not.
         rule(t, Reassociating, "dot-unscale-key",  "(dot ?a (* ?b ?c) ?d)",    "(dot (* ?a ?c) ?b ?d)",    [free("?c", "?d"), within("?c", "?a"), query_side("?a"), key_side("?b")]),
+        // a . (b c) = (a . b) c, where b and c vary over keys: a factor of whole keys, such as the scale of a quantised cache, goes onto
+        // the scores where there are fewer of these than elements of keys.
+        rule(t, FiniteOnly,    "dot-descale-second", "(dot ?a (* ?b ?c) ?d)",  "(* (dot ?a ?b ?d) ?c)",    [free("?c", "?d"), key_side("?c"), key_side("?b"), query_side("?a"), shrinks("?b", "?c")]),
+        rule(t, FiniteOnly,    "dot-descale-first",  "(dot (* ?b ?c) ?a ?d)",  "(* (dot ?b ?a ?d) ?c)",    [free("?c", "?d"), key_side("?c"), key_side("?b"), query_side("?a"), shrinks("?b", "?c")]),
         // (a + b) c = a c + b c, for a constant c and a sum that varies over keys: the score's own factor then reaches the query. Not
         // of two smaller spaces, but for scores.
         rule(t, Reassociating, "scale-sum",        "(* (+ ?a ?b) ?c)",         "(+ (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a"), scores_or_one_spans("?a", "?b")]),

@@ -44,6 +44,8 @@ pub(super) const CASES: &[Case] = &[
     case("dot-scale-first",  "(* (dot x:hqd y:hkd d) c:h)",            "(* (dot x:qd y:kd d) c:h)"),
     case("dot-scale-second", "(* (dot y:hkd x:hqd d) c:h)",            "(* (dot x:hqd y:hkd d) c:h)"),
     case("dot-unscale-key",  "(dot x:hqd (* y:hkd c:h) d)",            "(dot x:hqd (* y:hkd c:k) d)"),
+    case("dot-descale-second", "(dot x:hd (* y:hkd c:k) d)",           "(dot x:hqd (* y:hkd c:k) d)"),
+    case("dot-descale-first",  "(dot (* y:hkd c:hk) x:hd d)",          "(dot (* y:hkd c:kd) x:hd d)"),
     case("scale-sum",        "(* (+ x:hqk y:k) 0.5)",                  "(* (+ x:hq y:q) 0.5)"),
     case("scale-difference", "(* (- x:hqk y:k) 0.5)",                  "(* (- x:hqk y:k) c:q)"),
     case("gather-scale",     "(* (gather x:hn n i:qk) 0.5)",           "(* (gather x:hn n i:qk) c:q)"),
