@@ -1,50 +1,144 @@
 //! Classes of key tiles, against every pair of a query and a key.
 
-use rhumb_plugins::{Attention, Chunked, Dilated, PrefixLm};
+use rhumb_ir::{Axis, Elem, Expr, GraphBuilder};
+use rhumb_plugins::{Attention, AttentionParts, Chunked, Dilated, PrefixLm};
 
 use super::*;
+use crate::tiles::Segment;
 
 const TOKENS: usize = 150;
 /// Keys that are classified together.
 const UNIT: usize = 16;
+/// Keys of a tile where tiles lie on a grid.
+const CELL: usize = 64;
 
-/// Masks of queries and keys at the same positions, and whether a query sees a key.
-type Mask = (&'static str, Attention, fn(usize, usize) -> bool);
+/// Whether a query of the last head sees a key, given the inputs.
+type Sees = fn(&Bindings, usize, usize) -> bool;
+
+/// A mask of queries and keys, and what it lets a query see.
+struct Mask {
+    name: &'static str,
+    graph: Verified,
+    /// Heads that share query tiles.
+    packed: usize,
+    /// Whether inputs decide, so that key tiles lie on a grid.
+    on_grid: bool,
+    sees: Sees,
+}
+
+fn mask(name: &'static str, attention: &Attention, sees: Sees) -> Mask {
+    Mask { name, graph: attention.build().expect("a graph"), packed: 1, on_grid: false, sees }
+}
+
+/// Element `index` of an input.
+fn at(inputs: &Bindings, name: &str, index: usize) -> f64 {
+    inputs[name].data[index]
+}
+
+/// The mask that an input decides, of this many elements for a head.
+fn by_input(write: impl for<'g> Fn(&AttentionParts<'g>) -> Expr<'g> + 'static) -> Attention {
+    Attention::new(2, 8).mask_with(write)
+}
+
+/// Blocks of 4 keys and of 8 queries: a query sees the blocks up to its own, and of one that an input tells nothing.
+fn blocks(by_input: bool) -> Verified {
+    let b = GraphBuilder::new("blocks");
+    let (q, k, d) = (b.axis_of("q", 152), b.axis_of("k", 152), b.axis_of("d", 8));
+    let (of_queries, of_keys) = (b.groups("m", 19, q), b.groups("n", 38, k));
+    let input = |name: &str, dims: &[Axis]| b.input(name, Elem::F32, dims.iter().copied());
+    let mut mask = (b.iota(of_keys) * 4).le(b.iota(of_queries) * 8);
+    if by_input {
+        mask = mask & input("queries", &[of_queries]).gt(-1.0) & input("keys", &[of_keys]).gt(-1.0);
+    }
+    let score = input("q", &[q, d]).dot(input("k", &[k, d]), d).mask(mask);
+    b.output("out", score.softmax(k).dot(input("v", &[k, d]), k), [q, d]);
+    b.finish().expect("a graph")
+}
 
 fn masks() -> Vec<Mask> {
     let of = || Attention::new(1, 8);
+    let on_grid = |of: Mask| Mask { on_grid: true, ..of };
     vec![
-        ("causal", of().scheme(Causal), |q, k| k <= q),
-        ("a window", of().scheme(SlidingWindow::new(33)), |q, k| k <= q && q - k < 33),
-        ("a symmetric window", of().scheme(SlidingWindow::new(20).symmetric()), |q, k| q.abs_diff(k) <= 20),
-        ("a prefix", of().scheme(PrefixLm::new(70)), |q, k| k <= q || k < 70),
-        ("chunks", of().scheme(Chunked::new(48)).scheme(Causal), |q, k| k <= q && q / 48 == k / 48),
-        ("dilated", of().scheme(Dilated::new(30, 3)), |q, k| q.abs_diff(k) <= 30 && q.abs_diff(k).is_multiple_of(3)),
-        ("nothing", of().mask_with(|cx| cx.k_index().lt(0)), |_, _| false),
-        ("every third", of().mask_with(|cx| (cx.k_index() % 3).eq(0)), |_, k| k.is_multiple_of(3)),
-        ("all", of(), |_, _| true),
+        mask("causal", &of().scheme(Causal), |_, q, k| k <= q),
+        mask("a window", &of().scheme(SlidingWindow::new(33)), |_, q, k| k <= q && q - k < 33),
+        mask("a symmetric window", &of().scheme(SlidingWindow::new(20).symmetric()), |_, q, k| q.abs_diff(k) <= 20),
+        mask("a prefix", &of().scheme(PrefixLm::new(70)), |_, q, k| k <= q || k < 70),
+        mask("chunks", &of().scheme(Chunked::new(48)).scheme(Causal), |_, q, k| k <= q && q / 48 == k / 48),
+        mask("dilated", &of().scheme(Dilated::new(30, 3)), |_, q, k| {
+            q.abs_diff(k) <= 30 && q.abs_diff(k).is_multiple_of(3)
+        }),
+        mask("nothing", &of().mask_with(|cx| cx.k_index().lt(0)), |_, _, _| false),
+        mask("every third", &of().mask_with(|cx| (cx.k_index() % 3).eq(0)), |_, _, k| k.is_multiple_of(3)),
+        mask("all", &of(), |_, _, _| true),
+        Mask {
+            packed: 4,
+            ..mask("causal, heads packed", &Attention::new(4, 8).kv_heads(1).scheme(Causal), |_, q, k| k <= q)
+        },
+        mask(
+            "a window by head",
+            &Attention::new(3, 8).mask_with(|cx| {
+                let window = (cx.head().expect("heads") + 1) * 20;
+                (cx.q_index() - cx.k_index()).abs().lt(window)
+            }),
+            |_, q, k| q.abs_diff(k) < 60,
+        ),
+        Mask { graph: blocks(false), ..mask("blocks", &of(), |_, q, k| k / 4 * 4 <= q / 8 * 8) },
+        on_grid(Mask {
+            graph: blocks(true),
+            ..mask("blocks that inputs tell", &of(), |inputs, q, k| {
+                k / 4 * 4 <= q / 8 * 8 && at(inputs, "queries", q / 8) > -1.0 && at(inputs, "keys", k / 4) > -1.0
+            })
+        }),
+        on_grid(mask(
+            "rare keys of each head",
+            &by_input(|cx| cx.input("seen", Elem::F32, [cx.h, cx.k]).gt(2.0)),
+            |inputs, _, k| at(inputs, "seen", TOKENS + k) > 2.0,
+        )),
+        on_grid(mask(
+            "some queries of each head, causal",
+            &by_input(|cx| cx.input("seen", Elem::F32, [cx.h, cx.q]).gt(0.5)).scheme(Causal),
+            |inputs, q, k| k <= q && at(inputs, "seen", TOKENS + q) > 0.5,
+        )),
+        on_grid(mask(
+            "one head of two",
+            &by_input(|cx| cx.input("seen", Elem::F32, [cx.h]).lt(cx.input("limit", Elem::F32, [cx.h]))),
+            |inputs, _, _| at(inputs, "seen", 1) < at(inputs, "limit", 1),
+        )),
+        on_grid(mask(
+            "all but a few keys",
+            &by_input(|cx| cx.input("seen", Elem::F32, [cx.k]).lt(2.5)),
+            |inputs, _, k| at(inputs, "seen", k) < 2.5,
+        )),
     ]
+}
+
+/// The query tiles of the last task with their segments, those of the last outer index.
+fn query_tiles(ran: &Ran) -> Vec<((usize, usize), Vec<Segment>)> {
+    let lists = ran.memory().lists;
+    let mut first = 0;
+    let mut tiles = Vec::new();
+    for tile in &lists.query_tiles {
+        tiles.push((tile.queries.range, lists.seen.segments[first..tile.segments_end].to_vec()));
+        first = tile.segments_end;
+    }
+    tiles
 }
 
 #[test]
 fn segments_hold_what_queries_see_and_no_unit_that_none_sees() {
     let targets = Target::host().expect("a target").candidates();
-    for ((name, attention, sees), target) in
-        masks().iter().flat_map(|case| targets.iter().map(move |target| (case, target)))
-    {
-        let graph = attention.build().expect("a graph");
-        let ran = run(&graph, target, &[("b", 1), ("q", TOKENS), ("k", TOKENS)]);
+    for (mask, target) in masks().iter().flat_map(|mask| targets.iter().map(move |target| (mask, target))) {
+        let Mask { name, graph, packed, on_grid, sees } = mask;
+        let ran = run(graph, target, &[("b", 1), ("q", TOKENS), ("k", TOKENS)]);
         assert!(ran.off < 2e-6, "{name}, {target}: {}", ran.off);
+        let tokens = ran.inputs["k"].shape[ran.inputs["k"].shape.len() - 2];
+        let sees = |query: usize, key: usize| sees(&ran.inputs, query / packed, key);
         let lanes = ran.program.plan().machine.lanes;
-        // The first queries.
-        let lists = ran.memory().lists;
-        assert!(!lists.query_tiles.is_empty());
-        let mut first_segment = 0;
-        for query_tile in &lists.query_tiles {
-            let segments = &lists.seen.segments[first_segment..query_tile.segments_end];
-            first_segment = query_tile.segments_end;
-            let queries = query_tile.queries.range.0..query_tile.queries.range.1;
-            for key in 0..TOKENS {
+        let tiles = query_tiles(&ran);
+        assert!(!tiles.is_empty());
+        for ((first_query, end_query), segments) in &tiles {
+            let queries = *first_query..*end_query;
+            for key in 0..tokens {
                 let segment = segments.iter().find(|segment| (segment.first..segment.end).contains(&key));
                 for query in queries.clone() {
                     let column = (query - queries.start) / lanes;
@@ -56,13 +150,57 @@ fn segments_hold_what_queries_see_and_no_unit_that_none_sees() {
                     }
                 }
             }
-            // Exactly those units stand in a segment of which some query of the tile sees a key.
-            for first in (0..TOKENS).step_by(UNIT) {
-                let keys = first..(first + UNIT).min(TOKENS);
-                let seen = queries.clone().any(|query| keys.clone().any(|key| sees(query, key)));
-                let computed = segments.iter().any(|segment| segment.first < keys.end && first < segment.end);
-                assert_eq!(computed, seen, "{name}, {target}: queries {queries:?}, keys {keys:?}");
+            // Exactly those units stand in a segment of which some query of the tile sees a key; on a grid, those from the first to the
+            // last of a cell.
+            let units: Vec<bool> = (0..tokens)
+                .step_by(UNIT)
+                .map(|first| {
+                    (first..(first + UNIT).min(tokens)).any(|key| queries.clone().any(|query| sees(query, key)))
+                })
+                .collect();
+            for (unit, seen) in units.iter().enumerate() {
+                let cell = unit / (CELL / UNIT) * (CELL / UNIT);
+                let of_cell = &units[cell..(cell + CELL / UNIT).min(units.len())];
+                let here = unit - cell;
+                let between = of_cell[..=here].contains(&true) && of_cell[here..].contains(&true);
+                let keys = unit * UNIT..((unit + 1) * UNIT).min(tokens);
+                let computed = segments.iter().any(|segment| segment.first < keys.end && keys.start < segment.end);
+                assert_eq!(
+                    computed,
+                    *seen || *on_grid && between,
+                    "{name}, {target}: queries {queries:?}, keys {keys:?}"
+                );
             }
+            columns_are_those_that_see(segments, (&queries, lanes), (tokens, *on_grid), &|query, keys| {
+                (keys.0..keys.1).any(|key| sees(query, key))
+            });
+        }
+    }
+}
+
+/// Partial segments have the vectors of queries that see something of each of their units, from the first to the last; of a segment on a grid,
+/// of each of its cells.
+fn columns_are_those_that_see(
+    segments: &[Segment],
+    (queries, lanes): (&std::ops::Range<usize>, usize),
+    (tokens, on_grid): (usize, bool),
+    sees: &dyn Fn(usize, (usize, usize)) -> bool,
+) {
+    for segment in segments {
+        let all = (0, queries.len().div_ceil(lanes));
+        let step = if on_grid { CELL } else { UNIT };
+        let mut first = segment.first;
+        while first < segment.end {
+            let end = (first / step * step + step).min(segment.end).min(tokens);
+            let seeing = |column: &usize| {
+                let of_column = queries.start + column * lanes..(queries.start + (column + 1) * lanes).min(queries.end);
+                of_column.into_iter().any(|query| sees(query, (first, end)))
+            };
+            let columns = ((0..all.1).find(seeing), (0..all.1).rfind(seeing));
+            let exact = columns.0.zip(columns.1).map(|(first, last)| (first, last + 1));
+            let expected = if segment.partial { exact } else { Some(all) };
+            assert_eq!(Some(segment.columns), expected, "queries {queries:?}, keys {first} to {end}");
+            first = end;
         }
     }
 }
