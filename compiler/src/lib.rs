@@ -42,6 +42,7 @@ mod choice;
 pub mod codegen;
 mod elementary;
 pub mod error_bound;
+mod expr;
 pub mod intervals;
 mod machine;
 mod pipeline;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
-use rhumb_ir::{Axis, AxisSet, Binary, Compare, Elem, Op, Scalar, Unary, Value};
+use rhumb_ir::{Axis, AxisSet, Binary, Compare, Elem, Scalar, Unary, Value};
 
 mod address;
 mod load;
@@ -13,6 +13,7 @@ mod load;
 use super::error::CodegenError;
 use super::loops::{Emitter, counted_loop};
 use super::vocab::{Vocab, floor_divide};
+use crate::expr::{Domain, Node, walk};
 use crate::plan::{Plan, Source, TensorId};
 
 /// The meaning of the lanes of a vector.
@@ -39,17 +40,6 @@ impl Lanes {
             Lanes::Clamped(axis, ..) | Lanes::Successive(axis) => axis,
         }
     }
-}
-
-/// The form that a value is emitted in.
-#[derive(Clone, Copy)]
-enum Form {
-    /// By a load.
-    Table(TensorId),
-    /// A sum with the product of these two.
-    Fused(Value, Value),
-    /// By its op.
-    Op,
 }
 
 /// Emits expressions of a plan's graph.
@@ -90,6 +80,44 @@ impl<'f> Emitter<'f> for ExprEmitter<'_, 'f> {
     }
 }
 
+impl Domain for ExprEmitter<'_, '_> {
+    type Error = CodegenError;
+
+    fn is_known(&self, value: Value) -> bool {
+        self.memo.contains_key(&value)
+    }
+
+    fn node(&self, value: Value) -> Node {
+        let node = |value| self.plan.node(value, |table| self.can_read(table));
+        // A product that has not been computed joins the sum that uses it.
+        if let Node::Binary(Binary::Add, [a, b]) = node(value)
+            && self.plan.graph.ty(value).elem == Elem::F32
+            && self.v.is_vector()
+            && !self.is_known(a)
+            && let Node::Binary(Binary::Mul, [x, y]) = node(a)
+        {
+            return Node::MulAdd([x, y, b]);
+        }
+        node(value)
+    }
+
+    fn operands(&self, node: &Node) -> Vec<Value> {
+        match *node {
+            // Tables are read, and factors multiplied, at points of their own.
+            Node::Gather { index, .. } => vec![index],
+            Node::Dot { .. } => Vec::new(),
+            Node::Rotate { .. } if self.has_clamped_lanes() => Vec::new(),
+            ref node => node.operands(),
+        }
+    }
+
+    fn make(&mut self, value: Value, node: Node) -> Result<(), CodegenError> {
+        let ssa = self.emit_node(value, node)?;
+        self.memo.insert(value, ssa);
+        Ok(())
+    }
+}
+
 impl<'a, 'f> ExprEmitter<'a, 'f> {
     pub(crate) fn new(plan: &'a Plan, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
         let env = vec![None; plan.graph.axes().len()];
@@ -108,7 +136,12 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
 
     /// The table of a value, if it has one that can be read here.
     pub(crate) fn table(&self, source: &Source) -> Option<TensorId> {
-        self.plan.table_of.get(source).copied().filter(|table| !self.unmade.contains(table))
+        self.plan.table_of.get(source).copied().filter(|table| self.can_read(*table))
+    }
+
+    /// Whether a table is made where this code runs.
+    pub(crate) fn can_read(&self, table: TensorId) -> bool {
+        !self.unmade.contains(&table)
     }
 
     /// Lanes are indices along an axis: the address is that of the 32-bit word with the first lane's index, clamped to the axis.
@@ -189,24 +222,7 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
 
     /// The value at this point. Operands come first, in their order, each once.
     pub(crate) fn emit(&mut self, value: Value) -> Result<Ssa, CodegenError> {
-        // Values to visit, and ops whose operands have been visited, with their form.
-        let mut stack = vec![(value, None)];
-        while let Some((at, form)) = stack.pop() {
-            if self.memo.contains_key(&at) {
-                continue;
-            }
-            match form {
-                None => {
-                    let form = self.form(at);
-                    stack.push((at, Some(form)));
-                    stack.extend(self.operands(at, form).into_iter().rev().map(|operand| (operand, None)));
-                }
-                Some(form) => {
-                    let ssa = self.emit_op(at, form)?;
-                    self.memo.insert(at, ssa);
-                }
-            }
-        }
+        walk(self, value)?;
         self.made(value)
     }
 
@@ -218,107 +234,69 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
             .ok_or_else(|| self.unsupported(value, "this value is used before it is computed"))
     }
 
-    fn form(&self, value: Value) -> Form {
-        let graph = &self.plan.graph;
-        if let Some(table) = self.table(&Source::Value(value)) {
-            return Form::Table(table);
-        }
-        // A product that has not been computed joins the sum that uses it.
-        if let Op::Binary(Binary::Add, a, _) = *graph.op(value)
-            && graph.ty(value).elem == Elem::F32
-            && self.v.is_vector()
-            && !self.memo.contains_key(&a)
-            && let Op::Binary(Binary::Mul, x, y) = *graph.op(a)
-            && self.table(&Source::Value(a)).is_none()
-        {
-            return Form::Fused(x, y);
-        }
-        Form::Op
+    /// Whether lanes are queries, each at an index of its own.
+    fn has_clamped_lanes(&self) -> bool {
+        matches!(self.lanes, Some(Lanes::Clamped(..)))
     }
 
-    /// The values that an op needs emitted first.
-    fn operands(&self, value: Value, form: Form) -> Vec<Value> {
-        match (form, self.plan.graph.op(value)) {
-            (Form::Table(_), _) => Vec::new(),
-            (Form::Fused(x, y), Op::Binary(_, _, b)) => vec![x, y, *b],
-            // Tables are read, and factors multiplied, at points of their own.
-            (_, Op::Gather { table: _, axis: _, index }) => vec![*index],
-            (_, Op::Dot { .. }) => Vec::new(),
-            (_, Op::Rotate { x, .. }) if !matches!(self.lanes, Some(Lanes::Clamped(..))) => vec![*x],
-            (_, Op::Rotate { .. } | Op::Softmax { .. } | Op::LogSumExp { .. } | Op::Scheme { .. }) => Vec::new(),
-            (_, op) => op.operands(),
-        }
-    }
-
-    /// Emits an op whose operands have been emitted.
-    fn emit_op(&mut self, value: Value, form: Form) -> Result<Ssa, CodegenError> {
+    /// Emits a node whose operands have been emitted.
+    fn emit_node(&mut self, value: Value, node: Node) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
-        let graph = &plan.graph;
-        if let Form::Table(table) = form {
-            return self.load(table);
-        }
-        match graph.op(value) {
-            Op::Input { .. } => match plan.input(value) {
-                Some(input) => self.load(input),
-                None => Err(self.unsupported(value, "this input is not bound")),
-            },
-            Op::Const(Scalar::F32(x)) => Ok(self.v.float(*x)),
-            Op::Const(Scalar::I32(x)) => Ok(self.v.int(*x)),
-            Op::Const(Scalar::Bool(x)) => Ok(self.v.bool(*x)),
-            Op::Iota(axis) => match self.index(*axis) {
+        let elem = |value: Value| plan.graph.ty(value).elem;
+        match node {
+            Node::Table(tensor) | Node::Input(tensor) => self.load(tensor),
+            Node::Const(Scalar::F32(x)) => Ok(self.v.float(x)),
+            Node::Const(Scalar::I32(x)) => Ok(self.v.int(x)),
+            Node::Const(Scalar::Bool(x)) => Ok(self.v.bool(x)),
+            Node::Iota(axis) => match self.index(axis) {
                 Some(index)
-                    if self.lanes.is_none_or(|lanes| !graph.varies(AxisSet::EMPTY.with(*axis), lanes.axis())) =>
+                    if self.lanes.is_none_or(|lanes| !plan.graph.varies(AxisSet::EMPTY.with(axis), lanes.axis())) =>
                 {
                     Ok(self.count(index))
                 }
                 _ => Err(self.unsupported(value, "no index along this axis here")),
             },
-            Op::Size(axis) => {
-                let extent = self.extent(*axis);
+            Node::Size(axis) => {
+                let extent = self.extent(axis);
                 Ok(self.count(extent))
             }
-            Op::Unary(unary, x) => {
-                let elem = graph.ty(*x).elem;
-                let x = self.made(*x)?;
-                Ok(self.unary(*unary, elem, x))
+            Node::Unary(op, x) => {
+                let made = self.made(x)?;
+                Ok(self.unary(op, elem(x), made))
             }
-            Op::Binary(binary, a, b) => {
-                if let Form::Fused(x, y) = form {
-                    let (x, y, b) = (self.made(x)?, self.made(y)?, self.made(*b)?);
-                    return Ok(self.v.fma(x, y, b));
-                }
-                let elem = graph.ty(*a).elem;
-                let (a, b) = (self.made(*a)?, self.made(*b)?);
-                Ok(self.binary(*binary, elem, a, b))
+            Node::MulAdd([x, y, z]) => {
+                let (x, y, z) = (self.made(x)?, self.made(y)?, self.made(z)?);
+                Ok(self.v.fma(x, y, z))
             }
-            Op::Compare(compare, a, b) => {
-                let elem = graph.ty(*a).elem;
-                let (a, b) = (self.made(*a)?, self.made(*b)?);
-                Ok(self.compare(*compare, elem, a, b))
+            Node::Binary(op, [a, b]) => {
+                let (x, y) = (self.made(a)?, self.made(b)?);
+                Ok(self.binary(op, elem(a), x, y))
             }
-            Op::Select { cond, on_true, on_false } => {
-                let elem = graph.ty(*on_true).elem;
-                let cond = self.made(*cond)?;
-                let (a, b) = (self.made(*on_true)?, self.made(*on_false)?);
-                Ok(if elem == Elem::F32 { self.v.select_float(cond, a, b) } else { self.v.select_int(cond, a, b) })
+            Node::Compare(op, [a, b]) => {
+                let (x, y) = (self.made(a)?, self.made(b)?);
+                Ok(self.compare(op, elem(a), x, y))
             }
-            Op::Cast(to, x) => {
-                let from = graph.ty(*x).elem;
-                let x = self.made(*x)?;
-                Ok(self.cast(from, *to, x))
+            Node::Select([cond, on_true, on_false]) => {
+                let cond = self.made(cond)?;
+                let (a, b) = (self.made(on_true)?, self.made(on_false)?);
+                let float = elem(on_true) == Elem::F32;
+                Ok(if float { self.v.select_float(cond, a, b) } else { self.v.select_int(cond, a, b) })
             }
-            Op::Gather { table, axis, index } => {
-                let index = self.made(*index)?;
-                if self.lanes.is_some() {
-                    self.gather_lanes(*table, *axis, index)
-                } else {
-                    self.gather(*table, *axis, index)
-                }
+            Node::Cast(to, x) => {
+                let made = self.made(x)?;
+                Ok(self.cast(elem(x), to, made))
             }
-            Op::Dot { a, b, axis } if !self.v.is_vector() => self.dot(*a, *b, *axis),
+            Node::Gather { table, axis, index } => {
+                let index = self.made(index)?;
+                let by_lanes = self.lanes.is_some();
+                if by_lanes { self.gather_lanes(table, axis, index) } else { self.gather(table, axis, index) }
+            }
+            Node::Dot { a, b, axis } if !self.v.is_vector() => self.dot(a, b, axis),
             // Outside its rotary block, or in the block of another rotation, a rotation passes its operand.
-            Op::Rotate { x, .. } if !matches!(self.lanes, Some(Lanes::Clamped(..))) => self.made(*x),
-            _ => Err(self.unsupported(value, "this op can't be computed element by element")),
+            Node::Rotate { x } if !self.has_clamped_lanes() => self.made(x),
+            Node::Product | Node::Dot { .. } | Node::Rotate { .. } | Node::Opaque => {
+                Err(self.unsupported(value, "this op can't be computed element by element"))
+            }
         }
     }
 

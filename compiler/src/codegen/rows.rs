@@ -7,6 +7,7 @@ use rhumb_ir::{Axis, Op, Pairing, Value};
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
 use super::loops::{either, range_loop};
+use crate::expr::Node;
 use crate::plan::{Origin, Source, Storage, TensorId};
 
 /// Lanes of vectors along rows: as many as any machine has, and as a transposition by shuffles takes.
@@ -97,34 +98,37 @@ fn row_tensors(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis, tensors: 
         if std::mem::replace(&mut seen[value.index()], true) {
             continue;
         }
-        if let Some(table) = emitter.table(&Source::Value(value)).filter(|_| value != root) {
-            tensors.push(table);
-            continue;
-        }
-        match plan.graph.op(value) {
-            Op::Input { .. } => match plan.input(value) {
-                Some(input) => tensors.push(input),
-                None => return false,
-            },
-            Op::Const(_) | Op::Size(_) => {}
-            Op::Iota(of) if *of != axis && plan.graph.axis(*of).groups != Some(axis) => {}
-            op @ (Op::Unary(..) | Op::Cast(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. }) => {
-                stack.extend(op.operands().into_iter().rev());
+        match plan.node(value, |table| value != root && emitter.can_read(table)) {
+            Node::Table(tensor) | Node::Input(tensor) => tensors.push(tensor),
+            Node::Const(_) | Node::Size(_) => {}
+            Node::Iota(of) if of != axis && plan.graph.axis(of).groups != Some(axis) => {}
+            node @ (Node::Unary(..)
+            | Node::Cast(..)
+            | Node::Binary(..)
+            | Node::MulAdd(_)
+            | Node::Compare(..)
+            | Node::Select(_)) => {
+                stack.extend(node.operands().into_iter().rev());
             }
-            Op::Rotate { x, angle, dim, pair, .. } => {
-                // The rows of the tables of its angles are made of pairs.
-                let paired = [Source::Cos(*angle), Source::Sin(*angle)].iter().all(|source| {
-                    emitter.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(pair))
-                });
-                if *dim != axis || !paired {
-                    return false;
-                }
-                stack.push(*x);
-            }
-            _ => return false,
+            Node::Rotate { x } if turns_rows(emitter, value, axis) => stack.push(x),
+            Node::Product
+            | Node::Iota(_)
+            | Node::Gather { .. }
+            | Node::Rotate { .. }
+            | Node::Dot { .. }
+            | Node::Opaque => return false,
         }
     }
     true
+}
+
+/// Whether a rotation turns rows along `axis`, by rows of its angles' tables, which are made of pairs.
+fn turns_rows(emitter: &ExprEmitter<'_, '_>, value: Value, axis: Axis) -> bool {
+    let plan = emitter.plan;
+    let Op::Rotate { angle, dim, pair, .. } = *plan.graph.op(value) else { return false };
+    let by_pairs =
+        |source: &Source| emitter.table(source).is_some_and(|table| plan.tensors[table].dims.last() == Some(&pair));
+    dim == axis && [Source::Cos(angle), Source::Sin(angle)].iter().all(by_pairs)
 }
 
 /// Emits a loop along `axis` that hands the expression rooted at `root` to `sink`, as many elements at a time as the shape has lanes,

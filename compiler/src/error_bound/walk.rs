@@ -9,6 +9,7 @@ use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
 use super::array::{Array, Space};
 use super::error::BoundError;
 use super::units::{ROOM, TINY_SUM, U};
+use crate::expr::Node;
 use crate::plan::{Origin, Plan, Product, Source, Storage, Term};
 
 /// Values that are given where an expression is walked.
@@ -163,11 +164,7 @@ impl<'a> Walk<'a> {
             if uses[value.index()] == 0 || given(value).is_some() {
                 continue;
             }
-            let mut of = graph.op(value).operands();
-            if let Op::Rotate { x, .. } = graph.op(value) {
-                // The angle's cosines and sines are tables.
-                of = vec![*x];
-            }
+            let of = self.cut(value).operands();
             of.iter().for_each(|operand| uses[operand.index()] += 1);
             operands[value.index()] = of;
         }
@@ -200,56 +197,57 @@ impl<'a> Walk<'a> {
         if wide && precision == Precision::Single { Rc::new(self.map(&array, |x| precision.read(x))) } else { array }
     }
 
+    /// The node of a value that has no table yet.
+    fn cut(&self, value: Value) -> Node {
+        self.plan.node(value, |_| false)
+    }
+
     fn node(&self, value: Value, precision: Precision, arrays: Arrays<'_>) -> Result<Rc<Array>, BoundError> {
         let graph = &self.plan.graph;
         let elem = graph.ty(value).elem;
         let of = |operand: Value| arrays[operand.index()].as_deref().ok_or_else(|| self.too_large(operand));
         let dims = self.axes(value);
-        let made = match graph.op(value) {
-            Op::Input { .. } => {
-                return self.tensor(self.plan.input(value).ok_or_else(|| self.unsupported(value))?);
-            }
-            Op::Const(scalar) => {
+        let made = match self.cut(value) {
+            Node::Table(tensor) | Node::Input(tensor) => return self.tensor(tensor),
+            Node::Const(scalar) => {
                 let x = Approx::exact(scalar.as_f64());
                 let x = if elem == Elem::F32 { precision.read(x) } else { x };
                 Some(self.space.over(&[], vec![x]))
             }
-            Op::Iota(axis) => {
+            Node::Iota(axis) => {
                 let mut array = self.space.filled(&dims, Approx::exact(0.0));
                 let of_axis = array.iter_mut().flat_map(|array| &mut array.data);
                 of_axis.enumerate().for_each(|(i, x)| x.x = i as f64);
-                debug_assert_eq!(dims, [*axis]);
+                debug_assert_eq!(dims, [axis]);
                 array
             }
-            Op::Size(axis) => Some(self.space.over(&[], vec![Approx::exact(self.space.length(*axis) as f64)])),
-            Op::Unary(op, x) => {
-                let (op, from) = (*op, graph.ty(*x).elem);
-                Some(match from {
-                    Elem::I32 => self.map(of(*x)?, |x| int_unary(op, x)),
-                    Elem::Bool => self.map(of(*x)?, Approx::not),
-                    Elem::F32 => self.map(of(*x)?, |x| precision.unary(op, x)),
-                })
+            Node::Size(axis) => Some(self.space.over(&[], vec![Approx::exact(self.space.length(axis) as f64)])),
+            Node::Unary(op, x) => Some(match graph.ty(x).elem {
+                Elem::I32 => self.map(of(x)?, |x| int_unary(op, x)),
+                Elem::Bool => self.map(of(x)?, Approx::not),
+                Elem::F32 => self.map(of(x)?, |x| precision.unary(op, x)),
+            }),
+            Node::Cast(to, x) => {
+                let from = graph.ty(x).elem;
+                Some(self.map(of(x)?, |x| precision.cast(from, to, x)))
             }
-            Op::Cast(to, x) => {
-                let (to, from) = (*to, graph.ty(*x).elem);
-                Some(self.map(of(*x)?, |x| precision.cast(from, to, x)))
-            }
-            Op::Binary(op, a, b) => {
-                let (op, from) = (*op, graph.ty(*a).elem);
-                self.zip(&dims, [of(*a)?, of(*b)?], |[a, b]| match from {
+            Node::Binary(op, [a, b]) => {
+                let from = graph.ty(a).elem;
+                self.zip(&dims, [of(a)?, of(b)?], |[a, b]| match from {
                     Elem::I32 => int_binary(op, a, b),
                     Elem::Bool => logical(op, a, b),
                     Elem::F32 => precision.binary(op, a, b),
                 })
             }
-            Op::Compare(op, a, b) => self.zip(&dims, [of(*a)?, of(*b)?], |[a, b]| compare(*op, a, b)),
-            Op::Select { cond, on_true, on_false } => {
-                self.zip(&dims, [of(*cond)?, of(*on_true)?, of(*on_false)?], |[c, a, b]| c.select(a, b))
+            Node::Compare(op, [a, b]) => self.zip(&dims, [of(a)?, of(b)?], |[a, b]| compare(op, a, b)),
+            Node::Select([cond, on_true, on_false]) => {
+                self.zip(&dims, [of(cond)?, of(on_true)?, of(on_false)?], |[c, a, b]| c.select(a, b))
             }
-            Op::Gather { table, axis, index } => self.gather(&dims, of(*table)?, *axis, of(*index)?),
-            Op::Rotate { x, .. } => self.rotate(value, of(*x)?, precision)?,
-            Op::Dot { a, b, axis } => self.dot(value, (of(*a)?, of(*b)?), *axis, (precision, Order::PLAIN)),
-            _ => return Err(self.unsupported(value)),
+            Node::Gather { table, axis, index } => self.gather(&dims, of(table)?, axis, of(index)?),
+            Node::Rotate { x } => self.rotate(value, of(x)?, precision)?,
+            Node::Dot { a, b, axis } => self.dot(value, (of(a)?, of(b)?), axis, (precision, Order::PLAIN)),
+            // Products come as seeds, and sums apart from them.
+            Node::Product | Node::MulAdd(_) | Node::Opaque => return Err(self.unsupported(value)),
         };
         made.map(Rc::new).ok_or_else(|| self.too_large(value))
     }

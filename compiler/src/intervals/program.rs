@@ -4,10 +4,13 @@
 //! keys or queries a table is represented by its least and greatest element. Any mask or score a user writes is covered, data-dependent
 //! ones too: an op whose interval is not known exactly gives a wider one, which at worst computes what could have been left out.
 
-use rhumb_ir::{Binary, Compare, Elem, Op, Scalar, Unary, Value};
+use std::convert::Infallible;
+
+use rhumb_ir::{Binary, Compare, Elem, Scalar, Unary, Value};
 
 use super::{Interval, ROUNDING};
-use crate::plan::{Attention, KeyTerm, Plan, Source, TensorId, Term};
+use crate::expr::{Domain, Node, walk};
+use crate::plan::{Attention, KeyTerm, Plan, TensorId, Term};
 
 /// Sines and cosines of angles up to this magnitude are as exact as those of the standard library, but for rounding.
 const ANGLES: f64 = 1e4;
@@ -45,38 +48,80 @@ struct Program {
     results: Vec<(usize, bool)>,
 }
 
-impl Program {
-    fn new(plan: &Plan, attention: &Attention, terms: &[Term]) -> Program {
-        let mut program = Program::default();
-        let mut known: Vec<Option<usize>> = vec![None; plan.graph.nodes().len()];
-        let dot = attention.dot;
-        for &Term { value, negative } in terms {
-            let mut stack = vec![value];
-            while let Some(&at) = stack.last() {
-                let operands = Program::operands(plan, dot, at);
-                let missing = operands.iter().copied().find(|operand| known[operand.index()].is_none());
-                match missing {
-                    Some(operand) => stack.push(operand),
-                    None => {
-                        program.add(plan, dot, at, &mut known);
-                        stack.pop();
-                    }
-                }
-            }
-            program.results.extend(known[value.index()].map(|step| (step, negative)));
-        }
-        program
+/// A program while it is written.
+struct Writer<'p> {
+    plan: &'p Plan,
+    /// The product of queries and keys.
+    dot: Option<Value>,
+    steps: Vec<Step>,
+    /// The step of each value that has one.
+    known: Vec<Option<usize>>,
+}
+
+impl Writer<'_> {
+    fn step(&self, value: Value) -> usize {
+        self.known[value.index()].unwrap_or(0)
+    }
+}
+
+impl Domain for Writer<'_> {
+    type Error = Infallible;
+
+    fn is_known(&self, value: Value) -> bool {
+        self.known[value.index()].is_some()
     }
 
-    /// The operands of a step.
-    fn operands(plan: &Plan, dot: Option<Value>, value: Value) -> Vec<Value> {
-        if Some(value) == dot || plan.table_of.contains_key(&Source::Value(value)) {
-            return Vec::new();
+    fn node(&self, value: Value) -> Node {
+        if Some(value) == self.dot { Node::Product } else { self.plan.node(value, |_| true) }
+    }
+
+    fn operands(&self, node: &Node) -> Vec<Value> {
+        match node {
+            // Nothing is told of these.
+            Node::Gather { .. } | Node::Rotate { .. } | Node::Dot { .. } => Vec::new(),
+            node => node.operands(),
         }
-        match plan.graph.op(value) {
-            op @ (Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..)) => op.operands(),
-            _ => Vec::new(),
+    }
+
+    fn make(&mut self, value: Value, node: Node) -> Result<(), Infallible> {
+        let elem = self.plan.graph.ty(value).elem;
+        let of = |x: Value| self.step(x);
+        let step = match node {
+            Node::Product => Step::Product,
+            Node::Table(table) => Step::Leaf(table),
+            Node::Const(Scalar::F32(x)) => Step::Constant(Interval::point(x)),
+            Node::Const(Scalar::I32(x)) => Step::Constant(Interval::point(f64::from(x))),
+            Node::Const(Scalar::Bool(x)) => Step::Constant(Interval::point(f64::from(u8::from(x)))),
+            Node::Unary(op, x) => Step::Unary(op, elem, of(x)),
+            Node::Binary(op, [a, b]) => Step::Binary(op, elem, of(a), of(b)),
+            Node::Compare(op, [a, b]) => Step::Compare(op, of(a), of(b)),
+            Node::Select([cond, on_true, on_false]) => Step::Select(of(cond), of(on_true), of(on_false)),
+            Node::Cast(to, x) => Step::Cast(to, of(x)),
+            Node::Input(_)
+            | Node::Iota(_)
+            | Node::Size(_)
+            | Node::MulAdd(_)
+            | Node::Gather { .. }
+            | Node::Rotate { .. }
+            | Node::Dot { .. }
+            | Node::Opaque => Step::Any(elem),
+        };
+        self.steps.push(step);
+        self.known[value.index()] = Some(self.steps.len() - 1);
+        Ok(())
+    }
+}
+
+impl Program {
+    fn new(plan: &Plan, attention: &Attention, terms: &[Term]) -> Program {
+        let known = vec![None; plan.graph.nodes().len()];
+        let mut writer = Writer { plan, dot: attention.dot, steps: Vec::new(), known };
+        let mut results = Vec::new();
+        for &Term { value, negative } in terms {
+            let Ok(()) = walk(&mut writer, value);
+            results.push((writer.step(value), negative));
         }
+        Program { steps: writer.steps, results }
     }
 
     fn leaves(&self) -> impl Iterator<Item = TensorId> {
@@ -84,35 +129,6 @@ impl Program {
             Step::Leaf(tensor) => Some(*tensor),
             _ => None,
         })
-    }
-
-    /// Adds a value whose operands have been added.
-    fn add(&mut self, plan: &Plan, dot: Option<Value>, value: Value, known: &mut [Option<usize>]) {
-        if known[value.index()].is_some() {
-            return;
-        }
-        let graph = &plan.graph;
-        let elem = graph.ty(value).elem;
-        let of = |x: Value| known[x.index()].unwrap_or(0);
-        let step = if Some(value) == dot {
-            Step::Product
-        } else if let Some(&table) = plan.table_of.get(&Source::Value(value)) {
-            Step::Leaf(table)
-        } else {
-            match *graph.op(value) {
-                Op::Const(Scalar::F32(x)) => Step::Constant(Interval::point(x)),
-                Op::Const(Scalar::I32(x)) => Step::Constant(Interval::point(f64::from(x))),
-                Op::Const(Scalar::Bool(x)) => Step::Constant(Interval::point(f64::from(u8::from(x)))),
-                Op::Unary(op, x) => Step::Unary(op, elem, of(x)),
-                Op::Binary(op, a, b) => Step::Binary(op, elem, of(a), of(b)),
-                Op::Compare(op, a, b) => Step::Compare(op, of(a), of(b)),
-                Op::Select { cond, on_true, on_false } => Step::Select(of(cond), of(on_true), of(on_false)),
-                Op::Cast(to, x) => Step::Cast(to, of(x)),
-                _ => Step::Any(elem),
-            }
-        };
-        self.steps.push(step);
-        known[value.index()] = Some(self.steps.len() - 1);
     }
 
     /// Fills `memory` with what every step can give.

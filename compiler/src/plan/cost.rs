@@ -12,13 +12,15 @@
 //! Costs are per pair of a query and a key that see one another, as tiles without a mask have them: what masks hide is skipped at any lane
 //! count. Axes without a length count as long.
 
+use std::convert::Infallible;
 use std::fmt;
 
-use rhumb_ir::{AxisSet, Op, Value};
+use rhumb_ir::Value;
 
 use super::table_cost::tables;
 use super::unit_cost::{PORTS, instructions, length};
-use super::{Attention, Combiner, Plan, Source, Tiling};
+use super::{Attention, Combiner, Plan, Tiling};
+use crate::expr::{Domain, Node, walk};
 use crate::machine::{Machine, MultiplyAdd};
 
 /// Instructions of any kind that are begun in a cycle.
@@ -173,53 +175,67 @@ impl Core {
 }
 
 /// The cost of one score beside its product.
-#[derive(Clone, Copy, Default)]
-struct Score {
+struct Score<'p> {
+    plan: &'p Plan,
+    attention: &'p Attention,
+    seen: Vec<bool>,
     /// Vector instructions, per vector.
     instructions: f64,
     /// Lookups, per element.
     gathers: f64,
 }
 
-impl Score {
-    fn of(plan: &Plan, attention: &Attention) -> Score {
-        let terms: Vec<Value> = attention.terms.iter().map(|term| term.value).collect();
+impl<'p> Score<'p> {
+    fn of(plan: &'p Plan, attention: &'p Attention) -> Score<'p> {
+        let terms = attention.terms.iter();
         let added = (terms.len() + 2 * usize::from(attention.key_term.is_some())).saturating_sub(1) as f64;
-        let score = Score::of_values(plan, attention, terms);
+        let score = Score::of_values(plan, attention, terms.map(|term| term.value));
         Score { instructions: score.instructions + added, ..score }
     }
 
-    fn of_values(plan: &Plan, attention: &Attention, values: Vec<Value>) -> Score {
-        let graph = &plan.graph;
-        let mut score = Score::default();
-        let per_pair = |axes: AxisSet| graph.varies(axes, attention.query) && graph.varies(axes, attention.key);
-        let mut seen = vec![false; graph.nodes().len()];
-        let mut stack = values;
-        while let Some(value) = stack.pop() {
-            if Some(value) == attention.dot || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            // A table, or what the other loops have made: loaded.
-            if !per_pair(graph.ty(value).axes) || plan.table_of.contains_key(&Source::Value(value)) {
-                score.instructions += 1.0;
-                continue;
-            }
-            let op = graph.op(value);
-            match op {
-                Op::Gather { .. } => score.gathers += 1.0,
-                op => score.instructions += instructions(op),
-            }
-            stack.extend(op.operands());
+    fn of_values(plan: &'p Plan, attention: &'p Attention, values: impl Iterator<Item = Value>) -> Score<'p> {
+        let seen = vec![false; plan.graph.nodes().len()];
+        let mut score = Score { plan, attention, seen, instructions: 0.0, gathers: 0.0 };
+        for value in values {
+            let Ok(()) = walk(&mut score, value);
         }
         score
+    }
+
+    /// Whether a value is computed for every query and key.
+    fn is_per_pair(&self, value: Value) -> bool {
+        let (graph, axes) = (&self.plan.graph, self.plan.graph.ty(value).axes);
+        graph.varies(axes, self.attention.query) && graph.varies(axes, self.attention.key)
+    }
+}
+
+impl Domain for Score<'_> {
+    type Error = Infallible;
+
+    fn is_known(&self, value: Value) -> bool {
+        Some(value) == self.attention.dot || self.seen[value.index()]
+    }
+
+    fn node(&self, value: Value) -> Node {
+        // What the other loops have made is loaded.
+        if self.is_per_pair(value) { self.plan.node(value, |_| true) } else { Node::Opaque }
+    }
+
+    fn make(&mut self, value: Value, node: Node) -> Result<(), Infallible> {
+        self.seen[value.index()] = true;
+        match node {
+            Node::Gather { .. } => self.gathers += 1.0,
+            node => self.instructions += instructions(&node),
+        }
+        Ok(())
     }
 }
 
 impl Plan {
     /// Whether what is computed for every query and key is too long to be written out for every element of a register tile.
     pub(crate) fn has_long_scores(&self, attention: &Attention) -> bool {
-        let values = attention.terms.iter().chain(&attention.masks).map(|term| term.value).collect();
-        let Score { instructions, gathers } = Score::of_values(self, attention, values);
-        instructions + LOOKUP * gathers > UNROLLED
+        let values = attention.terms.iter().chain(&attention.masks).map(|term| term.value);
+        let score = Score::of_values(self, attention, values);
+        score.instructions + LOOKUP * score.gathers > UNROLLED
     }
 }

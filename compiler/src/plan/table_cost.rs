@@ -1,10 +1,13 @@
 //! The estimated cost of tables, which are made before the tile loop.
 
-use rhumb_ir::{Axis, Op, Unary, Value};
+use std::convert::Infallible;
 
-use super::unit_cost::{PORTS, instructions as of_op, length};
+use rhumb_ir::{Axis, Unary, Value};
+
+use super::unit_cost::{PORTS, instructions as of_node, length};
 use super::{Attention, Plan, Source, Table};
 use crate::elementary::elementary;
+use crate::expr::{Domain, Node, walk};
 
 /// Lanes of the rows of queries, keys and values that are transformed.
 const ROW_LANES: f64 = 4.0;
@@ -44,32 +47,43 @@ fn instructions(plan: &Plan, table: &Table) -> f64 {
 
 /// Instructions for an element of expressions, what other tables hold left out.
 fn of_values(plan: &Plan, roots: &[Value]) -> f64 {
-    let graph = &plan.graph;
-    let mut seen = vec![false; graph.nodes().len()];
-    let (mut stack, mut instructions) = (roots.to_vec(), 0.0);
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
-            continue;
-        }
-        let made = !roots.contains(&value) && plan.table_of.contains_key(&Source::Value(value));
-        let op = graph.op(value);
-        instructions += match op {
-            _ if made => 1.0,
-            Op::Input { .. } | Op::Table { .. } => 1.0,
-            Op::Rotate { .. } => ROTATION,
-            Op::Gather { .. } => LOOKUP,
-            // A product and its two loads for each element summed up.
-            Op::Dot { axis, .. } => 3.0 * length(graph, *axis),
-            op => of_op(op),
-        };
-        match op {
-            _ if made => {}
-            // The angle's cosines and sines are tables.
-            Op::Rotate { x, .. } => stack.push(*x),
-            op => stack.extend(op.operands()),
-        }
+    let mut element = Element { plan, roots, seen: vec![false; plan.graph.nodes().len()], instructions: 0.0 };
+    for root in roots {
+        let Ok(()) = walk(&mut element, *root);
     }
-    instructions
+    element.instructions
+}
+
+/// An element of a table.
+struct Element<'p> {
+    plan: &'p Plan,
+    roots: &'p [Value],
+    seen: Vec<bool>,
+    instructions: f64,
+}
+
+impl Domain for Element<'_> {
+    type Error = Infallible;
+
+    fn is_known(&self, value: Value) -> bool {
+        self.seen[value.index()]
+    }
+
+    fn node(&self, value: Value) -> Node {
+        self.plan.node(value, |_| !self.roots.contains(&value))
+    }
+
+    fn make(&mut self, value: Value, node: Node) -> Result<(), Infallible> {
+        self.seen[value.index()] = true;
+        self.instructions += match node {
+            Node::Rotate { .. } => ROTATION,
+            Node::Gather { .. } => LOOKUP,
+            // A product and its two loads for each element summed up.
+            Node::Dot { axis, .. } => 3.0 * length(&self.plan.graph, axis),
+            node => of_node(&node),
+        };
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What an op costs on a vector, and how long axes are taken to be.
 
-use rhumb_ir::{Axis, Binary, Graph, Op};
+use rhumb_ir::{Axis, Binary, Graph};
 
 use crate::elementary::elementary;
+use crate::expr::Node;
 
 /// The length assumed of dynamic axes.
 const LONG: f64 = 1024.0;
@@ -13,16 +14,30 @@ pub(super) fn length(graph: &Graph, axis: Axis) -> f64 {
     graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)))
 }
 
-/// Instructions of an op on a vector, slow ones counted by the time they take.
-pub(super) fn instructions(op: &Op) -> f64 {
-    match op {
-        Op::Unary(op, _) => elementary(*op).instructions,
-        Op::Binary(op, ..) => match op {
+/// Instructions of a node on a vector, slow ones counted by the time they take; of what is looked up, summed or rotated, those that there
+/// are for any.
+pub(super) fn instructions(node: &Node) -> f64 {
+    match *node {
+        Node::Unary(op, _) => elementary(op).instructions,
+        Node::Binary(op, _) => match op {
             Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
             Binary::Div => 10.0,
             Binary::Mod => 15.0,
             Binary::Pow => 40.0,
         },
-        _ => 1.0,
+        Node::Product
+        | Node::Table(_)
+        | Node::Input(_)
+        | Node::Const(_)
+        | Node::Iota(_)
+        | Node::Size(_)
+        | Node::MulAdd(_)
+        | Node::Compare(..)
+        | Node::Select(_)
+        | Node::Cast(..)
+        | Node::Gather { .. }
+        | Node::Rotate { .. }
+        | Node::Dot { .. }
+        | Node::Opaque => 1.0,
     }
 }
