@@ -3,7 +3,7 @@
 //! What is computed of an expression, be it code, intervals or costs, is a [`Domain`]. A domain makes something of each node once its
 //! operands are made. Nodes are an enum that every domain matches on in full: a new operation is named by rustc wherever it has to be known.
 
-use rhumb_ir::{Axis, Binary, Compare, Elem, Op, Scalar, Unary, Value};
+use rhumb_ir::{Axis, Binary, Compare, Elem, Graph, Op, Scalar, Unary, Value};
 
 use crate::problem::{Problem, Source, TensorId};
 
@@ -72,11 +72,23 @@ impl Problem {
     /// The node of a value where those tables can be read that `readable` tells.
     pub(crate) fn node(&self, value: Value, readable: impl Fn(TensorId) -> bool) -> Node {
         let table = self.table_of.get(&Source::Value(value)).copied().filter(|table| readable(*table));
+        Node::of(&self.graph, value, table, || self.input(value))
+    }
+}
+
+impl Node {
+    /// The node of a value, which may have a table that can be read, or be an input.
+    pub(crate) fn of(
+        graph: &Graph,
+        value: Value,
+        table: Option<TensorId>,
+        input: impl FnOnce() -> Option<TensorId>,
+    ) -> Node {
         if let Some(table) = table {
             return Node::Table(table);
         }
-        match *self.graph.op(value) {
-            Op::Input { .. } => self.input(value).map_or(Node::Opaque, Node::Input),
+        match *graph.op(value) {
+            Op::Input { .. } => input().map_or(Node::Opaque, Node::Input),
             Op::Const(scalar) => Node::Const(scalar),
             Op::Iota(axis) => Node::Iota(axis),
             Op::Size(axis) => Node::Size(axis),

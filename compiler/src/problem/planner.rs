@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rhumb_ir::{Axis, Elem, Op, Scalar, Value, Verified};
 
 use super::{Origin, PlanError, Source, Storage, Table, Tensor, TensorId};
+use crate::expr::Node;
 
 /// The operands of a softmax or log-sum-exp.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,6 +118,12 @@ impl<'a> Planner<'a> {
     pub(super) fn fixed(&self, axis: Axis, reason: &'static str) -> Result<u32, PlanError> {
         let dynamic = || PlanError::DynamicAxis { axis: self.graph.axis(axis).name.clone(), reason };
         self.graph.static_extent(axis).ok_or_else(dynamic)
+    }
+
+    /// The node of a value, as far as tables are decided.
+    pub(super) fn node(&self, value: Value) -> Node {
+        let table = self.table_of.get(&Source::Value(value)).copied();
+        Node::of(self.graph, value, table, || self.inputs.get(&value).copied())
     }
 
     pub(super) fn is_const(&self, value: Value, x: f64) -> bool {

@@ -13,10 +13,11 @@
 //! Where it has none, those keys come first that the bias favours most. They are the same for all queries of a tile, so a query's result
 //! must not depend on which they are: only biases of indices are looked at then, which no tensor of a call changes.
 
-use rhumb_ir::{Axis, Op, Value};
+use rhumb_ir::{Axis, Value};
 
 use super::planner::Planner;
 use super::{KeyTerm, Product, Pruning, Reduction, Source, Storage, TensorId, Term};
+use crate::expr::Node;
 
 impl Planner<'_> {
     /// Tables for finding keys whose weights vanish, where the score has a bias that can make them and nothing that is not known of whole
@@ -52,16 +53,23 @@ impl Planner<'_> {
             if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
             }
-            if self.table_of.contains_key(&Source::Value(value)) {
-                reads_table = true;
-                continue;
-            }
-            match self.graph.op(value) {
-                Op::Const(_) => {}
-                op @ (Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..)) => {
-                    stack.extend(op.operands());
-                }
-                _ => return None,
+            match self.node(value) {
+                Node::Table(_) => reads_table = true,
+                Node::Const(_) => {}
+                node @ (Node::Unary(..)
+                | Node::Binary(..)
+                | Node::MulAdd(_)
+                | Node::Compare(..)
+                | Node::Select(_)
+                | Node::Cast(..)) => stack.extend(node.operands()),
+                Node::Product
+                | Node::Input(_)
+                | Node::Iota(_)
+                | Node::Size(_)
+                | Node::Gather { .. }
+                | Node::Rotate { .. }
+                | Node::Dot { .. }
+                | Node::Opaque => return None,
             }
         }
         Some(reads_table)

@@ -10,6 +10,7 @@ use rhumb_ir::{Axis, AxisSet, Elem, Op, Value};
 
 use super::planner::Planner;
 use super::{KeyTerm, Origin, PlanError, Source, Storage, Table, TensorId, Term};
+use crate::expr::Node;
 
 /// A step of preparing what a table is made of.
 enum Task {
@@ -252,12 +253,18 @@ impl Planner<'_> {
 
     /// The operands that an op reads where it is computed for every query and key.
     fn read_by_pairs(&mut self, value: Value, query: Axis, key: Axis) -> Result<Vec<Value>, PlanError> {
-        let graph = self.graph;
-        match graph.op(value) {
-            op @ (Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..)) => {
-                Ok(op.operands())
-            }
-            &Op::Gather { table, axis: _, index } => {
+        if let Op::Table { .. } = self.graph.op(value) {
+            return self.prepare(value).map(|()| Vec::new());
+        }
+        match self.node(value) {
+            Node::Table(_) | Node::Input(_) => Ok(Vec::new()),
+            node @ (Node::Unary(..)
+            | Node::Binary(..)
+            | Node::MulAdd(_)
+            | Node::Compare(..)
+            | Node::Select(_)
+            | Node::Cast(..)) => Ok(node.operands()),
+            Node::Gather { table, axis: _, index } => {
                 if self.over_both(table, query, key) {
                     return Err(
                         self.not(value, "the score gathers from a table that varies over queries and keys both; make what is gathered an input")
@@ -266,15 +273,16 @@ impl Planner<'_> {
                 self.hoist(table, "gathered from by the score")?;
                 Ok(vec![index])
             }
-            Op::Table { .. } => self.prepare(value).map(|()| Vec::new()),
-            Op::Dot { .. } => {
+            Node::Dot { .. } => {
                 Err(self.not(value, "this dot varies over queries and keys, and the score can have one such dot"))
             }
-            Op::Rotate { .. } => Err(self.not(
+            Node::Rotate { .. } => Err(self.not(
                 value,
                 "a rotation inside the score would run for every query and key; rotate the query or the key",
             )),
-            _ => Err(self.not(value, "this op can't be computed inside the score; make its result an input")),
+            Node::Product | Node::Const(_) | Node::Iota(_) | Node::Size(_) | Node::Opaque => {
+                Err(self.not(value, "this op can't be computed inside the score; make its result an input"))
+            }
         }
     }
 
