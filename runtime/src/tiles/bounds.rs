@@ -37,3 +37,27 @@ impl Bounds {
         if finite { squares.hi.sqrt() * self.slack + TINY } else { f64::INFINITY }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_compiler::{Options, Target, compile};
+    use rhumb_plugins::{Alibi, Attention, Registry};
+
+    use super::*;
+
+    /// The norms of rows are no greater, whatever rounding did to their squares.
+    #[test]
+    fn norms_are_bounded_from_above() {
+        let graph = Attention::new(1, 24).scheme(Alibi::new()).build().expect("a graph");
+        let target = Target::host().expect("a target");
+        let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ());
+        let plan = compiled.expect("compiles").plan;
+        let bounds = Bounds::new(&plan, plan.attention.as_ref().expect("an attention")).expect("pruning");
+        let norm = |hi: f64| bounds.norm(Interval::new(0.0, hi));
+        assert!(norm(4.0) > 2.0 && norm(4.0) < 2.001, "{}", norm(4.0));
+        assert!(norm(0.0) > 0.0 && norm(0.0) < 1e-10, "{}", norm(0.0));
+        assert!(norm(f64::from(f32::MAX)).is_finite());
+        assert_eq!(norm(f64::INFINITY), f64::INFINITY);
+        assert_eq!(bounds.norm(Interval { nan: true, ..Interval::new(0.0, 4.0) }), f64::INFINITY);
+    }
+}

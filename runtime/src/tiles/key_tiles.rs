@@ -46,6 +46,12 @@ impl KeyTiles {
         }
     }
 
+    /// Whether a key is one of the run.
+    #[cfg(test)]
+    pub(crate) fn has(&self, key: usize) -> bool {
+        (self.first..self.end).contains(&key)
+    }
+
     /// The tile with a key of the run.
     pub(crate) fn around(&self, key: usize) -> (usize, usize) {
         let number = self.number(key);
