@@ -12,6 +12,7 @@ use common::case::{Case, bits};
 use common::seeds::each_seed;
 use common::visible::{Masks, bindings};
 use common::{Family, Lengths, Rng, Spec, bounds, engine, seeds, targets};
+use rhumb::compiler::Kernels;
 use rhumb::ir::interpret;
 use rhumb::prelude::*;
 
@@ -63,7 +64,7 @@ struct Compared {
 }
 
 fn agree(family: Family, test: &str) {
-    let engines: Vec<Engine> = targets().iter().map(|target| engine(target, 1)).collect();
+    let engines = engines();
     let seeds = seeds(FIRST, CASES);
     let (first, graphs) = (seeds.start, seeds.end - seeds.start);
     if graphs == 1 {
@@ -92,6 +93,18 @@ fn agree(family: Family, test: &str) {
         assert!(ruined * 5 > calls, "only {ruined} of {calls} calls hold garbage");
         assert!(unlimited * 2 < elements, "{unlimited} of {elements} elements have no bound");
     }
+}
+
+/// An engine for each target that takes for each call what costs less, and one that takes the kernel for few queries wherever there is one.
+fn engines() -> Vec<Engine> {
+    let of = |target: &Target, kernels| {
+        Engine::builder().target(target.clone()).threads(1).kernels(kernels).build().expect("an engine")
+    };
+    let all = targets();
+    [Kernels::Cheapest, Kernels::Decode]
+        .iter()
+        .flat_map(|kernels| all.iter().map(|target| of(target, *kernels)))
+        .collect()
 }
 
 /// Two of the engines, which take turns so that a graph in a few is compiled by every pair.

@@ -110,19 +110,27 @@ pub struct ScratchLayout {
     pub outer: usize,
     /// The call record: a [`TileCall`], or a [`TableCall`].
     pub call: usize,
-    /// Scores and weights: `[keys][queries]`.
+    /// Scores and weights: `[keys][queries]` in prefill, `[queries][keys]` in decode.
     pub scores: usize,
     /// Maximum of each query with the current key tile.
     pub tile_maxima: usize,
     /// The factor of each query's accumulators when its base grows.
     pub rescale: usize,
+    /// In decode. Sums of a register tile of products, lane by lane.
+    pub sums_of_lanes: usize,
+    /// In decode. Index of each key of the key tile, clamped to its last: 32 bits each.
+    pub key_lanes: usize,
+    /// In decode. Rows of keys that are computed, or copied where they are not contiguous: `[keys][elements of all products]`.
+    pub key_rows: usize,
+    /// As `key_rows`, of values.
+    pub value_rows: usize,
     /// The first state.
     pub states: usize,
     /// Bytes from one state to the next.
     pub state_bytes: usize,
-    /// In the state. Queries, transposed: `[dim][queries]`.
+    /// In the state. Queries: `[dim][queries]` in prefill, `[queries][dim]` in decode.
     pub queries: usize,
-    /// In the state. Output accumulators: `[value dim][queries]`.
+    /// In the state. Output accumulators: `[value dim][queries]` in prefill, `[queries][value dim]` in decode.
     pub accumulators: usize,
     /// In the state. What scores are measured from: a maximum of each query so far, 0 as long as there is none.
     pub bases: usize,

@@ -3,10 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rhumb_ir::Verified;
-
-use crate::plan::{Estimate, Plan, PlanError};
-use crate::problem::recognize;
+use crate::plan::{Estimate, Plan, PlanError, Problem};
 use crate::target::Target;
 
 /// A candidate and what the graph's plan would cost there.
@@ -84,9 +81,8 @@ impl fmt::Display for Choice {
     }
 }
 
-/// Plans a fused graph for all candidates of a target, and takes the cheapest.
-pub(crate) fn choose(graph: &Verified, target: &Target) -> Result<(Plan, Choice), PlanError> {
-    let problem = Arc::new(recognize(graph)?);
+/// Plans a problem for all candidates of a target, and takes the cheapest.
+pub(crate) fn choose(problem: &Arc<Problem>, target: &Target) -> Result<(Plan, Choice), PlanError> {
     let mut made = Vec::new();
     for target in target.candidates() {
         let plan = Plan::new(problem.clone(), target.machine())?;
@@ -104,17 +100,19 @@ pub(crate) fn choose(graph: &Verified, target: &Target) -> Result<(Plan, Choice)
 #[cfg(test)]
 mod tests {
     use clif_wide::Features;
-    use rhumb_ir::Graph;
+    use rhumb_ir::{Graph, Verified};
     use rhumb_plugins::{Alibi, Attention, Causal, Registry, Rope, lower};
 
     use super::*;
     use crate::machine::Backend;
+    use crate::problem::recognize;
     use crate::rewrite::{RewriteOptions, fuse};
 
     fn choice(graph: &Verified, target: &Target) -> Choice {
         let lowered = lower(graph, &Registry::standard()).expect("lowers");
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
-        choose(fused.graph(), target).expect("a plan").1
+        let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
+        choose(&problem, target).expect("a plan").1
     }
 
     /// Hosts with AVX-512, with AVX2, and with neither.

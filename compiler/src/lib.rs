@@ -40,6 +40,7 @@
 pub mod abi;
 mod choice;
 pub mod codegen;
+mod dispatch;
 mod elementary;
 pub mod error_bound;
 mod expr;
@@ -53,6 +54,7 @@ mod target;
 mod weighted;
 
 pub use choice::{Choice, Ranked};
+pub use dispatch::{DecodeKernel, Kernels};
 pub use machine::{Backend, InstructionSet, Machine, MultiplyAdd};
 pub use pipeline::{CompileError, Compiled, Lowered, Options, Stage, Timing, compile, compile_lowered};
 pub use target::{Features, Target, TargetError};

@@ -1,5 +1,6 @@
 //! The stages from a graph to machine code, run one after another.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rhumb_ir::Verified;
@@ -8,7 +9,9 @@ use thiserror::Error;
 
 use crate::choice::{Choice, choose};
 use crate::codegen::{self, Clif, CodegenError, MachineCode};
-use crate::plan::{Plan, PlanError};
+use crate::dispatch::{DecodeKernel, Kernels};
+use crate::plan::{NoDecode, Plan, PlanError};
+use crate::problem::recognize;
 use crate::rewrite::{Fused, RewriteError, RewriteOptions, fuse};
 use crate::target::Target;
 
@@ -81,6 +84,8 @@ pub enum CompileError {
 pub struct Options {
     /// Classes of rewriting rules, and limits.
     pub rewrite: RewriteOptions,
+    /// The kernels that calls may take.
+    pub kernels: Kernels,
     /// Whether the disassembly is kept with the machine code.
     pub disassemble: bool,
 }
@@ -129,6 +134,8 @@ pub struct Compiled {
     pub clif: Clif,
     /// The machine code.
     pub code: MachineCode,
+    /// The kernel that calls of few queries take, or why there is none.
+    pub decode: Result<DecodeKernel, NoDecode>,
     /// The time that each stage took.
     pub timings: Vec<Timing>,
 }
@@ -170,14 +177,28 @@ pub fn compile_lowered(
     observer(Stage::Lowered, &|| lowered.to_string());
     let fused = timed(&mut timings, Stage::Fused, || fuse(&lowered, &options.rewrite))?;
     observer(Stage::Fused, &|| fused.to_string());
-    let (plan, choice) = timed(&mut timings, Stage::Plan, || choose(fused.graph(), target))?;
+    let ((plan, choice), decode) = timed(&mut timings, Stage::Plan, || {
+        let problem = Arc::new(recognize(fused.graph())?);
+        let (plan, choice) = choose(&problem, target)?;
+        let decode = DecodeKernel::of(&plan, target, options.kernels);
+        Ok::<_, PlanError>(((plan, choice), decode))
+    })?;
     let target = choice.target();
-    observer(Stage::Plan, &|| format!("{plan}{}{choice}", plan.error_bound()));
+    observer(Stage::Plan, &|| format!("{plan}{}{choice}{}", plan.error_bound(), described(&decode)));
     let clif = timed(&mut timings, Stage::Clif, || codegen::emit(&plan, target))?;
     observer(Stage::Clif, &|| clif.to_string());
     let code = timed(&mut timings, Stage::Assembly, || codegen::assemble(&clif, target, options.disassemble))?;
     observer(Stage::Assembly, &|| code.to_string());
-    Ok(Compiled { lowered, fused, choice, plan, clif, code, timings })
+    Ok(Compiled { lowered, fused, choice, plan, clif, code, decode, timings })
+}
+
+/// The decode kernel in print: which calls take it, and its plan; or why there is none.
+fn described(decode: &Result<DecodeKernel, NoDecode>) -> String {
+    match decode {
+        Ok(kernel) => format!("decode kernel, for {kernel}: {}\n{}", kernel.target, kernel.plan.schedule_text()),
+        Err(NoDecode::NoAttention) => String::new(),
+        Err(reason) => format!("no decode kernel: {reason}\n"),
+    }
 }
 
 fn timed<T, E>(timings: &mut Vec<Timing>, stage: Stage, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {

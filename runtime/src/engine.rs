@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use rhumb_compiler::rewrite::RewriteOptions;
-use rhumb_compiler::{Backend, CompileError, Lowered, Options, Target, TargetError, compile_lowered};
+use rhumb_compiler::{Backend, CompileError, Kernels, Lowered, Options, Target, TargetError, compile_lowered};
 use rhumb_ir::Verified;
 use rhumb_plugins::{Registry, lower};
 
@@ -27,6 +27,7 @@ pub struct Engine {
     registry: Registry,
     rewrite: RewriteOptions,
     threads: Arc<Threads>,
+    kernels: Kernels,
     cache: Cache<Kernel>,
     guard: Option<Guard>,
 }
@@ -47,6 +48,7 @@ pub struct EngineBuilder {
     backend: Option<Backend>,
     registry: Registry,
     rewrite: RewriteOptions,
+    kernels: Kernels,
     cache_capacity: usize,
     guard: Option<Guard>,
 }
@@ -110,6 +112,11 @@ impl EngineBuilder {
         EngineBuilder { rewrite, ..self }
     }
 
+    /// The kernels that calls may take. Unless set, each takes the one that costs less.
+    pub fn kernels(self, kernels: Kernels) -> EngineBuilder {
+        EngineBuilder { kernels, ..self }
+    }
+
     /// The most kernels to keep, 256 unless set; with 0 none, and each [`Engine::compile`] compiles.
     pub fn cache_capacity(self, kernels: usize) -> EngineBuilder {
         EngineBuilder { cache_capacity: kernels, ..self }
@@ -126,7 +133,7 @@ impl EngineBuilder {
     /// # Errors
     /// [`EngineError`] if this machine can't run kernels of that target, lane count or backend, or threads can't be had.
     pub fn build(self) -> Result<Engine, EngineError> {
-        let EngineBuilder { threads, target, lanes, backend, registry, rewrite, cache_capacity, guard } = self;
+        let EngineBuilder { threads, target, lanes, backend, registry, rewrite, kernels, cache_capacity, guard } = self;
         let mut target = target.map_or_else(Target::host, Ok)?;
         if !target.is_host() {
             return Err(EngineError::Foreign { triple: target.triple() });
@@ -142,7 +149,8 @@ impl EngineBuilder {
             return Err(EngineError::NoThreads);
         }
         let threads = Threads::new(count).map_err(|source| EngineError::Threads { threads: count, source })?;
-        Ok(Engine { target, registry, rewrite, threads: Arc::new(threads), cache: Cache::new(cache_capacity), guard })
+        let (threads, cache) = (Arc::new(threads), Cache::new(cache_capacity));
+        Ok(Engine { target, registry, rewrite, threads, kernels, cache, guard })
     }
 }
 
@@ -164,6 +172,7 @@ impl Engine {
             backend: None,
             registry: Registry::standard(),
             rewrite: RewriteOptions::default(),
+            kernels: Kernels::default(),
             cache_capacity: CACHE_CAPACITY,
             guard: None,
         }
@@ -182,7 +191,7 @@ impl Engine {
         // candidates it is compiled for.
         let lowered = Lowered::of(graph, &self.registry).map_err(CompileError::Lower)?;
         self.cache.get_or_make(&lowered.graph.to_string(), || {
-            let options = Options { rewrite: self.rewrite, disassemble: false };
+            let options = Options { rewrite: self.rewrite, kernels: self.kernels, disassemble: false };
             let compiled = compile_lowered(lowered, &self.target, &options, &mut |_, _| ())?;
             Kernel::load(compiled, self.threads.clone(), self.guard)
         })

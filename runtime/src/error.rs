@@ -1,12 +1,14 @@
 //! Errors of views and calls.
 
 use std::fmt;
+use std::sync::Arc;
 
+use rhumb_compiler::codegen::CodegenError;
 use rhumb_compiler::error_bound::BoundError;
 use rhumb_ir::{Elem, InterpError};
 
 use crate::limits::MAX_RANK;
-use crate::memory::OutOfMemory;
+use crate::memory::{LoadError, OutOfMemory};
 
 /// A view that can't be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -331,9 +333,35 @@ pub enum CallError {
     /// The interpreter refused the graph or its sizes.
     #[error(transparent)]
     Reference(Box<InterpError>),
+    /// The kernel for calls of few queries could not be made.
+    #[error("the kernel for calls of few queries could not be made: {0}")]
+    FirstUse(FirstUse),
     /// No bound on errors can be computed of these tensors.
     #[error(transparent)]
     ErrorBound(Box<BoundError>),
+}
+
+/// Why a kernel could not be made when it was first called for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FirstUseError {
+    /// Code could not be generated.
+    #[error(transparent)]
+    Codegen(#[from] CodegenError),
+    /// The machine code could not be put in memory.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// A [`FirstUseError`], the same for all calls that ask for the kernel.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct FirstUse(pub Arc<FirstUseError>);
+
+impl PartialEq for FirstUse {
+    fn eq(&self, other: &FirstUse) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// The tie between an axis and one that groups it: `each` of `fine` share one of `coarse`, as query heads share key/value heads.

@@ -9,6 +9,7 @@ use rhumb_ir::Elem;
 use crate::call::{Call, Runner};
 use crate::error::CallError;
 use crate::interface::{Bound, Interface};
+use crate::program::Programs;
 use crate::reference::tensor;
 
 /// A bound on how far a [`Kernel`](crate::Kernel)'s results are from its [`Reference`](crate::Reference)'s, derived from the kernel's plan.
@@ -44,12 +45,12 @@ use crate::reference::tensor;
 #[derive(Clone, Debug)]
 pub struct ErrorBound<'k> {
     interface: &'k Interface,
-    promise: Promise<'k>,
+    programs: &'k Programs,
 }
 
 impl<'k> ErrorBound<'k> {
-    pub(crate) fn new(interface: &'k Interface, promise: Promise<'k>) -> ErrorBound<'k> {
-        ErrorBound { interface, promise }
+    pub(crate) fn new(interface: &'k Interface, programs: &'k Programs) -> ErrorBound<'k> {
+        ErrorBound { interface, programs }
     }
 
     /// Starts a call, which writes bounds in place of results: of integers and truth values too, as such (a truth value that may differ is
@@ -73,7 +74,8 @@ impl Runner for ErrorBound<'_> {
             let copied = tensor(view, line).map_err(|source| CallError::Reference(Box::new(source)))?;
             inputs.insert(port.name.clone(), copied);
         }
-        let bounds = self.promise.evaluate(&bound.lengths, &inputs);
+        let promise = self.programs.plan(&bound.lengths).error_bound();
+        let bounds = promise.evaluate(&bound.lengths, &inputs);
         let bounds = bounds.map_err(|source| CallError::ErrorBound(Box::new(source)))?;
         for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
             let Some(bounds) = bounds.get(&port.name) else { continue };
@@ -97,7 +99,11 @@ fn up(elem: Elem, bound: f64) -> f64 {
 
 impl fmt::Display for ErrorBound<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.promise.fmt(f)
+        self.programs.prefill.plan().error_bound().fmt(f)?;
+        match self.programs.decode() {
+            Ok(kernel) => write!(f, "of {kernel}: {}", kernel.plan.error_bound()),
+            Err(_) => Ok(()),
+        }
     }
 }
 

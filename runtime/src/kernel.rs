@@ -4,15 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rhumb_compiler::plan::Plan;
-use rhumb_compiler::{Choice, CompileError, Compiled, Target, Timing};
+use rhumb_compiler::plan::{NoDecode, Plan};
+use rhumb_compiler::{Choice, CompileError, Compiled, DecodeKernel, Target, Timing};
 
 use crate::call::{Call, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::error_bound::ErrorBound;
 use crate::interface::{Bound, Interface};
 use crate::memory::{Guard, LoadError};
-use crate::program::Program;
+use crate::program::{Program, Programs};
 use crate::threads::Threads;
 
 /// A compiled graph, ready to run on tensors of any length of its dynamic axes.
@@ -23,7 +23,7 @@ use crate::threads::Threads;
 pub struct Kernel {
     name: String,
     interface: Interface,
-    program: Program,
+    programs: Programs,
     threads: Arc<Threads>,
     choice: Choice,
     timings: Vec<Timing>,
@@ -53,13 +53,13 @@ pub enum KernelError {
 impl Kernel {
     /// Puts what was compiled in executable memory.
     pub(crate) fn load(compiled: Compiled, threads: Arc<Threads>, guard: Option<Guard>) -> Result<Kernel, KernelError> {
-        let Compiled { lowered, fused: _, choice, plan, clif: _, code, timings } = compiled;
+        let Compiled { lowered, fused: _, choice, plan, clif: _, code, decode, timings } = compiled;
         // Lowering keeps the user's tensors and axes, in order, and rewriting all of lowering's: a call tells the axes of the plan
         // but for those that planning adds, which come last.
         let interface = Interface::of(&lowered)?;
         let name = lowered.name.clone();
-        let program = Program::load(plan, &code, choice.target(), guard)?;
-        Ok(Kernel { name, interface, program, threads, choice, timings })
+        let prefill = Program::load(plan, &code, choice.target(), guard)?;
+        Ok(Kernel { name, interface, programs: Programs::new(prefill, decode, guard), threads, choice, timings })
     }
 
     /// Its inputs and outputs.
@@ -74,13 +74,21 @@ impl Kernel {
 
     /// The plan that its code follows: loops, tiles, tables. Prints.
     pub fn plan(&self) -> &Plan {
-        self.program.plan()
+        self.programs.prefill.plan()
+    }
+
+    /// The kernel that calls of few queries take, whose code is made with the first of them; or why there is none.
+    ///
+    /// # Errors
+    /// [`NoDecode`] if there is none.
+    pub fn decode(&self) -> Result<&DecodeKernel, &NoDecode> {
+        self.programs.decode()
     }
 
     /// The bound on how far its results are from those of its [`Reference`](crate::Reference), derived from its plan. Prints, and evaluates for the
     /// tensors of a call.
     pub fn error_bound(&self) -> ErrorBound<'_> {
-        ErrorBound::new(&self.interface, self.plan().error_bound())
+        ErrorBound::new(&self.interface, &self.programs)
     }
 
     /// The target that it was compiled for.
@@ -105,18 +113,18 @@ impl Kernel {
 
     /// Bytes of executable memory.
     pub fn code_bytes(&self) -> usize {
-        self.program.code_bytes()
+        self.programs.code_bytes()
     }
 
     /// Frees the working memory that calls left behind, all of it but what calls that run meanwhile use. The next call allocates its own again.
     pub fn trim(&self) {
-        self.program.trim();
+        self.programs.trim();
     }
 }
 
 impl Runner for Kernel {
     fn run(&self, bound: Bound<'_>) -> Result<(), CallError> {
-        self.program.run(bound, &self.threads)
+        self.programs.run(bound, &self.threads)
     }
 }
 

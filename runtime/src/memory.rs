@@ -13,6 +13,7 @@ mod code;
 mod frame;
 mod invocation;
 mod invoke;
+mod load_error;
 mod loaded;
 mod outer;
 mod pages;
@@ -28,7 +29,7 @@ pub use code::CodeError;
 pub(crate) use frame::Frame;
 pub(crate) use invocation::Invocation;
 pub(crate) use invoke::TileArgs;
-pub use loaded::LoadError;
+pub use load_error::LoadError;
 pub(crate) use loaded::{FunctionId, Loaded};
 pub(crate) use outer::Outer;
 #[cfg(not(feature = "guard-pages"))]

@@ -1,7 +1,7 @@
 //! Options that subcommands share.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use rhumb::compiler::Backend;
+use rhumb::compiler::{Backend, Kernels};
 use rhumb::prelude::*;
 
 use super::error::CliError;
@@ -25,6 +25,15 @@ pub(super) struct CodeArgs {
     /// What generates the code [default: what costs the graph least]
     #[arg(long, value_parser = backends())]
     pub(super) backend: Option<Backend>,
+    /// The kernels that calls may take [default: for each call what costs least]
+    #[arg(long, value_parser = kernels(), default_value = "cheapest", hide_default_value = true)]
+    pub(super) kernels: Kernels,
+}
+
+fn kernels() -> impl TypedValueParser<Value = Kernels> {
+    // The parser lets no other names through.
+    PossibleValuesParser::new(Kernels::ALL.map(Kernels::name))
+        .map(|name| Kernels::ALL.into_iter().find(|kernels| kernels.name() == name).unwrap_or_default())
 }
 
 fn backends() -> impl TypedValueParser<Value = Backend> {
@@ -48,7 +57,7 @@ impl CodeArgs {
 
 impl EngineArgs {
     pub(super) fn build(&self) -> Result<Engine, CliError> {
-        let mut builder = Engine::builder().target(self.code.pin(Target::host()?)?);
+        let mut builder = Engine::builder().target(self.code.pin(Target::host()?)?).kernels(self.code.kernels);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

@@ -1,8 +1,7 @@
 //! `rhumb emit`.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use rhumb::compiler::rewrite::RewriteOptions;
-use rhumb::compiler::{Options, compile};
+use rhumb::compiler::{CompileError, Kernels, Options, compile};
 use rhumb::prelude::*;
 
 use super::args::CodeArgs;
@@ -39,13 +38,24 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         Some(triple) => Target::named(triple)?,
         None => Target::host()?,
     })?;
-    let options = Options { rewrite: RewriteOptions::default(), disassemble: args.stage == Stage::Assembly };
+    let disassemble = args.stage == Stage::Assembly;
+    let options = Options { disassemble, kernels: args.code.kernels, ..Options::default() };
     let mut text = None;
     let compiled = compile(&graph, &registry, &target, &options, &mut |stage, shown| {
         if stage == args.stage {
             text = Some(shown());
         }
     });
+    if let (Kernels::Decode, Ok(compiled)) = (args.code.kernels, &compiled)
+        && let Ok(kernel) = &compiled.decode
+    {
+        // What was shown of code is of the prefill kernel.
+        match args.stage {
+            Stage::Clif => text = Some(kernel.emit().map_err(CompileError::from)?.to_string()),
+            Stage::Assembly => text = Some(kernel.compile(true).map_err(CompileError::from)?.to_string()),
+            Stage::Graph | Stage::Lowered | Stage::Fused | Stage::Plan => {}
+        }
+    }
     match (text, compiled) {
         // A later stage may refuse the graph: this one is there to be looked at.
         (Some(text), _) => print(&text),

@@ -12,7 +12,7 @@ mod load;
 
 use super::error::CodegenError;
 use super::loops::{Emitter, counted_loop};
-use super::vocab::{Vocab, floor_divide};
+use super::vocab::{Vocab, access, floor_divide};
 use crate::expr::{Domain, Node, walk};
 use crate::plan::{Plan, Source, TensorId};
 
@@ -57,6 +57,9 @@ pub(crate) struct ExprEmitter<'a, 'f> {
     /// Tables that are not made yet where this code runs.
     unmade: Vec<TensorId>,
 }
+
+/// What lanes were, to restore.
+pub(crate) struct Outside(Option<Lanes>);
 
 /// A point's indices and values, to restore.
 pub(crate) struct Saved {
@@ -147,6 +150,17 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
     /// Lanes are indices along an axis: the address is that of the 32-bit word with the first lane's index, clamped to the axis.
     pub(crate) fn set_lanes(&mut self, axis: Axis, clamped: Ssa, order: Order) {
         self.lanes = Some(Lanes::Clamped(axis, clamped, order));
+    }
+
+    /// As [`ExprEmitter::set_lanes`]; gives what lanes were before.
+    pub(crate) fn replace_lanes(&mut self, lanes: Option<(Axis, Ssa, Order)>) -> Outside {
+        let new = lanes.map(|(axis, clamped, order)| Lanes::Clamped(axis, clamped, order));
+        Outside(std::mem::replace(&mut self.lanes, new))
+    }
+
+    /// Lanes are what they were before.
+    pub(crate) fn restore_lanes(&mut self, Outside(lanes): Outside) {
+        self.lanes = lanes;
     }
 
     /// Runs `body` with this many lanes, successive indices along an axis: none of them passes its end, and the tensors that vary along
@@ -248,6 +262,13 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
             Node::Const(Scalar::F32(x)) => Ok(self.v.float(x)),
             Node::Const(Scalar::I32(x)) => Ok(self.v.int(x)),
             Node::Const(Scalar::Bool(x)) => Ok(self.v.bool(x)),
+            Node::Iota(axis)
+                if let Some(Lanes::Clamped(of, clamped, _)) = self.lanes
+                    && of == axis =>
+            {
+                let ty = self.v.int_type();
+                Ok(self.fb().ins().load(ty, access(), clamped, 0))
+            }
             Node::Iota(axis) => match self.index(axis) {
                 Some(index)
                     if self.lanes.is_none_or(|lanes| !plan.graph.varies(AxisSet::EMPTY.with(axis), lanes.axis())) =>

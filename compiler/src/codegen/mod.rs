@@ -19,7 +19,7 @@ use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFunc
 use cranelift_codegen::{Context, ir::Value as Ssa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
-use crate::plan::Plan;
+use crate::plan::{Attention, Decode, Plan, Schedule};
 use crate::target::Target;
 pub use error::CodegenError;
 use expr::ExprEmitter;
@@ -122,46 +122,81 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
         functions.push((role, function));
     }
     if let Some(attention) = &plan.attention {
-        let mut roles = vec![Role::Begin];
-        if attention.key_term.is_some() && !attention.masks.is_empty() {
-            roles.push(Role::Reference);
-        }
-        if attention.pruning.is_some() && !attention.products.is_empty() {
-            roles.push(Role::Squares);
-        }
-        for shape in 0..plan.tiling.shapes.len() {
-            roles.push(Role::Full(shape));
-            if !attention.masks.is_empty() {
-                roles.push(Role::Partial(shape));
-            }
-        }
-        if attention.reduction.is_some() {
-            roles.extend([Role::Guarded, Role::Scan]);
-        }
-        roles.push(Role::End);
-        for role in roles {
+        for role in roles(plan, attention) {
             let is_end = role == Role::End;
             let lanes = if is_end { 1 } else { plan.machine.lanes };
             let shape = Shape { lanes, double: is_end, fma: plan.machine.has_fma() };
-            let keys = |emitter: &mut ExprEmitter<'_, '_>, index: usize, masked: bool, guarded: bool| {
-                tile::keys(emitter, attention, plan.tiling.shapes[index], tile::Mode { masked, guarded })
-            };
             let function =
-                function(cx, role, functions.len(), shape, &mut pool, &mut builders, |emitter| match role {
-                    Role::Begin => tile::begin(emitter, attention),
-                    Role::Reference => tile::reference(emitter, attention),
-                    Role::Squares => tile::squares(emitter, attention),
-                    Role::Full(index) => keys(emitter, index, false, false),
-                    Role::Partial(index) => keys(emitter, index, true, false),
-                    Role::Guarded => keys(emitter, 0, true, true),
-                    Role::End => tile::end(emitter, attention),
-                    Role::Scan | Role::Table(_) => tile::scan(emitter, attention),
+                function(cx, role, functions.len(), shape, &mut pool, &mut builders, |emitter| match &plan.schedule {
+                    Schedule::Prefill => prefill(emitter, attention, role),
+                    Schedule::Decode(schedule) => decode(emitter, attention, schedule, role),
                 })?;
             functions.push((role, function));
         }
     }
     let constants = pool.into_bits().ok_or_else(|| CodegenError::Constants { graph: plan.graph.name.clone() })?;
     Ok(Clif { functions, constants })
+}
+
+/// The functions of an attention, in their order.
+fn roles(plan: &Plan, attention: &Attention) -> Vec<Role> {
+    let (masked, keyed) = (!attention.masks.is_empty(), attention.key_term.is_some());
+    let mut roles = vec![Role::Begin];
+    if keyed && (masked || plan.schedule != Schedule::Prefill) {
+        roles.push(Role::Reference);
+    }
+    if attention.pruning.is_some() && !attention.products.is_empty() {
+        roles.push(Role::Squares);
+    }
+    for shape in 0..plan.tiling.shapes.len() {
+        roles.push(Role::Full(shape));
+        if masked {
+            roles.push(Role::Partial(shape));
+        }
+    }
+    if attention.reduction.is_some() {
+        roles.extend([Role::Guarded, Role::Scan]);
+    }
+    roles.push(Role::End);
+    roles
+}
+
+/// Emits a function of the prefill schedule.
+fn prefill(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, role: Role) -> Result<(), CodegenError> {
+    let keys = |emitter: &mut ExprEmitter<'_, '_>, index: usize, masked: bool, guarded: bool| {
+        tile::keys(emitter, attention, emitter.plan.tiling.shapes[index], tile::Mode { masked, guarded })
+    };
+    match role {
+        Role::Begin => tile::begin(emitter, attention),
+        Role::Reference => tile::reference(emitter, attention),
+        Role::Squares => tile::squares(emitter, attention),
+        Role::Full(index) => keys(emitter, index, false, false),
+        Role::Partial(index) => keys(emitter, index, true, false),
+        Role::Guarded => keys(emitter, 0, true, true),
+        Role::End => tile::end(emitter, attention),
+        Role::Scan | Role::Table(_) => tile::scan(emitter, attention),
+    }
+}
+
+/// Emits a function of the decode schedule, which prunes nothing.
+fn decode(
+    emitter: &mut ExprEmitter<'_, '_>,
+    attention: &Attention,
+    schedule: &Decode,
+    role: Role,
+) -> Result<(), CodegenError> {
+    let keys = |emitter: &mut ExprEmitter<'_, '_>, masked: bool, guarded: bool| {
+        tile::decode::keys(emitter, attention, schedule, tile::Mode { masked, guarded })
+    };
+    match role {
+        Role::Begin => tile::decode::begin(emitter, attention, schedule),
+        Role::Reference => tile::decode::reference(emitter, attention, schedule),
+        Role::Full(_) => keys(emitter, false, false),
+        Role::Partial(_) => keys(emitter, true, false),
+        Role::Guarded => keys(emitter, true, true),
+        Role::End => tile::decode::end(emitter, attention, schedule),
+        Role::Scan | Role::Squares | Role::Table(_) => tile::decode::scan(emitter, attention, schedule),
+    }
 }
 
 fn function(

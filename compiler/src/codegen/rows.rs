@@ -82,8 +82,8 @@ pub(crate) fn contiguous(
                 let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
                 all = emitter.fb().ins().band(all, dense);
             }
-            Origin::Constant(_) | Origin::Table if dim + 1 < spec.dims.len() => return None,
-            Origin::Constant(_) | Origin::Table => {}
+            Origin::Constant(_) | Origin::Table | Origin::KeyTile if dim + 1 < spec.dims.len() => return None,
+            Origin::Constant(_) | Origin::Table | Origin::KeyTile => {}
         }
     }
     Some(all)

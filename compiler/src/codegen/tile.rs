@@ -28,6 +28,7 @@ use cranelift_codegen::ir::{InstBuilder, types};
 
 mod average;
 mod begin;
+pub(crate) mod decode;
 mod end;
 mod long;
 mod prefetch;

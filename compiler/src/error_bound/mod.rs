@@ -96,7 +96,7 @@ pub struct ErrorBound<'p> {
 impl Plan {
     /// The error bound of kernels of this plan.
     pub fn error_bound(&self) -> ErrorBound<'_> {
-        let sums = self.attention.as_ref().map(|attention| Sums::of(&self.tiling, attention));
+        let sums = self.attention.as_ref().map(|attention| Sums::of(self, attention));
         ErrorBound {
             plan: self,
             sums: sums.unwrap_or(Sums { orders: Vec::new(), products: Vec::new(), keys: 0, least: 0 }),

@@ -1,7 +1,7 @@
 //! The lengths of an attention's sums, in roundings.
 
 use super::walk::Order;
-use crate::plan::{Attention, Tiling};
+use crate::plan::{Attention, Plan, Schedule};
 
 /// Products that one chain of additions sums up at most, in the dot of a query and a key.
 const LONGEST_SUM: usize = 64;
@@ -26,16 +26,23 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub(super) fn of(tiling: &Tiling, attention: &Attention) -> Sums {
+    pub(super) fn of(plan: &Plan, attention: &Attention) -> Sums {
+        let tiling = &plan.tiling;
         // All shapes of a plan have as many chains.
         let most = tiling.shapes.first().map_or(1, |shape| shape.partial_sums);
+        let others = attention.products.len() - usize::from(!attention.products.is_empty());
         let dots = attention.products.iter().map(|product| {
             let length = product.length as usize;
+            if let Schedule::Decode(_) = plan.schedule {
+                // Its own, those of a lane, of the quarters, of the lanes of one.
+                let lanes = plan.machine.lanes;
+                return (Order::Lanes(lanes), length.div_ceil(lanes) + (lanes / 4 - 1) + 2 + others);
+            }
             let chains = if length.is_multiple_of(most) { most } else { 1 };
             let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
             // Its own, those of a chain, of the chains of a part, of the parts, of the dots.
-            let own = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1) + (attention.products.len() - 1);
-            (Order { parts, chains }, own)
+            let own = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1) + others;
+            (Order::Stretches { parts, chains }, own)
         });
         let (orders, products) = dots.unzip();
         let whole = attention.masks.is_empty() && attention.key_term.is_none();

@@ -45,7 +45,7 @@ impl<'a> Walk<'a> {
             let data = data.iter().map(|x| Approx::exact(*x)).collect();
             walk.tensors[id] = Some(Rc::new(space.over(&tensor.dims, data)));
         }
-        for step in &plan.tables {
+        for step in plan.made() {
             let precision = if step.double { Precision::Double } else { Precision::Single };
             let made = match &step.source {
                 Source::Squares { .. } => continue,
@@ -353,12 +353,12 @@ impl<'a> Walk<'a> {
         let dims = self.axes(value);
         let mut out = self.space.filled(&dims, Approx::exact(0.0))?;
         let (length, strides) = (self.space.length(axis), [a.stride(axis), b.stride(axis)]);
-        let ends = order.ends(length);
+        let stretches = order.stretches(length);
         let mut at = 0;
         self.space.rows(&dims, &[&a.without(axis), &b.without(axis)], |base, inner| {
             for (i, j) in inner[0].iter().zip(&inner[1]) {
                 let factors = |t: usize| (a.data[base[0] + i + t * strides[0]], b.data[base[1] + j + t * strides[1]]);
-                out.data[at] = precision.sum(&ends, factors);
+                out.data[at] = precision.sum(&stretches, factors);
                 at += 1;
             }
         });
@@ -368,26 +368,39 @@ impl<'a> Walk<'a> {
 
 /// In which order products are summed up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Order {
-    /// Parts, one added to those before it.
-    pub(super) parts: usize,
-    /// Stretches of a part that have sums of their own.
-    pub(super) chains: usize,
+pub(super) enum Order {
+    /// Parts, one added to those before it, of stretches that have sums of their own.
+    Stretches { parts: usize, chains: usize },
+    /// By lanes, whose sums are added up: quarters of a vector, then the lanes of one.
+    Lanes(usize),
 }
 
 impl Order {
     /// One after the other.
-    pub(super) const PLAIN: Order = Order { parts: 1, chains: 1 };
+    pub(super) const PLAIN: Order = Order::Stretches { parts: 1, chains: 1 };
 
-    /// The end of each stretch, and whether a part ends there.
-    fn ends(self, length: usize) -> Vec<(usize, bool)> {
-        let Order { parts, chains } = self;
-        let of_part = |part: usize| part * (length / chains) / parts * chains;
-        let stretches = (0..parts).flat_map(|part| {
-            let turns = (of_part(part + 1) - of_part(part)) / chains;
-            (1..=chains).map(move |chain| (of_part(part) + chain * turns, chain == chains))
-        });
-        stretches.collect()
+    /// The products of each sum, in their order, and whether a part ends with it.
+    fn stretches(self, length: usize) -> Vec<(Vec<usize>, bool)> {
+        match self {
+            Order::Stretches { parts, chains } => {
+                let of_part = |part: usize| part * (length / chains) / parts * chains;
+                let stretches = (0..parts).flat_map(|part| {
+                    let turns = (of_part(part + 1) - of_part(part)) / chains;
+                    let first = move |chain: usize| of_part(part) + chain * turns;
+                    (0..chains).map(move |chain| ((first(chain)..first(chain + 1)).collect(), chain + 1 == chains))
+                });
+                stretches.collect()
+            }
+            // Four parts, the last lanes that are left of a vector of four, each of which has a sum of every quarter.
+            Order::Lanes(lanes) => (0..4)
+                .flat_map(|lane| {
+                    (0..lanes / 4).map(move |quarter| {
+                        let own = (4 * quarter + lane..length).step_by(lanes).collect();
+                        (own, quarter + 1 == lanes / 4)
+                    })
+                })
+                .collect(),
+        }
     }
 }
 
@@ -409,16 +422,16 @@ impl Running {
 
 impl Precision {
     /// The sum of products, each sum rounded where it is formed, and each product (as it is where it is not fused with its sum).
-    fn sum(self, ends: &[(usize, bool)], factors: impl Fn(usize) -> (Approx, Approx)) -> Approx {
+    fn sum(self, stretches: &[(Vec<usize>, bool)], factors: impl Fn(usize) -> (Approx, Approx)) -> Approx {
         let (unit, most) = match self {
             Precision::Single => (U + ROOM, f64::from(f32::MAX)),
             Precision::Double => (ROOM, f64::MAX),
         };
         let [mut all, mut part] = [Running::default(); 2];
-        let (mut t, mut size) = (0, 0.0);
-        for &(end, ends_part) in ends {
+        let mut size = 0.0;
+        for (stretch, ends_part) in stretches {
             let mut chain = Running::default();
-            while t < end {
+            for &t in stretch {
                 let (x, y) = factors(t);
                 let product = x.x * y.x;
                 // Zero times infinity is no error.
@@ -426,10 +439,9 @@ impl Precision {
                 let e = if exact { 0.0 } else { x.x.abs() * y.e + y.x.abs() * x.e + x.e * y.e };
                 size += product.abs() + e;
                 chain.add(unit, product, e + unit * (product.abs() + e) + TINY_SUM);
-                t += 1;
             }
             part.add(unit, chain.x, chain.e);
-            if ends_part {
+            if *ends_part {
                 all.add(unit, part.x, part.e);
                 part = Running::default();
             }
@@ -441,7 +453,11 @@ impl Precision {
         let nan = |x: Approx| x.is_exact() && x.x.is_nan();
         let counts = |x: Approx| nan(x) || x.x.abs() > x.e;
         let certain = |(x, y): (Approx, Approx)| nan(x) && counts(y) || nan(y) && counts(x);
-        if (0..t).any(|t| certain(factors(t))) { Approx::exact(f64::NAN) } else { Approx::UNKNOWN }
+        if stretches.iter().flat_map(|(stretch, _)| stretch).any(|t| certain(factors(*t))) {
+            Approx::exact(f64::NAN)
+        } else {
+            Approx::UNKNOWN
+        }
     }
 }
 

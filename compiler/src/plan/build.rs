@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rhumb_ir::Verified;
 
+use super::decode;
 use super::layout::{scratch_layout, tiling};
-use super::{Plan, PlanError, Problem};
+use super::{Decode, NoDecode, Plan, PlanError, Problem, Schedule, Tiling};
 use crate::abi::FrameLayout;
 use crate::machine::Machine;
 use crate::problem::recognize;
@@ -19,15 +20,32 @@ pub fn plan(graph: &Verified, machine: Machine) -> Result<Plan, PlanError> {
 }
 
 impl Plan {
-    /// The plan of a problem for a machine.
+    /// The plan of a problem for a machine, for any number of queries.
     ///
     /// # Errors
     /// [`PlanError::TooLong`] if a head dimension takes more scratch memory than code can address.
     pub fn new(problem: Arc<Problem>, machine: Machine) -> Result<Plan, PlanError> {
-        let tiling = tiling(machine);
-        let scratch = scratch_layout(&problem, &tiling)?;
+        Plan::with(problem, machine, Schedule::Prefill, tiling(machine))
+    }
+
+    /// The plan of a problem for a machine, for calls of few queries.
+    ///
+    /// # Errors
+    /// [`NoDecode`] if the schedule has no place for it.
+    pub fn decode(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, NoDecode> {
+        decode::suits(problem, machine)?;
+        let (problem, loaded) = decode::loaded(problem);
+        let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
+        let tiling = decode::tiling(machine, attention);
+        let schedule = Schedule::Decode(Decode { tiles: Decode::tiles(machine), loaded });
+        // Rows are short enough for any scratch memory.
+        Plan::with(problem, machine, schedule, tiling).map_err(|_| NoDecode::NoAttention)
+    }
+
+    fn with(problem: Arc<Problem>, machine: Machine, schedule: Schedule, tiling: Tiling) -> Result<Plan, PlanError> {
+        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule))?;
         let ranks = problem.tensors.iter().map(|tensor| tensor.dims.len());
         let frame = FrameLayout::new(problem.graph.axes().len(), ranks);
-        Ok(Plan { problem, machine, tiling, frame, scratch })
+        Ok(Plan { problem, machine, schedule, tiling, frame, scratch })
     }
 }

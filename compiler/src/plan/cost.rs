@@ -24,17 +24,17 @@ use crate::expr::{Domain, Node, walk};
 use crate::machine::{Machine, MultiplyAdd};
 
 /// Instructions of any kind that are begun in a cycle.
-const WIDTH: f64 = 4.0;
+pub(super) const WIDTH: f64 = 4.0;
 /// Cycles from a multiply-add to the next one of the same sum.
 const LATENCY: f64 = 4.0;
 /// Instructions of a power of 2 in the softmax, whose range is bounded.
-const WEIGHT: f64 = 12.0;
+pub(super) const WEIGHT: f64 = 12.0;
 /// Instructions beside it for each weight: the score is stored, compared with the maximum, loaded, shifted; the weight added and stored.
-const SOFTMAX: f64 = 6.0;
+pub(super) const SOFTMAX: f64 = 6.0;
 /// Instructions beside a score that is a weight itself: it is stored.
 const STORE: f64 = 1.0;
 /// Cycles to look an element up by an index of its own, lane by lane.
-const GATHER: f64 = 2.0;
+pub(super) const GATHER: f64 = 2.0;
 /// Instructions to look an element up in every lane.
 const LOOKUP: f64 = 32.0;
 /// Instructions for a score that are written out for each element of a register tile, of which there are up to 24.
@@ -152,12 +152,12 @@ fn idle(queries: Option<usize>, tiling: &Tiling) -> f64 {
 
 /// The core that an iteration of the product loop is timed on.
 #[derive(Clone, Copy)]
-struct Core(Machine);
+pub(super) struct Core(pub(super) Machine);
 
 impl Core {
     /// Cycles of a turn of the loop over a register tile of sums: in each chain a vector is loaded for each column and a scalar for each
     /// row, and every sum takes a product.
-    fn turn(self, rows: usize, columns: usize, chains: usize) -> f64 {
+    pub(super) fn turn(self, rows: usize, columns: usize, chains: usize) -> f64 {
         let sums = (rows * columns * chains) as f64;
         let (arithmetic, copies) = match self.0.multiply_add {
             MultiplyAdd::Fused => (sums, 0.0),
@@ -175,18 +175,18 @@ impl Core {
 }
 
 /// The cost of one score beside its product.
-struct Score<'p> {
+pub(super) struct Score<'p> {
     plan: &'p Plan,
     attention: &'p Attention,
     seen: Vec<bool>,
     /// Vector instructions, per vector.
-    instructions: f64,
+    pub(super) instructions: f64,
     /// Lookups, per element.
-    gathers: f64,
+    pub(super) gathers: f64,
 }
 
 impl<'p> Score<'p> {
-    fn of(plan: &'p Plan, attention: &'p Attention) -> Score<'p> {
+    pub(super) fn of(plan: &'p Plan, attention: &'p Attention) -> Score<'p> {
         let terms = attention.terms.iter();
         let added = (terms.len() + 2 * usize::from(attention.key_term.is_some())).saturating_sub(1) as f64;
         let score = Score::of_values(plan, attention, terms.map(|term| term.value));

@@ -2,7 +2,7 @@
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, PlanError, Problem, TileShape, Tiling};
+use super::{Attention, Combiner, PlanError, Problem, RowTile, Schedule, TileShape, Tiling};
 use crate::abi::{ScratchLayout, TableCall, TileCall};
 use crate::machine::Machine;
 
@@ -35,9 +35,13 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
 ///
 /// # Errors
 /// [`PlanError::TooLong`] if a head dimension makes it larger than code can address.
-pub(super) fn scratch_layout(problem: &Problem, tiling: &Tiling) -> Result<ScratchLayout, PlanError> {
+pub(super) fn scratch_layout(
+    problem: &Problem,
+    tiling: &Tiling,
+    on: (Machine, &Schedule),
+) -> Result<ScratchLayout, PlanError> {
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
-    let layout = layout(problem, tiling);
+    let layout = layout(problem, tiling, on);
     let Some(attention) = problem.attention.as_ref().filter(|_| layout.constants > MOST_BYTES) else {
         return Ok(layout);
     };
@@ -68,7 +72,7 @@ fn too_long(
 }
 
 /// Where everything lies in the scratch memory, each part at a cache line of its own.
-fn layout(problem: &Problem, tiling: &Tiling) -> ScratchLayout {
+fn layout(problem: &Problem, tiling: &Tiling, (machine, schedule): (Machine, &Schedule)) -> ScratchLayout {
     let axes = problem.graph.axes().len();
     let mut end = 0usize;
     let mut take = |bytes: usize| {
@@ -93,6 +97,18 @@ fn layout(problem: &Problem, tiling: &Tiling) -> ScratchLayout {
     let of_softmax = if attention.combiner == Combiner::Sum { 0 } else { queries };
     layout.tile_maxima = take(of_softmax);
     layout.rescale = take(of_softmax);
+    // Lanes of rows end with whole vectors in decode; each element is a row of queries in prefill.
+    let mut lengths = [attention.query_length(), attention.reduction.as_ref().map_or(0, |sum| sum.length as usize)];
+    if let Schedule::Decode(decode) = schedule {
+        let padded = |length: u32| (length as usize).next_multiple_of(machine.lanes);
+        lengths =
+            [attention.query_padded(machine.lanes), attention.reduction.as_ref().map_or(0, |sum| padded(sum.length))];
+        let sums = decode.tiles.iter().map(|tile| tile.rows * tile.key_groups * RowTile::GROUP).max().unwrap_or(0);
+        layout.sums_of_lanes = take(sums * machine.vector_bytes());
+        layout.key_lanes = take(4 * tiling.keys);
+        layout.key_rows = take(4 * tiling.keys * lengths[0]);
+        layout.value_rows = take(4 * tiling.keys * lengths[1]);
+    }
     layout.states = take(0);
     let mut state = 0usize;
     let mut keep = |bytes: usize| {
@@ -100,8 +116,8 @@ fn layout(problem: &Problem, tiling: &Tiling) -> ScratchLayout {
         state = (state + bytes).next_multiple_of(64);
         start
     };
-    layout.queries = keep(queries * attention.query_length());
-    layout.accumulators = keep(queries * attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize));
+    layout.queries = keep(queries * lengths[0]);
+    layout.accumulators = keep(queries * lengths[1]);
     layout.bases = keep(of_softmax);
     layout.limits = keep(of_softmax);
     layout.sums = keep(of_softmax);

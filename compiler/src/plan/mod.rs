@@ -4,6 +4,8 @@
 
 mod build;
 mod cost;
+mod decode;
+mod key_cost;
 mod layout;
 mod print;
 mod table_cost;
@@ -19,6 +21,7 @@ pub use crate::problem::{
 };
 pub use build::plan;
 pub use cost::Estimate;
+pub use decode::{Decode, Loaded, NoDecode, Price, RowTile};
 
 use crate::abi::{FrameLayout, ScratchLayout};
 use crate::machine::Machine;
@@ -74,6 +77,25 @@ impl Tiling {
     }
 }
 
+/// How the attention of a plan is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Schedule {
+    /// Many queries: lanes are queries.
+    Prefill,
+    /// Few queries: lanes are elements of rows while these are multiplied, keys while they are weighed.
+    Decode(Decode),
+}
+
+impl Schedule {
+    /// The name used in printed plans.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Schedule::Prefill => "prefill",
+            Schedule::Decode(_) => "decode",
+        }
+    }
+}
+
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
 
@@ -84,12 +106,25 @@ pub struct Plan {
     pub problem: Arc<Problem>,
     /// The machine that it is for.
     pub machine: Machine,
+    /// How the attention is computed.
+    pub schedule: Schedule,
     /// Tile sizes of the attention.
     pub tiling: Tiling,
     /// The frame of a call.
     pub frame: FrameLayout,
     /// The scratch memory of a thread.
     pub scratch: ScratchLayout,
+}
+
+impl Plan {
+    /// The tables, and the rows that are computed while they are loaded: what is made of inputs, in order.
+    pub(crate) fn made(&self) -> impl Iterator<Item = &Table> {
+        let loaded = match &self.schedule {
+            Schedule::Prefill => &[][..],
+            Schedule::Decode(decode) => &decode.loaded,
+        };
+        self.problem.tables.iter().chain(loaded.iter().map(|loaded| &loaded.table))
+    }
 }
 
 impl Deref for Plan {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, Origin, Plan, Source, TensorId, Term};
+use super::{Attention, Combiner, Decode, Origin, Plan, RowTile, Schedule, Source, TensorId, Term};
 
 impl Plan {
     /// The name of an axis of the graph.
@@ -45,7 +45,7 @@ impl Plan {
                 Origin::Input(_) => "input",
                 Origin::Output(_) => "output",
                 Origin::Constant(_) => "constant",
-                Origin::Table => continue,
+                Origin::Table | Origin::KeyTile => continue,
             };
             writeln!(f, "  {origin} {}", self.tensor(id))?;
         }
@@ -79,7 +79,7 @@ impl Plan {
         let outer = self.axes(&attention.outer);
         let (query, key) = (self.axis(attention.query), self.axis(attention.key));
         writeln!(f, "  attention over {outer}, queries {query}, keys {key}")?;
-        if let Some(packed) = attention.packed {
+        if let (Some(packed), Schedule::Prefill) = (attention.packed, &self.schedule) {
             writeln!(f, "    packed: queries of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
         for product in &attention.products {
@@ -141,7 +141,40 @@ impl Plan {
         Ok(())
     }
 
-    fn write_tiles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The tiles of a decode kernel, and the rows that it computes while it loads them.
+    fn write_rows(&self, f: &mut impl fmt::Write, decode: &Decode) -> fmt::Result {
+        if let Some(packed) = self.attention.as_ref().and_then(|attention| attention.packed) {
+            writeln!(f, "    packed: rows of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
+        }
+        for loaded in &decode.loaded {
+            let (tensor, cycles, as_table) = (self.tensor(loaded.table.target), loaded.cycles, loaded.as_table);
+            writeln!(f, "    computed while loaded: {tensor}, {cycles} cycles an element, as a table {as_table}")?;
+        }
+        let (rows, keys, lanes) = (self.tiling.queries(), self.tiling.keys, self.machine.lanes);
+        writeln!(f, "    tiles of {rows} rows x {keys} keys; {lanes} lanes")?;
+        for tile in &decode.tiles {
+            let RowTile { rows, key_groups, columns } = *tile;
+            let keys = RowTile::GROUP * key_groups;
+            writeln!(
+                f,
+                "      {rows} rows: score registers {rows} x {keys} keys, average registers {rows} x {columns}"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// How the attention is computed, as it stands in a printed plan.
+    pub(crate) fn schedule_text(&self) -> String {
+        let mut text = String::new();
+        // A string takes all that is written to it.
+        let _ = match &self.schedule {
+            Schedule::Prefill => self.write_tiles(&mut text),
+            Schedule::Decode(decode) => self.write_rows(&mut text, decode),
+        };
+        text
+    }
+
+    fn write_tiles(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let tiling = &self.tiling;
         writeln!(
             f,
@@ -174,6 +207,6 @@ impl fmt::Display for Plan {
         self.write_loops(f, attention, &names)?;
         self.write_score(f, attention, &names)?;
         self.write_results(f, attention, &names)?;
-        self.write_tiles(f)
+        f.write_str(&self.schedule_text())
     }
 }

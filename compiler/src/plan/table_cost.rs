@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use rhumb_ir::{Axis, Unary, Value};
 
 use super::unit_cost::{PORTS, instructions as of_node, length};
-use super::{Attention, Plan, Source, Table};
+use super::{Attention, Plan, Problem, Source, Table};
 use crate::elementary::elementary;
 use crate::expr::{Domain, Node, walk};
 
@@ -18,6 +18,9 @@ const ROTATION: f64 = 4.0;
 /// Instructions beside an element: its address, and the store.
 const STORE: f64 = 2.0;
 
+/// Bytes of a cycle that a core reads from memory or writes to it.
+const MEMORY: f64 = 8.0;
+
 /// Cycles of all tables, for each pair of a query and a key.
 pub(super) fn tables(plan: &Plan, attention: &Attention) -> f64 {
     let count = |axes: &mut dyn Iterator<Item = Axis>| axes.map(|axis| length(&plan.graph, axis)).product::<f64>();
@@ -25,13 +28,29 @@ pub(super) fn tables(plan: &Plan, attention: &Attention) -> f64 {
     let cycles = plan.tables.iter().map(|table| {
         let elements = count(&mut plan.tensors[table.target].dims.iter().copied());
         let lanes = if table.double { 1.0 } else { ROW_LANES };
-        elements * (instructions(plan, table) + STORE) / PORTS / lanes
+        let of_element = (instructions(&plan.problem, table) + STORE) / PORTS / lanes;
+        elements * of_element
     });
     cycles.sum::<f64>() / pairs
 }
 
+/// Cycles for each element of a table.
+pub(super) struct TablePrice {
+    /// To compute it.
+    pub(super) compute: f64,
+    /// To write it to memory, and to read it from there.
+    pub(super) keep: f64,
+}
+
+/// The price of an element of a table of rows.
+pub(super) fn price(problem: &Problem, table: &Table) -> TablePrice {
+    let lanes = if table.double { 1.0 } else { ROW_LANES };
+    let compute = (instructions(problem, table) + STORE) / PORTS / lanes;
+    TablePrice { compute, keep: 2.0 * 4.0 / MEMORY }
+}
+
 /// Instructions for each element of a table.
-fn instructions(plan: &Plan, table: &Table) -> f64 {
+fn instructions(plan: &Problem, table: &Table) -> f64 {
     match &table.source {
         Source::Value(value) => of_values(plan, &[*value]),
         Source::Sum(terms) => {
@@ -46,7 +65,7 @@ fn instructions(plan: &Plan, table: &Table) -> f64 {
 }
 
 /// Instructions for an element of expressions, what other tables hold left out.
-fn of_values(plan: &Plan, roots: &[Value]) -> f64 {
+fn of_values(plan: &Problem, roots: &[Value]) -> f64 {
     let mut element = Element { plan, roots, seen: vec![false; plan.graph.nodes().len()], instructions: 0.0 };
     for root in roots {
         let Ok(()) = walk(&mut element, *root);
@@ -56,7 +75,7 @@ fn of_values(plan: &Plan, roots: &[Value]) -> f64 {
 
 /// An element of a table.
 struct Element<'p> {
-    plan: &'p Plan,
+    plan: &'p Problem,
     roots: &'p [Value],
     seen: Vec<bool>,
     instructions: f64,

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use rhumb_ir::{Axis, Value, Verified};
 
 pub use error::PlanError;
+pub(crate) use packed::gcd;
 pub use recognize::recognize;
 
 /// The storage of a tensor's elements.
@@ -70,6 +71,8 @@ pub enum Origin {
     Constant(Value),
     /// Made once per call, row-major.
     Table,
+    /// Rows that are computed for each key tile while it is loaded: never whole.
+    KeyTile,
 }
 
 /// A tensor that generated code reads or writes.
@@ -280,6 +283,11 @@ impl Attention {
     /// Elements of a query: of all products together.
     pub fn query_length(&self) -> usize {
         self.products.iter().map(|product| product.length as usize).sum()
+    }
+
+    /// As [`Attention::query_length`], where the elements of each product end with whole vectors of this many lanes.
+    pub fn query_padded(&self, lanes: usize) -> usize {
+        self.products.iter().map(|product| (product.length as usize).next_multiple_of(lanes)).sum()
     }
 
     /// The sink of a softmax, if it has one.

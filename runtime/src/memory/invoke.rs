@@ -80,9 +80,9 @@ impl TaskTiles<'_> {
         // Queries of the function's shape, and the most keys that it takes.
         let (width, most) = match role {
             Role::Begin | Role::Squares | Role::End => (size, 0),
-            Role::Scan | Role::Reference => (size, usize::MAX),
+            Role::Reference => (size, usize::MAX),
             Role::Full(shape) | Role::Partial(shape) => (tiling.shapes[shape].queries, tiling.keys),
-            Role::Guarded => (size, tiling.keys),
+            Role::Guarded | Role::Scan => (size, tiling.keys),
             Role::Table(_) => panic!("`{}` takes no query tile", role.name()),
         };
         let within = |(first, end): (usize, usize)| first <= end && end <= self.length;

@@ -1,7 +1,7 @@
 //! The functions of a plan, by what they are for: each is there, or the plan is not loaded.
 
 use rhumb_compiler::codegen::Role;
-use rhumb_compiler::plan::{Attention, Plan, Source, TensorId};
+use rhumb_compiler::plan::{Attention, Plan, Schedule, Source, TensorId};
 
 use crate::memory::{FunctionId, LoadError, Loaded};
 
@@ -40,6 +40,8 @@ pub(super) struct ShapeFunctions {
 pub(super) struct KeyTermFunctions {
     /// Raises references to the key terms of some keys, with the mask evaluated per element. Without a mask every key is seen whole.
     pub(super) reference: Option<FunctionId>,
+    /// Whether it is to see all keys: rows of a tile have key terms of their own.
+    pub(super) of_rows: bool,
 }
 
 /// What a plan has whose keys may have no weight.
@@ -114,7 +116,10 @@ impl TileFunctions {
         };
         let shapes = (0..plan.tiling.shapes.len()).map(&mut shape).collect::<Result<Vec<_>, LoadError>>()?;
         let key_term = match attention.key_term {
-            Some(_) => Some(KeyTermFunctions { reference: rest.take_if(masked, Role::Reference)? }),
+            Some(_) => {
+                let of_rows = plan.schedule != Schedule::Prefill;
+                Some(KeyTermFunctions { reference: rest.take_if(masked || of_rows, Role::Reference)?, of_rows })
+            }
             None => None,
         };
         let pruning = match attention.pruning {

@@ -1,6 +1,7 @@
 //! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
 
 mod functions;
+mod kernels;
 mod pool;
 mod prefill;
 mod tables;
@@ -14,6 +15,7 @@ use crate::interface::Bound;
 use crate::memory::{FunctionId, Guard, LoadError, Loaded};
 use crate::threads::Threads;
 use functions::Functions;
+pub(crate) use kernels::Programs;
 use pool::{CallMemory, Pool, of_threads};
 use prefill::Prefill;
 

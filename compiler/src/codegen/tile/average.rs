@@ -16,7 +16,7 @@ use crate::plan::HEADROOM;
 const RUN: i64 = 16;
 
 /// Moves the bases of queries whose scores pass their limit, and tells what their accumulators are to be multiplied by.
-fn rebase(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
+pub(super) fn rebase(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
     let Tile { shape, state, .. } = tile;
     let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
     let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);

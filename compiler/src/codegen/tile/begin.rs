@@ -16,32 +16,15 @@ use crate::plan::{Attention, Product};
 
 /// Loads a query tile, of any shape, and resets its state.
 pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let layout = emitter.plan.scratch;
+    let (layout, width) = (emitter.plan.scratch, emitter.plan.machine.vector_bytes() as i32);
     bind_batch_indices(emitter, attention);
     let Some(&shape) = emitter.plan.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(emitter, attention, shape);
-    let first = call_word(emitter, offset_of!(TileCall, first_query));
-    let lanes = emitter.fb().ins().iconst(types::I64, shape.queries as i64);
-    counted_loop(emitter, lanes, &[], |emitter, lane, _| {
-        let query = lane_query(emitter, lane, first);
-        let (position, _) = split(emitter, attention, query);
-        let word = word_of(emitter, tile, lane);
-        emitter.fb().ins().istore32(access(), position, word, 0);
-        Vec::new()
-    });
+    write_lanes(emitter, tile);
     for product in &attention.products {
         queries(emitter, tile, product)?;
     }
-    let width = emitter.plan.machine.vector_bytes() as i32;
-    let columns = if tile.of_softmax() { shape.columns } else { 0 };
-    for c in 0..columns as i32 {
-        let low = emitter.v.float(f64::NEG_INFINITY);
-        emitter.fb().ins().store(access(), low, tile.state, layout.limits as i32 + width * c);
-        for part in [layout.bases, layout.sums] {
-            let zero = emitter.v.float(0.0);
-            emitter.fb().ins().store(access(), zero, tile.state, part as i32 + width * c);
-        }
-    }
+    reset(emitter, tile);
     if let Some(reduction) = &attention.reduction {
         let start = emitter.fb().ins().iadd_imm_s(tile.state, layout.accumulators as i64);
         let end = emitter.fb().ins().iadd_imm_s(start, i64::from(reduction.length) * tile.row_bytes());
@@ -65,6 +48,33 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
     match &attention.reduction {
         Some(reduction) => prefetch::values(emitter, tile, reduction, rows),
         None => Ok(()),
+    }
+}
+
+/// Writes the position of each lane's query.
+pub(super) fn write_lanes(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
+    let first = call_word(emitter, offset_of!(TileCall, first_query));
+    let lanes = emitter.fb().ins().iconst(types::I64, tile.shape.queries as i64);
+    counted_loop(emitter, lanes, &[], |emitter, lane, _| {
+        let query = lane_query(emitter, lane, first);
+        let (position, _) = split(emitter, tile.attention, query);
+        let word = word_of(emitter, tile, lane);
+        emitter.fb().ins().istore32(access(), position, word, 0);
+        Vec::new()
+    });
+}
+
+/// Resets what a softmax keeps of each query.
+pub(super) fn reset(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
+    let (layout, width) = (emitter.plan.scratch, emitter.plan.machine.vector_bytes() as i32);
+    let columns = if tile.of_softmax() { tile.shape.columns } else { 0 };
+    for c in 0..columns as i32 {
+        let low = emitter.v.float(f64::NEG_INFINITY);
+        emitter.fb().ins().store(access(), low, tile.state, layout.limits as i32 + width * c);
+        for part in [layout.bases, layout.sums] {
+            let zero = emitter.v.float(0.0);
+            emitter.fb().ins().store(access(), zero, tile.state, part as i32 + width * c);
+        }
     }
 }
 

@@ -20,35 +20,36 @@ pub(crate) fn end(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> R
     let Some(&shape) = emitter.plan.tiling.shapes.first() else { return Ok(()) };
     bind_batch_indices(emitter, attention);
     let tile = Tile::new(emitter, attention, shape);
-    let queries = call_word(emitter, offset_of!(TileCall, queries));
-    let first = call_word(emitter, offset_of!(TileCall, first_query));
-    if tile.of_softmax() {
-        let mut result = Ok(());
-        counted_loop(emitter, queries, &[], |emitter, lane, _| {
-            let saved = emitter.save();
-            let index = emitter.fb().ins().iadd(first, lane);
-            set_query(emitter, attention, index);
-            result = normalise(emitter, tile, lane);
-            emitter.restore(saved);
-            Vec::new()
-        });
-        result?;
-    }
+    normalise_all(emitter, tile)?;
     match &attention.reduction {
-        Some(reduction) => averages(emitter, tile, reduction, first, queries),
+        Some(reduction) => averages(emitter, tile, reduction),
         None => Ok(()),
     }
 }
 
+/// Normalises all queries of a softmax.
+pub(super) fn normalise_all(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) -> Result<(), CodegenError> {
+    if !tile.of_softmax() {
+        return Ok(());
+    }
+    let queries = call_word(emitter, offset_of!(TileCall, queries));
+    let first = call_word(emitter, offset_of!(TileCall, first_query));
+    let mut result = Ok(());
+    counted_loop(emitter, queries, &[], |emitter, lane, _| {
+        let saved = emitter.save();
+        let index = emitter.fb().ins().iadd(first, lane);
+        set_query(emitter, tile.attention, index);
+        result = normalise(emitter, tile, lane);
+        emitter.restore(saved);
+        Vec::new()
+    });
+    result
+}
+
 /// Stores the averages, transposed: four queries by four elements where rows are contiguous, else one by one.
-fn averages(
-    emitter: &mut ExprEmitter<'_, '_>,
-    tile: Tile<'_>,
-    reduction: &Reduction,
-    first: Ssa,
-    queries: Ssa,
-) -> Result<(), CodegenError> {
-    let rows = OutputRows::new(emitter, tile, reduction, first)?;
+fn averages(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, reduction: &Reduction) -> Result<(), CodegenError> {
+    let rows = OutputRows::new(emitter, tile, reduction)?;
+    let queries = call_word(emitter, offset_of!(TileCall, queries));
     let mut single = rows.zero;
     if reduction.length.is_multiple_of(ROW_LANES as u32) {
         let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, rows.stride, 4);
@@ -60,7 +61,7 @@ fn averages(
 }
 
 /// The rows of the output that a query tile writes.
-struct OutputRows<'a> {
+pub(super) struct OutputRows<'a> {
     tile: Tile<'a>,
     /// The first query of the tile.
     first: Ssa,
@@ -70,19 +71,19 @@ struct OutputRows<'a> {
     /// From head to head, where heads are packed.
     head_stride: Option<Ssa>,
     /// From element to element.
-    stride: Ssa,
+    pub(super) stride: Ssa,
     zero: Ssa,
     /// Elements of a row.
     length: Ssa,
 }
 
 impl<'a> OutputRows<'a> {
-    fn new(
+    pub(super) fn new(
         emitter: &mut ExprEmitter<'_, '_>,
         tile: Tile<'a>,
         reduction: &Reduction,
-        first: Ssa,
     ) -> Result<OutputRows<'a>, CodegenError> {
+        let first = call_word(emitter, offset_of!(TileCall, first_query));
         let base = emitter.address(reduction.output, &[tile.attention.query, reduction.dim])?;
         let query_stride = emitter.dim_stride(reduction.output, tile.attention.query);
         let stride = emitter.dim_stride(reduction.output, reduction.dim);
@@ -93,13 +94,13 @@ impl<'a> OutputRows<'a> {
     }
 
     /// The address of a lane in the state.
-    fn column(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
+    pub(super) fn column(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
         let offset = emitter.fb().ins().imul_imm_s(lane, 4);
         emitter.fb().ins().iadd(self.tile.state, offset)
     }
 
     /// The address of a lane's row. The outer point has the first head of those that are packed.
-    fn row(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
+    pub(super) fn row(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
         let query = emitter.fb().ins().iadd(self.first, lane);
         let (position, head) = split(emitter, self.tile.attention, query);
         let offset = emitter.fb().ins().imul(position, self.query_stride);
@@ -299,13 +300,13 @@ fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Re
 }
 
 /// The factors of averages, from a column on; none for plain sums.
-fn factor(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, ty: Type, column: Ssa) -> Option<Ssa> {
+pub(super) fn factor(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, ty: Type, column: Ssa) -> Option<Ssa> {
     let sums = emitter.plan.scratch.sums as i32;
     tile.of_softmax().then(|| emitter.fb().ins().load(ty, access(), column, sums))
 }
 
 /// An element of an average. Rows that a term of their query hides are 0, whatever the values hold.
-fn average(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, sum: Ssa, factor: Option<Ssa>) -> Ssa {
+pub(super) fn average(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, sum: Ssa, factor: Option<Ssa>) -> Ssa {
     let Some(factor) = factor else { return sum };
     let average = emitter.fb().ins().fmul(sum, factor);
     if tile.attention.query_term.is_none() {

@@ -45,6 +45,27 @@ impl KeyRows {
         emitter.v.splat(x, ty)
     }
 
+    /// The high parts of the key terms of successive keys.
+    pub(super) fn high_lanes(self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa) -> Ssa {
+        KeyRows::lanes(emitter, self.high, key)
+    }
+
+    /// A row of tables from a key on, which is padded: the last vector may pass its end.
+    fn lanes(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, key: Ssa) -> Ssa {
+        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+        let address = emitter.fb().ins().iadd(row, offset);
+        let ty = emitter.v.float_type();
+        emitter.fb().ins().load(ty, access(), address, 0)
+    }
+
+    /// As [`KeyRows::relative`], of successive keys.
+    pub(super) fn relative_lanes(self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, reference: Ssa) -> Ssa {
+        let high = KeyRows::lanes(emitter, self.high, key);
+        let difference = emitter.v.fadd(reference, high);
+        let low = KeyRows::lanes(emitter, self.low, key);
+        emitter.v.fadd(difference, low)
+    }
+
     /// The key term of a key relative to references, which come negated.
     pub(super) fn relative(self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, reference: Ssa) -> Ssa {
         let high = KeyRows::splat(emitter, self.high, key);

@@ -23,13 +23,14 @@ impl Task<'_> {
         follows: impl Fn(usize) -> bool,
     ) -> f64 {
         let segments = &self.lists.seen.segments[query_tile.segment..query_tile.segments_end];
-        let greatest = self.classes.greatest_key_term(segments);
+        let of_rows = functions.of_rows;
+        let greatest = if of_rows { f32::NEG_INFINITY } else { self.classes.greatest_key_term(segments) };
         self.tiles.part(position, Part::References).fill(greatest);
         if let Some(reference) = functions.reference {
-            let mut partial = segments.iter().filter(|segment| segment.partial).peekable();
-            while let Some(segment) = partial.next() {
+            let mut taken = segments.iter().filter(|segment| segment.partial || of_rows).peekable();
+            while let Some(segment) = taken.next() {
                 let mut keys = (segment.first, segment.end);
-                while let Some(next) = partial.next_if(|next| next.first == keys.1) {
+                while let Some(next) = taken.next_if(|next| next.first == keys.1) {
                     keys.1 = next.end;
                 }
                 self.tiles.call(reference, position, TileArgs { keys, ..TileArgs::default() });

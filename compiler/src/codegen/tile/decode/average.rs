@@ -1,0 +1,144 @@
+//! The weighted sum of values. Lanes are elements of the values.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+
+use super::rows::{Rows, average_bytes, by_register_tiles, load, padded, score_bytes, splat};
+use super::source::{Source, Wanted};
+use crate::abi::TileCall;
+use crate::codegen::error::CodegenError;
+use crate::codegen::expr::ExprEmitter;
+use crate::codegen::loops::range_loop;
+use crate::codegen::tile::prefetch;
+use crate::codegen::tile::product::Guard;
+use crate::codegen::tile::query_tile::Mode;
+use crate::codegen::vocab::access;
+use crate::plan::{Reduction, RowTile};
+
+/// The rows of a key tile's values.
+pub(super) fn values(
+    emitter: &mut ExprEmitter<'_, '_>,
+    rows: Rows<'_>,
+    reduction: &Reduction,
+) -> Result<Source, CodegenError> {
+    let wanted = Wanted {
+        tensor: reduction.value,
+        dim: reduction.dim,
+        length: reduction.length,
+        field: offset_of!(TileCall, values),
+        place: emitter.plan.scratch.value_rows,
+        pitch: average_bytes(emitter, reduction),
+    };
+    Source::new(emitter, rows, wanted)
+}
+
+/// Adds the weighted values to the accumulators.
+pub(super) fn average(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode) -> Result<(), CodegenError> {
+    let Some(reduction) = &rows.tile.attention.reduction else { return Ok(()) };
+    let source = values(emitter, rows, reduction)?;
+    let lanes = emitter.plan.machine.lanes;
+    let vectors = padded(emitter, reduction.length) as usize / lanes;
+    by_register_tiles(emitter, rows, |emitter, row, tile| {
+        let block = Block { rows, reduction, source, row, tile, mode };
+        let width = tile.columns.min(vectors);
+        let whole = vectors / width.max(1) * width;
+        let bytes = emitter.plan.machine.vector_bytes() as i64;
+        let [start, end] = [0, whole as i64 * bytes].map(|at| emitter.fb().ins().iconst(types::I64, at));
+        // Each register tile of the first rows asks for the values of some of the next keys.
+        let asked = emitter.plan.tiling.keys.div_ceil((whole / width.max(1)).max(1));
+        let mut result = Ok(());
+        range_loop(emitter, start, end, width as i64 * bytes, &[start], |emitter, at, asked_before| {
+            block.columns(emitter, at, width);
+            let from = asked_before[0];
+            result = rows.first_asks(emitter, row, reduction.value, |emitter| {
+                prefetch::values(emitter, rows.tile, reduction, (from, asked))
+            });
+            vec![emitter.fb().ins().iadd_imm_s(from, asked as i64)]
+        });
+        result?;
+        if whole < vectors {
+            block.columns(emitter, end, vectors - whole);
+        }
+        Ok(())
+    })
+}
+
+/// A register tile: some rows, some vectors of the values.
+struct Block<'a> {
+    rows: Rows<'a>,
+    reduction: &'a Reduction,
+    source: Source,
+    /// The first row, and how many.
+    row: Ssa,
+    tile: RowTile,
+    mode: Mode,
+}
+
+impl Block<'_> {
+    /// Adds the products of weights and of some vectors of values, from a byte of their rows on.
+    fn columns(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize) {
+        let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
+        let pitch = score_bytes(emitter);
+        let weights = self.rows.scores(emitter, self.row);
+        let length = emitter.fb().ins().ishl_imm_u(self.rows.keys, 2);
+        let end = emitter.fb().ins().iadd(weights, length);
+        let first = emitter.fb().ins().iadd(self.source.first, at);
+        let mut carried = vec![first];
+        carried.extend((0..self.tile.rows * count).map(|_| emitter.v.float(0.0)));
+        let sums = range_loop(emitter, weights, end, 4, &carried, |emitter, weight, carried| {
+            let value = carried[0];
+            let columns = 0..count as i32;
+            let values: Vec<Ssa> = columns.map(|c| load(emitter, ty, value, width * c)).collect();
+            let mut next = vec![emitter.fb().ins().iadd(value, self.source.stride)];
+            for (row, sums) in carried[1..].chunks(count).enumerate() {
+                let weight = splat(emitter, (weight, (row as i64 * pitch) as i32));
+                next.extend(values.iter().zip(sums).map(|(value, sum)| self.add(emitter, weight, *value, *sum)));
+            }
+            next
+        });
+        self.store(emitter, at, count, &sums[1..]);
+    }
+
+    /// A sum with a weighted value; what a row does not see takes no part, whatever it holds.
+    fn add(&self, emitter: &mut ExprEmitter<'_, '_>, weight: Ssa, value: Ssa, sum: Ssa) -> Ssa {
+        let added = emitter.v.fma(weight, value, sum);
+        if !self.mode.guarded {
+            return added;
+        }
+        let condition = match if self.rows.tile.of_softmax() { Guard::Marked } else { Guard::Zero } {
+            Guard::Marked => FloatCC::LessThan,
+            Guard::Zero => FloatCC::Equal,
+        };
+        let zero = emitter.v.float(0.0);
+        let left_out = emitter.v.fcmp(condition, weight, zero);
+        emitter.v.select_float(left_out, sum, added)
+    }
+
+    /// Joins sums to the accumulators.
+    fn store(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize, sums: &[Ssa]) {
+        let (ty, width, layout) =
+            (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32, emitter.plan.scratch);
+        let pitch = average_bytes(emitter, self.reduction);
+        let skipped = emitter.fb().ins().imul_imm_s(self.row, pitch);
+        let place = emitter.fb().ins().iadd(self.rows.tile.state, skipped);
+        let place = emitter.fb().ins().iadd(place, at);
+        let offset = emitter.fb().ins().ishl_imm_u(self.row, 2);
+        let scratch = emitter.scratch;
+        let scales = emitter.fb().ins().iadd(scratch, offset);
+        for (row, sums) in sums.chunks(count).enumerate() {
+            let of_softmax = self.rows.tile.of_softmax();
+            let rescale = of_softmax.then(|| splat(emitter, (scales, (layout.rescale + 4 * row) as i32)));
+            for (c, &sum) in (0..).zip(sums) {
+                let at = layout.accumulators as i32 + (row as i64 * pitch) as i32 + width * c;
+                let old = load(emitter, ty, place, at);
+                let new = match rescale {
+                    Some(rescale) => emitter.v.fma(old, rescale, sum),
+                    None => emitter.v.fadd(old, sum),
+                };
+                emitter.fb().ins().store(access(), new, place, at);
+            }
+        }
+    }
+}

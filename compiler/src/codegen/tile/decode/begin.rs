@@ -1,0 +1,84 @@
+//! The begin of a tile of rows: its queries are loaded, its state is reset.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
+
+use super::rows::{Rows, average_bytes, elements_before, query_bytes};
+use super::source::fill_up;
+use crate::abi::TileCall;
+use crate::codegen::error::CodegenError;
+use crate::codegen::expr::ExprEmitter;
+use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::rows::{by_rows, contiguous, rows as each_row};
+use crate::codegen::tile::begin::{reset, write_lanes};
+use crate::codegen::tile::query_tile::{bind_batch_indices, call_word, set_query};
+use crate::codegen::vocab::access;
+use crate::plan::{Attention, Decode, Product};
+
+/// Loads the rows and resets their state.
+pub(crate) fn begin(
+    emitter: &mut ExprEmitter<'_, '_>,
+    attention: &Attention,
+    decode: &Decode,
+) -> Result<(), CodegenError> {
+    bind_batch_indices(emitter, attention);
+    let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
+    write_lanes(emitter, rows.tile);
+    for product in &attention.products {
+        queries(emitter, rows, product)?;
+    }
+    reset(emitter, rows.tile);
+    let Some(reduction) = &attention.reduction else { return Ok(()) };
+    let (accumulators, pitch) = (emitter.plan.scratch.accumulators, average_bytes(emitter, reduction));
+    let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, accumulators as i64);
+    let bytes = emitter.fb().ins().imul_imm_s(rows.count, pitch);
+    let end = emitter.fb().ins().iadd(start, bytes);
+    range_loop(emitter, start, end, emitter.plan.machine.vector_bytes() as i64, &[], |emitter, vector, _| {
+        let zero = emitter.v.float(0.0);
+        emitter.fb().ins().store(access(), zero, vector, 0);
+        Vec::new()
+    });
+    Ok(())
+}
+
+/// Computes the rows of a product's queries.
+fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product) -> Result<(), CodegenError> {
+    let attention = rows.tile.attention;
+    let wide = contiguous(emitter, product.query, product.dim, None);
+    let start = emitter.plan.scratch.queries + 4 * elements_before(emitter, attention, product);
+    let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, start as i64);
+    let pitch = query_bytes(emitter, attention);
+    by_rows(emitter, product.dim, wide, |emitter| {
+        let mut result = Ok(());
+        counted_loop(emitter, rows.count, &[start], |emitter, row, to| {
+            let saved = emitter.save();
+            let first = call_word(emitter, offset_of!(TileCall, first_query));
+            let query = emitter.fb().ins().iadd(first, row);
+            set_query(emitter, attention, query);
+            let done = one(emitter, product, to[0]);
+            result = std::mem::replace(&mut result, Ok(())).and(done);
+            emitter.restore(saved);
+            vec![emitter.fb().ins().iadd_imm_s(to[0], pitch)]
+        });
+        result
+    })
+}
+
+/// Computes a row, zeros at its end.
+fn one(emitter: &mut ExprEmitter<'_, '_>, product: &Product, to: Ssa) -> Result<(), CodegenError> {
+    each_row(
+        emitter,
+        Some(product.query),
+        product.dim,
+        &mut |emitter, index, x| {
+            let offset = emitter.fb().ins().ishl_imm_u(index, 2);
+            let address = emitter.fb().ins().iadd(to, offset);
+            emitter.fb().ins().store(access(), x, address, 0);
+            Ok(())
+        },
+        &mut |emitter| emitter.emit(product.query),
+    )?;
+    fill_up(emitter, to, product.length);
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The end of a tile of rows: normalisation of a softmax, and the output.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
+
+use super::rows::{Rows, average_bytes, load};
+use crate::codegen::error::CodegenError;
+use crate::codegen::expr::ExprEmitter;
+use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::rows::ROW_LANES;
+use crate::codegen::tile::end::{OutputRows, average, factor, normalise_all};
+use crate::codegen::tile::query_tile::bind_batch_indices;
+use crate::codegen::vocab::access;
+use crate::plan::{Attention, Decode, Reduction};
+
+/// Normalises and stores the rows.
+pub(crate) fn end(
+    emitter: &mut ExprEmitter<'_, '_>,
+    attention: &Attention,
+    decode: &Decode,
+) -> Result<(), CodegenError> {
+    bind_batch_indices(emitter, attention);
+    let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
+    normalise_all(emitter, rows.tile)?;
+    match &attention.reduction {
+        Some(reduction) => averages(emitter, rows, reduction),
+        None => Ok(()),
+    }
+}
+
+/// Stores the averages: by four elements where rows of the output are contiguous.
+fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> Result<(), CodegenError> {
+    let outputs = OutputRows::new(emitter, rows.tile, reduction)?;
+    let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, outputs.stride, 4);
+    let whole = reduction.length - reduction.length % ROW_LANES as u32;
+    let [zero, whole, length] =
+        [0, whole, reduction.length].map(|n| emitter.fb().ins().iconst(types::I64, i64::from(n)));
+    let vectors = emitter.fb().ins().select(dense, whole, zero);
+    let accumulators = emitter.plan.scratch.accumulators;
+    let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, accumulators as i64);
+    let pitch = average_bytes(emitter, reduction);
+    counted_loop(emitter, rows.count, &[start], |emitter, row, from| {
+        let out = outputs.row(emitter, row);
+        let column = outputs.column(emitter, row);
+        let store = |emitter: &mut ExprEmitter<'_, '_>, ty: Type, (first, end): (Ssa, Ssa), step: i64| {
+            let factor = factor(emitter, rows.tile, types::F32, column);
+            let factor = factor.map(|x| if ty.is_vector() { emitter.fb().ins().splat(ty, x) } else { x });
+            range_loop(emitter, first, end, step, &[], |emitter, element, _| {
+                let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+                let address = emitter.fb().ins().iadd(from[0], offset);
+                let x = load(emitter, ty, address, 0);
+                let x = average(emitter, rows.tile, x, factor);
+                let offset = emitter.fb().ins().imul(element, outputs.stride);
+                let address = emitter.fb().ins().iadd(out, offset);
+                emitter.fb().ins().store(access(), x, address, 0);
+                Vec::new()
+            });
+        };
+        store(emitter, types::F32X4, (zero, vectors), ROW_LANES as i64);
+        store(emitter, types::F32, (vectors, length), 1);
+        vec![emitter.fb().ins().iadd_imm_s(from[0], pitch)]
+    });
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The rows of a tile: their places in the scratch memory, and loops over them.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
+
+use crate::abi::TileCall;
+use crate::codegen::error::CodegenError;
+use crate::codegen::expr::ExprEmitter;
+use crate::codegen::loops::{either, range_loop};
+use crate::codegen::tile::query_tile::{Tile, call_word};
+use crate::codegen::vocab::access;
+use crate::plan::{Attention, Decode, Product, Reduction, RowTile, TensorId};
+
+/// A tile of rows, and a key tile.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) tile: Tile<'a>,
+    pub(super) decode: &'a Decode,
+    /// The number of rows.
+    pub(super) count: Ssa,
+    /// First key of the key tile, and the number of its keys.
+    pub(super) first_key: Ssa,
+    pub(super) keys: Ssa,
+}
+
+impl<'a> Rows<'a> {
+    /// The rows and the keys of a call.
+    pub(super) fn new(
+        emitter: &mut ExprEmitter<'_, '_>,
+        attention: &'a Attention,
+        decode: &'a Decode,
+    ) -> Option<Rows<'a>> {
+        let &shape = emitter.plan.tiling.shapes.first()?;
+        let tile = Tile::new(emitter, attention, shape);
+        let count = call_word(emitter, offset_of!(TileCall, queries));
+        let first_key = call_word(emitter, offset_of!(TileCall, first_key));
+        let end = call_word(emitter, offset_of!(TileCall, end_key));
+        let keys = emitter.fb().ins().isub(end, first_key);
+        Some(Rows { tile, decode, count, first_key, keys })
+    }
+
+    /// The number of keys up to the end of a vector.
+    pub(super) fn whole_vectors(&self, emitter: &mut ExprEmitter<'_, '_>) -> Ssa {
+        let lanes = emitter.plan.machine.lanes as i64;
+        let up = emitter.fb().ins().iadd_imm_s(self.keys, lanes - 1);
+        emitter.fb().ins().band_imm_s(up, -lanes)
+    }
+
+    /// Writes the index of each lane's key, clamped to the last.
+    pub(super) fn write_key_lanes(&self, emitter: &mut ExprEmitter<'_, '_>) {
+        let end = self.whole_vectors(emitter);
+        let last = emitter.fb().ins().iadd_imm_s(self.keys, -1);
+        let start = emitter.fb().ins().iconst(types::I64, 0);
+        let words = scratch(emitter, emitter.plan.scratch.key_lanes);
+        range_loop(emitter, start, end, 1, &[words], |emitter, key, word| {
+            let key = emitter.v.smin(key, last);
+            let index = emitter.fb().ins().iadd(self.first_key, key);
+            emitter.fb().ins().istore32(access(), index, word[0], 0);
+            vec![emitter.fb().ins().iadd_imm_s(word[0], 4)]
+        });
+    }
+
+    /// Lets the first rows ask for what comes next, unless it is computed: `ask` emits the code.
+    pub(super) fn first_asks(
+        &self,
+        emitter: &mut ExprEmitter<'_, '_>,
+        row: Ssa,
+        tensor: TensorId,
+        ask: impl FnOnce(&mut ExprEmitter<'_, '_>) -> Result<(), CodegenError>,
+    ) -> Result<(), CodegenError> {
+        if self.decode.loaded.iter().any(|loaded| loaded.table.target == tensor) {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let first = emitter.fb().ins().icmp_imm_s(IntCC::Equal, row, 0);
+        let asks = |emitter: &mut ExprEmitter<'_, '_>| {
+            result = ask(emitter);
+            Vec::new()
+        };
+        either(emitter, first, asks, |_| Vec::new());
+        result
+    }
+
+    /// The address of a row of scores.
+    pub(super) fn scores(&self, emitter: &mut ExprEmitter<'_, '_>, row: Ssa) -> Ssa {
+        let pitch = score_bytes(emitter);
+        let offset = emitter.fb().ins().imul_imm_s(row, pitch);
+        let scores = scratch(emitter, emitter.plan.scratch.scores);
+        emitter.fb().ins().iadd(scores, offset)
+    }
+
+    /// The number that a row has in a part of the state.
+    pub(super) fn number(&self, emitter: &mut ExprEmitter<'_, '_>, row: Ssa, part: usize) -> (Ssa, i32) {
+        let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+        (emitter.fb().ins().iadd(self.tile.state, offset), part as i32)
+    }
+}
+
+/// An address in the scratch memory.
+pub(super) fn scratch(emitter: &mut ExprEmitter<'_, '_>, offset: usize) -> Ssa {
+    let scratch = emitter.scratch;
+    emitter.fb().ins().iadd_imm_s(scratch, offset as i64)
+}
+
+/// Bytes from one row of scores to the next.
+pub(super) fn score_bytes(emitter: &ExprEmitter<'_, '_>) -> i64 {
+    4 * emitter.plan.tiling.keys as i64
+}
+
+/// Elements of a row of this length up to the end of a vector.
+pub(super) fn padded(emitter: &ExprEmitter<'_, '_>, length: u32) -> u32 {
+    length.next_multiple_of(emitter.plan.machine.lanes as u32)
+}
+
+/// Bytes from one row of queries to the next.
+pub(super) fn query_bytes(emitter: &ExprEmitter<'_, '_>, attention: &Attention) -> i64 {
+    4 * attention.query_padded(emitter.plan.machine.lanes) as i64
+}
+
+/// Elements of a row of queries, or of a copied row of keys, before those of a product.
+pub(super) fn elements_before(emitter: &ExprEmitter<'_, '_>, attention: &Attention, product: &Product) -> usize {
+    let before = attention.products.iter().take(product.index);
+    before.map(|product| padded(emitter, product.length) as usize).sum()
+}
+
+/// Bytes from one row of accumulators to the next.
+pub(super) fn average_bytes(emitter: &ExprEmitter<'_, '_>, reduction: &Reduction) -> i64 {
+    4 * i64::from(padded(emitter, reduction.length))
+}
+
+/// A number of single precision in every lane.
+pub(super) fn splat(emitter: &mut ExprEmitter<'_, '_>, (address, offset): (Ssa, i32)) -> Ssa {
+    let (x, ty) = (emitter.fb().ins().load(types::F32, access(), address, offset), emitter.v.float_type());
+    emitter.v.splat(x, ty)
+}
+
+/// The lanes of a vector of floats joined to one, by way of memory: quarters, then lanes.
+pub(super) fn across(
+    emitter: &mut ExprEmitter<'_, '_>,
+    x: Ssa,
+    join: impl Fn(&mut ExprEmitter<'_, '_>, Ssa, Ssa) -> Ssa,
+) -> Ssa {
+    let quarter = quarters(emitter, x, &join);
+    let lane = |emitter: &mut ExprEmitter<'_, '_>, n: u8| emitter.fb().ins().extractlane(quarter, n);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|n| lane(emitter, n));
+    let (low, high) = (join(emitter, a, b), join(emitter, c, d));
+    join(emitter, low, high)
+}
+
+/// The quarters of a vector, or its halves, joined to one vector of 4 lanes.
+fn quarters(
+    emitter: &mut ExprEmitter<'_, '_>,
+    x: Ssa,
+    join: &impl Fn(&mut ExprEmitter<'_, '_>, Ssa, Ssa) -> Ssa,
+) -> Ssa {
+    let (base, lanes) = (emitter.scratch, emitter.plan.machine.lanes);
+    if lanes == 4 {
+        return x;
+    }
+    let place = emitter.plan.scratch.sums_of_lanes as i32;
+    emitter.fb().ins().store(access(), x, base, place);
+    joined(emitter, (base, place), lanes, join)
+}
+
+/// The quarters of a vector that lies in memory, joined to one vector of 4 lanes.
+pub(super) fn joined(
+    emitter: &mut ExprEmitter<'_, '_>,
+    (base, place): (Ssa, i32),
+    lanes: usize,
+    join: &impl Fn(&mut ExprEmitter<'_, '_>, Ssa, Ssa) -> Ssa,
+) -> Ssa {
+    let quarter = |emitter: &mut ExprEmitter<'_, '_>, n: i32| load(emitter, types::F32X4, base, place + 16 * n);
+    let first = quarter(emitter, 0);
+    (1..lanes as i32 / 4).fold(first, |all, n| {
+        let more = quarter(emitter, n);
+        join(emitter, all, more)
+    })
+}
+
+pub(super) fn load(emitter: &mut ExprEmitter<'_, '_>, ty: Type, address: Ssa, offset: i32) -> Ssa {
+    emitter.fb().ins().load(ty, access(), address, offset)
+}
+
+/// Emits code for all rows, as many at once as register tiles have: `body` gets the first, and how many.
+pub(super) fn by_register_tiles(
+    emitter: &mut ExprEmitter<'_, '_>,
+    rows: Rows<'_>,
+    mut body: impl FnMut(&mut ExprEmitter<'_, '_>, Ssa, RowTile) -> Result<(), CodegenError>,
+) -> Result<(), CodegenError> {
+    let mut result = Ok(());
+    let mut from = emitter.fb().ins().iconst(types::I64, 0);
+    for tile in &rows.decode.tiles {
+        let step = tile.rows as i64;
+        let rest = emitter.fb().ins().isub(rows.count, from);
+        let whole = emitter.fb().ins().band_imm_s(rest, -step);
+        let to = emitter.fb().ins().iadd(from, whole);
+        range_loop(emitter, from, to, step, &[], |emitter, row, _| {
+            let saved = emitter.save();
+            let done = body(emitter, row, *tile);
+            result = std::mem::replace(&mut result, Ok(())).and(done);
+            emitter.restore(saved);
+            Vec::new()
+        });
+        from = to;
+    }
+    result
+}

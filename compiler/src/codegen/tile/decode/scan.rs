@@ -1,0 +1,51 @@
+//! The scan of a key tile for values that are NaN or infinite.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, types};
+
+use super::average::values;
+use super::rows::{Rows, across, load, padded};
+use crate::abi::TileCall;
+use crate::codegen::error::CodegenError;
+use crate::codegen::expr::ExprEmitter;
+use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::tile::query_tile::bind_batch_indices;
+use crate::codegen::vocab::access;
+use crate::plan::{Attention, Decode};
+
+/// Tells whether the values of a key tile are all finite.
+pub(crate) fn scan(
+    emitter: &mut ExprEmitter<'_, '_>,
+    attention: &Attention,
+    decode: &Decode,
+) -> Result<(), CodegenError> {
+    bind_batch_indices(emitter, attention);
+    let (Some(rows), Some(reduction)) = (Rows::new(emitter, attention, decode), &attention.reduction) else {
+        return Ok(());
+    };
+    let source = values(emitter, rows, reduction)?;
+    let (ty, step) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i64);
+    let zero = emitter.fb().ins().iconst(types::I64, 0);
+    let bytes = 4 * i64::from(padded(emitter, reduction.length));
+    let bytes = emitter.fb().ins().iconst(types::I64, bytes);
+    let start = emitter.v.float(0.0);
+    let sums = counted_loop(emitter, rows.keys, &[source.first, start], |emitter, _, carried| {
+        let row = carried[0];
+        let sum = range_loop(emitter, zero, bytes, step, &[carried[1]], |emitter, offset, sum| {
+            let address = emitter.fb().ins().iadd(row, offset);
+            let x = load(emitter, ty, address, 0);
+            let zero = emitter.v.float(0.0);
+            vec![emitter.v.fma(x, zero, sum[0])]
+        });
+        vec![emitter.fb().ins().iadd(row, source.stride), sum[0]]
+    });
+    // Zero times anything finite is zero; the sum is NaN otherwise.
+    let sum = across(emitter, sums[1], |emitter, a, b| emitter.v.fadd(a, b));
+    let bad = emitter.fb().ins().fcmp(FloatCC::Unordered, sum, sum);
+    let bad = emitter.fb().ins().uextend(types::I64, bad);
+    let (scratch, call) = (emitter.scratch, emitter.plan.scratch.call);
+    emitter.fb().ins().store(access(), bad, scratch, (call + offset_of!(TileCall, not_finite)) as i32);
+    Ok(())
+}

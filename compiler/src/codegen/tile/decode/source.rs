@@ -1,0 +1,154 @@
+//! Rows of keys and values that vectors can be loaded of.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+use rhumb_ir::Axis;
+
+use super::rows::{Rows, padded, scratch};
+use crate::codegen::error::CodegenError;
+use crate::codegen::expr::ExprEmitter;
+use crate::codegen::loops::{counted_loop, either, range_loop};
+use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows as each_row};
+use crate::codegen::tile::query_tile::KeyTileRows;
+use crate::codegen::vocab::access;
+use crate::plan::{Source as Content, Table, TensorId};
+
+/// Rows that end with whole vectors.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    /// Address of the first.
+    pub(super) first: Ssa,
+    /// From each to the next, in bytes.
+    pub(super) stride: Ssa,
+}
+
+/// What rows are read.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) tensor: TensorId,
+    pub(super) dim: Axis,
+    pub(super) length: u32,
+    /// The field of the call record with the address of the first, by its offset.
+    pub(super) field: usize,
+    /// Where in the scratch memory rows are computed or copied, and the bytes from one to the next.
+    pub(super) place: usize,
+    pub(super) pitch: i64,
+}
+
+impl Source {
+    /// The rows of a key tile: in the scratch memory if they are computed, are not contiguous, or end with a part of a vector.
+    pub(super) fn new(
+        emitter: &mut ExprEmitter<'_, '_>,
+        rows: Rows<'_>,
+        wanted: Wanted,
+    ) -> Result<Source, CodegenError> {
+        let own = scratch(emitter, wanted.place);
+        let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
+        let in_scratch = Source { first: own, stride: pitch };
+        if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
+            compute(emitter, rows, wanted, &loaded.table)?;
+            return Ok(in_scratch);
+        }
+        let lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), wanted.field)?;
+        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, 4);
+        if padded(emitter, wanted.length) != wanted.length {
+            copy(emitter, rows, wanted, (lie, dense));
+            return Ok(in_scratch);
+        }
+        let taken = either(
+            emitter,
+            dense,
+            |_| vec![lie.first, lie.stride],
+            |emitter| {
+                copy(emitter, rows, wanted, (lie, dense));
+                vec![own, pitch]
+            },
+        );
+        Ok(Source { first: taken[0], stride: taken[1] })
+    }
+}
+
+/// Copies rows: by vectors where they are contiguous.
+fn copy(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, wanted: Wanted, (lie, dense): (KeyTileRows, Ssa)) {
+    let length = i64::from(wanted.length);
+    let own = scratch(emitter, wanted.place);
+    let zero = emitter.fb().ins().iconst(types::I64, 0);
+    let whole = emitter.fb().ins().iconst(types::I64, length - length % ROW_LANES as i64);
+    let vectors = emitter.fb().ins().select(dense, whole, zero);
+    let length = emitter.fb().ins().iconst(types::I64, length);
+    counted_loop(emitter, rows.keys, &[lie.first, own], |emitter, _, carried| {
+        let (from, to) = (carried[0], carried[1]);
+        range_loop(emitter, zero, vectors, ROW_LANES as i64, &[], |emitter, element, _| {
+            let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+            let [from, to] = [from, to].map(|row| emitter.fb().ins().iadd(row, offset));
+            let x = emitter.fb().ins().load(types::F32X4, access(), from, 0);
+            emitter.fb().ins().store(access(), x, to, 0);
+            Vec::new()
+        });
+        range_loop(emitter, vectors, length, 1, &[], |emitter, element, _| {
+            let offset = emitter.fb().ins().imul(element, lie.element);
+            let from = emitter.fb().ins().iadd(from, offset);
+            let x = emitter.fb().ins().load(types::F32, access(), from, 0);
+            let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+            let to = emitter.fb().ins().iadd(to, offset);
+            emitter.fb().ins().store(access(), x, to, 0);
+            Vec::new()
+        });
+        fill_up(emitter, to, wanted.length);
+        vec![emitter.fb().ins().iadd(from, lie.stride), emitter.fb().ins().iadd_imm_s(to, wanted.pitch)]
+    });
+}
+
+/// Computes rows.
+fn compute(
+    emitter: &mut ExprEmitter<'_, '_>,
+    rows: Rows<'_>,
+    wanted: Wanted,
+    table: &Table,
+) -> Result<(), CodegenError> {
+    let Content::Value(root) = table.source else {
+        let op = emitter.plan.tensors[table.target].name.clone();
+        return Err(CodegenError::Unsupported {
+            op,
+            reason: "rows that are computed while they are loaded are values",
+        });
+    };
+    let own = scratch(emitter, wanted.place);
+    let wide = contiguous(emitter, root, wanted.dim, None);
+    let key = rows.tile.attention.key;
+    by_rows(emitter, wanted.dim, wide, |emitter| {
+        let mut result = Ok(());
+        counted_loop(emitter, rows.keys, &[own], |emitter, row, to| {
+            let saved = emitter.save();
+            let index = emitter.fb().ins().iadd(rows.first_key, row);
+            emitter.set(key, index);
+            emitter.forget(key);
+            let to = to[0];
+            let done = each_row(
+                emitter,
+                Some(root),
+                wanted.dim,
+                &mut |emitter, index, x| {
+                    let offset = emitter.fb().ins().ishl_imm_u(index, 2);
+                    let address = emitter.fb().ins().iadd(to, offset);
+                    emitter.fb().ins().store(access(), x, address, 0);
+                    Ok(())
+                },
+                &mut |emitter| emitter.emit(root),
+            );
+            result = std::mem::replace(&mut result, Ok(())).and(done);
+            fill_up(emitter, to, wanted.length);
+            emitter.restore(saved);
+            vec![emitter.fb().ins().iadd_imm_s(to, wanted.pitch)]
+        });
+        result
+    })
+}
+
+/// Zeros from the end of a row to that of its last vector.
+pub(super) fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32) {
+    let zero = emitter.fb().ins().f32const(0.0);
+    for element in length..padded(emitter, length) {
+        emitter.fb().ins().store(access(), zero, row, 4 * element as i32);
+    }
+}

@@ -1,0 +1,69 @@
+//! Weights from scores. Lanes are keys, but where bases move on: there they are rows.
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, types};
+
+use super::rows::{Rows, across, load, splat};
+use crate::codegen::expr::ExprEmitter;
+use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::tile::average::rebase;
+use crate::codegen::tile::query_tile::Mode;
+use crate::codegen::vocab::access;
+
+/// Scores to weights; bases and sums move on.
+pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode) {
+    let (base, layout) = (emitter.scratch, emitter.plan.scratch);
+    let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
+    let start = emitter.fb().ins().iconst(types::I64, 0);
+    counted_loop(emitter, rows.count, &[], |emitter, row, _| {
+        let at = rows.scores(emitter, row);
+        let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+        let maxima = emitter.fb().ins().iadd(base, offset);
+        let limit = splat(emitter, (maxima, layout.tile_maxima as i32));
+        let most = range_loop(emitter, start, rows.keys, lanes, &[limit], |emitter, key, most| {
+            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+            let place = emitter.fb().ins().iadd(at, offset);
+            let score = load(emitter, ty, place, 0);
+            vec![emitter.v.pseudo_max(score, most[0])]
+        });
+        let most = across(emitter, most[0], |emitter, a, b| {
+            // No lane is NaN: each began with the limit.
+            emitter.fb().ins().fmax(a, b)
+        });
+        emitter.fb().ins().store(access(), most, maxima, layout.tile_maxima as i32);
+        Vec::new()
+    });
+    rebase(emitter, rows.tile);
+    counted_loop(emitter, rows.count, &[], |emitter, row, _| {
+        let at = rows.scores(emitter, row);
+        let place = rows.number(emitter, row, layout.bases);
+        let from = splat(emitter, place);
+        let zero = emitter.v.float(0.0);
+        let sum = range_loop(emitter, start, rows.keys, lanes, &[zero], |emitter, key, sum| {
+            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+            let place = emitter.fb().ins().iadd(at, offset);
+            let score = load(emitter, ty, place, 0);
+            let difference = emitter.v.fsub(score, from);
+            let weight = emitter.v.exp2_bounded(difference);
+            let stored = if mode.guarded {
+                let low = emitter.v.float(f64::NEG_INFINITY);
+                let hidden = emitter.v.fcmp(FloatCC::Equal, score, low);
+                let mark = emitter.v.float(-1.0);
+                emitter.v.select_float(hidden, mark, weight)
+            } else {
+                weight
+            };
+            emitter.fb().ins().store(access(), stored, place, 0);
+            vec![emitter.v.fadd(sum[0], weight)]
+        });
+        let sum = across(emitter, sum[0], |emitter, a, b| emitter.v.fadd(a, b));
+        let (sums, part) = rows.number(emitter, row, layout.sums);
+        let old = load(emitter, types::F32, sums, part);
+        let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+        let scale = emitter.fb().ins().iadd(base, offset);
+        let rescale = load(emitter, types::F32, scale, layout.rescale as i32);
+        let new = emitter.v.fma(old, rescale, sum);
+        emitter.fb().ins().store(access(), new, sums, part);
+        Vec::new()
+    });
+}
