@@ -6,7 +6,7 @@
 mod common;
 
 use common::bound::furthest;
-use common::{Layout, Lengths, Rng, Tensor, Tensors, engine, outputs, run, scattered, targets};
+use common::{Layout, Lengths, Rng, Tensor, Tensors, outputs, run, scattered};
 use rhumb::ir::Extent;
 use rhumb::prelude::*;
 use rhumb::runtime::Interface;
@@ -165,7 +165,7 @@ fn tensors(rng: &mut Rng, interface: &Interface, lengths: Lengths) -> Tensors {
 
 /// Engines of all targets.
 fn engines() -> Vec<Engine> {
-    targets().iter().map(|target| engine(target, 1)).collect()
+    common::engines(1).into_iter().map(|(_, engine)| engine).collect()
 }
 
 /// Holds the kernels of some engines against the interpreter.

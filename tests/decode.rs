@@ -38,10 +38,13 @@ fn decoding(target: &Target, threads: usize) -> Engine {
 
 #[test]
 fn rows_are_right_at_every_target() {
-    for target in targets() {
-        let engine = decoding(&target, 1);
-        for (n, dims) in [[16, 16], [24, 40], [1, 3], [100, 20], [64, 128]].into_iter().enumerate() {
-            for (name, attention) in attentions(dims) {
+    let all = [[16, 16], [24, 40], [1, 3], [100, 20], [64, 128]];
+    for (which, target) in targets().iter().enumerate() {
+        let engine = decoding(target, 1);
+        for (n, dims) in all.into_iter().enumerate() {
+            // Each attention at each target with some of the sizes, and with each at some target.
+            let some = attentions(dims).into_iter().enumerate().filter(|(number, _)| (number + which + n) % 3 == 0);
+            for (_, (name, attention)) in some {
                 let graph = attention.build().expect("a graph");
                 let (kernel, reference) =
                     (engine.compile(&graph).expect("compiles"), engine.reference(&graph).expect("a reference"));

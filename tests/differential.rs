@@ -12,8 +12,7 @@ use common::case::{Case, bits};
 use common::seeds::each_seed;
 use common::visible::{Masks, bindings};
 use common::{Family, Lengths, Rng, Spec, bounds, engine, seeds, targets};
-use rhumb::compiler::Kernels;
-use rhumb::ir::interpret;
+use rhumb::ir::{Extent, interpret};
 use rhumb::prelude::*;
 
 /// Calls of one graph, whose lengths and layouts differ.
@@ -64,7 +63,7 @@ struct Compared {
 }
 
 fn agree(family: Family, test: &str) {
-    let engines = engines();
+    let engines: Vec<Engine> = common::engines(1).into_iter().map(|(_, engine)| engine).collect();
     let seeds = seeds(FIRST, CASES);
     let (first, graphs) = (seeds.start, seeds.end - seeds.start);
     if graphs == 1 {
@@ -93,18 +92,6 @@ fn agree(family: Family, test: &str) {
         assert!(ruined * 5 > calls, "only {ruined} of {calls} calls hold garbage");
         assert!(unlimited * 2 < elements, "{unlimited} of {elements} elements have no bound");
     }
-}
-
-/// An engine for each target that takes for each call what costs less, and one that takes the kernel for few queries wherever there is one.
-fn engines() -> Vec<Engine> {
-    let of = |target: &Target, kernels| {
-        Engine::builder().target(target.clone()).threads(1).kernels(kernels).build().expect("an engine")
-    };
-    let all = targets();
-    [Kernels::Cheapest, Kernels::Decode]
-        .iter()
-        .flat_map(|kernels| all.iter().map(|target| of(target, *kernels)))
-        .collect()
 }
 
 /// Two of the engines, which take turns so that a graph in a few is compiled by every pair.
@@ -150,11 +137,25 @@ fn compare(engines: &[Engine], family: Family, seed: u64, wrong: &mut Vec<String
     found
 }
 
+/// Whether a call takes the kernel for few queries.
+fn decodes(kernel: &Kernel, lengths: Lengths) -> bool {
+    kernel.decode().is_ok_and(|decode| {
+        decode.takes(|axis| {
+            let axis = decode.plan.graph.axis(axis);
+            match (axis.extent, axis.name.as_str()) {
+                (Extent::Static(length), _) => length as usize,
+                (Extent::Dynamic, "q") => lengths.queries,
+                (Extent::Dynamic, name) => panic!("axis `{name}` tells nothing"),
+            }
+        })
+    })
+}
+
 /// One call of all kernels.
 fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wrong): (&mut Compared, &mut Vec<String>)) {
     let expected = interpret(&spec.lowered, &bindings(&case.tensors)).expect("the interpreter runs");
     let stored = case.stored(&case.tensors);
-    let mut of_plans: BTreeMap<(usize, bool, bool), Vec<Vec<u32>>> = BTreeMap::new();
+    let mut of_plans: BTreeMap<(usize, bool, bool, bool), Vec<Vec<u32>>> = BTreeMap::new();
     for (index, kernel) in kernels {
         let target = kernel.target();
         let context = || format!("{}; {:?}; {target}", spec.what, case.lengths);
@@ -182,7 +183,9 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
         // Code of 4 lanes that fuses multiply-adds computes the same whatever generates it; wider code, whatever the instructions, as far
         // as its tiles are the same, which depend on the number of registers.
         let machine = target.machine();
-        let plan = (machine.lanes, machine.has_fma(), machine.lanes > 4 && machine.registers > 16);
+        let decodes = decodes(kernel, case.lengths);
+        let registers = !decodes && machine.lanes > 4 && machine.registers > 16;
+        let plan = (machine.lanes, machine.has_fma(), decodes, registers);
         let made = bits(&made);
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {
             wrong.push(format!("{}\n    the code generator matters", context()));

@@ -3,7 +3,7 @@
 mod common;
 
 use common::calls::{DIM, attention, call, compile, interpret, rows};
-use common::{Lengths, Rng, Tensor, Tensors, difference, engine, inputs, relative, targets};
+use common::{Lengths, Rng, Tensor, Tensors, difference, engines, inputs, relative};
 use rhumb::prelude::*;
 
 /// A mask, the tensors it needs, and whether a query sees a key.
@@ -42,10 +42,9 @@ fn masks() -> [Mask; 6] {
 #[test]
 fn what_is_not_finite_reaches_only_rows_that_see_it() {
     let first = (LENGTHS.keys - LENGTHS.queries) as i64;
-    for target in &targets() {
-        let engine = engine(target, 2);
+    for (target, engine) in &engines(2) {
         for Mask { name, attention, inputs: ids, sees } in masks() {
-            let kernel = compile(&engine, &attention);
+            let kernel = compile(engine, &attention);
             let mut clean = inputs(&mut Rng::new(7), kernel.interface(), LENGTHS);
             clean.extend(ids);
             let before = call(&kernel, &clean, LENGTHS).expect("runs");
@@ -106,11 +105,10 @@ fn what_is_not_finite_reaches_only_rows_that_see_it() {
 fn infinite_and_enormous_scores_are_as_the_interpreter_has_them() {
     let lengths = Lengths { batch: 1, queries: 21, keys: 37 };
     let large = f32::MAX / 64.0;
-    for target in &targets() {
-        let engine = engine(target, 1);
+    for (target, engine) in &engines(1) {
         let attentions = [attention(), attention().softcap(3.0), attention().sinks(), attention().scheme(Causal)];
         for (attention, name) in attentions.into_iter().zip(["plain", "capped", "sinks", "causal"]) {
-            let kernel = compile(&engine, &attention);
+            let kernel = compile(engine, &attention);
             for value in [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -f32::MAX, large, -large] {
                 let mut inputs = inputs(&mut Rng::new(8), kernel.interface(), lengths);
                 // Queries of one sign, so that the products do not cancel; their sum is above 1 and below 16.
@@ -126,7 +124,7 @@ fn infinite_and_enormous_scores_are_as_the_interpreter_has_them() {
                 let made = call(&kernel, &with(value), lengths).expect("runs");
                 // Of the largest numbers single precision has no product with these: it is an infinity.
                 let meant = if value.abs() == f32::MAX { f32::INFINITY.copysign(value) } else { value };
-                let expected = interpret(&engine, &attention, &with(meant), lengths);
+                let expected = interpret(engine, &attention, &with(meant), lengths);
                 for output in ["out", "lse"] {
                     let off = difference(&made[output].values(), &expected[output].values(), relative);
                     assert!(off < 4e-6, "{name}, {target}, {value:e}: `{output}` off by {off:.1e}");
@@ -141,9 +139,8 @@ fn infinite_and_enormous_scores_are_as_the_interpreter_has_them() {
 
 #[test]
 fn rows_that_see_nothing_are_0() {
-    for target in &targets() {
-        let engine = engine(target, 2);
-        let none = |attention: Attention| compile(&engine, &attention);
+    for (target, engine) in &engines(2) {
+        let none = |attention: Attention| compile(engine, &attention);
         let sinkless = none(attention().key_lengths());
         let lengths = Lengths { batch: 3, queries: 19, keys: 35 };
         let mut inputs = inputs(&mut Rng::new(9), sinkless.interface(), lengths);

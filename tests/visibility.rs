@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Layout, Lengths, Rng, Tensor, Tensors, absolute, difference, engine, hold, inputs, outputs, relative, run, targets,
+    Layout, Lengths, Rng, Tensor, Tensors, absolute, difference, engines, hold, inputs, outputs, relative, run,
 };
 use rhumb::prelude::*;
 
@@ -138,8 +138,7 @@ fn spoiled(case: &Case, clean: &Tensors, hidden: &dyn Fn(usize) -> bool, garbage
 #[test]
 fn what_a_query_cannot_see_changes_no_bit_of_its_row() {
     let garbage = [(f32::NAN, i32::MAX), (f32::INFINITY, i32::MIN), (-3e38, 1 << 30), (1e6, -12_345)];
-    for target in &targets() {
-        let engine = engine(target, 1);
+    for (target, engine) in &engines(1) {
         for case in cases() {
             let kernel = engine.compile(&case.attention.build().expect("a graph")).expect("compiles");
             let clean = bound(&case, &kernel);
@@ -162,8 +161,7 @@ fn what_a_query_cannot_see_changes_no_bit_of_its_row() {
 /// What the other queries of a tile see is nothing to a query either.
 #[test]
 fn another_query_changes_no_bit_of_a_row() {
-    for target in &targets() {
-        let engine = engine(target, 1);
+    for (target, engine) in &engines(1) {
         for case in cases().into_iter().filter(|case| case.given.contains_key("q_documents")) {
             let kernel = engine.compile(&case.attention.build().expect("a graph")).expect("compiles");
             let clean = bound(&case, &kernel);
@@ -192,8 +190,7 @@ fn another_query_changes_no_bit_of_a_row() {
 
 #[test]
 fn precision_is_that_of_what_a_query_sees() {
-    for target in &targets() {
-        let engine = engine(target, 2);
+    for (target, engine) in &engines(2) {
         for start in [300, 30_000, 100_000, 1_000_000] {
             let lengths = Lengths { batch: 1, queries: 200, keys: 230 };
             for (alibi, causal) in [(Alibi::new(), true), (steep(), true), (Alibi::new(), false)] {
@@ -218,8 +215,7 @@ fn precision_is_that_of_what_a_query_sees() {
 /// The greatest key term need not be where the greatest score is: products that are far from 0, and terms as large as numbers get.
 #[test]
 fn references_far_from_the_scores_do() {
-    for target in &targets() {
-        let engine = engine(target, 1);
+    for (_, engine) in &engines(1) {
         let lengths = Lengths { batch: 1, queries: 60, keys: 200 };
         let graph = key_bias(attention()).scheme(Causal).build().expect("a graph");
         let kernel = engine.compile(&graph).expect("compiles");

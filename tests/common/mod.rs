@@ -19,7 +19,7 @@ pub(crate) use tensor::{Data, Layout, Tensor};
 
 use std::collections::BTreeMap;
 
-use rhumb::compiler::Features;
+use rhumb::compiler::{Features, Kernels};
 use rhumb::prelude::*;
 use rhumb::runtime::{Call, CallError};
 
@@ -40,6 +40,18 @@ pub(crate) fn run<'a>(mut call: Call<'_, 'a>, inputs: &'a Tensors, outputs: &'a 
 /// An engine for a target of some threads.
 pub(crate) fn engine(target: &Target, threads: usize) -> Engine {
     Engine::builder().target(target.clone()).threads(threads).build().expect("an engine")
+}
+
+/// For each target an engine whose calls take the kernel that costs less, and one whose calls take that for few queries wherever there is
+/// one; with its name.
+pub(crate) fn engines(threads: usize) -> Vec<(String, Engine)> {
+    let of = |target: &Target, kernels: Kernels| {
+        let builder = Engine::builder().target(target.clone()).threads(threads);
+        (format!("{target}, {}", kernels.name()), builder.kernels(kernels).build().expect("an engine"))
+    };
+    let targets = targets();
+    let all = targets.iter().flat_map(|target| [Kernels::Cheapest, Kernels::Decode].map(|kernels| of(target, kernels)));
+    all.collect()
 }
 
 /// Every code generator of this machine at every lane count it has; and those of lesser machines, as far as this one can be one: with AVX2

@@ -11,7 +11,6 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
-use crate::codegen::tile::prefetch;
 use crate::codegen::tile::product::Guard;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
@@ -46,18 +45,10 @@ pub(super) fn average(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
         let whole = vectors / width.max(1) * width;
         let bytes = emitter.plan.machine.vector_bytes() as i64;
         let [start, end] = [0, whole as i64 * bytes].map(|at| emitter.fb().ins().iconst(types::I64, at));
-        // Each register tile of the first rows asks for the values of some of the next keys.
-        let asked = emitter.plan.tiling.keys.div_ceil((whole / width.max(1)).max(1));
-        let mut result = Ok(());
-        range_loop(emitter, start, end, width as i64 * bytes, &[start], |emitter, at, asked_before| {
+        range_loop(emitter, start, end, width as i64 * bytes, &[], |emitter, at, _| {
             block.columns(emitter, at, width);
-            let from = asked_before[0];
-            result = rows.first_asks(emitter, row, reduction.value, |emitter| {
-                prefetch::values(emitter, rows.tile, reduction, (from, asked))
-            });
-            vec![emitter.fb().ins().iadd_imm_s(from, asked as i64)]
+            Vec::new()
         });
-        result?;
         if whole < vectors {
             block.columns(emitter, end, vectors - whole);
         }

@@ -10,7 +10,6 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
-use crate::codegen::tile::prefetch;
 use crate::codegen::tile::product::Even;
 use crate::codegen::vocab::access;
 use crate::plan::{Product, RowTile};
@@ -42,29 +41,27 @@ pub(super) fn products(
         pitch: query_bytes(emitter, attention),
     };
     let source = Source::new(emitter, rows, wanted)?;
-    by_register_tiles(emitter, rows, |emitter, row, tile| Block { rows, product, source, row, tile }.all_keys(emitter))
+    by_register_tiles(emitter, rows, |emitter, row, tile| {
+        Block { rows, product, source, row, tile }.all_keys(emitter);
+        Ok(())
+    })
 }
 
 impl Block<'_> {
     /// The products with all keys.
-    fn all_keys(&self, emitter: &mut ExprEmitter<'_, '_>) -> Result<(), CodegenError> {
+    fn all_keys(&self, emitter: &mut ExprEmitter<'_, '_>) {
         let keys = self.rows.keys;
         let step = (RowTile::GROUP * self.tile.key_groups) as i64;
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let whole = emitter.fb().ins().band_imm_s(keys, -step);
-        let mut result = Ok(());
         range_loop(emitter, start, whole, step, &[], |emitter, key, _| {
             self.keys(emitter, key, self.tile.key_groups, true);
-            result = self.rows.first_asks(emitter, self.row, self.product.key, |emitter| {
-                prefetch::keys(emitter, self.rows.tile, self.product, (key, step as usize))
-            });
             Vec::new()
         });
         range_loop(emitter, whole, keys, RowTile::GROUP as i64, &[], |emitter, key, _| {
             self.keys(emitter, key, 1, false);
             Vec::new()
         });
-        result
     }
 
     /// The products with some groups of keys; those past the last key repeat it.

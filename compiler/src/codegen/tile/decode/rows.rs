@@ -2,16 +2,15 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::{either, range_loop};
+use crate::codegen::loops::range_loop;
 use crate::codegen::tile::query_tile::{Tile, call_word};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, Decode, Product, Reduction, RowTile, TensorId};
+use crate::plan::{Attention, Decode, Product, Reduction, RowTile};
 
 /// A tile of rows, and a key tile.
 #[derive(Clone, Copy)]
@@ -60,27 +59,6 @@ impl<'a> Rows<'a> {
             emitter.fb().ins().istore32(access(), index, word[0], 0);
             vec![emitter.fb().ins().iadd_imm_s(word[0], 4)]
         });
-    }
-
-    /// Lets the first rows ask for what comes next, unless it is computed: `ask` emits the code.
-    pub(super) fn first_asks(
-        &self,
-        emitter: &mut ExprEmitter<'_, '_>,
-        row: Ssa,
-        tensor: TensorId,
-        ask: impl FnOnce(&mut ExprEmitter<'_, '_>) -> Result<(), CodegenError>,
-    ) -> Result<(), CodegenError> {
-        if self.decode.loaded.iter().any(|loaded| loaded.table.target == tensor) {
-            return Ok(());
-        }
-        let mut result = Ok(());
-        let first = emitter.fb().ins().icmp_imm_s(IntCC::Equal, row, 0);
-        let asks = |emitter: &mut ExprEmitter<'_, '_>| {
-            result = ask(emitter);
-            Vec::new()
-        };
-        either(emitter, first, asks, |_| Vec::new());
-        result
     }
 
     /// The address of a row of scores.
