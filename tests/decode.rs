@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Lengths, Rng, agree, inputs, targets};
+use common::calls::bits;
+use common::{Layout, Lengths, Rng, Tensors, agree, inputs, outputs, run, targets};
 use rhumb::compiler::Kernels;
 use rhumb::prelude::*;
 
@@ -57,4 +58,99 @@ fn rows_are_right_at_every_target() {
             }
         }
     }
+}
+
+/// Strides of keys, values and outputs change no bit: rows that are not contiguous are copied first.
+#[test]
+fn strides_change_no_bit() {
+    for target in targets() {
+        let engine = decoding(&target, 1);
+        for (name, attention) in attentions([32, 48]) {
+            let kernel = engine.compile(&attention.build().expect("a graph")).expect("compiles");
+            let lengths = Lengths { batch: 2, queries: 3, keys: 77 };
+            let clean = inputs(&mut Rng::new(5), kernel.interface(), lengths);
+            let made = |layout: &Layout| {
+                let stored = clean.iter().map(|(name, tensor)| {
+                    let known = tensor.shape().len() == 4 || *layout == Layout::Spread;
+                    (name.clone(), if known { tensor.stored(layout) } else { tensor.clone() })
+                });
+                let stored: Tensors = stored.collect();
+                let mut made =
+                    outputs(kernel.interface(), lengths, |rank| if rank == 4 { layout.clone() } else { Layout::Rows });
+                run(kernel.call(), &stored, &mut made).expect("runs");
+                bits(&made)
+            };
+            let expected = made(&Layout::Rows);
+            for layout in
+                [Layout::Order(vec![0, 2, 1, 3]), Layout::Order(vec![3, 1, 0, 2]), Layout::Spread, Layout::Reversed]
+            {
+                assert!(made(&layout) == expected, "{name}, {target}, {layout:?}");
+            }
+        }
+    }
+}
+
+/// Calls take the kernel by the number of their rows, and the first that takes the one for few queries makes it.
+#[test]
+fn the_first_call_of_few_queries_makes_their_kernel() {
+    let engine = Engine::builder().threads(1).build().expect("an engine");
+    let graph = Attention::new(8, 64).kv_heads(2).scheme(Rope::new()).scheme(Causal).build().expect("a graph");
+    let kernel = engine.compile(&graph).expect("compiles");
+    let most = kernel.decode().expect("a kernel").most_rows.expect("a limit") / 4;
+    assert!(most >= 1, "one query of four heads");
+    let call = |queries: usize| {
+        let lengths = Lengths { batch: 1, queries, keys: 40 };
+        let inputs = inputs(&mut Rng::new(1), kernel.interface(), lengths);
+        let mut made = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+        run(kernel.call(), &inputs, &mut made).expect("runs");
+        kernel.code_bytes()
+    };
+    let (prefill, reference) = (kernel.code_bytes(), engine.reference(&graph).expect("a reference"));
+    assert_eq!(call(most + 1), prefill, "many queries need no other kernel");
+    let both = call(most);
+    assert!(both > prefill, "the kernel for few queries is made");
+    assert_eq!((call(1), call(most + 1)), (both, both), "it is made once");
+    let lengths = Lengths { batch: 1, queries: 1, keys: 4_000 };
+    agree((&kernel, &reference), &inputs(&mut Rng::new(2), kernel.interface(), lengths), lengths, "one query");
+}
+
+/// Of several threads that call first, one makes the kernel.
+#[test]
+fn threads_that_call_first_share_the_kernel() {
+    let engine = Engine::builder().threads(2).build().expect("an engine");
+    let kernel = engine.compile(&attentions([16, 16])[1].1.build().expect("a graph")).expect("compiles");
+    let lengths = Lengths { batch: 1, queries: 1, keys: 50 };
+    let inputs = inputs(&mut Rng::new(1), kernel.interface(), lengths);
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let call = || {
+            let mut made = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+            run(kernel.call(), &inputs, &mut made).expect("runs");
+            bits(&made)
+        };
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(call)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert!(made.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+/// What has no kernel for few queries says why, and its calls take the other.
+#[test]
+fn graphs_without_a_kernel_for_few_queries_say_why() {
+    let engine = decoding(&targets()[0], 1);
+    let why = |graph: &Verified| {
+        let kernel = engine.compile(graph).expect("compiles");
+        kernel.decode().expect_err("no kernel").to_string()
+    };
+    assert_eq!(
+        why(&Attention::new(2, 2048).build().expect("a graph")),
+        "axis `d` has 2048 elements, and decode kernels take up to 1024"
+    );
+    assert_eq!(
+        why(&Attention::new(2, 16).value_dim(1100).build().expect("a graph")),
+        "axis `e` has 1100 elements, and decode kernels take up to 1024"
+    );
+    assert_eq!(why(&Attention::new(2, 8).scheme(Rope::new()).key_graph().expect("a graph")), "there is no attention");
+    let prefill = Engine::builder().kernels(Kernels::Prefill).build().expect("an engine");
+    let kernel = prefill.compile(&Attention::new(2, 8).build().expect("a graph")).expect("compiles");
+    assert_eq!(kernel.decode().expect_err("not asked for").to_string(), "the prefill kernel alone is asked for");
 }

@@ -4,7 +4,7 @@
 //! which a scheme shows, those that make its tables, for both instruction sets.
 
 use rhumb::compiler::codegen::Role;
-use rhumb::compiler::{Compiled, Options, compile};
+use rhumb::compiler::{Compiled, Kernels, Options, compile};
 use rhumb::prelude::*;
 
 const TRIPLES: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
@@ -12,7 +12,7 @@ const TRIPLES: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-g
 fn compiled(attention: &Attention, triple: &str) -> Compiled {
     let graph = attention.build().expect("a graph");
     let target = Target::named(triple).expect("a target").with_lanes(4).expect("lanes");
-    let options = Options { disassemble: true, ..Options::default() };
+    let options = Options { disassemble: true, kernels: Kernels::Decode, ..Options::default() };
     compile(&graph, &Registry::standard(), &target, &options, &mut |_, _| ()).expect("compiles")
 }
 
@@ -25,6 +25,14 @@ fn stages(name: &str, attention: &Attention) {
     insta::assert_snapshot!(format!("{name}_3_fused"), x86.fused);
     insta::assert_snapshot!(format!("{name}_4_plan"), x86.plan);
     code(name, attention, Role::Table(0));
+}
+
+/// The plan for few queries.
+#[test]
+fn decode() {
+    let attention = Attention::new(4, 8).kv_heads(2).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal);
+    let kernel = compiled(&attention, TRIPLES[0]).decode.expect("a kernel");
+    insta::assert_snapshot!("decode_plan", format!("{kernel}\n{}", kernel.plan));
 }
 
 /// One function as CLIF and as machine code.
