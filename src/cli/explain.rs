@@ -1,7 +1,7 @@
 //! `rhumb explain`.
 
-use rhumb::compiler::CompileError;
 use rhumb::compiler::rewrite::{RewriteOptions, explain, fuse};
+use rhumb::compiler::{CompileError, Options, compile};
 use rhumb::plugins::lower;
 use rhumb::prelude::*;
 
@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::graph::GraphArgs;
 use super::output::{print, progress};
 
-/// Prints the proof that rewriting kept the meaning of a graph.
+/// Prints the proof that rewriting kept the meaning of a graph, and where its kernels compute what.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -24,6 +24,15 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let bar = progress("proving");
     let fused = fuse(&lowered, &options).map_err(CompileError::Rewrite)?;
     let proof = explain(&lowered, &options).map_err(CompileError::Rewrite)?;
+    // Where things are computed is decided for a machine, and for many queries and few.
+    let mut plan = String::new();
+    let compiled = compile(&graph, &registry, &Target::host()?, &Options::default(), &mut |stage, shown| {
+        if stage == Stage::Plan {
+            plan = shown();
+        }
+    });
     bar.finish_and_clear();
-    print(&format!("{proof}\n{}", fused.statistics()))
+    print(&format!("{proof}\n{}", fused.statistics()))?;
+    compiled?;
+    print(&format!("\n{plan}"))
 }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rhumb_ir::{Axis, Op, Value};
+use rhumb_ir::Axis;
 
-use super::table_cost::{TablePrice, price};
-use super::unit_cost::length;
-use super::{Attention, Origin, Packed, Problem, Reduction, Source, Storage, Table, TensorId, TileShape, Tiling};
+use super::place::{Placed, places};
+use super::{Attention, Origin, Packed, Problem, Source, Table, TileShape, Tiling};
 use crate::machine::Machine;
 use crate::problem::gcd;
 
@@ -41,35 +40,17 @@ impl RowTile {
 pub struct Decode {
     /// Register tiles, most rows first; the last has one row.
     pub tiles: Vec<RowTile>,
-    /// Rows of keys and values that are computed for each key tile while it is loaded.
+    /// Tables of rows that are not made: rows are computed for each key tile while it is loaded.
     pub loaded: Vec<Loaded>,
 }
 
-/// Rows of keys or values that are computed while they are loaded.
+/// Rows that are computed while they are loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// What is computed.
     pub table: Table,
-    /// Cycles for each element, for as often as it is loaded.
-    pub cycles: Price,
-    /// Cycles for each element of a table that every call makes.
-    pub as_table: Price,
-}
-
-/// Hundredths of a cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Price(pub u32);
-
-impl Price {
-    fn of(cycles: f64) -> Price {
-        Price((cycles * 100.0).round().clamp(0.0, f64::from(u32::MAX)) as u32)
-    }
-}
-
-impl fmt::Display for Price {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
-    }
+    /// What it costs there, and as a table.
+    pub placed: Placed,
 }
 
 /// Why a graph has no decode kernel: calls of few queries take the prefill kernel.
@@ -161,21 +142,15 @@ pub(super) fn loaded(problem: &Arc<Problem>) -> (Arc<Problem>, Vec<Loaded>) {
     let Some(attention) = &mut own.attention else { return (problem.clone(), Vec::new()) };
     attention.pruning = None;
     attention.packed = packed(problem, attention);
-    let attention = attention.clone();
     let mut loaded = Vec::new();
-    for (tensor, dim) in attention.rows() {
-        let Some(index) = own.tables.iter().position(|table| is_of_rows(&own, table, (tensor, dim))) else { continue };
-        let TablePrice { compute, keep } = price(&own, &own.tables[index]);
-        let cycles = Price::of(compute * visits(&own, &attention, tensor));
-        let as_table = Price::of(compute + keep);
-        if cycles <= as_table {
-            let table = own.tables.remove(index);
-            if let Source::Value(value) = &table.source {
-                own.table_of.remove(&Source::Value(*value));
-            }
-            own.tensors[tensor].origin = Origin::KeyTile;
-            loaded.push(Loaded { table, cycles, as_table });
+    // One query tile loads every row.
+    while let Some(rows) = places(&own, 1.0).into_iter().find(|rows| rows.while_loaded <= rows.once) {
+        let table = own.tables.remove(rows.table);
+        if let Source::Value(value) = &table.source {
+            own.table_of.remove(&Source::Value(*value));
         }
+        own.tensors[table.target].origin = Origin::KeyTile;
+        loaded.push(Loaded { table, placed: rows });
     }
     (Arc::new(own), loaded)
 }
@@ -196,62 +171,4 @@ fn packed(problem: &Problem, attention: &Attention) -> Option<Packed> {
         });
         (heads > 1 && !masks(axis)).then_some(Packed { axis, heads })
     })
-}
-
-impl Attention {
-    /// The tensors whose rows are keys or values, each with the axis of its rows.
-    pub(crate) fn rows(&self) -> Vec<(TensorId, Axis)> {
-        let keys = self.products.iter().map(|product| (product.key, product.dim));
-        let mut rows: Vec<(TensorId, Axis)> = keys.collect();
-        if let Some(Reduction { value, dim, .. }) = &self.reduction
-            && rows.iter().all(|(tensor, _)| tensor != value)
-        {
-            rows.push((*value, *dim));
-        }
-        rows
-    }
-}
-
-/// Whether a table has rows that products or averages alone read, and that can be computed row by row.
-fn is_of_rows(problem: &Problem, table: &Table, (tensor, dim): (TensorId, Axis)) -> bool {
-    let Source::Value(value) = table.source else { return false };
-    let spec = &problem.tensors[tensor];
-    let rows = table.target == tensor
-        && table.second.is_none()
-        && !table.double
-        && table.inner == Some(dim)
-        && spec.origin == Origin::Table
-        && spec.storage == Storage::F32;
-    rows && only_dots_read(problem, value) && readers(problem, tensor) == 1
-}
-
-/// Products and averages that read the rows of a tensor.
-fn readers(problem: &Problem, tensor: TensorId) -> usize {
-    let Some(attention) = &problem.attention else { return 0 };
-    let keys = attention.products.iter().filter(|product| product.key == tensor).count();
-    keys + usize::from(attention.reduction.as_ref().is_some_and(|reduction| reduction.value == tensor))
-}
-
-fn only_dots_read(problem: &Problem, value: Value) -> bool {
-    let graph = &problem.graph;
-    let mut uses = graph.values().filter(|user| graph.op(*user).operands().contains(&value));
-    let outputs = graph.outputs().iter().all(|output| output.value != value);
-    outputs && uses.all(|user| matches!(graph.op(user), Op::Dot { .. }))
-}
-
-/// How often a row is loaded by a call of one query tile: once for each outer index that shares it.
-fn visits(problem: &Problem, attention: &Attention, tensor: TensorId) -> f64 {
-    let (graph, dims) = (&problem.graph, &problem.tensors[tensor].dims);
-    let of_axis = |axis: &Axis| {
-        if dims.contains(axis) {
-            return 1.0;
-        }
-        let all = length(graph, *axis);
-        let packed =
-            attention.packed.filter(|packed| packed.axis == *axis).map_or(1.0, |packed| f64::from(packed.heads));
-        let groups = dims.iter().find_map(|dim| graph.grouped(*dim).filter(|(finer, _)| finer == axis));
-        let sharing = groups.map_or(all, |(_, ratio)| f64::from(ratio));
-        (sharing / packed).max(1.0)
-    };
-    attention.outer.iter().map(of_axis).product()
 }

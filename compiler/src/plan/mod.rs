@@ -7,6 +7,7 @@ mod cost;
 mod decode;
 mod key_cost;
 mod layout;
+mod place;
 mod print;
 mod table_cost;
 mod unit_cost;
@@ -21,7 +22,8 @@ pub use crate::problem::{
 };
 pub use build::plan;
 pub use cost::Estimate;
-pub use decode::{Decode, Loaded, NoDecode, Price, RowTile};
+pub use decode::{Decode, Loaded, NoDecode, RowTile};
+pub use place::{Placed, Price};
 
 use crate::abi::{FrameLayout, ScratchLayout};
 use crate::machine::Machine;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, Decode, Origin, Plan, RowTile, Schedule, Source, TensorId, Term};
+use super::{Attention, Combiner, Decode, Loaded, Origin, Plan, RowTile, Schedule, Source, TensorId, Term};
 
 impl Plan {
     /// The name of an axis of the graph.
@@ -70,6 +70,9 @@ impl Plan {
                 self.tensor(step.target),
                 step.reason
             )?;
+            if let Some(placed) = self.placed(index) {
+                writeln!(f, "    {placed}")?;
+            }
         }
         Ok(())
     }
@@ -146,9 +149,9 @@ impl Plan {
         if let Some(packed) = self.attention.as_ref().and_then(|attention| attention.packed) {
             writeln!(f, "    packed: rows of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
-        for loaded in &decode.loaded {
-            let (tensor, cycles, as_table) = (self.tensor(loaded.table.target), loaded.cycles, loaded.as_table);
-            writeln!(f, "    computed while loaded: {tensor}, {cycles} cycles an element, as a table {as_table}")?;
+        for Loaded { table, placed } in &decode.loaded {
+            writeln!(f, "    computed while loaded: {}", self.tensor(table.target))?;
+            writeln!(f, "      {placed}")?;
         }
         let (rows, keys, lanes) = (self.tiling.queries(), self.tiling.keys, self.machine.lanes);
         writeln!(f, "    tiles of {rows} rows x {keys} keys; {lanes} lanes")?;
