@@ -98,8 +98,8 @@ pub mod prelude {
     };
     pub use rhumb_plugins::{
         Alibi, AlibiForm, Attention, AttrRange, Batch, BuildError, Causal, Chunked, Declared, Dilated, Documents,
-        DynamicAlibi, Entry, KeyLengths, PositionScheme, PrefixLm, Registry, Rope, Rope2d, SchemeContext, SchemeError,
-        SchemeInfo, SlidingWindow, scheme,
+        DynamicAlibi, DynamicNtk, Entry, KeyLengths, Llama3Rope, LongRope, PositionScheme, PrefixLm, ProportionalRope,
+        Registry, Rope, Rope2d, SchemeContext, SchemeError, SchemeInfo, SlidingWindow, Yarn, scheme,
     };
     pub use rhumb_runtime::{
         Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,

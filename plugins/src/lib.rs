@@ -74,6 +74,6 @@ pub use lower::{LowerError, lower};
 pub use registry::{Entry, Registry, RegistryError};
 pub use scheme::{PositionScheme, Scheme, SchemeContext};
 pub use schemes::{
-    Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, KeyLengths, PrefixLm, Rope, Rope2d,
-    SlidingWindow,
+    Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, DynamicNtk, KeyLengths, Llama3Rope, LongRope,
+    PrefixLm, ProportionalRope, Rope, Rope2d, SlidingWindow, Yarn,
 };

@@ -73,6 +73,11 @@ fn needed(info: &SchemeInfo) -> Attrs {
         .map(|attr| {
             let (of_kind, _) = attempts(attr);
             let given = of_kind.into_iter().find(|given| is_inside(&attr.range, given)).expect("something");
+            // An integer stands for the number, as which it is written.
+            let given = match (given, &attr.kind) {
+                (Attr::Int(x), AttrKind::Float) => Attr::Float(x as f64),
+                (given, _) => given,
+            };
             (attr.name.clone(), given)
         })
         .collect()

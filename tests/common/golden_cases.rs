@@ -12,7 +12,6 @@ use crate::common::{Tensor, Tensors};
 
 /// What a case needs that rhumb has no scheme for.
 pub(crate) const UNCOVERED: &[(&str, &str)] = &[
-    ("rope_longrope_partial", "no factor on the rotated elements alone"),
     ("xpos_torchscale_odd", "no xPos"),
     ("xpos_xtransformers", "no xPos"),
     ("rope3d_vjepa2_quirk", "no 3D RoPE"),
@@ -68,12 +67,11 @@ pub(crate) fn setup(golden: &Golden) -> Setup {
     let positions = inputs.contains_key("k_pos");
     let a = scheme(golden, a, &mut inputs);
     let a = mask(golden, a, &mut inputs);
-    // Rotations by tensors of coordinates need those of queries for queries; factors of YaRN are not in the rotation here.
+    // Rotations by tensors of coordinates need those of queries for queries.
     let grid = golden.name.starts_with("rope2d") && !inputs.contains_key("k_y") && !inputs.contains_key("fx");
-    let factor = golden.meta["params"]["attention_factor"].as_f64().unwrap_or(1.0);
     let deinterleaved = golden.meta["params"].get("output_layout").is_some();
     let repeated = golden.name == "rope2d_sam2_cross";
-    let rotates = golden.has("k_rot") && (positions || grid) && factor == 1.0 && !deinterleaved && !repeated;
+    let rotates = golden.has("k_rot") && (positions || grid) && !deinterleaved && !repeated;
     Setup { attention: a, inputs, rotates }
 }
 
@@ -85,10 +83,6 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         if params["pairing"] == "interleaved" { rope.interleaved() } else { rope }
     };
     let by_base = || rope().base(param("base"));
-    let by_list = || rope().frequencies(golden.frequencies.clone());
-    // The factor is on queries and keys, so that its square is on the score.
-    let factor = params["attention_factor"].as_f64().unwrap_or(1.0);
-    let scale = golden.number("scale") * factor * factor;
     match golden.name.as_str() {
         "rope_half_causal_gqa"
         | "rope_half_noncausal_h3"
@@ -100,18 +94,7 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         | "rope_interleaved_partial_gptj"
         | "rope_partial_half_neox"
         | "rope_partial_interleaved_glm" => a.scheme(by_base()),
-        "rope_linear_pi" => a.scheme(by_base().factor(params["scaling"]["factor"].as_f64().expect("a factor"))),
-        "rope_ntk_static" => a.scheme(by_base().ntk(params["scaling"]["factor"].as_f64().expect("a factor"))),
-        "rope_dynamic_ntk_active"
-        | "rope_dynamic_ntk_inactive"
-        | "rope_llama3"
-        | "rope_proportional_p025"
-        | "rope_yarn_default"
-        | "rope_yarn_long_positions"
-        | "rope_yarn_gptoss_no_truncate"
-        | "rope_longrope_short"
-        | "rope_longrope_long" => a.scale(scale).scheme(by_list()),
-        "rope_yarn_deepseek_mscale" => a.scheme(by_list().start(32)),
+        name if name.starts_with("rope_") => scaled_rope(golden, a),
         "nope_llama4_temperature" => a.score_with(|cx, score| {
             score * (1.0 + 0.1 * (1.0 + ((cx.q_pos() + 1).cast(Elem::F32) / 16.0).floor()).log())
         }),
@@ -177,6 +160,47 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         }
         name if name.starts_with("mask_") => a,
         name => panic!("`{name}` is neither covered nor named as uncovered"),
+    }
+}
+
+/// A rotation whose frequencies are scaled, by the kind of scaling.
+fn scaled_rope(golden: &Golden, a: Attention) -> Attention {
+    let (params, scaling) = (&golden.meta["params"], &golden.meta["params"]["scaling"]);
+    let number = |name: &str| scaling[name].as_f64().unwrap_or_else(|| panic!("{}: `{name}`", golden.name));
+    let list = |name: &str| -> Vec<f64> {
+        let list = scaling[name].as_array().unwrap_or_else(|| panic!("{}: `{name}`", golden.name));
+        list.iter().map(|x| x.as_f64().expect("a number")).collect()
+    };
+    let base = params["base"].as_f64().expect("a base");
+    let rotary_dim = params["rotary_dim"].as_u64().expect("a dimension") as u32;
+    let pairing = if params["pairing"] == "interleaved" { Pairing::Interleaved } else { Pairing::Half };
+    let train = || number("original_max_position") as i32;
+    match scaling["type"].as_str().expect("a kind of scaling") {
+        "linear" => a.scheme(Rope::new().base(base).pairing(pairing).rotary_dim(rotary_dim).factor(number("factor"))),
+        "ntk" => a.scheme(Rope::new().base(base).pairing(pairing).rotary_dim(rotary_dim).ntk(number("factor"))),
+        "dynamic_ntk" => a.scheme(DynamicNtk::new(number("factor"), train()).base(base)),
+        "llama3" => {
+            let rope = Llama3Rope::new().base(base).factor(number("factor")).train_length(train());
+            a.scheme(rope.turns(number("low_freq_factor"), number("high_freq_factor")))
+        }
+        "proportional" => a.scheme(ProportionalRope::new(number("partial_rotary_factor")).base(base)),
+        "yarn" => {
+            let yarn = Yarn::new(number("factor"), train()).base(base).rotary_dim(rotary_dim);
+            let yarn = yarn.pairing(pairing).betas(number("beta_fast"), number("beta_slow"));
+            let yarn = yarn.start(params["rotary_start"].as_u64().unwrap_or(0) as u32);
+            let yarn = if scaling["truncate"] == false { yarn.untruncated() } else { yarn };
+            a.scheme(match scaling["mscale"].as_f64() {
+                Some(mscale) => yarn.mscales(mscale, number("mscale_all_dim")),
+                None => yarn,
+            })
+        }
+        "longrope" => {
+            let rope = LongRope::new(train(), list("short_factor"), list("long_factor")).base(base);
+            let rope = rope.rotary_dim(rotary_dim).factor(number("max_position") / f64::from(train()));
+            // Positions may reach beyond the number of keys.
+            a.length(number("seq_len") as i32).scheme(rope)
+        }
+        other => panic!("{}: a scaling `{other}`", golden.name),
     }
 }
 

@@ -23,7 +23,7 @@ pub use documents::Documents;
 pub use dynamic_alibi::DynamicAlibi;
 pub use key_lengths::KeyLengths;
 pub use prefix_lm::PrefixLm;
-pub use rope::Rope;
+pub use rope::{DynamicNtk, Llama3Rope, LongRope, ProportionalRope, Rope, Yarn};
 pub use rope2d::Rope2d;
 pub use sliding_window::SlidingWindow;
 
@@ -33,6 +33,11 @@ use crate::registry::Entry;
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
         Entry::of::<Rope>(),
+        Entry::of::<Yarn>(),
+        Entry::of::<Llama3Rope>(),
+        Entry::of::<DynamicNtk>(),
+        Entry::of::<LongRope>(),
+        Entry::of::<ProportionalRope>(),
         Entry::of::<Rope2d>(),
         Entry::of::<Alibi>(),
         Entry::of::<DynamicAlibi>(),

@@ -129,7 +129,8 @@ fn options(rng: &mut Rng, draft: &mut Draft, wild: bool) {
 fn scheme(rng: &mut Rng, draft: &mut Draft) {
     match rng.below(9) {
         0..=2 if draft.head_dim < 2 => {}
-        0..=2 => rope(rng, draft),
+        0 => scaled_rope(rng, draft),
+        1 | 2 => rope(rng, draft),
         3 if draft.head_dim.is_multiple_of(4) => rope2d(rng, draft),
         3 | 4 => alibi(rng, draft),
         5 => {
@@ -191,6 +192,26 @@ fn rope(rng: &mut Rng, draft: &mut Draft) {
         word += " offset";
     }
     draft.with(&word, |a| a.scheme(rope));
+}
+
+/// A scaled rotation of all pairs that the head has, or of a part of them.
+fn scaled_rope(rng: &mut Rng, draft: &mut Draft) {
+    let pairs = rng.between(1, i64::from(draft.head_dim / 2)) as u32;
+    let train = rng.between(1, 150) as i32;
+    let word = |kind: &str| format!("{kind} of {pairs} pairs, {train}");
+    match rng.below(5) {
+        0 => draft.with(&word("yarn"), |a| a.scheme(Yarn::new(4.0, train).rotary_dim(2 * pairs))),
+        1 => draft.with(&word("llama3"), |a| a.scheme(Llama3Rope::new().train_length(train).rotary_dim(2 * pairs))),
+        2 if pairs > 1 => {
+            draft.with(&word("dynamic ntk"), |a| a.scheme(DynamicNtk::new(2.0, train).rotary_dim(2 * pairs)));
+        }
+        3 => draft.with(&word("proportional"), |a| a.scheme(ProportionalRope::new(0.5).rotary_dim(2 * pairs))),
+        _ => {
+            let factors = |step: f64| (0..pairs).map(|j| 1.0 + step * f64::from(j)).collect::<Vec<f64>>();
+            let rope = LongRope::new(train, factors(0.1), factors(0.75)).attention_factor(1.25).interleaved();
+            draft.with(&word("longrope"), |a| a.scheme(rope.rotary_dim(2 * pairs)));
+        }
+    }
 }
 
 fn rope2d(rng: &mut Rng, draft: &mut Draft) {
