@@ -74,6 +74,8 @@ pub use lower::{LowerError, lower};
 pub use registry::{Entry, Registry, RegistryError};
 pub use scheme::{PositionScheme, Scheme, SchemeContext};
 pub use schemes::{
-    Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, KeyLengths, PrefixLm, Rope, Rope2d,
-    SlidingWindow,
+    Alibi, Alibi2d, AlibiForm, AxialRope, BlockDiffusion, BlockSparse, Causal, Chunked, ContinuousBias, Cope, Dape,
+    Deberta, Decomposed, Dilated, Documents, DynamicAlibi, Fire, ForgetGate, Kerple, KeyLengths, LearnedPositions,
+    Neighbourhood, OffsetSet, Pope, PrefixLm, QkNorm, Retention, Rope, Rope2d, Sandwich, Shaw, ShiftedWindow,
+    Sinusoidal, SlidingWindow, Softcap, Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos,
 };

@@ -72,7 +72,10 @@ fn needed(info: &SchemeInfo) -> Attrs {
     needed
         .map(|attr| {
             let (of_kind, _) = attempts(attr);
-            let given = of_kind.into_iter().find(|given| is_inside(&attr.range, given)).expect("something");
+            // An integer that stands for a real number would be written as one.
+            let plain = |given: &Attr| attr.kind != AttrKind::Float || matches!(given, Attr::Float(_));
+            let given =
+                of_kind.into_iter().find(|given| plain(given) && is_inside(&attr.range, given)).expect("something");
             (attr.name.clone(), given)
         })
         .collect()
