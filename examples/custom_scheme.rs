@@ -1,4 +1,4 @@
-//! A position scheme of one's own, outside rhumb: KERPLE's logarithmic penalty (arXiv 2205.09921), `score - r ln(1 + |p_q - p_k|)`.
+//! A position scheme of one's own, outside rhumb: a penalty that grows with the logarithm of the distance, `score - r ln(1 + |p_q - p_k|)`.
 //!
 //! The scheme states its attributes and its formula, and nothing else. It is fused, tiled and compiled like a built-in one.
 
@@ -39,9 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("test kit: agrees with its formula, does not depend on where positions start\n");
 
     // It composes like any other: here with RoPE and a causal mask.
-    let kerple = LogDistance { r: 0.5 };
+    let scheme = LogDistance { r: 0.5 };
     let graph =
-        Attention::new(8, 64).kv_heads(2).scheme(Rope::new().rotary_dim(16)).scheme(kerple).scheme(Causal).build()?;
+        Attention::new(8, 64).kv_heads(2).scheme(Rope::new().rotary_dim(16)).scheme(scheme).scheme(Causal).build()?;
     let fused = fuse(&lower(&graph, &Registry::empty())?, &RewriteOptions::default())?;
     println!("fused:");
     print_graph(&fused.to_string(), true);

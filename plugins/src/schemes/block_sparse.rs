@@ -1,7 +1,7 @@
 //! Block sparse: blocks of queries see the blocks of keys that a table names.
 //!
-//! `layout[i / B, j / B] = 1`: the pattern of BigBird (arXiv 2007.14062) and of block-sparse kernels, of windows, global and random blocks. The layout
-//! is a constant of 0 and 1, row by row of query blocks, with `columns` key blocks to a row. Tokens past its end take the last block.
+//! `layout[i / B, j / B] = 1`: the pattern of BigBird (arXiv 2007.14062) and of block-sparse kernels, of windows, global and random blocks. The
+//! layout is a constant of 0 and 1, row by row of query blocks, with `columns` key blocks to a row. Tokens past its end take the last block.
 //!
 //! ```text
 //! %mask = scheme block_sparse.mask @0 {block = 64, columns = 2, layout = [1.0, 0.0, 1.0, 1.0]} : bool[q, k]

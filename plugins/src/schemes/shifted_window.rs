@@ -1,8 +1,8 @@
 //! Shifted window: a patch sees the patches of its window, on a grid of windows that is moved from layer to layer.
 //!
 //! Swin (arXiv 2103.14030). An image of `height x width` patches in row order is rolled by `shift` rows and columns and cut into windows of
-//! `window x window`. A patch sees those of its window; where rolling brought patches of opposite edges into one window, it sees those of its own edge
-//! alone. Swin adds -100 to the scores of the others in place of hiding them: `penalty = 100`. Swin V2's scores can outweigh that.
+//! `window x window`. A patch sees those of its window; where rolling brought patches of opposite edges into one window, it sees those of its own
+//! edge alone. Swin adds -100 to the scores of the others in place of hiding them: `penalty = 100`. Swin V2's scores can outweigh that.
 //!
 //! ```text
 //! %mask = scheme shifted_window.mask @0 {height = 56, shift = 3, width = 56, window = 7} : bool[q, k]

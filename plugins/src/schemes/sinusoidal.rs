@@ -1,8 +1,9 @@
 //! Sinusoidal: sines and cosines of the position are added to queries and keys.
 //!
-//! Vaswani et al.: *Attention Is All You Need* (arXiv 1706.03762), where `PE(p)_2i = sin(p / base^(2i / D))` and `PE(p)_2i+1 = cos(..)` are added to the
-//! embeddings ahead of all projections: outside of attention. Position-infused attention (Press, Smith, Lewis: *Shortformer*, arXiv 2012.15832) adds
-//! them to queries and keys in each layer, and not to values, which is what this does. `layout = "half"` has all sines first, then all cosines.
+//! Vaswani et al.: *Attention Is All You Need* (arXiv 1706.03762), where `PE(p)_2i = sin(p / base^(2i / D))` and `PE(p)_2i+1 = cos(..)` are added
+//! to the embeddings ahead of all projections: outside of attention. Position-infused attention (Press, Smith, Lewis: *Shortformer*, arXiv
+//! 2012.15832) adds them to queries and keys in each layer, and not to values, which is what this does. `layout = "half"` has all sines first,
+//! then all cosines.
 //!
 //! ```text
 //! %q_out = scheme sinusoidal.query %q @0 : f32[h, q, d]

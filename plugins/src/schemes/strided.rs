@@ -1,7 +1,7 @@
 //! Strided: a query sees the last keys, and of those before every so many.
 //!
-//! Child et al.: *Sparse Transformers* (arXiv 1904.10509). `|i - j| < s`, or `i - j` is a multiple of the stride `s`. Join with the causal mask for the
-//! causal form, in which the paper has it.
+//! Child et al.: *Sparse Transformers* (arXiv 1904.10509). `|i - j| < s`, or `i - j` is a multiple of the stride `s`. Join with the causal mask
+//! for the causal form, in which the paper has it.
 //!
 //! ```text
 //! %mask = scheme strided.mask @0 {stride = 128} : bool[q, k]

@@ -1,8 +1,8 @@
 //! Token tree: draft tokens of several continuations, of which each sees its own ancestors.
 //!
-//! For speculative decoding (SpecInfer, arXiv 2305.09781; Medusa, arXiv 2401.10774). The last `n` tokens, counted back from `length`, are the nodes of
-//! a tree; `parents` names for each its parent among them, or -1 for one that continues the text. All tokens see what is before the tree; a node
-//! sees its ancestors and itself besides. A parent comes before its children.
+//! For speculative decoding (SpecInfer, arXiv 2305.09781; Medusa, arXiv 2401.10774). The last `n` tokens, counted back from `length`, are the
+//! nodes of a tree; `parents` names for each its parent among them, or -1 for one that continues the text. All tokens see what is before the
+//! tree; a node sees its ancestors and itself besides. A parent comes before its children.
 //!
 //! Walked depth first, a node's descendants are those it comes before and that come before it is left. So a node has two numbers, when it is entered
 //! and when it is left, and a pair of query and key makes two comparisons.
