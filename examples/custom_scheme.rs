@@ -1,4 +1,4 @@
-//! A position scheme of one's own, outside rhumb: KERPLE's logarithmic penalty (arXiv 2205.09921), `score - r ln(1 + |p_q - p_k|)`.
+//! A position scheme of one's own, outside rhumb: a penalty that grows with the logarithm of the distance, `score - r ln(1 + |p_q - p_k|)`.
 //!
 //! The scheme states its attributes and its formula, and nothing else. It is fused, tiled and compiled like a built-in one.
 
@@ -14,14 +14,14 @@ use support::{Tensors, max_error, print_graph};
 
 // The scheme: what it is called, where it works, its attributes, ...
 scheme! {
-    /// KERPLE's logarithmic penalty (arXiv 2205.09921), with r2 = 1.
-    pub struct Kerple: "kerple" at Score = "score - r ln(1 + |p_q - p_k|)" {
+    /// A penalty that grows with the logarithm of the distance.
+    pub struct LogDistance: "log_distance" at Score = "score - r ln(1 + |p_q - p_k|)" {
         /// How strong the penalty is.
         #[range(AttrRange::above(0.0))] r: f64 = 1.0,
     }
 }
 // ... and its mathematics.
-impl PositionScheme for Kerple {
+impl PositionScheme for LogDistance {
     fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         Ok(score - self.r * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
     }
@@ -29,19 +29,19 @@ impl PositionScheme for Kerple {
 
 fn main() -> Result<(), Box<dyn Error>> {
     // For graphs that are read from text it is registered by its name.
-    let registry = Registry::standard().with(Entry::of::<Kerple>())?;
+    let registry = Registry::standard().with(Entry::of::<LogDistance>())?;
 
     // The test kit holds the scheme against its formula, one score at a time, at many shapes, and against what is written of it.
-    SchemeTest::new(&registry, || Kerple { r: 0.5 })
+    SchemeTest::new(&registry, || LogDistance { r: 0.5 })
         .agrees_with(|p| p.score() - 0.5 * (1.0 + (p.q_pos - p.k_pos).abs()).ln())
         .shift_invariant()
         .run()?;
     println!("test kit: agrees with its formula, does not depend on where positions start\n");
 
     // It composes like any other: here with RoPE and a causal mask.
-    let kerple = Kerple { r: 0.5 };
+    let scheme = LogDistance { r: 0.5 };
     let graph =
-        Attention::new(8, 64).kv_heads(2).scheme(Rope::new().rotary_dim(16)).scheme(kerple).scheme(Causal).build()?;
+        Attention::new(8, 64).kv_heads(2).scheme(Rope::new().rotary_dim(16)).scheme(scheme).scheme(Causal).build()?;
     let fused = fuse(&lower(&graph, &Registry::empty())?, &RewriteOptions::default())?;
     println!("fused:");
     print_graph(&fused.to_string(), true);

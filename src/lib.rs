@@ -97,9 +97,12 @@ pub mod prelude {
         Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Pairing, ParseError, Verified, VerifyError,
     };
     pub use rhumb_plugins::{
-        Alibi, AlibiForm, Attention, AttrRange, Batch, BuildError, Causal, Chunked, Declared, Dilated, Documents,
-        DynamicAlibi, DynamicNtk, Entry, KeyLengths, Llama3Rope, LongRope, PositionScheme, PrefixLm, ProportionalRope,
-        Registry, Rope, Rope2d, SchemeContext, SchemeError, SchemeInfo, SlidingWindow, Yarn, scheme,
+        Alibi, Alibi2d, AlibiForm, Attention, AttrRange, AxialRope, Batch, BlockDiffusion, BlockSparse, BuildError,
+        Causal, Chunked, ContinuousBias, Cope, Dape, Deberta, Declared, Decomposed, Dilated, Documents, DynamicAlibi,
+        DynamicNtk, Entry, Fire, ForgetGate, Kerple, KeyLengths, LearnedPositions, Llama3Rope, LongRope, Neighbourhood,
+        OffsetSet, Pope, PositionScheme, PrefixLm, ProportionalRope, QkNorm, Registry, Retention, Rope, Rope2d,
+        Sandwich, SchemeContext, SchemeError, SchemeInfo, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow, Softcap,
+        Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn, scheme,
     };
     pub use rhumb_runtime::{
         Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,

@@ -74,6 +74,9 @@ pub use lower::{LowerError, lower};
 pub use registry::{Entry, Registry, RegistryError};
 pub use scheme::{PositionScheme, Scheme, SchemeContext};
 pub use schemes::{
-    Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, DynamicNtk, KeyLengths, Llama3Rope, LongRope,
-    PrefixLm, ProportionalRope, Rope, Rope2d, SlidingWindow, Yarn,
+    Alibi, Alibi2d, AlibiForm, AxialRope, BlockDiffusion, BlockSparse, Causal, Chunked, ContinuousBias, Cope, Dape,
+    Deberta, Decomposed, Dilated, Documents, DynamicAlibi, DynamicNtk, Fire, ForgetGate, Kerple, KeyLengths,
+    LearnedPositions, Llama3Rope, LongRope, Neighbourhood, OffsetSet, Pope, PrefixLm, ProportionalRope, QkNorm,
+    Retention, Rope, Rope2d, Sandwich, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow, Softcap, Strided, T5,
+    Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn,
 };

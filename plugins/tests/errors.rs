@@ -51,7 +51,7 @@ fn what_lowering_refuses() {
     let mask = |scheme: &str, attrs: &str| format!("{scheme}.mask @0 {{{attrs}}} {MASK}");
     let cases = [
         format!("alibo.score %s @0 {SCORE}"),
-        format!("kerple.score %s @0 {SCORE}"),
+        format!("unheard.score %s @0 {SCORE}"),
         format!("alibi.query %q @0 {QUERY}"),
         format!("alibi.score %s @1 {SCORE}"),
         score("alibi", "slope = [1.0]"),
@@ -126,6 +126,70 @@ fn what_lowering_refuses() {
         // A mask with value attributes has their axes too.
         let op = if op.contains("%docs") { op.replace(MASK, ": bool[b, q, k]") } else { op };
         let error = lower(&parsed(&op), &Registry::standard()).expect_err(&op);
+        report += &format!("{error}\n  hint: {}\n\n", error.hint());
+    }
+    insta::assert_snapshot!(report);
+}
+
+#[test]
+fn what_schemes_of_tables_and_grids_refuse() {
+    let table = "%t = input \"t\" : f32[r, h]\n%w = input \"w\" : f32[r, d]\n";
+    let at = |hook: &str, scheme: &str, attrs: &str| match hook {
+        "query" => format!("{scheme}.query %q @0 {{{attrs}}} {QUERY}"),
+        "mask" => format!("{scheme}.mask @0 {{{attrs}}} {MASK}"),
+        _ => format!("{scheme}.score %s @0 {{{attrs}}} {SCORE}"),
+    };
+    let cases = [
+        at("score", "t5", ""),
+        at("score", "t5", "table = %fq"),
+        at("score", "t5", "table = %t"),
+        at("score", "t5", "table = %t, buckets = 7, bidirectional = false, max_distance = 3"),
+        at("score", "t5", "table = %t, buckets = 3"),
+        at("score", "window_table", "table = %t, height = 3, width = 2"),
+        at("score", "window_table", "table = %t, height = 0, width = 2"),
+        at("score", "alibi2d", ""),
+        at("score", "alibi2d", "width = 3, q_y = %i"),
+        at("score", "alibi2d", "q_y = %i, q_x = %i, k_y = %j"),
+        at("score", "alibi2d", "width = 3, slopes = [1.0]"),
+        at("score", "kerple", "p = [1.0], a = %t"),
+        at("score", "sandwich", "waves = 7"),
+        at("score", "fire", "w1 = %t, b1 = %t, w2 = %w"),
+        at("score", "forget_gate", ""),
+        at("score", "forget_gate", "log_forget = %s"),
+        at("score", "shaw", "queries = %k, table = %w, left = 3, right = 3"),
+        at("score", "shaw", "queries = %q, table = %w, left = 3, right = 4"),
+        at("score", "decomposed", "queries = %q, rows = %w, columns = %t, height = 4, width = 4"),
+        at("score", "deberta", "queries = %q, keys = %k"),
+        at("score", "deberta", "queries = %q, keys = %k, position_keys = %w, max_distance = 100"),
+        at("score", "softcap", "cap = 0"),
+        at("query", "qk_norm", "norm = \"l1\""),
+        at("query", "qk_norm", "unit_offset = true"),
+        at("query", "qk_norm", "logit_scale = %t"),
+        at("query", "temperature", "period = 0"),
+        at("query", "axial_rope", "dims = [4, 3]"),
+        at("query", "axial_rope", "dims = [4, 8], grid = [2, 2]"),
+        at("query", "axial_rope", "dims = [4, 4]"),
+        at("query", "axial_rope", "dims = [4, 4], grid = [2, 2], queries = %w"),
+        at("query", "axial_rope", "dims = [4, 4], grid = [2]"),
+        at("query", "axial_rope", "dims = [4, 4], queries = %w, keys = %w"),
+        at("query", "xpos", "scale_base = 0"),
+        at("mask", "neighbourhood", "height = 4, width = 6, window = 4"),
+        at("mask", "neighbourhood", "height = 4, width = 6, window = 5"),
+        at("mask", "shifted_window", "height = 4, width = 6, window = 4"),
+        at("mask", "shifted_window", "height = 4, width = 4, window = 2, shift = 2"),
+        at("mask", "block_diffusion", "length = 0, block = 4"),
+        at("mask", "block_sparse", "layout = [1, 0, 1], columns = 2, block = 8"),
+        at("mask", "block_sparse", "layout = [1, 0.5], columns = 2, block = 8"),
+        at("mask", "offset_set", "offsets = [1, -2]"),
+        at("mask", "offset_set", "offsets = [1.5]"),
+        at("mask", "token_tree", "parents = [-1, 1]"),
+    ];
+    let mut report = String::new();
+    for op in cases {
+        let text =
+            text(&op).replace("%i = iota q", &format!("{table}%i = iota q")).replace("axis d", "axis r = 7\naxis d");
+        let graph = Graph::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        let error = lower(&graph, &Registry::standard()).expect_err(&op);
         report += &format!("{error}\n  hint: {}\n\n", error.hint());
     }
     insta::assert_snapshot!(report);

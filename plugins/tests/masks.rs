@@ -2,7 +2,10 @@
 
 use rhumb_ir::{Elem, Tensor};
 use rhumb_plugins::testing::{SchemeTest, Shape, TestFailure};
-use rhumb_plugins::{Causal, Chunked, Dilated, Documents, KeyLengths, PrefixLm, Registry, SlidingWindow};
+use rhumb_plugins::{
+    BlockDiffusion, BlockSparse, Causal, Chunked, Dilated, Documents, KeyLengths, Neighbourhood, OffsetSet, PrefixLm,
+    Registry, ShiftedWindow, SlidingWindow, Strided, TokenTree,
+};
 
 #[test]
 fn causal() -> Result<(), TestFailure> {
@@ -98,4 +101,138 @@ fn dilated() -> Result<(), TestFailure> {
             .run()?;
     }
     Ok(())
+}
+
+#[test]
+fn strided() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    for s in [1, 3, 50] {
+        SchemeTest::new(&registry, || Strided::new(s))
+            .agrees_with(|p| {
+                let distance = (p.q_index - p.k_index).abs();
+                p.masked(distance < i64::from(s) || distance % i64::from(s) == 0)
+            })
+            .run()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn offsets() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    for list in [vec![0], vec![3, 0, 7], vec![5]] {
+        SchemeTest::new(&registry, || OffsetSet::new(list.clone()))
+            .agrees_with(|p| p.masked(list.iter().any(|offset| p.q_index - p.k_index == i64::from(*offset))))
+            .run()?;
+    }
+    SchemeTest::new(&registry, || OffsetSet::log_sparse(8))
+        .agrees_with(|p| p.masked([0, 1, 2, 4, 8].contains(&(p.q_index - p.k_index))))
+        .run()
+}
+
+/// An image's tokens, and no others.
+const IMAGES: [Shape; 2] = [
+    Shape { heads: 2, kv_heads: 1, head_dim: 8, queries: 24, keys: 24 },
+    Shape { heads: 1, kv_heads: 1, head_dim: 8, queries: 5, keys: 24 },
+];
+
+#[test]
+fn neighbourhoods() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    for n in [1, 3] {
+        SchemeTest::new(&registry, || Neighbourhood::new(4, 6, n))
+            .shapes(&IMAGES)
+            .agrees_with(|p| {
+                let sees = |q: i64, k: i64, length: i64| {
+                    let reach = i64::from(n / 2);
+                    (q.clamp(reach, length - 1 - reach) - k).abs() <= reach
+                };
+                p.masked(sees(p.q_index / 6, p.k_index / 6, 4) && sees(p.q_index % 6, p.k_index % 6, 6))
+            })
+            .run()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn shifted_windows() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    for (shift, penalty) in [(0, None), (1, None), (1, Some(100.0)), (0, Some(100.0))] {
+        SchemeTest::new(&registry, || {
+            let scheme = ShiftedWindow::new(4, 6, 2).shift(shift);
+            penalty.map_or(scheme, |penalty| scheme.penalty(penalty))
+        })
+        .shapes(&IMAGES)
+        .agrees_with(|p| {
+            // By the regions that Swin numbers: those before the last window, the last window's near part, its far part.
+            let region = |x: i64, n: i64| match x {
+                x if x < n - 2 => 0,
+                x if x < n - i64::from(shift) => 1,
+                _ => 2,
+            };
+            let place = |index: i64| {
+                let rolled = |x: i64, n: i64| (x - i64::from(shift)).rem_euclid(n);
+                let (y, x) = (rolled(index / 6, 4), rolled(index % 6, 6));
+                ((y / 2, x / 2), (region(y, 4), region(x, 6)))
+            };
+            let ((q_window, q_region), (k_window, k_region)) = (place(p.q_index), place(p.k_index));
+            let hidden = shift > 0 && q_region != k_region;
+            match penalty {
+                Some(penalty) if hidden && q_window == k_window => p.score() - penalty,
+                _ => p.masked(q_window == k_window && (!hidden || penalty.is_some())),
+            }
+        })
+        .run()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn block_sparse() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    let layout = [true, false, true, false, true, false];
+    SchemeTest::new(&registry, || BlockSparse::new(layout, 3, 4))
+        .agrees_with(|p| {
+            let block = |index: i64, last: i64| index.div_euclid(4).clamp(0, last) as usize;
+            p.masked(layout[3 * block(p.q_index, 1) + block(p.k_index, 2)])
+        })
+        .run()
+}
+
+#[test]
+fn block_diffusion() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    SchemeTest::new(&registry, || BlockDiffusion::new(12, 3))
+        .shapes(&IMAGES)
+        .agrees_with(|p| {
+            let block = |index: i64| index % 12 / 3;
+            let (q, k) = (block(p.q_index), block(p.k_index));
+            p.masked(match (p.q_index < 12, p.k_index < 12) {
+                (true, true) => q == k,
+                (true, false) => k < q,
+                (false, true) => false,
+                (false, false) => k <= q,
+            })
+        })
+        .run()
+}
+
+#[test]
+fn trees() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    let parents = [None, Some(0), None, Some(0), Some(1), Some(1), Some(2)];
+    SchemeTest::new(&registry, || TokenTree::new(parents))
+        .shapes(&IMAGES)
+        .agrees_with(|p| {
+            let first = p.length - 7;
+            let (query, key) = (p.q_index - first, p.k_index - first);
+            let mut node = usize::try_from(query).ok();
+            let mut seen = key < 0;
+            while let Some(at) = node {
+                seen |= at as i64 == key;
+                node = parents[at].map(|parent: u32| parent as usize);
+            }
+            p.masked(seen)
+        })
+        .run()
 }

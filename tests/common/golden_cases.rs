@@ -12,25 +12,10 @@ use crate::common::{Tensor, Tensors};
 
 /// What a case needs that rhumb has no scheme for.
 pub(crate) const UNCOVERED: &[(&str, &str)] = &[
-    ("xpos_torchscale_odd", "no xPos"),
-    ("xpos_xtransformers", "no xPos"),
-    ("rope3d_vjepa2_quirk", "no 3D RoPE"),
     ("mrope_qwen2vl", "no M-RoPE"),
     ("mrope_interleaved_qwen3vl", "no M-RoPE"),
     ("mrope_partial_glm4v", "no M-RoPE"),
     ("mrope_ernie45vl", "no M-RoPE"),
-    ("rope3d_cogvideox", "no 3D RoPE"),
-    ("rope3d_wan", "no 3D RoPE"),
-    ("ropend_time_latlon_float", "no 3D RoPE"),
-    ("swinv2_cpb_cosine", "no normalised queries and keys, no network over coordinates"),
-    ("cope_xtransformers", "no cumulative sums over keys"),
-    ("pope_polar", "no polar features of queries and keys"),
-    ("shaw_relative_key", "no products of queries with tables of relative positions"),
-    ("deberta_v2_disentangled", "no products of queries with tables of relative positions"),
-    ("vitdet_decomposed_relpos", "no products of queries with tables of relative positions"),
-    ("retnet_retention", "no attention without softmax"),
-    ("fire", "no network over distances"),
-    ("dape_alibi", "no network over heads"),
 ];
 
 /// An attention, and what to bind besides `q`, `k` and `v`.
@@ -71,7 +56,9 @@ pub(crate) fn setup(golden: &Golden) -> Setup {
     let grid = golden.name.starts_with("rope2d") && !inputs.contains_key("k_y") && !inputs.contains_key("fx");
     let deinterleaved = golden.meta["params"].get("output_layout").is_some();
     let repeated = golden.name == "rope2d_sam2_cross";
-    let rotates = golden.has("k_rot") && (positions || grid) && !deinterleaved && !repeated;
+    // Here queries are scaled inversely to keys.
+    let inverse = golden.name.starts_with("xpos");
+    let rotates = golden.has("k_rot") && (positions || grid) && !deinterleaved && !repeated && !inverse;
     Setup { attention: a, inputs, rotates }
 }
 
@@ -95,11 +82,13 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         | "rope_partial_half_neox"
         | "rope_partial_interleaved_glm" => a.scheme(by_base()),
         name if name.starts_with("rope_") => scaled_rope(golden, a),
-        "nope_llama4_temperature" => a.score_with(|cx, score| {
-            score * (1.0 + 0.1 * (1.0 + ((cx.q_pos() + 1).cast(Elem::F32) / 16.0).floor()).log())
-        }),
-        "ministral3_temperature" => {
-            a.score_with(|cx, score| score * (1.0 + 0.1 * (1.0 + (cx.q_pos().cast(Elem::F32) / 16.0).floor()).log()))
+        "nope_llama4_temperature" => a.scheme(Temperature::llama4(16)),
+        "ministral3_temperature" => a.scheme(Temperature::new(16)),
+        "xpos_torchscale_odd" | "xpos_xtransformers" => {
+            a.scheme(XPos::new().scale_base(param("scale_base")).center(param("center")))
+        }
+        "rope3d_cogvideox" | "rope3d_wan" | "rope3d_vjepa2_quirk" | "ropend_time_latlon_float" => {
+            axial(golden, a, inputs)
         }
         name if name.starts_with("rope2d") || name.starts_with("ropend") => rope2d(golden, a, inputs),
         "nope_causal_gqa" | "nope_full_dv" => a,
@@ -112,16 +101,12 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         | "alibi_dynamic_cerebras" => {
             a.scheme(DynamicAlibi::new(param("train_seq_len") as i32).alibi(Alibi::new().symmetric()))
         }
+        "alibi_falcon_scaled" => a.scheme(Alibi::falcon(golden["q"].shape()[3] as u32)),
         "alibi2d_croma" | "alibi2d_croma_original_h6" => {
             coordinates(golden, inputs, 0);
-            a.score_with(|cx, score| {
-                let along = |q: &str, k: &str| {
-                    let (q, k) = (cx.input(q, Elem::I32, [cx.q]), cx.input(k, Elem::I32, [cx.k]));
-                    (q - k).cast(Elem::F32)
-                };
-                let (dy, dx) = (along("q_y", "k_y"), along("q_x", "k_x"));
-                let slopes = Alibi::official_slopes(cx.heads().expect("a static count"));
-                score - cx.per_head(slopes).expect("a slope per head") * (dy * dy + dx * dx).sqrt()
+            a.scheme_with(|cx| {
+                let (q, k) = (|name| cx.input(name, Elem::I32, [cx.q]), |name| cx.input(name, Elem::I32, [cx.k]));
+                Alibi2d::at(q("q_y"), q("q_x"), k("k_y"), k("k_x"))
             })
         }
         "softcap_gemma2" | "softcap_gemma2_sliding" => a.softcap(param("softcap")),
@@ -130,35 +115,126 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
             a.sinks()
         }
         "off_by_one_softmax" => a.sink(0.0),
-        "sandwich" => a.score_with(|cx, score| {
-            let (distance, heads) = (cx.q_index() - cx.k_index(), f64::from(cx.heads().expect("a static count")));
-            let wave = |i: i32| (distance * 1e4f64.powf(-2.0 * f64::from(i) / 128.0)).cos();
-            let sum = (1..64).fold(wave(0), |sum, i| sum + wave(i));
-            score + sum * (heads / (8.0 * (cx.head().expect("heads") + 1).cast(Elem::F32)))
+        "sandwich" => a.scheme(Sandwich::new()),
+        name if name.starts_with("mask_") => a,
+        _ => learned(golden, a, inputs),
+    }
+}
+
+/// Schemes of learned tensors, which are inputs.
+fn learned(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
+    for name in [
+        "table",
+        "p",
+        "a",
+        "log_f",
+        "mlp_w1",
+        "mlp_b1",
+        "mlp_w2",
+        "mlp_b2",
+        "logit_scale",
+        "learned_bias",
+        "rel_h",
+        "rel_w",
+        "pos_key",
+        "pos_query",
+        "pos_emb",
+    ] {
+        if golden.has(name) {
+            inputs.insert(name.to_owned(), golden[name].clone());
+        }
+    }
+    match golden.name.as_str() {
+        "t5_bidirectional" => {
+            a.scheme_with(|cx| T5::new(cx.input("table", Elem::F32, [fixed(cx, "bucket", 32), cx.h])))
+        }
+        "t5_causal" => a.scheme_with(|cx| {
+            T5::new(cx.input("table", Elem::F32, [fixed(cx, "bucket", 32), cx.h])).causal().buckets(32, 64)
+        }),
+        "swin_table" => {
+            a.scheme_with(|cx| WindowTable::new(cx.input("table", Elem::F32, [fixed(cx, "offset", 117), cx.h]), 5, 7))
+        }
+        "beit_table_cls" => a.scheme_with(|cx| {
+            WindowTable::new(cx.input("table", Elem::F32, [fixed(cx, "offset", 66), cx.h]), 5, 4).class_token()
         }),
         "kerple_log" | "kerple_power" => {
-            for name in ["p", "a"] {
-                inputs.insert(name.to_owned(), golden[name].clone());
-            }
             let log = golden.name == "kerple_log";
-            a.score_with(move |cx, score| {
-                let learned = |name: &str| cx.input(name, Elem::F32, [cx.h]).max(0.01);
-                let (p, a) = (learned("p"), learned("a"));
-                let distance = (cx.q_pos() - cx.k_pos()).max(0);
-                score - if log { p * (1.0 + a * distance).log() } else { a * distance.pow(p.min(2.0)) }
+            a.scheme_with(move |cx| {
+                let [p, a] = ["p", "a"].map(|name| cx.input(name, Elem::F32, [cx.h]));
+                if log { Kerple::log(p, a) } else { Kerple::power(p, a) }
             })
         }
-        // No scheme here: the bias comes as a tensor.
-        "t5_bidirectional"
-        | "t5_causal"
-        | "swin_table"
-        | "beit_table_cls"
-        | "forget_gate_alibi"
-        | "alibi_falcon_scaled" => {
-            inputs.insert("bias".to_owned(), golden["bias"].clone());
-            a.bias(Batch::Shared)
+        "forget_gate_alibi" => {
+            a.scheme_with(|cx| ForgetGate::new(cx.input("log_f", Elem::F32, [cx.h, cx.builder().axis("token")])))
         }
-        name if name.starts_with("mask_") => a,
+        "fire" => {
+            inputs.insert("mlp_w1".to_owned(), golden["mlp_w1"].column(0));
+            a.scheme_with(|cx| {
+                let unit = fixed(cx, "unit", 32);
+                let w2 = cx.input("mlp_w2", Elem::F32, [cx.h, unit]);
+                let [w1, b1] = ["mlp_w1", "mlp_b1"].map(|name| cx.input(name, Elem::F32, [unit]));
+                Fire::new(w1, b1, w2).output_bias(cx.input("mlp_b2", Elem::F32, [cx.h])).threshold(16.0)
+            })
+        }
+        "swinv2_cpb_cosine" => {
+            a.scheme_with(|cx| QkNorm::l2().logit_scale(cx.input("logit_scale", Elem::F32, [cx.h]))).scheme_with(|cx| {
+                let unit = fixed(cx, "unit", 512);
+                let w1 = cx.input("mlp_w1", Elem::F32, [unit, fixed(cx, "coordinate", 2)]);
+                let b1 = cx.input("mlp_b1", Elem::F32, [unit]);
+                ContinuousBias::new(w1, b1, cx.input("mlp_w2", Elem::F32, [cx.h, unit]), [6, 6])
+            })
+        }
+        "retnet_retention" => {
+            let scale = golden.meta["params"]["k_prescale"].as_f64().expect("a scale");
+            a.scale(scale).scheme(Retention::new()).weights_with(|_, score| score)
+        }
+        _ => by_content(golden, a, inputs),
+    }
+}
+
+/// Schemes of learned tensors that queries and keys meet.
+fn by_content(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
+    match golden.name.as_str() {
+        "pope_polar" => a.scheme_with(|cx| {
+            Pope::new(cx.query(), cx.key()).phases(cx.input("learned_bias", Elem::F32, [cx.h, cx.d]))
+        }),
+        "shaw_relative_key" => a.scheme_with(|cx| {
+            Shaw::new(cx.query(), cx.input("table", Elem::F32, [fixed(cx, "distance", 22), cx.d]), 16, 5)
+        }),
+        "vitdet_decomposed_relpos" => a.scheme_with(|cx| {
+            let table = |name, length| cx.input(name, Elem::F32, [fixed(cx, name, length), cx.d]);
+            Decomposed::new(cx.query(), table("rel_h", 11), table("rel_w", 9), [6, 5])
+        }),
+        "deberta_v2_disentangled" => a.scheme_with(|cx| {
+            let table = |name| cx.input(name, Elem::F32, [cx.h, fixed(cx, name, 16), cx.d]);
+            let scheme = Deberta::new(cx.query(), cx.key()).buckets(8, 64);
+            scheme.position_keys(table("pos_key")).position_queries(table("pos_query"))
+        }),
+        "dape_alibi" => {
+            inputs.insert("keys".to_owned(), golden["k"].clone());
+            a.scheme_with(|cx| {
+                let (token, unit, all) = (cx.builder().axis("token"), fixed(cx, "unit", 32), fixed(cx, "of_heads", 8));
+                let input = |name: &str, dims: &[Axis]| cx.input(name, Elem::F32, dims.iter().copied());
+                let learned = [
+                    input("mlp_w1", &[unit, all]),
+                    input("mlp_b1", &[unit]),
+                    input("mlp_w2", &[cx.h, unit]),
+                    input("mlp_b2", &[cx.h]),
+                ];
+                Dape::new(cx.query(), input("keys", &[cx.b, cx.g, token, cx.d]), learned)
+            })
+        }
+        "cope_xtransformers" => {
+            let tokens = golden["k"].shape()[2];
+            inputs.insert("keys".to_owned(), golden["k"].clone());
+            inputs.insert("tokens".to_owned(), Tensor::i32([tokens], (0..tokens as i32).collect::<Vec<_>>()));
+            a.scheme_with(|cx| {
+                let (token, index) = (cx.builder().axis("token"), cx.builder().axis("index"));
+                let keys = cx.input("keys", Elem::F32, [cx.b, cx.g, token, cx.d]);
+                let embeddings = cx.input("pos_emb", Elem::F32, [fixed(cx, "position", 12), cx.d]);
+                Cope::new(cx.query(), keys, cx.input("tokens", Elem::I32, [index]), embeddings)
+            })
+        }
         name => panic!("`{name}` is neither covered nor named as uncovered"),
     }
 }
@@ -202,6 +278,30 @@ fn scaled_rope(golden: &Golden, a: Attention) -> Attention {
         }
         other => panic!("{}: a scaling `{other}`", golden.name),
     }
+}
+
+/// An axis of a learned tensor.
+fn fixed(cx: &AttentionParts<'_>, name: &str, length: u32) -> Axis {
+    cx.builder().axis_of(name, length)
+}
+
+fn axial(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
+    if golden.name == "rope3d_cogvideox" {
+        return a.scheme(AxialRope::grid([3, 4, 5], [16, 24, 24]).reference([3.0, 6.0, 5.0]).prefix(4));
+    }
+    for side in ["q", "k"] {
+        inputs.insert(format!("{side}_at"), golden[format!("{side}_pos").as_str()].clone());
+    }
+    let (elem, name) = (golden["q_pos"].elem(), golden.name.clone());
+    a.scheme_with(move |cx| {
+        let coordinate = fixed(cx, "coordinate", 3);
+        let [q, k] = [("q_at", cx.q), ("k_at", cx.k)].map(|(name, token)| cx.input(name, elem, [token, coordinate]));
+        match name.as_str() {
+            "rope3d_wan" => AxialRope::at(q, k, [24, 20, 20]),
+            "ropend_time_latlon_float" => AxialRope::at(q, k, [16, 24, 24]).base(256.0),
+            _ => AxialRope::at(q, k, [10, 10, 10]).tiled(),
+        }
+    })
 }
 
 fn rope2d(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
@@ -290,21 +390,8 @@ fn mask(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
             }
             a.documents(Batch::Shared).scheme(Causal)
         }
-        // 3x3 neighbourhoods in a grid of 7x7, moved inside at the edges.
-        "neighborhood_2d" => a.mask_with(|cx| {
-            let (i, j) = (cx.q_index(), cx.k_index());
-            let (row, column) = ((i / 7).max(1).min(5), (i % 7).max(1).min(5));
-            ((j / 7) - row).abs().le(1) & ((j % 7) - column).abs().le(1)
-        }),
-        // Blocks of 6 in a noised sequence of 24, then in the clean one (arXiv 2503.09573).
-        "block_diffusion" => a.mask_with(|cx| {
-            let (i, j) = (cx.q_index(), cx.k_index());
-            let (noised_query, noised_key) = (i.lt(24), j.lt(24));
-            let (q_block, k_block) = ((i % 24) / 6, (j % 24) / 6);
-            (noised_query & noised_key & q_block.eq(k_block))
-                | (noised_query & !noised_key & k_block.lt(q_block))
-                | (!noised_query & !noised_key & k_block.le(q_block))
-        }),
+        "neighborhood_2d" => a.scheme(Neighbourhood::new(7, 7, 3)),
+        "block_diffusion" => a.scheme(BlockDiffusion::new(int("seq_len"), int("block"))),
         other => panic!("{}: mask `{other}`", golden.name),
     }
 }

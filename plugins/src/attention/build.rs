@@ -58,7 +58,8 @@ impl Attention {
         let query = builder.input("q", Elem::F32, [b, h, q, d]);
         let key = builder.input("k", Elem::F32, [b, g, k, d]);
         let value = builder.input("v", Elem::F32, [b, g, k, e]);
-        Ok((self.place(builder, axes, self.q_positions, self.q_offset), [query, key, value]))
+        let parts = self.place(builder, axes, self.q_positions, self.q_offset);
+        Ok((AttentionParts { rows: [Some(query), Some(key)], ..parts }, [query, key, value]))
     }
 
     /// The graph that transforms keys before they are cached: input `k`, `f32[b, g, k, d]`, and `k_pos` if positions are given; output
@@ -124,7 +125,7 @@ impl Attention {
             length: length.value(),
         };
         let site_id = builder.site(site);
-        AttentionParts { b, h, g, q, k, d, e, site_id, cx: SchemeContext::new(builder, site) }
+        AttentionParts { b, h, g, q, k, d, e, site_id, cx: SchemeContext::new(builder, site), rows: [None, None] }
     }
 
     /// Schemes that are made for one graph, each in the place of its step.

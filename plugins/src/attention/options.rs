@@ -138,7 +138,8 @@ impl Attention {
         Attention { scale, ..self }
     }
 
-    /// Caps the scaled score: `cap tanh(score / cap)` (Gemma 2), ahead of schemes, bias and masks.
+    /// Caps the scaled score: `cap tanh(score / cap)` (Gemma 2), ahead of schemes, bias and masks. The scheme
+    /// [`Softcap`](crate::Softcap) does so at its place among others, after a bias.
     #[must_use]
     pub fn softcap(self, cap: f64) -> Attention {
         Attention { softcap: Some(cap), ..self }

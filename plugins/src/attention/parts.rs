@@ -27,6 +27,8 @@ pub struct AttentionParts<'g> {
     pub site_id: SiteId,
     /// What schemes build IR through.
     pub(super) cx: SchemeContext<'g>,
+    /// The inputs `q` and `k`, as far as the graph has them.
+    pub(super) rows: [Option<Expr<'g>>; 2],
 }
 
 impl<'g> Deref for AttentionParts<'g> {
@@ -40,6 +42,25 @@ impl<'g> AttentionParts<'g> {
     /// A tensor bound at each call under `name`, with the dimensions `dims`, outermost first.
     pub fn input(&self, name: &str, elem: Elem, dims: impl IntoIterator<Item = Axis>) -> Expr<'g> {
         self.builder().input(name, elem, dims)
+    }
+
+    /// The queries as they come, before any scheme: what schemes take that meet them with tables of their own. In a graph of keys alone
+    /// nothing reads them, and a value of their type stands in.
+    #[must_use]
+    pub fn query(&self) -> Expr<'g> {
+        self.rows[0].unwrap_or_else(|| self.stand_in([self.b, self.h, self.q, self.d]))
+    }
+
+    /// The keys as they come, before any scheme.
+    #[must_use]
+    pub fn key(&self) -> Expr<'g> {
+        self.rows[1].unwrap_or_else(|| self.stand_in([self.b, self.g, self.k, self.d]))
+    }
+
+    /// A value over these axes that nothing reads.
+    fn stand_in(&self, axes: [Axis; 4]) -> Expr<'g> {
+        let builder = self.builder();
+        axes.into_iter().fold(builder.scalar(0.0), |sum, axis| sum + builder.iota(axis))
     }
 
     /// `x` after a scheme op of `scheme` at the query, key or score hook; `x` itself if the scheme does nothing there.

@@ -11,6 +11,9 @@
 //!
 //! `causal`, `key` and `last` differ by a constant per row: the same output, another `lse`.
 //!
+//! Falcon-RW adds `key` in bfloat16 before scores are scaled: slopes, positions and their products are rounded to its 8 bits (`bf16`), and the
+//! whole is divided by `sqrt(head_dim)` (`scale`).
+//!
 //! Slopes: for `n` heads, a power of two, `m_h = 2^(-8 (h + 1) / n)`; otherwise those of the power of two below, followed by every second
 //! one of the power of two above. Checkpoints trained with another `alibi_bias_max` than 8 (MPT) set `bias_max`; learned or other slopes
 //! come as a list or as a value over the head axis.
@@ -44,6 +47,8 @@ crate::scheme! {
         bias_max: f64 = 8.0,
         /// -m(p_q - p_k), -m|p_q - p_k|, m p_k or m(p_k - (length - 1)); all but symmetric differ in lse alone.
         form: AlibiForm = AlibiForm::Causal,
+        /// Round slopes, positions and their products to bfloat16, as Falcon does.
+        bf16: bool = false,
         /// Factor on all slopes.
         scale: f64 = 1.0,
         /// One slope per head: a list, or a value over the heads.
@@ -110,7 +115,18 @@ impl Alibi {
         Alibi { bias_max, ..self }
     }
 
-    /// A factor on all slopes, such as Falcon's `1 / sqrt(head_dim)`.
+    /// Falcon's, for heads of `head_dim` elements: BLOOM's form, rounded to bfloat16 and divided by `sqrt(head_dim)` with the scores.
+    pub fn falcon(head_dim: u32) -> Alibi {
+        Alibi::new().form(AlibiForm::Key).scale(1.0 / f64::from(head_dim).sqrt()).bf16()
+    }
+
+    /// Rounds slopes, positions and their products to bfloat16, ahead of the scale.
+    #[must_use]
+    pub fn bf16(self) -> Alibi {
+        Alibi { bf16: true, ..self }
+    }
+
+    /// A factor on all slopes.
     #[must_use]
     pub fn scale(self, scale: f64) -> Alibi {
         Alibi { scale, ..self }
@@ -126,6 +142,11 @@ impl Alibi {
         slopes(heads, Alibi::new().bias_max)
     }
 
+    /// Slopes of `heads` heads whose last is `2^-bias_max`.
+    pub(super) fn slopes_of(heads: u32, bias_max: f64) -> Vec<f64> {
+        slopes(heads, bias_max)
+    }
+
     /// The score with the penalty, its slopes times `factor`.
     pub(super) fn biased<'g>(
         &self,
@@ -133,23 +154,29 @@ impl Alibi {
         score: Expr<'g>,
         factor: Option<Expr<'g>>,
     ) -> Result<Expr<'g>, SchemeError> {
+        // What is rounded is scaled afterwards.
+        let scale = if self.bf16 { 1.0 } else { self.scale };
         let mut slope = match &self.slopes {
-            None => cx.per_head(scaled(&slopes(cx.heads()?, self.bias_max), self.scale))?,
-            Some(ListOrValue::List(list)) => cx.per_head(scaled(list, self.scale))?,
+            None => cx.per_head(scaled(&slopes(cx.heads()?, self.bias_max), scale))?,
+            Some(ListOrValue::List(list)) => cx.per_head(scaled(list, scale))?,
             Some(ListOrValue::Value(value)) => {
                 let slope = cx.value("slopes", *value)?;
-                if self.scale == 1.0 { slope } else { slope * self.scale }
+                if scale == 1.0 { slope } else { slope * scale }
             }
         };
         if let Some(factor) = factor {
             slope = slope * factor;
         }
         let (q, k) = (cx.q_pos(), cx.k_pos());
+        let penalty = |x: Expr<'g>| match self.bf16 {
+            true => bf16(bf16(slope) * bf16(x.cast(Elem::F32))) * self.scale,
+            false => slope * x,
+        };
         Ok(match self.form {
-            AlibiForm::Causal => score + slope * (k - q),
-            AlibiForm::Symmetric => score - slope * (q - k).abs(),
-            AlibiForm::Key => score + slope * k,
-            AlibiForm::Last => score + slope * (k - (cx.length() - 1)),
+            AlibiForm::Causal => score + penalty(k - q),
+            AlibiForm::Symmetric => score - penalty((q - k).abs()),
+            AlibiForm::Key => score + penalty(k),
+            AlibiForm::Last => score + penalty(k - (cx.length() - 1)),
         })
     }
 }
@@ -176,6 +203,19 @@ impl PositionScheme for Alibi {
     fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {
         self.biased(cx, score, None)
     }
+}
+
+/// The nearest number of 8 bits, the even one of two: bfloat16, but for its range. Exact in single precision.
+fn bf16(x: Expr<'_>) -> Expr<'_> {
+    let size = x.abs();
+    // The distance of neighbours, a power of two; 0 is a multiple of any.
+    let unit = (size.max(1e-30).log2().floor() - 7.0).exp2();
+    let units = size / unit;
+    let whole = units.floor();
+    let rest = units - whole;
+    let up = rest.gt(0.5) | (rest.eq(0.5) & (whole % 2.0).eq(1.0));
+    let rounded = (whole + up.cast(Elem::F32)) * unit;
+    x.lt(0.0).select(-rounded, rounded)
 }
 
 fn scaled(slopes: &[f64], scale: f64) -> Vec<f64> {

@@ -1,6 +1,7 @@
 //! Attentions by `Attention`: schemes, masks, options, closures.
 
 use rhumb::plugins::AlibiForm;
+use rhumb::plugins::schemes::alibi2d::Metric;
 use rhumb::plugins::schemes::rope2d::{Bands, Coordinates, Layout as Split, Order};
 use rhumb::prelude::*;
 
@@ -127,7 +128,8 @@ fn options(rng: &mut Rng, draft: &mut Draft, wild: bool) {
 }
 
 fn scheme(rng: &mut Rng, draft: &mut Draft) {
-    match rng.below(9) {
+    match rng.below(13) {
+        9..=12 => other(rng, draft),
         0..=2 if draft.head_dim < 2 => {}
         0 => scaled_rope(rng, draft),
         1 | 2 => rope(rng, draft),
@@ -160,6 +162,45 @@ fn scheme(rng: &mut Rng, draft: &mut Draft) {
                     score + table.gather(bucket, cx.k_index() - cx.q_index() + 8)
                 })
             });
+        }
+    }
+}
+
+/// Schemes that take positions of any kind.
+fn other(rng: &mut Rng, draft: &mut Draft) {
+    let has = |draft: &Draft, word: &str| draft.words.iter().any(|has| has.starts_with(word));
+    match rng.below(5) {
+        0 => {
+            let (width, metric) = (rng.between(1, 20) as i32, rng.pick(&[Metric::Euclidean, Metric::Manhattan]));
+            draft.with(&format!("alibi2d {width} {metric:?}"), |a| a.scheme(Alibi2d::grid(width).metric(metric)));
+        }
+        1 => {
+            let numbers = |first: f64| -> Vec<f64> { (0..draft.heads).map(|h| first + f64::from(h) / 8.0).collect() };
+            let mut kerple = Kerple::constant(numbers(0.1), numbers(0.3));
+            if rng.one_in(2) {
+                kerple = kerple.symmetric();
+            }
+            draft.with(&format!("kerple {:?}", kerple.attributes()), |a| a.scheme(kerple));
+        }
+        2 if !has(draft, "window table") => {
+            let (rows, columns) = (rng.between(1, 5) as i32, rng.between(1, 5) as i32);
+            let class_token = rng.one_in(2);
+            draft.with(&format!("window table {rows} {columns} {class_token}"), |a| {
+                a.scheme_with(move |cx| {
+                    let length = (2 * rows - 1) * (2 * columns - 1) + if class_token { 3 } else { 0 };
+                    let table = cx.input("table", Elem::F32, [cx.builder().axis_of("offset", length as u32), cx.h]);
+                    let scheme = WindowTable::new(table, rows, columns);
+                    if class_token { scheme.class_token() } else { scheme }
+                })
+            });
+        }
+        3 => {
+            let period = rng.between(1, 50) as i32;
+            draft.with(&format!("temperature {period}"), |a| a.scheme(Temperature::llama4(period)));
+        }
+        _ => {
+            let norm = rng.pick(&[QkNorm::l2(), QkNorm::rms()]);
+            draft.with(&format!("{norm:?}"), |a| a.scheme(norm));
         }
     }
 }
@@ -236,7 +277,8 @@ fn rope2d(rng: &mut Rng, draft: &mut Draft) {
 fn mask(rng: &mut Rng, draft: &mut Draft) {
     let has = |draft: &Draft, word: &str| draft.words.iter().any(|has| has.starts_with(word));
     let heads = draft.heads as i32;
-    match rng.below(12) {
+    match rng.below(15) {
+        12..=14 => pattern(rng, draft),
         0..=3 => draft.with("causal", |a| a.scheme(Causal)),
         4 => {
             let (window, symmetric) = (rng.between(1, 80) as i32, rng.one_in(2));
@@ -270,5 +312,39 @@ fn mask(rng: &mut Rng, draft: &mut Draft) {
                 (cx.q_index() - cx.k_index()).lt(window) & cx.k_index().ne(2)
             })
         }),
+    }
+}
+
+/// Masks of images, blocks and sets of distances.
+fn pattern(rng: &mut Rng, draft: &mut Draft) {
+    let (rows, columns) = (rng.between(1, 12) as i32, rng.between(1, 12) as i32);
+    match rng.below(6) {
+        0 => {
+            let window = rng.below(rows.min(columns).div_euclid(2) as usize + 1) as i32 * 2 + 1;
+            let window = window.min((rows.min(columns) - 1) / 2 * 2 + 1);
+            let mask = Neighbourhood::new(rows, columns, window);
+            draft.with(&format!("{mask:?}"), |a| a.scheme(mask));
+        }
+        1 => {
+            let window = rng.between(1, 5) as i32;
+            let mask =
+                ShiftedWindow::new(rows * window, columns * window, window).shift(rng.below(window as usize) as i32);
+            let mask = if rng.one_in(2) { mask.penalty(100.0) } else { mask };
+            draft.with(&format!("{mask:?}"), |a| a.scheme(mask));
+        }
+        2 => {
+            let layout: Vec<bool> = (0..rows * columns).map(|_| !rng.one_in(3)).collect();
+            let mask = BlockSparse::new(layout, columns, rng.between(1, 40) as i32);
+            draft.with(&format!("{mask:?}"), |a| a.scheme(mask));
+        }
+        3 => {
+            let mask = BlockDiffusion::new(rng.between(1, 100) as i32, rows);
+            draft.with(&format!("{mask:?}"), |a| a.scheme(mask));
+        }
+        4 => draft.with(&format!("strided {rows}"), |a| a.scheme(Strided::new(rows))),
+        _ => {
+            let offsets = OffsetSet::log_sparse(rng.between(1, 200) as u32);
+            draft.with(&format!("{offsets:?}"), |a| a.scheme(offsets));
+        }
     }
 }
