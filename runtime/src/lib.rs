@@ -53,7 +53,7 @@ mod view;
 pub use cache::CacheStats;
 pub use call::Call;
 pub use engine::{Engine, EngineBuilder, EngineError};
-pub use error::{CallError, Direction, Grouping, InterfaceError, ViewError};
+pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, InterfaceError, ViewError};
 pub use error_bound::ErrorBound;
 pub use interface::{Interface, Port};
 pub use kernel::{Kernel, KernelError};

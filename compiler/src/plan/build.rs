@@ -38,8 +38,7 @@ impl Plan {
         let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
         let tiling = decode::tiling(machine, attention);
         let schedule = Schedule::Decode(Decode { tiles: Decode::tiles(machine), loaded });
-        // Rows are short enough for any scratch memory.
-        Plan::with(problem, machine, schedule, tiling).map_err(|_| NoDecode::NoAttention)
+        Plan::with(problem, machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
     }
 
     fn with(problem: Arc<Problem>, machine: Machine, schedule: Schedule, tiling: Tiling) -> Result<Plan, PlanError> {

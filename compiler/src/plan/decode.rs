@@ -69,6 +69,8 @@ pub enum NoDecode {
         /// The greatest that there is a kernel for.
         most: usize,
     },
+    /// Products are so many that their rows take more scratch memory than code can address.
+    Scratch,
     /// Lanes that are queries cost less, however few there are.
     Costs,
     /// The prefill kernel alone is asked for.
@@ -83,6 +85,7 @@ impl fmt::Display for NoDecode {
             NoDecode::LongRows { axis, length, most } => {
                 write!(f, "axis `{axis}` has {length} elements, and decode kernels take up to {most}")
             }
+            NoDecode::Scratch => write!(f, "its rows take more scratch memory than code can address"),
             NoDecode::Costs => write!(f, "lanes that are queries cost less, however few there are"),
             NoDecode::NotAsked => write!(f, "the prefill kernel alone is asked for"),
         }
