@@ -10,8 +10,24 @@ use super::loops::{either, range_loop};
 use crate::expr::Node;
 use crate::plan::{Origin, Source, Storage, TensorId};
 
-/// Lanes of vectors along rows: as many as any machine has, and as a transposition by shuffles takes.
+/// Lanes of vectors along rows that do not suit wider ones: as many as any machine has, and as a transposition by shuffles takes.
 pub(crate) const ROW_LANES: usize = 4;
+
+/// Rows that vectors can be computed of.
+#[derive(Clone, Copy)]
+pub(crate) struct Wide {
+    /// Whether the strides of this call allow it.
+    dense: Ssa,
+    /// Lanes of the vectors.
+    lanes: usize,
+}
+
+impl Wide {
+    /// Vectors of four lanes, as transpositions take them.
+    pub(crate) fn by_fours(self) -> Wide {
+        Wide { lanes: ROW_LANES, ..self }
+    }
+}
 
 /// A rotation computed in place: its block of the axis, and its pairs.
 struct RotaryBlock {
@@ -34,10 +50,10 @@ impl RotaryBlock {
 pub(crate) fn by_rows(
     emitter: &mut ExprEmitter<'_, '_>,
     axis: Axis,
-    contiguous: Option<Ssa>,
+    contiguous: Option<Wide>,
     mut body: impl FnMut(&mut ExprEmitter<'_, '_>) -> Result<(), CodegenError>,
 ) -> Result<(), CodegenError> {
-    let Some(contiguous) = contiguous else { return emitter.in_rows(axis, 1, body) };
+    let Some(Wide { dense, lanes }) = contiguous else { return emitter.in_rows(axis, 1, body) };
     let mut results = [Ok(()), Ok(())];
     let [wide, narrow] = &mut results;
     let body = std::cell::RefCell::new(&mut body);
@@ -45,7 +61,7 @@ pub(crate) fn by_rows(
         *result = emitter.in_rows(axis, lanes, |emitter| (body.borrow_mut())(emitter));
         Vec::new()
     };
-    either(emitter, contiguous, |emitter| side(emitter, ROW_LANES, wide), |emitter| side(emitter, 1, narrow));
+    either(emitter, dense, |emitter| side(emitter, lanes, wide), |emitter| side(emitter, 1, narrow));
     let [wide, narrow] = results;
     wide.and(narrow)
 }
@@ -57,13 +73,18 @@ pub(crate) fn contiguous(
     root: Value,
     axis: Axis,
     target: Option<TensorId>,
-) -> Option<Ssa> {
+) -> Option<Wide> {
     let plan = emitter.plan;
-    let multiple = |n: u32| n.is_multiple_of(ROW_LANES as u32);
-    let fits = multiple(plan.graph.static_extent(axis)?)
-        && blocks(emitter, root, axis).iter().all(|block| multiple(block.start) && multiple(block.pairs));
+    let (extent, blocks) = (plan.graph.static_extent(axis)?, blocks(emitter, root, axis));
+    let fits = |lanes: usize| {
+        let multiple = |n: u32| n.is_multiple_of(lanes as u32);
+        // Neighbours change places by shuffles of four lanes.
+        let of_lanes = |block: &RotaryBlock| block.pairing == Pairing::Half || lanes == ROW_LANES;
+        multiple(extent) && blocks.iter().all(|block| multiple(block.start) && multiple(block.pairs) && of_lanes(block))
+    };
+    let lanes = [plan.machine.lanes, ROW_LANES].into_iter().find(|lanes| fits(*lanes))?;
     let mut tensors: Vec<TensorId> = target.into_iter().collect();
-    if !fits || !row_tensors(emitter, root, axis, &mut tensors) {
+    if !row_tensors(emitter, root, axis, &mut tensors) {
         return None;
     }
     let mut all = emitter.fb().ins().iconst(types::I8, 1);
@@ -86,7 +107,7 @@ pub(crate) fn contiguous(
             Origin::Constant(_) | Origin::Table | Origin::KeyTile => {}
         }
     }
-    Some(all)
+    Some(Wide { dense: all, lanes })
 }
 
 /// Collects the tensors that an expression reads, each once; false where it has an op that does not go by rows.

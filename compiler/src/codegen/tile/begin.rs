@@ -10,7 +10,7 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows};
+use crate::codegen::rows::{ROW_LANES, Wide, by_rows, contiguous, rows};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Product};
 
@@ -105,7 +105,8 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product)
     // A few rows at a time are kept where scores will be.
     let room = tile.row_bytes() as usize * emitter.plan.tiling.keys;
     let row_bytes = 4 * product.length as usize;
-    let wide = if ROW_LANES * row_bytes <= room { contiguous(emitter, product.query, product.dim, None) } else { None };
+    let fits = ROW_LANES * row_bytes <= room;
+    let wide = if fits { contiguous(emitter, product.query, product.dim, None).map(Wide::by_fours) } else { None };
     by_rows(emitter, product.dim, wide, |emitter| {
         let step = emitter.v.shape.lanes as i64;
         // Padding lanes may hold anything.
