@@ -97,9 +97,10 @@ pub mod prelude {
         Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Pairing, ParseError, Verified, VerifyError,
     };
     pub use rhumb_plugins::{
-        Alibi, AlibiForm, Attention, AttrRange, Batch, BuildError, Causal, Chunked, Declared, Dilated, Documents,
-        DynamicAlibi, DynamicNtk, Entry, KeyLengths, Llama3Rope, LongRope, PositionScheme, PrefixLm, ProportionalRope,
-        Registry, Rope, Rope2d, SchemeContext, SchemeError, SchemeInfo, SlidingWindow, Yarn, scheme,
+        Alibi, AlibiForm, Attention, AttrRange, AxisLayout, Batch, BuildError, Causal, Chunked, ConfigError, Declared,
+        Dilated, Documents, DynamicAlibi, DynamicNtk, Entry, KeyLengths, Llama3Rope, LongRope, MRope, ModelConfig,
+        PositionScheme, PrefixLm, ProportionalRope, Registry, RmsNorm, Rope, Rope2d, SchemeContext, SchemeError,
+        SchemeInfo, SlidingWindow, Yarn, scheme,
     };
     pub use rhumb_runtime::{
         Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,

@@ -50,6 +50,7 @@
 //! An expression that is needed once needs no scheme: [`Attention::score_with`] and [`Attention::mask_with`] take it as a closure, and
 //! [`Attention::parts`] gives the pieces to build any other graph.
 
+pub mod config;
 pub mod schemes;
 pub mod testing;
 
@@ -65,6 +66,7 @@ mod standard;
 
 pub use attention::{Attention, AttentionParts, Batch, BuildError};
 pub use attrs::{AttrInfo, AttrKind, AttrRange, AttrType, Choice, IntOrValue, ListOrValue};
+pub use config::{ConfigError, ModelConfig};
 #[doc(hidden)]
 pub use declare::macros as __macros;
 pub use declare::{Declared, FromAttrs};
@@ -74,6 +76,6 @@ pub use lower::{LowerError, lower};
 pub use registry::{Entry, Registry, RegistryError};
 pub use scheme::{PositionScheme, Scheme, SchemeContext};
 pub use schemes::{
-    Alibi, AlibiForm, Causal, Chunked, Dilated, Documents, DynamicAlibi, DynamicNtk, KeyLengths, Llama3Rope, LongRope,
-    PrefixLm, ProportionalRope, Rope, Rope2d, SlidingWindow, Yarn,
+    Alibi, AlibiForm, AxisLayout, Causal, Chunked, Dilated, Documents, DynamicAlibi, DynamicNtk, KeyLengths,
+    Llama3Rope, LongRope, MRope, PrefixLm, ProportionalRope, RmsNorm, Rope, Rope2d, SlidingWindow, Yarn,
 };

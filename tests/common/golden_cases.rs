@@ -15,10 +15,6 @@ pub(crate) const UNCOVERED: &[(&str, &str)] = &[
     ("xpos_torchscale_odd", "no xPos"),
     ("xpos_xtransformers", "no xPos"),
     ("rope3d_vjepa2_quirk", "no 3D RoPE"),
-    ("mrope_qwen2vl", "no M-RoPE"),
-    ("mrope_interleaved_qwen3vl", "no M-RoPE"),
-    ("mrope_partial_glm4v", "no M-RoPE"),
-    ("mrope_ernie45vl", "no M-RoPE"),
     ("rope3d_cogvideox", "no 3D RoPE"),
     ("rope3d_wan", "no 3D RoPE"),
     ("ropend_time_latlon_float", "no 3D RoPE"),
@@ -95,6 +91,7 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         | "rope_partial_half_neox"
         | "rope_partial_interleaved_glm" => a.scheme(by_base()),
         name if name.starts_with("rope_") => scaled_rope(golden, a),
+        name if name.starts_with("mrope_") => mrope(golden, a, inputs),
         "nope_llama4_temperature" => a.score_with(|cx, score| {
             score * (1.0 + 0.1 * (1.0 + ((cx.q_pos() + 1).cast(Elem::F32) / 16.0).floor()).log())
         }),
@@ -202,6 +199,30 @@ fn scaled_rope(golden: &Golden, a: Attention) -> Attention {
         }
         other => panic!("{}: a scaling `{other}`", golden.name),
     }
+}
+
+/// A rotation by positions in time, height and width.
+fn mrope(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
+    let params = &golden.meta["params"];
+    let number = |value: &serde_json::Value| value.as_u64().expect("a whole number") as u32;
+    let sections: Vec<u32> = params["mrope_section"].as_array().expect("sections").iter().map(number).collect();
+    let layout = match params["layout"].as_str().expect("a layout") {
+        "sections" => AxisLayout::Blocks,
+        "interleaved" => AxisLayout::Interleaved,
+        "ernie_hw_interleaved_t_last" => AxisLayout::FastSpace,
+        other => panic!("{}: a layout `{other}`", golden.name),
+    };
+    let pairing = if params["pairing"] == "interleaved" { Pairing::Interleaved } else { Pairing::Half };
+    let (base, rotary_dim) = (params["base"].as_f64().expect("a base"), number(&params["rotary_dim"]));
+    for name in ["q_pos", "k_pos"] {
+        inputs.insert(name.to_owned(), golden[name].clone());
+    }
+    a.scheme_with(move |cx| {
+        let axis = cx.builder().axis_of("axis", 3);
+        let (q, k) =
+            (cx.input("q_pos", Elem::I32, [cx.b, cx.q, axis]), cx.input("k_pos", Elem::I32, [cx.b, cx.k, axis]));
+        MRope::new(sections.clone(), q, k).layout(layout).base(base).pairing(pairing).rotary_dim(rotary_dim)
+    })
 }
 
 fn rope2d(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {

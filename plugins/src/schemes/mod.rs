@@ -7,7 +7,9 @@ pub mod dilated;
 pub mod documents;
 pub mod dynamic_alibi;
 pub mod key_lengths;
+pub mod mrope;
 pub mod prefix_lm;
+pub mod rms_norm;
 pub mod rope;
 pub mod rope2d;
 pub mod sliding_window;
@@ -22,7 +24,9 @@ pub use dilated::Dilated;
 pub use documents::Documents;
 pub use dynamic_alibi::DynamicAlibi;
 pub use key_lengths::KeyLengths;
+pub use mrope::{AxisLayout, MRope};
 pub use prefix_lm::PrefixLm;
+pub use rms_norm::RmsNorm;
 pub use rope::{DynamicNtk, Llama3Rope, LongRope, ProportionalRope, Rope, Yarn};
 pub use rope2d::Rope2d;
 pub use sliding_window::SlidingWindow;
@@ -38,7 +42,9 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<DynamicNtk>(),
         Entry::of::<LongRope>(),
         Entry::of::<ProportionalRope>(),
+        Entry::of::<MRope>(),
         Entry::of::<Rope2d>(),
+        Entry::of::<RmsNorm>(),
         Entry::of::<Alibi>(),
         Entry::of::<DynamicAlibi>(),
         Entry::of::<Causal>(),
