@@ -97,12 +97,13 @@ pub mod prelude {
         Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Pairing, ParseError, Verified, VerifyError,
     };
     pub use rhumb_plugins::{
-        Alibi, Alibi2d, AlibiForm, Attention, AttrRange, AxialRope, Batch, BlockDiffusion, BlockSparse, BuildError,
-        Causal, Chunked, ContinuousBias, Cope, Dape, Deberta, Declared, Decomposed, Dilated, Documents, DynamicAlibi,
-        DynamicNtk, Entry, Fire, ForgetGate, Kerple, KeyLengths, LearnedPositions, Llama3Rope, LongRope, Neighbourhood,
-        OffsetSet, Pope, PositionScheme, PrefixLm, ProportionalRope, QkNorm, Registry, Retention, Rope, Rope2d,
-        Sandwich, SchemeContext, SchemeError, SchemeInfo, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow, Softcap,
-        Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn, scheme,
+        Alibi, Alibi2d, AlibiForm, Attention, AttrRange, AxialRope, AxisLayout, Batch, BlockDiffusion, BlockSparse,
+        BuildError, Causal, Chunked, ConfigError, ContinuousBias, Cope, Dape, Deberta, Declared, Decomposed, Dilated,
+        Documents, DynamicAlibi, DynamicNtk, Entry, Fire, ForgetGate, Kerple, KeyLengths, LearnedPositions, Llama3Rope,
+        LongRope, MRope, ModelConfig, Neighbourhood, OffsetSet, Pope, PositionScheme, PrefixLm, ProportionalRope,
+        QkNorm, Registry, Retention, Rope, Rope2d, Sandwich, SchemeContext, SchemeError, SchemeInfo, Shaw,
+        ShiftedWindow, Sinusoidal, SlidingWindow, Softcap, Strided, T5, Temperature, TokenTree, TransformerXl,
+        WindowTable, XPos, Yarn, scheme,
     };
     pub use rhumb_runtime::{
         Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,

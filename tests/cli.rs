@@ -197,6 +197,65 @@ fn files_go_in_and_out() {
     assert!(run("").contains("out: f32[2, 4, 5, 8]\n  min "));
 }
 
+/// A case of the layers of models: its configuration, and its file.
+fn model(name: &str) -> (String, Vec<u8>) {
+    let goldens = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models");
+    let manifest = fs::read_to_string(goldens.join("manifest.json")).expect("a manifest");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(&manifest).expect("cases");
+    let case = cases.iter().find(|case| case["name"] == name).expect("a case");
+    (case["config"].to_string(), fs::read(goldens.join(format!("{name}.safetensors"))).expect("a golden"))
+}
+
+#[test]
+fn layers_of_a_model_run_on_its_tensors() {
+    let folder = Folder::new("model");
+    for (name, layer) in
+        [("gpt_oss_layer0", 0), ("llama4_layer0", 0), ("deepseek_v3_layer1", 1), ("modernbert_layer2", 2)]
+    {
+        let (config, tensors) = model(name);
+        folder.write("config.json", config);
+        folder.write("case.safetensors", &tensors);
+        let options =
+            format!("--config config.json --layer {layer} --inputs case.safetensors --outputs out.safetensors");
+        assert_eq!(folder.prints(&format!("run {options}")), "");
+        let ((shape, found), (_, expected)) = (floats(&folder.read("out.safetensors"), "out"), floats(&tensors, "out"));
+        assert_eq!(shape, floats(&tensors, "out").0);
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 2e-5, "{name} is {worst} away");
+    }
+    assert_snapshot!("model_ir", folder.prints("emit --config config.json --layer 2 --stage ir"));
+    let lse = folder.prints("emit --config config.json --layer 0 --lse --stage ir");
+    assert!(lse.contains("output \"lse\""), "{lse}");
+    assert!(folder.prints("explain --config config.json --layer 0").starts_with("output \"out\": "));
+    let bench = "bench --config config.json --layer 0 --dims b=1,q=8,k=8 --threads 1 --seconds 0.01 --json";
+    assert!(folder.prints(bench).contains("median_ms"));
+    let (config, _) = model("llama_layer0");
+    let piped = folder.rhumb("emit --config - --layer 1 --stage ir", &config);
+    assert!(String::from_utf8_lossy(&piped.stdout).contains("scheme rope.query"));
+}
+
+#[test]
+fn configurations_are_refused_where_they_are_wrong() {
+    let folder = Folder::new("model-errors");
+    folder.write("config.json", model("llama_layer0").0);
+    folder.write("misspelt.json", model("llama_layer0").0.replace("num_hidden_layers", "num_hiden_layers"));
+    folder.write("unknown.json", model("llama_layer0").0.replace("\"llama\"", "\"lama\""));
+    folder.write("text.json", "model_type: llama");
+    let lines = [
+        "emit --config none.json --layer 0 --stage ir",
+        "emit --config config.json --stage ir",
+        "emit --layer 0 --stage ir",
+        "emit --config config.json --layer 2 --stage ir",
+        "emit --config config.json --layer -1 --stage ir",
+        "emit --config config.json --layer 0 --heads 4 --head-dim 8 --stage ir",
+        "emit --config misspelt.json --layer 0 --stage ir",
+        "emit --config unknown.json --layer 0 --stage ir",
+        "emit --config text.json --layer 0 --stage ir",
+    ];
+    let report: Vec<String> = lines.iter().map(|line| folder.fails(line, "")).collect();
+    assert_snapshot!("model_errors", report.join("\n"));
+}
+
 #[test]
 fn random_inputs_follow_the_seed() {
     let folder = Folder::new("random");

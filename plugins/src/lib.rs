@@ -50,6 +50,7 @@
 //! An expression that is needed once needs no scheme: [`Attention::score_with`] and [`Attention::mask_with`] take it as a closure, and
 //! [`Attention::parts`] gives the pieces to build any other graph.
 
+pub mod config;
 pub mod schemes;
 pub mod testing;
 
@@ -65,6 +66,7 @@ mod standard;
 
 pub use attention::{Attention, AttentionParts, Batch, BuildError};
 pub use attrs::{AttrInfo, AttrKind, AttrRange, AttrType, Choice, IntOrValue, ListOrValue};
+pub use config::{ConfigError, ModelConfig};
 #[doc(hidden)]
 pub use declare::macros as __macros;
 pub use declare::{Declared, FromAttrs};
@@ -74,9 +76,9 @@ pub use lower::{LowerError, lower};
 pub use registry::{Entry, Registry, RegistryError};
 pub use scheme::{PositionScheme, Scheme, SchemeContext};
 pub use schemes::{
-    Alibi, Alibi2d, AlibiForm, AxialRope, BlockDiffusion, BlockSparse, Causal, Chunked, ContinuousBias, Cope, Dape,
-    Deberta, Decomposed, Dilated, Documents, DynamicAlibi, DynamicNtk, Fire, ForgetGate, Kerple, KeyLengths,
-    LearnedPositions, Llama3Rope, LongRope, Neighbourhood, OffsetSet, Pope, PrefixLm, ProportionalRope, QkNorm,
-    Retention, Rope, Rope2d, Sandwich, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow, Softcap, Strided, T5,
-    Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn,
+    Alibi, Alibi2d, AlibiForm, AxialRope, AxisLayout, BlockDiffusion, BlockSparse, Causal, Chunked, ContinuousBias,
+    Cope, Dape, Deberta, Decomposed, Dilated, Documents, DynamicAlibi, DynamicNtk, Fire, ForgetGate, Kerple,
+    KeyLengths, LearnedPositions, Llama3Rope, LongRope, MRope, Neighbourhood, OffsetSet, Pope, PrefixLm,
+    ProportionalRope, QkNorm, Retention, Rope, Rope2d, Sandwich, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow,
+    Softcap, Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn,
 };

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use rhumb_ir::{Elem, Tensor};
 use rhumb_plugins::schemes::rope2d::{Bands, Coordinates, Layout, Order};
 use rhumb_plugins::testing::{Point, SchemeTest, Shape, TestFailure};
-use rhumb_plugins::{Registry, Rope, Rope2d};
+use rhumb_plugins::{AxisLayout, MRope, Registry, Rope, Rope2d};
 
 /// Elements of pair `j` of `n`, from element `start`.
 type Pair = fn(usize, usize, usize) -> (usize, usize);
@@ -294,4 +294,43 @@ fn rope2d_of_frequencies_of_ones_own() -> Result<(), TestFailure> {
             p.rotated((0..4).map(|j| (j, j + 4, 3.0 * q[j / 2] * THETA[j % 2], 3.0 * k[j / 2] * THETA[j % 2])))
         })
         .run()
+}
+
+/// Time, height and width of a token: a few of text, then an image.
+fn place(token: usize) -> [i32; 3] {
+    let token = token as i32;
+    if token < 3 { [token; 3] } else { [3, 3 + (token - 3) / 2, 3 + (token - 3) % 2] }
+}
+
+#[test]
+fn mrope_by_sections() -> Result<(), TestFailure> {
+    let registry = Registry::standard();
+    let positions = |count: usize| {
+        let data: Vec<i32> = (0..3).flat_map(|axis| (0..count).map(move |token| place(token)[axis])).collect();
+        Tensor::i32([3, count], data)
+    };
+    let layouts: [(AxisLayout, [u32; 3], [usize; 4]); 4] = [
+        (AxisLayout::Blocks, [1, 2, 1], [0, 1, 1, 2]),
+        (AxisLayout::Blocks, [0, 0, 4], [2, 2, 2, 2]),
+        (AxisLayout::Interleaved, [2, 1, 1], [0, 1, 2, 0]),
+        (AxisLayout::FastSpace, [1, 1, 2], [1, 2, 0, 0]),
+    ];
+    for (layout, sections, axes) in layouts {
+        SchemeTest::with_inputs(&registry, |cx| {
+            let axis = cx.builder().axis_of("axis", 3);
+            let (q, k) = (cx.input("at", Elem::I32, [axis, cx.q]), cx.input("keys_at", Elem::I32, [axis, cx.k]));
+            MRope::new(sections, q, k).layout(layout).rotary_dim(8).attention_factor(1.0)
+        })
+        .input("at", move |shape| positions(shape.queries))
+        .input("keys_at", move |shape| positions(shape.keys))
+        .agrees_with(|p| {
+            let (q, k) = (place(p.query), place(p.key));
+            p.rotated((0..4).map(|j| {
+                let turned = |place: [i32; 3]| f64::from(place[axes[j]]) * power(1e4, 8, j);
+                (j, j + 4, turned(q), turned(k))
+            }))
+        })
+        .run()?;
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rhumb::compiler::rewrite::RewriteError;
 use rhumb::compiler::{CompileError, TargetError};
 use rhumb::ir::ParseError;
-use rhumb::plugins::{BuildError, RegistryError};
+use rhumb::plugins::{BuildError, ConfigError, RegistryError};
 use rhumb::runtime::{CallError, EngineError, InterfaceError, KernelError, ViewError};
 use safetensors::SafeTensorError;
 use thiserror::Error;
@@ -38,6 +38,9 @@ pub(crate) enum CliError {
     /// A scheme that there is not.
     #[error("{source}\n  in --scheme '{spec}'")]
     Scheme { spec: String, source: Box<RegistryError> },
+    /// A model's configuration that gives no attention.
+    #[error("{source}\n  in {file}")]
+    Config { file: String, source: ConfigError },
     /// The usual graph can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -127,7 +130,8 @@ impl CliError {
             CliError::Output { .. } => "see that the disk has room and the file can be written".to_owned(),
             CliError::Read { what, source, .. } => match source.kind() {
                 io::ErrorKind::NotFound if *what == "graph" => {
-                    "give a graph's text file, `-` for standard input, or --heads and --head-dim".to_owned()
+                    "give a graph's text file, `-` for standard input, --config and --layer, or --heads and --head-dim"
+                        .to_owned()
                 }
                 io::ErrorKind::InvalidData => "give a text file in UTF-8".to_owned(),
                 io::ErrorKind::NotFound => "check the path".to_owned(),
@@ -147,6 +151,10 @@ impl CliError {
                 RegistryError::Unknown { .. } => "`rhumb schemes` lists all".to_owned(),
                 other => other.hint(),
             },
+            CliError::Config { source: ConfigError::NoLayer { layers, .. }, .. } if *layers > 0 => {
+                format!("give --layer a number from 0 to {}", layers - 1)
+            }
+            CliError::Config { source, .. } => source.hint(),
             CliError::Build(source) => source.hint(),
             CliError::Compile(CompileError::Lower(source)) => source.hint(),
             CliError::Compile(CompileError::Rewrite(RewriteError::NoProof { .. })) => return None,

@@ -13,12 +13,24 @@ use super::CliError;
 /// The heading of the options that build a graph.
 const USUAL: &str = "Usual attention";
 
+/// The heading of the options that take the graph from a model.
+const MODEL: &str = "Layer of a model";
+
 /// Which graph.
 #[derive(Debug, clap::Args)]
 pub(super) struct GraphArgs {
     /// A graph in the text form; `-` is standard input. In its place, the options below build the usual attention
-    #[arg(value_name = "GRAPH", required_unless_present = "heads")]
+    #[arg(value_name = "GRAPH", required_unless_present_any = ["heads", "config"])]
     graph: Option<PathBuf>,
+    /// A model's `config.json`; `-` is standard input. The graph is the attention of one of its layers
+    #[arg(long, help_heading = MODEL, value_name = "FILE", conflicts_with_all = ["graph", "heads"], requires = "layer")]
+    config: Option<PathBuf>,
+    /// The layer, counted from 0
+    #[arg(long, help_heading = MODEL, value_name = "N", requires = "config")]
+    layer: Option<u32>,
+    /// The decoder's layer, in a model of an encoder and a decoder
+    #[arg(long, help_heading = MODEL, requires = "config")]
+    decoder: bool,
     /// Query heads
     #[arg(long, help_heading = USUAL, value_name = "N", conflicts_with = "graph", requires = "head_dim")]
     heads: Option<u32>,
@@ -41,7 +53,7 @@ pub(super) struct GraphArgs {
     #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph")]
     sinks: bool,
     /// Also gives `lse`, the log-sum-exp of each row
-    #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph")]
+    #[arg(long, help_heading = USUAL, conflicts_with = "graph")]
     lse: bool,
     /// A query sees no key after itself
     #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph")]
@@ -57,11 +69,23 @@ pub(super) struct GraphArgs {
 impl GraphArgs {
     /// The graph.
     pub(super) fn load(&self, registry: &Registry) -> Result<Verified, CliError> {
+        if let (Some(path), Some(layer)) = (&self.config, self.layer) {
+            return self.of_model(path, layer);
+        }
         match (&self.graph, self.heads, self.head_dim) {
             (None, Some(heads), Some(head_dim)) => self.build(heads, head_dim, registry),
             // The command line has one or the other.
             (path, _, _) => read(path.as_deref().unwrap_or(Path::new("-"))),
         }
+    }
+
+    fn of_model(&self, path: &Path, layer: u32) -> Result<Verified, CliError> {
+        let (text, file) = text_of(path, "configuration")?;
+        let refused = |source| CliError::Config { file: file.clone(), source };
+        let config = ModelConfig::from_json(&text).map_err(refused)?;
+        let attention = if self.decoder { config.decoder_layer(layer) } else { config.layer(layer) };
+        let attention = attention.map_err(refused)?;
+        Ok(if self.lse { attention.lse() } else { attention }.build()?)
     }
 
     fn build(&self, heads: u32, head_dim: u32, registry: &Registry) -> Result<Verified, CliError> {
@@ -99,15 +123,19 @@ impl GraphArgs {
 }
 
 fn read(path: &Path) -> Result<Verified, CliError> {
-    let unreadable = |source| CliError::Read { what: "graph", path: path.to_owned(), source };
-    let (text, file) = if path == Path::new("-") {
+    let (text, file) = text_of(path, "graph")?;
+    Graph::parse(&text).map_err(|source| CliError::Parse { file, source })
+}
+
+/// The text of a file or, for `-`, of standard input; and what errors call it.
+fn text_of(path: &Path, what: &'static str) -> Result<(String, String), CliError> {
+    let unreadable = |source| CliError::Read { what, path: path.to_owned(), source };
+    if path == Path::new("-") {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(unreadable)?;
-        (text, "standard input".to_owned())
-    } else {
-        (fs::read_to_string(path).map_err(unreadable)?, path.display().to_string())
-    };
-    Graph::parse(&text).map_err(|source| CliError::Parse { file, source })
+        return Ok((text, "standard input".to_owned()));
+    }
+    Ok((fs::read_to_string(path).map_err(unreadable)?, path.display().to_string()))
 }
 
 /// The scheme of a specification: a name, and its attributes as the text form has them.

@@ -11,12 +11,7 @@ use super::Golden;
 use crate::common::{Tensor, Tensors};
 
 /// What a case needs that rhumb has no scheme for.
-pub(crate) const UNCOVERED: &[(&str, &str)] = &[
-    ("mrope_qwen2vl", "no M-RoPE"),
-    ("mrope_interleaved_qwen3vl", "no M-RoPE"),
-    ("mrope_partial_glm4v", "no M-RoPE"),
-    ("mrope_ernie45vl", "no M-RoPE"),
-];
+pub(crate) const UNCOVERED: &[(&str, &str)] = &[];
 
 /// An attention, and what to bind besides `q`, `k` and `v`.
 pub(crate) struct Setup {
@@ -82,6 +77,7 @@ fn scheme(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
         | "rope_partial_half_neox"
         | "rope_partial_interleaved_glm" => a.scheme(by_base()),
         name if name.starts_with("rope_") => scaled_rope(golden, a),
+        name if name.starts_with("mrope_") => mrope(golden, a, inputs),
         "nope_llama4_temperature" => a.scheme(Temperature::llama4(16)),
         "ministral3_temperature" => a.scheme(Temperature::new(16)),
         "xpos_torchscale_odd" | "xpos_xtransformers" => {
@@ -301,6 +297,30 @@ fn axial(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
             "ropend_time_latlon_float" => AxialRope::at(q, k, [16, 24, 24]).base(256.0),
             _ => AxialRope::at(q, k, [10, 10, 10]).tiled(),
         }
+    })
+}
+
+/// A rotation by positions in time, height and width.
+fn mrope(golden: &Golden, a: Attention, inputs: &mut Tensors) -> Attention {
+    let params = &golden.meta["params"];
+    let number = |value: &serde_json::Value| value.as_u64().expect("a whole number") as u32;
+    let sections: Vec<u32> = params["mrope_section"].as_array().expect("sections").iter().map(number).collect();
+    let layout = match params["layout"].as_str().expect("a layout") {
+        "sections" => AxisLayout::Blocks,
+        "interleaved" => AxisLayout::Interleaved,
+        "ernie_hw_interleaved_t_last" => AxisLayout::FastSpace,
+        other => panic!("{}: a layout `{other}`", golden.name),
+    };
+    let pairing = if params["pairing"] == "interleaved" { Pairing::Interleaved } else { Pairing::Half };
+    let (base, rotary_dim) = (params["base"].as_f64().expect("a base"), number(&params["rotary_dim"]));
+    for name in ["q_pos", "k_pos"] {
+        inputs.insert(name.to_owned(), golden[name].clone());
+    }
+    a.scheme_with(move |cx| {
+        let axis = cx.builder().axis_of("axis", 3);
+        let (q, k) =
+            (cx.input("q_pos", Elem::I32, [cx.b, cx.q, axis]), cx.input("k_pos", Elem::I32, [cx.b, cx.k, axis]));
+        MRope::new(sections.clone(), q, k).layout(layout).base(base).pairing(pairing).rotary_dim(rotary_dim)
     })
 }
 

@@ -20,6 +20,7 @@ pub mod forget_gate;
 pub mod kerple;
 pub mod key_lengths;
 pub mod learned_positions;
+pub mod mrope;
 pub mod neighbourhood;
 pub mod offset_set;
 pub mod pope;
@@ -67,6 +68,7 @@ pub use forget_gate::ForgetGate;
 pub use kerple::Kerple;
 pub use key_lengths::KeyLengths;
 pub use learned_positions::LearnedPositions;
+pub use mrope::{AxisLayout, MRope};
 pub use neighbourhood::Neighbourhood;
 pub use offset_set::OffsetSet;
 pub use pope::Pope;
@@ -100,6 +102,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<DynamicNtk>(),
         Entry::of::<LongRope>(),
         Entry::of::<ProportionalRope>(),
+        Entry::of::<MRope>(),
         Entry::of::<Rope2d>(),
         Entry::of::<AxialRope>(),
         Entry::of::<XPos>(),

@@ -191,6 +191,12 @@ macro_rules! rotation {
                 $Scheme { rotary: change(self.rotary), ..self }
             }
 
+            /// With another choice of what turns.
+            #[allow(dead_code, reason = "not every rotation is made of a configuration")]
+            pub(crate) fn with(self, rotary: $crate::schemes::rope::Rotary) -> $Scheme {
+                $Scheme { rotary, ..self }
+            }
+
             /// The base of the frequencies: finite, above 0.
             #[must_use]
             pub fn base(self, base: f64) -> $Scheme {

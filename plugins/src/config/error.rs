@@ -1,0 +1,125 @@
+//! What is wrong with a model's configuration.
+
+use thiserror::Error;
+
+use crate::error::quoted;
+
+/// Why a configuration gives no attention. Keys are told by their path from the top of the file: `text_config.rope_parameters.factor`.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A text that is not JSON.
+    #[error("the configuration is not JSON: {message}")]
+    Json {
+        /// What the reader of JSON found, and where.
+        message: String,
+    },
+    /// A key that can't be done without.
+    #[error("key `{key}` is missing")]
+    Missing {
+        /// The key.
+        key: String,
+        /// What it takes.
+        expected: String,
+        /// A key of the file that reads like it.
+        suggestion: Option<String>,
+    },
+    /// A value of another type.
+    #[error("key `{key}` can't be {found}")]
+    Type {
+        /// The key.
+        key: String,
+        /// What was found.
+        found: String,
+        /// What it takes.
+        expected: String,
+    },
+    /// A value out of range.
+    #[error("key `{key}` can't be {found}")]
+    Range {
+        /// The key.
+        key: String,
+        /// What was found.
+        found: String,
+        /// The range.
+        expected: String,
+    },
+    /// A name that there is not: of a model, of a kind of rotation, of a kind of layer.
+    #[error("key `{key}`: there is no {what} `{found}`")]
+    UnknownName {
+        /// The key.
+        key: String,
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        found: String,
+        /// The known name that reads most like it.
+        suggestion: Option<String>,
+        /// All known names.
+        known: Vec<String>,
+    },
+    /// A key that speaks of attention, and that nobody here knows.
+    #[error("key `{key}` is unknown, and may change what attention computes")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The known key that reads most like it.
+        suggestion: Option<String>,
+    },
+    /// Keys that contradict each other.
+    #[error("keys `{first}` and `{second}` contradict each other: {reason}")]
+    Contradiction {
+        /// One key.
+        first: String,
+        /// The other.
+        second: String,
+        /// How.
+        reason: String,
+    },
+    /// What has no attention of queries, keys and values alone.
+    #[error("key `{key}` is {found}: {reason}")]
+    Unsupported {
+        /// The key.
+        key: String,
+        /// What was found.
+        found: String,
+        /// Why there is no graph of it.
+        reason: String,
+    },
+    /// A layer that the model does not have.
+    #[error("there is no layer {layer}: the model has {layers}, counted from 0")]
+    NoLayer {
+        /// The layer asked for.
+        layer: u32,
+        /// How many there are.
+        layers: u32,
+    },
+}
+
+impl ConfigError {
+    /// What would mend it.
+    pub fn hint(&self) -> String {
+        match self {
+            ConfigError::Json { .. } => "give the `config.json` of a model".to_owned(),
+            ConfigError::Missing { suggestion: Some(found), key, .. } => {
+                format!("did you mean `{key}` by `{found}`?")
+            }
+            ConfigError::Missing { key, expected, suggestion: None } => format!("add `{key}`: {expected}"),
+            ConfigError::Type { expected, .. } | ConfigError::Range { expected, .. } => format!("give {expected}"),
+            ConfigError::UnknownName { suggestion: Some(name), .. } => format!("did you mean `{name}`?"),
+            ConfigError::UnknownName { known, .. } => format!("known are {}", quoted(known)),
+            ConfigError::UnknownKey { suggestion: Some(name), .. } => format!("did you mean `{name}`?"),
+            ConfigError::UnknownKey { key, .. } => {
+                format!("leave `{key}` out if it changes nothing in the scores of this model")
+            }
+            ConfigError::Contradiction { first, second, .. } => {
+                format!("leave out `{first}` or `{second}`, or make them agree")
+            }
+            ConfigError::Unsupported { .. } => {
+                "build the graph of this layer by `Attention` or `GraphBuilder`".to_owned()
+            }
+            ConfigError::NoLayer { layers: 0, .. } => "give a model with layers".to_owned(),
+            ConfigError::NoLayer { layers, .. } => format!("give a layer from 0 to {}", layers - 1),
+        }
+    }
+}
