@@ -36,7 +36,7 @@
 use rhumb_ir::{Elem, Expr, Value};
 
 use super::alibi::Alibi;
-use super::shared::{by_head, cell};
+use super::shared::{by_head, cell, check_by_head};
 use crate::attrs::{AttrRange, Choice, ListOrValue};
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
@@ -128,42 +128,46 @@ impl Alibi2d {
         Alibi2d { scale, ..self }
     }
 
+    /// The coordinates that are given, in the order of `GIVEN`.
+    fn given(&self) -> [Option<Value>; 4] {
+        [self.q_y, self.q_x, self.k_y, self.k_x]
+    }
+
     /// Row and column of the query, then of the key.
     fn coordinates<'g>(&self, cx: &SchemeContext<'g>) -> Result<[Expr<'g>; 4], SchemeError> {
-        let given = [self.q_y, self.q_x, self.k_y, self.k_x];
-        match (self.width, given) {
-            (Some(width), [None, None, None, None]) => {
-                let ([q_y, q_x], [k_y, k_x]) = (cell(cx.q_index(), width, 0), cell(cx.k_index(), width, 0));
-                Ok([q_y, q_x, k_y, k_x])
-            }
-            (None, [Some(q_y), Some(q_x), Some(k_y), Some(k_x)]) => {
-                let [a, b, c, d] = GIVEN;
-                Ok([cx.value(a, q_y)?, cx.value(b, q_x)?, cx.value(c, k_y)?, cx.value(d, k_x)?])
-            }
-            (None, [None, None, None, None]) => Err(SchemeError::AttrMissing {
-                name: "width".to_owned(),
-                expected: "the columns of the grid, or `q_y`, `q_x`, `k_y` and `k_x`".to_owned(),
-            }),
-            (Some(_), given) => {
-                let second = GIVEN.iter().zip(given).find(|(_, given)| given.is_some());
-                Err(SchemeError::clash("width", second.map_or("q_y", |(name, _)| name)))
-            }
-            (None, given) => {
-                let missing = GIVEN.iter().zip(given).find(|(_, given)| given.is_none());
-                let name = missing.map_or("q_y", |(name, _)| name).to_owned();
-                Err(SchemeError::AttrMissing { name, expected: "row and column of queries and of keys".to_owned() })
-            }
+        if let [Some(q_y), Some(q_x), Some(k_y), Some(k_x)] = self.given() {
+            let [a, b, c, d] = GIVEN;
+            return Ok([cx.value(a, q_y)?, cx.value(b, q_x)?, cx.value(c, k_y)?, cx.value(d, k_x)?]);
         }
+        let Some(width) = self.width else { return Err(missing("width")) };
+        let ([q_y, q_x], [k_y, k_x]) = (cell(cx.q_index(), width, 0), cell(cx.k_index(), width, 0));
+        Ok([q_y, q_x, k_y, k_x])
     }
+}
+
+/// The error for coordinates that nothing tells.
+fn missing(name: &str) -> SchemeError {
+    let expected = "the columns of the grid, or `q_y`, `q_x`, `k_y` and `k_x`".to_owned();
+    SchemeError::AttrMissing { name: name.to_owned(), expected }
 }
 
 impl PositionScheme for Alibi2d {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
-        if let Some(slopes) = &self.slopes {
-            by_head(cx, "slopes", slopes)?;
-        }
         cx.heads()?;
-        for (name, x) in GIVEN.into_iter().zip(self.coordinates(cx)?) {
+        if let Some(slopes) = &self.slopes {
+            check_by_head(cx, "slopes", slopes)?;
+        }
+        let given = GIVEN.into_iter().zip(self.given());
+        if self.width.is_some() {
+            let other = given.clone().find(|(_, value)| value.is_some());
+            return other.map_or(Ok(()), |(name, _)| Err(SchemeError::clash("width", name)));
+        }
+        if self.given() == [None; 4] {
+            return Err(missing("width"));
+        }
+        for (name, value) in given {
+            let Some(value) = value else { return Err(missing(name)) };
+            let x = cx.value(name, value)?;
             let other = if name.starts_with('q') { cx.key_axis() } else { cx.query_axis() };
             if x.ty().elem == Elem::Bool {
                 return Err(cx.bad_value(name, x, "i32 or f32 coordinates"));

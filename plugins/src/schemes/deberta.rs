@@ -31,7 +31,7 @@
 
 use rhumb_ir::{Expr, Value};
 
-use super::shared::{learned_along, rows, whole_distance};
+use super::shared::{check_whole, learned_along, rows, whole_distance};
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
 
@@ -112,7 +112,7 @@ impl Deberta {
 impl PositionScheme for Deberta {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         cx.head_dim()?;
-        whole_distance(cx)?;
+        check_whole(cx)?;
         rows(cx, "queries", self.queries, cx.query_axis())?;
         rows(cx, "keys", self.keys, cx.key_axis())?;
         if self.max_distance - 1 <= self.buckets / 2 {
@@ -136,7 +136,7 @@ impl PositionScheme for Deberta {
         let rows: Vec<i32> = (-reach..=reach).map(|distance| self.row(distance.into())).collect();
         let distance = cx.axis("distance", rows.len() as u32);
         // What is farther takes the nearest.
-        let row = cx.builder().int_table([distance], &rows).gather(distance, cx.int(reach) - whole_distance(cx)?);
+        let row = cx.builder().int_table([distance], &rows).gather(distance, cx.int(reach) - whole_distance(cx));
         for (side, x, name, table) in self.terms() {
             let (table, axis) = learned_along(cx, name, table, (&[cx.dim_axis()], Some(2 * self.buckets)))?;
             let products = cx.value(side, x)?.dot(table, cx.dim_axis()) * scale;

@@ -33,7 +33,7 @@
 
 use rhumb_ir::{Elem, Expr};
 
-use super::shared::by_head;
+use super::shared::{by_head, check_by_head};
 use crate::attrs::{AttrRange, Choice, ListOrValue};
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
@@ -106,7 +106,8 @@ impl Kerple {
 
 impl PositionScheme for Kerple {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
-        self.learned(cx).map(|_| ())
+        check_by_head(cx, "p", &self.p)?;
+        check_by_head(cx, "a", &self.a)
     }
 
     fn score<'g>(&self, cx: &SchemeContext<'g>, score: Expr<'g>) -> Result<Expr<'g>, SchemeError> {

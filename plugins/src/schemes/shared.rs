@@ -46,29 +46,39 @@ pub(super) fn learned_along<'g>(
     }
 }
 
-/// Numbers by head: a list of constants, or a value that varies by head at most.
+/// Numbers by head: a list of constants, or a value that varies by head at most; checked before.
 pub(super) fn by_head<'g>(cx: &SchemeContext<'g>, name: &str, x: &ListOrValue) -> Result<Expr<'g>, SchemeError> {
     match x {
+        ListOrValue::List(list) => cx.per_head(list.clone()),
+        ListOrValue::Value(value) => cx.value(name, *value),
+    }
+}
+
+/// Checks numbers by head.
+pub(super) fn check_by_head(cx: &SchemeContext<'_>, name: &str, x: &ListOrValue) -> Result<(), SchemeError> {
+    let heads = cx.heads()?;
+    match x {
+        ListOrValue::List(list) if list.len() as u64 == u64::from(heads) => Ok(()),
         ListOrValue::List(list) => {
-            let heads = cx.heads()?;
-            if list.len() as u64 == u64::from(heads) {
-                return cx.per_head(list.clone());
-            }
             let found = format!("a list of {} numbers", list.len());
             Err(SchemeError::range(name, found, format!("one number for each of the {heads} heads")))
         }
         ListOrValue::Value(value) => match learned(cx, name, *value, &[])? {
-            (x, own) if own.is_empty() => Ok(x),
+            (_, own) if own.is_empty() => Ok(()),
             (x, _) => Err(cx.bad_value(name, x, "f32 over the heads")),
         },
     }
 }
 
-/// `p_k - p_q` in whole tokens.
-pub(super) fn whole_distance<'g>(cx: &SchemeContext<'g>) -> Result<Expr<'g>, SchemeError> {
-    let (q, k) = (cx.q_pos(), cx.k_pos());
-    if q.ty().elem == Elem::I32 && k.ty().elem == Elem::I32 {
-        return Ok(k - q);
+/// `p_k - p_q` in whole tokens; checked before.
+pub(super) fn whole_distance<'g>(cx: &SchemeContext<'g>) -> Expr<'g> {
+    cx.k_pos() - cx.q_pos()
+}
+
+/// Checks that positions are whole.
+pub(super) fn check_whole(cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
+    if [cx.q_pos(), cx.k_pos()].iter().all(|position| position.ty().elem == Elem::I32) {
+        return Ok(());
     }
     Err(SchemeError::other("positions are f32, and the scheme counts whole tokens", "give i32 positions"))
 }

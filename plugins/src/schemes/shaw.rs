@@ -22,7 +22,7 @@
 
 use rhumb_ir::{Expr, Value};
 
-use super::shared::{learned_along, rows, whole_distance};
+use super::shared::{check_whole, learned_along, rows, whole_distance};
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
 
@@ -65,7 +65,7 @@ impl Shaw {
 impl PositionScheme for Shaw {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         cx.head_dim()?;
-        whole_distance(cx)?;
+        check_whole(cx)?;
         rows(cx, "queries", self.queries, cx.query_axis())?;
         let length = Some(self.left + 1 + self.right);
         learned_along(cx, "table", self.table, (&[cx.dim_axis()], length)).map(|_| ())
@@ -78,7 +78,7 @@ impl PositionScheme for Shaw {
         let scale = self.scale.unwrap_or(1.0 / f64::from(cx.head_dim()?).sqrt());
         let products = queries.dot(table, cx.dim_axis()) * scale;
         // What is farther takes the nearest.
-        Ok(score + products.gather(distance, whole_distance(cx)? + self.left as i32))
+        Ok(score + products.gather(distance, whole_distance(cx) + self.left as i32))
     }
 }
 

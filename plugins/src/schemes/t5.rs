@@ -27,7 +27,7 @@
 
 use rhumb_ir::{Expr, Value};
 
-use super::shared::{learned_along, whole_distance};
+use super::shared::{check_whole, learned_along, whole_distance};
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
 
@@ -109,7 +109,7 @@ impl PositionScheme for T5 {
             let expected = format!("more than the {exact} distances that have a bucket each");
             return Err(SchemeError::range("max_distance", self.max_distance, expected));
         }
-        whole_distance(cx)?;
+        check_whole(cx)?;
         learned_along(cx, "table", self.table, (&[], Some(self.buckets))).map(|_| ())
     }
 
@@ -123,7 +123,7 @@ impl PositionScheme for T5 {
         let by_distance = table.gather(bucket, cx.builder().int_table([distance], &buckets));
         let by_distance = if self.scale == 1.0 { by_distance } else { by_distance * self.scale };
         // What is farther takes the nearest.
-        Ok(score + by_distance.gather(distance, whole_distance(cx)? + reach))
+        Ok(score + by_distance.gather(distance, whole_distance(cx) + reach))
     }
 }
 

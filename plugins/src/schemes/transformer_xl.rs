@@ -22,7 +22,7 @@
 
 use rhumb_ir::{Axis, Expr, Value};
 
-use super::shared::{learned, rows, whole_distance};
+use super::shared::{check_whole, learned, rows, whole_distance};
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
 
@@ -76,7 +76,7 @@ impl TransformerXl {
 impl PositionScheme for TransformerXl {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         cx.head_dim()?;
-        whole_distance(cx)?;
+        check_whole(cx)?;
         rows(cx, "queries", self.queries, cx.query_axis())?;
         self.embeddings(cx)?;
         for (name, value) in [("u", self.u), ("v", self.v)] {
@@ -97,7 +97,7 @@ impl PositionScheme for TransformerXl {
         let queries = cx.value("queries", self.queries)? + cx.value("v", self.v)?;
         let scale = self.scale.unwrap_or(1.0 / f64::from(cx.head_dim()?).sqrt());
         let products = queries.dot(embeddings, cx.dim_axis()) * scale;
-        Ok(score + products.gather(distance, -whole_distance(cx)?))
+        Ok(score + products.gather(distance, -whole_distance(cx)))
     }
 }
 
