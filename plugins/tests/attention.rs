@@ -1,6 +1,6 @@
 //! The attention builder: what it builds, against attention written out, and what it refuses.
 
-use rhumb_ir::{Bindings, Elem, Outputs, Tensor, interpret};
+use rhumb_ir::{Bindings, Elem, Outputs, Pairing, Tensor, interpret};
 use rhumb_plugins::{
     Alibi, Attention, Batch, BuildError, Causal, KeyLengths, PrefixLm, Registry, Rope, Rope2d, SlidingWindow, lower,
 };
@@ -117,6 +117,34 @@ fn score_stages_come_in_order() {
     let (out, lse) = attention(SIZES, &bindings, score, |h| sinks[h]);
     assert_close(&outputs["out"].data, &out);
     assert_close(&outputs["lse"].data, &lse);
+}
+
+/// A rotation by closures is the scheme's, at its place among the others and in the graph of keys.
+#[test]
+fn closures_transform_queries_and_keys() {
+    let of = || Attention::new(6, 4).kv_heads(2).value_dim(3).scheme(Alibi::new());
+    let by_scheme = of().scheme(Rope::new()).scheme(Causal);
+    let by_closures = of()
+        .query_with(|cx, query| {
+            let pair = cx.axis("pair", 2);
+            let angle = cx.q_pos().cast(Elem::F32) * cx.builder().table([pair], [1.0, 0.01]);
+            query.rotate(angle, cx.d, pair, Pairing::Half, 0)
+        })
+        .key_with(|cx, key| {
+            let pair = cx.axis("pair", 2);
+            let angle = cx.k_pos().cast(Elem::F32) * cx.builder().table([pair], [1.0, 0.01]);
+            key.rotate(angle, cx.d, pair, Pairing::Half, 0)
+        })
+        .scheme(Causal);
+    let bindings = bindings(SIZES);
+    assert_close(&run(&by_closures, &bindings)["out"].data, &run(&by_scheme, &bindings)["out"].data);
+    let keys = Bindings::from([("k".to_owned(), bindings["k"].clone())]);
+    let [one, other] = [by_closures, by_scheme].map(|attention| {
+        let graph = lower(&attention.key_graph().expect("a graph"), &Registry::standard()).expect("lowers");
+        interpret(&graph, &keys).expect("interprets")["k_out"].data.clone()
+    });
+    assert_close(&one, &other);
+    assert!(one.iter().zip(&bindings["k"].data).any(|(turned, key)| turned != key));
 }
 
 #[test]

@@ -76,9 +76,12 @@ impl Attention {
         let mut key = builder.input("k", Elem::F32, [b, g, k, d]);
         let parts = self.place(&builder, axes, None, Some(Source::Number(0)));
         let made = self.made(&parts);
-        for scheme in self.schemes(&made).flatten() {
-            checked(scheme, &parts)?;
-            key = parts.apply(scheme, Hook::Key, key);
+        let schemes: Vec<Option<&Scheme>> = self.schemes(&made).collect();
+        for (step, scheme) in self.steps.iter().zip(schemes) {
+            if let Some(scheme) = scheme {
+                checked(scheme, &parts)?;
+            }
+            key = transformed(&parts, (step, scheme), Hook::Key, key);
         }
         builder.output("k_out", key, [b, g, k, d]);
         Ok(builder.finish()?)
@@ -188,9 +191,9 @@ impl Attention {
         for scheme in schemes.iter().flatten() {
             checked(scheme, parts)?;
         }
-        for scheme in schemes.iter().flatten() {
-            query = parts.apply(scheme, Hook::Query, query);
-            key = parts.apply(scheme, Hook::Key, key);
+        for (step, scheme) in self.steps.iter().zip(&schemes) {
+            query = transformed(parts, (step, *scheme), Hook::Query, query);
+            key = transformed(parts, (step, *scheme), Hook::Key, key);
         }
         let mut score = (query.dot(key, parts.d) * self.scale).label("score");
         if let Some(cap) = self.softcap {
@@ -247,6 +250,21 @@ impl Attention {
         let lengths = lengths.as_ref().and_then(|lengths| parts.mask(lengths));
         let documents = documents.as_ref().and_then(|documents| parts.mask(documents));
         masks.chain(lengths).chain(documents).reduce(|a, b| a & b)
+    }
+}
+
+/// What a step makes of a query or a key.
+fn transformed<'g>(
+    parts: &AttentionParts<'g>,
+    (step, scheme): (&Step, Option<&Scheme>),
+    hook: Hook,
+    x: Expr<'g>,
+) -> Expr<'g> {
+    match (step, scheme) {
+        (_, Some(scheme)) => parts.apply(scheme, hook, x),
+        (Step::Query(write), None) if hook == Hook::Query => write(parts, x),
+        (Step::Key(write), None) if hook == Hook::Key => write(parts, x),
+        _ => x,
     }
 }
 

@@ -80,10 +80,12 @@ pub(super) type SchemeFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Scheme>;
 pub(super) type ScoreFn = Box<dyn for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g>>;
 pub(super) type MaskFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Expr<'g>>;
 
-/// What is done to the score, in the order given.
+/// What is done to query, key, score and mask, in the order given.
 pub(super) enum Step {
     Scheme(Scheme),
     SchemeWith(SchemeFn),
+    Query(ScoreFn),
+    Key(ScoreFn),
     Score(ScoreFn),
     Mask(MaskFn),
 }
@@ -265,6 +267,47 @@ impl Attention {
         score: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
     ) -> Attention {
         self.steps.push(Step::Score(Box::new(score)));
+        self
+    }
+
+    /// Transforms the query at its place among the schemes: `f32[b, h, q, d]`. See [`key_with`](Attention::key_with).
+    #[must_use]
+    pub fn query_with(
+        mut self,
+        query: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
+    ) -> Attention {
+        self.steps.push(Step::Query(Box::new(query)));
+        self
+    }
+
+    /// Transforms the key at its place among the schemes: `f32[b, g, k, d]`.
+    ///
+    /// ```
+    /// use rhumb_ir::{Elem, Pairing};
+    /// use rhumb_plugins::{Attention, Causal};
+    ///
+    /// // A rotation whose pairs turn by one angle a token, each half as far as the one before it.
+    /// let pairs = 32;
+    /// let turns: Vec<f64> = (0..pairs).map(|pair| 0.5f64.powi(pair)).collect();
+    /// let (of_queries, of_keys) = (turns.clone(), turns);
+    /// let graph = Attention::new(8, 64)
+    ///     .query_with(move |cx, query| {
+    ///         let pair = cx.axis("pair", 32);
+    ///         let angle = cx.q_pos().cast(Elem::F32) * cx.builder().table([pair], of_queries.clone());
+    ///         query.rotate(angle, cx.d, pair, Pairing::Half, 0)
+    ///     })
+    ///     .key_with(move |cx, key| {
+    ///         let pair = cx.axis("pair", 32);
+    ///         let angle = cx.k_pos().cast(Elem::F32) * cx.builder().table([pair], of_keys.clone());
+    ///         key.rotate(angle, cx.d, pair, Pairing::Half, 0)
+    ///     })
+    ///     .scheme(Causal)
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn key_with(mut self, key: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static) -> Attention {
+        self.steps.push(Step::Key(Box::new(key)));
         self
     }
 
