@@ -40,7 +40,7 @@ pub(crate) enum CliError {
     Scheme { spec: String, source: Box<RegistryError> },
     /// A model's configuration that gives no attention.
     #[error("{source}\n  in {file}")]
-    Config { file: String, source: ConfigError },
+    Config { file: String, source: Box<ConfigError> },
     /// The usual graph can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -151,10 +151,12 @@ impl CliError {
                 RegistryError::Unknown { .. } => "`rhumb schemes` lists all".to_owned(),
                 other => other.hint(),
             },
-            CliError::Config { source: ConfigError::NoLayer { layers, .. }, .. } if *layers > 0 => {
-                format!("give --layer a number from 0 to {}", layers - 1)
-            }
-            CliError::Config { source, .. } => source.hint(),
+            CliError::Config { source, .. } => match **source {
+                ConfigError::NoLayer { layers, .. } if layers > 0 => {
+                    format!("give --layer a number from 0 to {}", layers - 1)
+                }
+                _ => source.hint(),
+            },
             CliError::Build(source) => source.hint(),
             CliError::Compile(CompileError::Lower(source)) => source.hint(),
             CliError::Compile(CompileError::Rewrite(RewriteError::NoProof { .. })) => return None,

@@ -81,7 +81,7 @@ impl GraphArgs {
 
     fn of_model(&self, path: &Path, layer: u32) -> Result<Verified, CliError> {
         let (text, file) = text_of(path, "configuration")?;
-        let refused = |source| CliError::Config { file: file.clone(), source };
+        let refused = |source| CliError::Config { file: file.clone(), source: Box::new(source) };
         let config = ModelConfig::from_json(&text).map_err(refused)?;
         let attention = if self.decoder { config.decoder_layer(layer) } else { config.layer(layer) };
         let attention = attention.map_err(refused)?;

@@ -67,8 +67,11 @@ impl Rotation {
     }
 }
 
+/// The name of an object of the configuration, and what is in it.
+type Named = (&'static str, Map<String, Value>);
+
 /// The object that is told in full, and its path: `rope_scaling` wins, as in the code of models. Empty ones are not there.
-fn told(keys: &Keys<'_>) -> Result<Option<(&'static str, Map<String, Value>)>, ConfigError> {
+fn told(keys: &Keys<'_>) -> Result<Option<Named>, ConfigError> {
     for name in ["rope_scaling", "rope_parameters"] {
         if let Given::Value(map) = keys.object(&[name])?
             && !map.is_empty()

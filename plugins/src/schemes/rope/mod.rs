@@ -31,12 +31,12 @@
 //! %k_out = rotate %k over d by %10 over pair half : f32[h, k, d]
 //! ```
 
-mod dynamic_ntk;
-mod llama3;
-mod longrope;
-mod proportional;
+pub mod dynamic_ntk;
+pub mod llama3;
+pub mod longrope;
+pub mod proportional;
 mod rotary;
-mod yarn;
+pub mod yarn;
 
 use rhumb_ir::{Axis, Expr};
 
