@@ -20,6 +20,7 @@ fn attentions([d, e]: [u32; 2]) -> Vec<(&'static str, Attention)> {
         ("a bias", of().bias(Batch::Shared)),
         ("documents", of().documents(Batch::Each)),
         ("one group", Attention::new(6, d).kv_heads(1).value_dim(e).scheme(Alibi::new())),
+        ("norms of norms", of().scheme(QkNorm::rms()).scheme(QkNorm::rms().eps(0.25)).scheme(Causal)),
         ("no groups", Attention::new(3, d).value_dim(e).lse()),
         ("a term of keys", of().score_with(|cx, score| score + cx.input("of_keys", Elem::F32, [cx.b, cx.k]))),
     ];

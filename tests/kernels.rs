@@ -11,6 +11,22 @@ use rhumb::prelude::*;
 const LENGTHS: Lengths = Lengths { batch: 1, queries: 40, keys: 53 };
 
 /// What a group of heads that share keys sees and adds to its scores is of that group, whatever axis comes first in its tables.
+/// Rows that a sum reads in double precision are rows of keys, queries and values too.
+#[test]
+fn rows_that_sums_read_are_keys_and_values_too() {
+    for (name, engine) in &common::engines(1) {
+        let norms = Attention::new(2, 12).scheme(QkNorm::rms()).scheme(QkNorm::rms().eps(0.25)).scheme(Causal);
+        let graph = norms.build().expect("a graph");
+        let (kernel, reference) =
+            (engine.compile(&graph).expect("compiles"), engine.reference(&graph).expect("a reference"));
+        for (queries, keys) in [(1, 40), (20, 37)] {
+            let lengths = Lengths { batch: 2, queries, keys };
+            let inputs = inputs(&mut Rng::new(4), kernel.interface(), lengths);
+            agree((&kernel, &reference), &inputs, lengths, name);
+        }
+    }
+}
+
 #[test]
 fn masks_and_biases_of_groups_are_of_their_group() {
     let graph = Graph::parse(

@@ -84,7 +84,7 @@ impl Attention {
 
 /// Whether a table has rows that products or averages alone read, and that can be computed row by row.
 fn is_of_rows(problem: &Problem, table: &Table, (tensor, dim): (TensorId, Axis)) -> bool {
-    let Source::Value(value) = table.source else { return false };
+    let (Source::Value(value), Some(attention)) = (&table.source, &problem.attention) else { return false };
     let spec = &problem.tensors[tensor];
     let rows = table.target == tensor
         && table.second.is_none()
@@ -92,7 +92,7 @@ fn is_of_rows(problem: &Problem, table: &Table, (tensor, dim): (TensorId, Axis))
         && table.inner == Some(dim)
         && spec.origin == Origin::Table
         && spec.storage == Storage::F32;
-    rows && only_dots_read(problem, value) && readers(problem, tensor) == 1
+    rows && only_rows_read(problem, attention, *value) && readers(problem, tensor) == 1
 }
 
 /// Products and averages that read the rows of a tensor.
@@ -102,11 +102,15 @@ fn readers(problem: &Problem, tensor: TensorId) -> usize {
     keys + usize::from(attention.reduction.as_ref().is_some_and(|reduction| reduction.value == tensor))
 }
 
-fn only_dots_read(problem: &Problem, value: Value) -> bool {
+/// Whether the products of the score and the average are all that reads a value.
+fn only_rows_read(problem: &Problem, attention: &Attention, value: Value) -> bool {
     let graph = &problem.graph;
-    let mut uses = graph.values().filter(|user| graph.op(*user).operands().contains(&value));
-    let outputs = graph.outputs().iter().all(|output| output.value != value);
-    outputs && uses.all(|user| matches!(graph.op(user), Op::Dot { .. }))
+    let reads = |user: Value| match *graph.op(user) {
+        Op::Dot { axis, .. } => axis == attention.key || attention.products.iter().any(|product| product.dot == user),
+        _ => false,
+    };
+    let mut users = graph.values().filter(|user| graph.op(*user).operands().contains(&value));
+    graph.outputs().iter().all(|output| output.value != value) && users.all(reads)
 }
 
 /// How often a row is loaded by a call of one query tile: once for each outer index that shares it.

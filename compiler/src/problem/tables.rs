@@ -30,6 +30,9 @@ impl Planner<'_> {
             return Ok(input);
         }
         self.prepare(value)?;
+        if self.is_double(value) {
+            return Ok(self.single(value, self.graph.ty(value).axes, "rows are read in single precision"));
+        }
         let reason = if what == "keys" {
             "keys are transformed once, not for every query tile"
         } else {
@@ -38,15 +41,29 @@ impl Planner<'_> {
         Ok(self.table(Source::Value(value), value, Storage::F32, false, reason))
     }
 
+    /// Whether a value has a table of double precision, which a sum reads.
+    fn is_double(&self, value: Value) -> bool {
+        let table = self.table_of.get(&Source::Value(value));
+        table.is_some_and(|table| self.tensors[*table].storage != Storage::F32)
+    }
+
+    /// A table of a value in single precision, over some axes.
+    fn single(&mut self, value: Value, axes: AxisSet, reason: &'static str) -> TensorId {
+        let source = Source::Sum(vec![Term { value, negative: false }]);
+        self.table_over(axes, source, value, Storage::F32, false, reason)
+    }
+
     /// The tensor that holds rows of keys, one for each key: where all keys of a block share a row, a table repeats it.
     pub(super) fn key_rows(&mut self, value: Value, key: Axis) -> Result<TensorId, PlanError> {
-        let rows = self.rows(value, "keys")?;
-        if self.tensors[rows].dims.contains(&key) {
-            return Ok(rows);
+        let axes = self.graph.ty(value).axes;
+        if axes.contains(key) {
+            return self.rows(value, "keys");
         }
-        let axes = self.graph.join(self.graph.ty(value).axes, AxisSet::EMPTY.with(key));
-        let each = Source::Sum(vec![Term { value, negative: false }]);
-        Ok(self.table_over(axes, each, value, Storage::F32, false, "keys of a block share a row"))
+        if !self.is_double(value) {
+            self.rows(value, "keys")?;
+        }
+        let axes = self.graph.join(axes, AxisSet::EMPTY.with(key));
+        Ok(self.single(value, axes, "keys of a block share a row"))
     }
 
     /// A table of a sum of terms in double precision; `None` for no terms.
