@@ -47,6 +47,37 @@ fn rotations_are_accurate_at_large_positions() {
     }
 }
 
+/// Frequencies that go by the length of the call are made at the call, in double precision too.
+#[test]
+fn scaled_rotations_are_accurate_at_a_million() {
+    let lengths = Lengths { batch: 2, queries: 37, keys: 50 };
+    let factors = |step: f64| (0..32).map(|j| 1.0 + step * f64::from(j)).collect::<Vec<f64>>();
+    for target in &targets() {
+        let engine = engine(target, 2);
+        let given = || Attention::new(2, 64).kv_heads(1).lse().q_positions(Elem::I32, Batch::Each);
+        let given = || given().k_positions(Elem::I32, Batch::Each).length_input();
+        for (name, attention) in [
+            ("yarn", given().scheme(Yarn::new(16.0, 65_536).attention_factor(1.1))),
+            ("llama3", given().scheme(Llama3Rope::new().base(5e5))),
+            ("dynamic ntk", given().scheme(DynamicNtk::new(4.0, 8192))),
+            ("longrope", given().scheme(LongRope::new(4096, factors(0.1), factors(0.9)).interleaved())),
+        ] {
+            let kernel = compile(&engine, &attention);
+            let rng = &mut Rng::new(16);
+            let mut inputs = inputs(rng, kernel.interface(), lengths);
+            stand_near(rng, &mut inputs, 1_000_000, 500);
+            inputs.insert("length".to_owned(), Tensor::i32([], [1_000_501]));
+            let made = call(&kernel, &inputs, lengths).expect("runs");
+            let expected = interpret(&engine, &attention, &inputs, lengths);
+            let out = difference(&made["out"].values(), &expected["out"].values(), absolute);
+            let lse = difference(&made["lse"].values(), &expected["lse"].values(), relative);
+            println!("{name}, {target}: out {out:.1e}, lse {lse:.1e}");
+            hold(&kernel, &inputs, &made, &expected, name);
+            assert!(out < 2e-6 && lse < 2e-6, "{name}, {target}: out {out:.1e}, lse {lse:.1e}");
+        }
+    }
+}
+
 #[test]
 fn biases_are_accurate_at_large_distances() {
     use rhumb::plugins::AlibiForm;

@@ -148,6 +148,7 @@ fn families_with_windows_and_kinds_of_layers() {
         ),
         ("gemma3_text", json!({"sliding_window": 10, "use_bidirectional_attention": true})),
         ("gemma4_text", json!({"num_hidden_layers": 8})),
+        ("gemma4_text", json!({"sliding_window": 10, "use_bidirectional_attention": "all"})),
         ("gemma4_text", json!({"global_head_dim": 32, "attention_k_eq_v": true, "num_global_key_value_heads": 1})),
         ("phi3", window.clone()),
         ("phimoe", json!({})),
@@ -198,6 +199,7 @@ fn families_without_a_rotation_and_latent_attention() {
         ("mpt", json!({"attn_config": {"alibi": false}})),
         ("falcon", json!({})),
         ("falcon", json!({"multi_query": false, "num_key_value_heads": "-", "num_kv_heads": 2})),
+        ("falcon", json!({"multi_query": false})),
         ("falcon", json!({"alibi": true})),
         ("t5", json!({"d_kv": 16})),
         (

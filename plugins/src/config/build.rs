@@ -95,15 +95,15 @@ impl ModelConfig {
 
     fn kv_heads(&self, at: &At<'_>, heads: u32) -> Result<u32, ConfigError> {
         let keys = &at.keys;
-        let given = |default: u32| {
-            let names = &["num_key_value_heads", "num_kv_heads", "kv_n_heads"];
-            Ok::<_, ConfigError>(keys.count(names)?.or_absent(Some(default)).unwrap_or(heads))
+        let given = |name: &'static str, default: u32| {
+            Ok::<_, ConfigError>(keys.count(&[name])?.or_absent(Some(default)).unwrap_or(heads))
         };
+        const KEY: &str = "num_key_value_heads";
         let one = keys.flag_or(&["multi_query"], true)?;
         Ok(match self.family.kv {
             Kv::Same => heads,
             Kv::Heads => {
-                let kv_heads = given(heads)?;
+                let kv_heads = given(KEY, heads)?;
                 if self.family.turns == Turns::Latent && kv_heads != heads {
                     return Err(ConfigError::Contradiction {
                         first: keys.path("num_key_value_heads"),
@@ -118,11 +118,11 @@ impl ModelConfig {
                     HeadDim::Global => self.global(at)?.1,
                     _ => None,
                 };
-                of_full.map_or_else(|| given(n), Ok)?
+                of_full.map_or_else(|| given(KEY, n), Ok)?
             }
             // The code of the new architecture gives each query head a copy of its group's key.
             Kv::Falcon if keys.flag_or(&["new_decoder_architecture"], false)? => heads,
-            Kv::Falcon if !one => given(heads)?,
+            Kv::Falcon if !one => given("num_kv_heads", heads)?,
             Kv::MultiQuery if !one => heads,
             Kv::Falcon | Kv::MultiQuery => 1,
         })
@@ -298,11 +298,11 @@ impl ModelConfig {
             Sight::Causal => false,
             Sight::Both => true,
             Sight::Flag => at.keys.flag_or(&["use_bidirectional_attention"], false)?,
-            Sight::FlagHalved => self.sees_both(at)?,
+            Sight::FlagHalved(_) => self.sees_both(at)?,
             Sight::Decoder => !decoder,
         };
         let each_way = |reach: i32| match self.family.sight {
-            Sight::FlagHalved => reach / 2,
+            Sight::FlagHalved(more) => reach / 2 + more,
             _ => reach,
         };
         Ok(match (kind, both) {

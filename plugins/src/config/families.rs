@@ -66,7 +66,7 @@ const GEMMA3: Family = Family {
     told: Told::ByKind { full: ("rope_theta", 1e6), sliding: (Some("rope_local_base_freq"), 1e4), scales_all: false },
     layers: Layers::Every(6),
     softcap: Some(None),
-    sight: Sight::FlagHalved,
+    sight: Sight::FlagHalved(0),
     ..GEMMA2
 };
 
@@ -158,6 +158,7 @@ pub(super) const FAMILIES: &[Family] = &[
         window: Some(512),
         scale: Scale::One,
         softcap: None,
+        sight: Sight::FlagHalved(1),
         ..GEMMA3
     },
     Family { names: &["phi"], partial: 0.5, ..LLAMA },

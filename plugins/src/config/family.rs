@@ -206,8 +206,8 @@ pub(super) enum Sight {
     Both,
     /// Both ways with `use_bidirectional_attention`.
     Flag,
-    /// The same, where a window then reaches `w // 2` each way.
-    FlagHalved,
+    /// The same, where a window then reaches `w // 2` each way, and this many more.
+    FlagHalved(i32),
     /// Encoders see both ways, decoders are causal.
     Decoder,
 }

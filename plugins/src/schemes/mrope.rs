@@ -12,6 +12,26 @@
 //!
 //! Positions are values with an axis for the axes, of the length of `sections`, in the order `t, h, w` whatever the layout: `i32[axis, q]` for
 //! queries, `i32[axis, k]` for keys, or with a batch. Masks go by the order of tokens and not by these positions.
+//!
+//! ```text
+//! %q_out = scheme mrope.query %q @0 {k_positions = %k_at, q_positions = %q_at, sections = [2.0, 1.0, 1.0]} : f32[h, q, d]
+//! %k_out = scheme mrope.key %k @0 {k_positions = %k_at, q_positions = %q_at, sections = [2.0, 1.0, 1.0]} : f32[h, k, d]
+//! ```
+//! becomes
+//! ```text
+//! %5 = table [0.0, 0.0, 1.0, 2.0] : f32[pair]
+//! %6 = cast %5 to i32 : i32[pair]
+//! %7 = gather %q_at over axis at %6 : i32[q, pair]
+//! %8 = table [1.0, 0.1, 0.01, 0.001] : f32[pair]
+//! %9 = cast %7 to f32 : f32[q, pair]
+//! %10 = mul %9, %8 : f32[q, pair]
+//! %q_out = rotate %q over d by %10 over pair half : f32[h, q, d]
+//! %12 = cast %5 to i32 : i32[pair]
+//! %13 = gather %k_at over axis at %12 : i32[k, pair]
+//! %14 = cast %13 to f32 : f32[k, pair]
+//! %15 = mul %14, %8 : f32[k, pair]
+//! %k_out = rotate %k over d by %15 over pair half : f32[h, k, d]
+//! ```
 
 use rhumb_ir::{Axis, Elem, Expr, Value};
 
@@ -191,3 +211,19 @@ impl Rotation for MRope {
 }
 
 rotation!(MRope);
+
+#[cfg(test)]
+mod tests {
+    use rhumb_ir::Elem;
+
+    use super::*;
+
+    #[test]
+    fn the_example_is_true() {
+        crate::schemes::example::check(include_str!("mrope.rs"), 8, |cx| {
+            let axis = cx.builder().axis_of("axis", 3);
+            let at = |name, tokens| cx.builder().input(name, Elem::I32, [axis, tokens]);
+            Box::new(MRope::new([2, 1, 1], at("q_at", cx.query_axis()), at("k_at", cx.key_axis())))
+        });
+    }
+}
