@@ -90,30 +90,24 @@ fn off_and_promised(engine: &Engine, layer: &Layer) -> (f64, f64) {
     (layer.off(&outputs), f64::from(promised))
 }
 
+/// Scores here reach 200. Kernels that sum up in two chains or more hold them to the tolerance; those of few registers or lanes have one, and
+/// are off by more at times, but never by more than they promise.
 #[test]
 fn kernels_of_a_configuration_are_as_the_code_of_its_model() {
-    let engine = Engine::builder().threads(2).build().expect("an engine");
-    let layers: Vec<Layer> = layers().collect();
-    let failed = layers.iter().map(|layer| (layer, off_and_promised(&engine, layer).0));
-    let failed = failed.filter(|(layer, off)| *off > layer.tolerance);
-    let failed: Vec<String> = failed.map(|(layer, off)| format!("{}: {off:.1e}", layer.name)).collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-}
-
-/// Scores here reach 200, where kernels that sum up in one chain, of few registers or lanes, are off by more than the tolerance at times: never by
-/// more than they promise.
-#[test]
-fn kernels_of_every_target_keep_what_they_promise_of_a_model() {
     for target in &targets() {
-        let engine = engine(target, 2);
-        let mut most = 0.0f64;
+        let (engine, machine) = (engine(target, 2), target.machine());
+        let (mut failed, mut most) = (Vec::new(), 0.0f64);
         for layer in layers() {
             let (off, promised) = off_and_promised(&engine, &layer);
-            assert!(off <= layer.tolerance.max(promised), "{}, {target}: {off:.1e}, not {promised:.1e}", layer.name);
+            let allowed = if machine.registers >= 32 && machine.lanes >= 8 { 0.0 } else { promised };
             assert!(promised < 2e-3, "{}, {target}: a promise of {promised:.1e}", layer.name);
+            if off > layer.tolerance.max(allowed) {
+                failed.push(format!("{}: {off:.1e}", layer.name));
+            }
             most = most.max(off);
         }
         println!("{target}: within {most:.1e}");
+        assert!(failed.is_empty(), "{target}:\n{}", failed.join("\n"));
     }
 }
 
