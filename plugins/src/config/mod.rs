@@ -112,6 +112,9 @@ impl ModelConfig {
     /// The attention of a layer, counted from 0. Of an encoder with a decoder (T5) it is that of the encoder: see
     /// [`decoder_layer`](ModelConfig::decoder_layer).
     ///
+    /// A configuration has no weights. Norms of queries and keys before the rotation are the caller's, with their weights. HunYuan's come after it,
+    /// and are in the graph as if their weights were 1: learned ones are to be added, by [`QkNorm::weights`](crate::QkNorm::weights).
+    ///
     /// # Errors
     /// [`ConfigError`] for a layer that there is not, and for keys that are wrong for this one.
     pub fn layer(&self, layer: u32) -> Result<Attention, ConfigError> {
