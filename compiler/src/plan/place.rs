@@ -92,7 +92,9 @@ fn is_of_rows(problem: &Problem, table: &Table, (tensor, dim): (TensorId, Axis))
         && table.inner == Some(dim)
         && spec.origin == Origin::Table
         && spec.storage == Storage::F32;
-    rows && only_rows_read(problem, attention, *value) && readers(problem, tensor) == 1
+    rows && only_rows_read(problem, attention, *value)
+        && !other_tables_read(problem, table, *value)
+        && readers(problem, tensor) == 1
 }
 
 /// Products and averages that read the rows of a tensor.
@@ -111,6 +113,31 @@ fn only_rows_read(problem: &Problem, attention: &Attention, value: Value) -> boo
     };
     let mut users = graph.values().filter(|user| graph.op(*user).operands().contains(&value));
     graph.outputs().iter().all(|output| output.value != value) && users.all(reads)
+}
+
+/// Whether another table is made of a value: of a product that reads it, where that is no part of the tile loop.
+fn other_tables_read(problem: &Problem, own: &Table, value: Value) -> bool {
+    let graph = &problem.graph;
+    let mut seen = vec![false; graph.nodes().len()];
+    let others = problem.tables.iter().filter(|table| table.target != own.target);
+    let mut stack: Vec<Value> = others
+        .flat_map(|table| match &table.source {
+            Source::Value(root) | Source::Cos(root) | Source::Sin(root) => vec![*root],
+            Source::Sum(terms) => terms.iter().map(|term| term.value).collect(),
+            Source::Squares { .. } => Vec::new(),
+        })
+        .flat_map(|root| graph.op(root).operands().into_iter().chain([root]))
+        .collect();
+    while let Some(reached) = stack.pop() {
+        if reached == value {
+            return true;
+        }
+        let is_made = problem.table_of.contains_key(&Source::Value(reached));
+        if !std::mem::replace(&mut seen[reached.index()], true) && !is_made {
+            stack.extend(graph.op(reached).operands());
+        }
+    }
+    false
 }
 
 /// How often a row is loaded by a call of one query tile: once for each outer index that shares it.
