@@ -58,12 +58,10 @@ pub(crate) struct ExprEmitter<'a, 'f> {
     unmade: Vec<TensorId>,
 }
 
-/// What lanes were, to restore.
-pub(crate) struct Outside(Option<Lanes>);
-
-/// A point's indices and values, to restore.
+/// A point's indices, lanes and values, to restore.
 pub(crate) struct Saved {
     env: Vec<Option<Ssa>>,
+    lanes: Option<Lanes>,
     memo: BTreeMap<Value, Ssa>,
 }
 
@@ -152,17 +150,6 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
         self.lanes = Some(Lanes::Clamped(axis, clamped, order));
     }
 
-    /// As [`ExprEmitter::set_lanes`]; gives what lanes were before.
-    pub(crate) fn replace_lanes(&mut self, lanes: Option<(Axis, Ssa, Order)>) -> Outside {
-        let new = lanes.map(|(axis, clamped, order)| Lanes::Clamped(axis, clamped, order));
-        Outside(std::mem::replace(&mut self.lanes, new))
-    }
-
-    /// Lanes are what they were before.
-    pub(crate) fn restore_lanes(&mut self, Outside(lanes): Outside) {
-        self.lanes = lanes;
-    }
-
     /// Runs `body` with this many lanes, successive indices along an axis: none of them passes its end, and the tensors that vary along
     /// it are contiguous there.
     pub(crate) fn in_rows<T>(&mut self, axis: Axis, lanes: usize, body: impl FnOnce(&mut Self) -> T) -> T {
@@ -198,11 +185,12 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
     }
 
     pub(crate) fn save(&self) -> Saved {
-        Saved { env: self.env.clone(), memo: self.memo.clone() }
+        Saved { env: self.env.clone(), lanes: self.lanes, memo: self.memo.clone() }
     }
 
     pub(crate) fn restore(&mut self, saved: Saved) {
         self.env = saved.env;
+        self.lanes = saved.lanes;
         self.memo = saved.memo;
     }
 

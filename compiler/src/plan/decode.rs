@@ -8,7 +8,7 @@ use rhumb_ir::Axis;
 use super::place::{Placed, places};
 use super::{Attention, Origin, Packed, Problem, Source, Table, TileShape, Tiling};
 use crate::machine::Machine;
-use crate::problem::gcd;
+use crate::problem::sharing;
 
 /// Bytes of a key tile's rows: half of a first-level cache, the other half being its values'.
 const TILE_BYTES: usize = 16 << 10;
@@ -164,14 +164,8 @@ fn packed(problem: &Problem, attention: &Attention) -> Option<Packed> {
     let graph = &problem.graph;
     let masks = |axis: Axis| attention.masks.iter().any(|mask| graph.varies(graph.ty(mask.value).axes, axis));
     attention.outer.iter().rev().find_map(|&axis| {
-        let all = graph.static_extent(axis)?;
         let rows = attention.rows();
-        let dims = rows.iter().flat_map(|(tensor, _)| &problem.tensors[*tensor].dims);
-        let heads = dims.fold(all, |heads, &dim| match graph.grouped(dim) {
-            _ if dim == axis => 1,
-            Some((finer, ratio)) if finer == axis => gcd(heads, ratio),
-            _ => heads,
-        });
+        let heads = sharing(graph, axis, rows.iter().flat_map(|(tensor, _)| &problem.tensors[*tensor].dims))?;
         (heads > 1 && !masks(axis)).then_some(Packed { axis, heads })
     })
 }

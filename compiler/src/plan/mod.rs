@@ -88,16 +88,6 @@ pub enum Schedule {
     Decode(Decode),
 }
 
-impl Schedule {
-    /// The name used in printed plans.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Schedule::Prefill => "prefill",
-            Schedule::Decode(_) => "decode",
-        }
-    }
-}
-
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
 

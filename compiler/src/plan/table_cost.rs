@@ -27,9 +27,7 @@ pub(super) fn tables(plan: &Plan, attention: &Attention) -> f64 {
     let pairs = count(&mut attention.outer.iter().copied().chain([attention.query, attention.key]));
     let cycles = plan.tables.iter().map(|table| {
         let elements = count(&mut plan.tensors[table.target].dims.iter().copied());
-        let lanes = if table.double { 1.0 } else { ROW_LANES };
-        let of_element = (instructions(&plan.problem, table) + STORE) / PORTS / lanes;
-        elements * of_element
+        elements * price(plan, table).compute
     });
     cycles.sum::<f64>() / pairs
 }
@@ -42,7 +40,7 @@ pub(super) struct TablePrice {
     pub(super) keep: f64,
 }
 
-/// The price of an element of a table of rows.
+/// The price of an element of a table.
 pub(super) fn price(problem: &Problem, table: &Table) -> TablePrice {
     let lanes = if table.double { 1.0 } else { ROW_LANES };
     let compute = (instructions(problem, table) + STORE) / PORTS / lanes;

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use rhumb_ir::{Axis, Value, Verified};
 
 pub use error::PlanError;
-pub(crate) use packed::gcd;
+pub(crate) use packed::sharing;
 pub use recognize::recognize;
 
 /// The storage of a tensor's elements.

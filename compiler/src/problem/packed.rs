@@ -1,6 +1,6 @@
 //! Packing: heads that share query tiles.
 
-use rhumb_ir::{Axis, Value};
+use rhumb_ir::{Axis, Graph, Value};
 
 use super::planner::Planner;
 use super::{Packed, Source, TensorId, Term};
@@ -23,16 +23,7 @@ impl Planner<'_> {
         let mut leaves = self.leaves(terms, dot);
         leaves.extend(self.leaves(masks, dot));
         outer.iter().rev().find_map(|&axis| {
-            let all = self.graph.static_extent(axis)?;
-            let dims = read.iter().flat_map(|tensor| &self.tensors[*tensor].dims);
-            let heads = dims.fold(all, |heads, &dim| match self.graph.axis(dim).groups {
-                _ if dim == axis => 1,
-                Some(finer) if finer == axis => {
-                    let groups = self.graph.static_extent(dim).unwrap_or(all);
-                    gcd(heads, all.checked_div(groups).unwrap_or(1))
-                }
-                _ => heads,
-            });
+            let heads = sharing(self.graph, axis, read.iter().flat_map(|tensor| &self.tensors[*tensor].dims))?;
             let differ = leaves.iter().any(|leaf| self.graph.varies(self.graph.ty(*leaf).axes, axis));
             (heads > 1 && !differ).then_some(Packed { axis, heads })
         })
@@ -58,8 +49,17 @@ impl Planner<'_> {
     }
 }
 
-/// The greatest common divisor.
-pub(crate) fn gcd(a: u32, b: u32) -> u32 {
+/// How many neighbours along an axis of a fixed length share all that is read over these dimensions.
+pub(crate) fn sharing<'a>(graph: &Graph, axis: Axis, dims: impl Iterator<Item = &'a Axis>) -> Option<u32> {
+    let all = graph.static_extent(axis)?;
+    Some(dims.fold(all, |heads, &dim| match graph.grouped(dim) {
+        _ if dim == axis => 1,
+        Some((finer, ratio)) if finer == axis => gcd(heads, ratio),
+        _ => heads,
+    }))
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

@@ -115,17 +115,21 @@ fn weigh(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, mode: Mode, carried:
         let difference = emitter.v.fsub(score, base);
         let weight = emitter.v.exp2_bounded(difference);
         next.push(emitter.v.fadd(carried[1 + c], weight));
-        let stored = if mode.guarded {
-            let low = emitter.v.float(f64::NEG_INFINITY);
-            let hidden = emitter.v.fcmp(FloatCC::Equal, score, low);
-            let mark = emitter.v.float(-1.0);
-            emitter.v.select_float(hidden, mark, weight)
-        } else {
-            weight
-        };
+        let stored = marked(emitter, mode, score, weight);
         emitter.fb().ins().store(access(), stored, row, column);
     }
     next
+}
+
+/// A weight as it is stored: guarded, that of a hidden score is marked.
+pub(super) fn marked(emitter: &mut ExprEmitter<'_, '_>, mode: Mode, score: Ssa, weight: Ssa) -> Ssa {
+    if !mode.guarded {
+        return weight;
+    }
+    let low = emitter.v.float(f64::NEG_INFINITY);
+    let hidden = emitter.v.fcmp(FloatCC::Equal, score, low);
+    let mark = emitter.v.float(-1.0);
+    emitter.v.select_float(hidden, mark, weight)
 }
 
 /// Adds the weighted values to the accumulators.
@@ -184,7 +188,7 @@ impl Values<'_> {
             vector_step: row_bytes,
             columns: shape.columns,
             iterations: self.count,
-            guard: mode.guarded.then_some(if self.tile.of_softmax() { Guard::Marked } else { Guard::Zero }),
+            guard: Guard::of(self.tile, mode),
             chains: 1,
             chain_bytes: 0,
         };

@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::query_tile::{Mode, Tile};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
@@ -22,6 +23,24 @@ pub(super) enum Guard {
     Marked,
     /// Zeros.
     Zero,
+}
+
+impl Guard {
+    /// What weights of a tile leave out in this mode, if anything.
+    pub(super) fn of(tile: Tile<'_>, mode: Mode) -> Option<Guard> {
+        mode.guarded.then_some(if tile.of_softmax() { Guard::Marked } else { Guard::Zero })
+    }
+
+    /// `added` where a weight counts, the `sum` before it where it does not.
+    pub(super) fn kept(self, emitter: &mut ExprEmitter<'_, '_>, weight: Ssa, (sum, added): (Ssa, Ssa)) -> Ssa {
+        let zero = emitter.v.float(0.0);
+        let condition = match self {
+            Guard::Marked => FloatCC::LessThan,
+            Guard::Zero => FloatCC::Equal,
+        };
+        let left_out = emitter.v.fcmp(condition, weight, zero);
+        emitter.v.select_float(left_out, sum, added)
+    }
 }
 
 /// A register tile of products: rows of scalars that step together, times `columns` vectors.
@@ -132,15 +151,7 @@ impl ProductTile {
                 let sum = &mut sums[r * self.columns + c];
                 let added = emitter.v.fma(splat, column, *sum);
                 *sum = match self.guard {
-                    Some(guard) => {
-                        let zero = emitter.v.float(0.0);
-                        let condition = match guard {
-                            Guard::Marked => FloatCC::LessThan,
-                            Guard::Zero => FloatCC::Equal,
-                        };
-                        let left_out = emitter.v.fcmp(condition, column, zero);
-                        emitter.v.select_float(left_out, *sum, added)
-                    }
+                    Some(guard) => guard.kept(emitter, column, (*sum, added)),
                     None => added,
                 };
             }

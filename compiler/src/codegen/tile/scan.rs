@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::query_tile::{KeyTileRows, bind_batch_indices, call_word};
 use crate::abi::TileCall;
@@ -61,9 +61,14 @@ pub(crate) fn scan(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> 
         let x = emitter.fb().ins().extractlane(sums[0], lane as u8);
         sum = emitter.fb().ins().fadd(sum, x);
     }
+    tell(emitter, sum);
+    Ok(())
+}
+
+/// Tells whether a sum of zeros times the values is NaN: then one of them is not finite.
+pub(super) fn tell(emitter: &mut ExprEmitter<'_, '_>, sum: Ssa) {
     let bad = emitter.fb().ins().fcmp(FloatCC::Unordered, sum, sum);
     let bad = emitter.fb().ins().uextend(types::I64, bad);
     let (scratch, call) = (emitter.scratch, emitter.plan.scratch.call);
     emitter.fb().ins().store(access(), bad, scratch, (call + offset_of!(TileCall, not_finite)) as i32);
-    Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::rows::{Rows, average_bytes, by_register_tiles, load, padded, score_bytes, splat};
@@ -95,16 +94,10 @@ impl Block<'_> {
     /// A sum with a weighted value; what a row does not see takes no part, whatever it holds.
     fn add(&self, emitter: &mut ExprEmitter<'_, '_>, weight: Ssa, value: Ssa, sum: Ssa) -> Ssa {
         let added = emitter.v.fma(weight, value, sum);
-        if !self.mode.guarded {
-            return added;
+        match Guard::of(self.rows.tile, self.mode) {
+            Some(guard) => guard.kept(emitter, weight, (sum, added)),
+            None => added,
         }
-        let condition = match if self.rows.tile.of_softmax() { Guard::Marked } else { Guard::Zero } {
-            Guard::Marked => FloatCC::LessThan,
-            Guard::Zero => FloatCC::Equal,
-        };
-        let zero = emitter.v.float(0.0);
-        let left_out = emitter.v.fcmp(condition, weight, zero);
-        emitter.v.select_float(left_out, sum, added)
     }
 
     /// Joins sums to the accumulators.

@@ -2,17 +2,17 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
+use cranelift_codegen::ir::InstBuilder;
 
 use super::rows::{Rows, average_bytes, elements_before, query_bytes};
-use super::source::fill_up;
+use super::source::write_row;
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::rows::{by_rows, contiguous, rows as each_row};
+use crate::codegen::rows::{by_rows, contiguous};
 use crate::codegen::tile::begin::{reset, write_lanes};
-use crate::codegen::tile::query_tile::{bind_batch_indices, call_word, set_query};
+use crate::codegen::tile::query_tile::{call_word, set_query};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Decode, Product};
 
@@ -22,7 +22,6 @@ pub(crate) fn begin(
     attention: &Attention,
     decode: &Decode,
 ) -> Result<(), CodegenError> {
-    bind_batch_indices(emitter, attention);
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
     write_lanes(emitter, rows.tile);
     for product in &attention.products {
@@ -56,29 +55,11 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product)
             let first = call_word(emitter, offset_of!(TileCall, first_query));
             let query = emitter.fb().ins().iadd(first, row);
             set_query(emitter, attention, query);
-            let done = one(emitter, product, to[0]);
+            let done = write_row(emitter, product.query, (product.dim, product.length), to[0]);
             result = std::mem::replace(&mut result, Ok(())).and(done);
             emitter.restore(saved);
             vec![emitter.fb().ins().iadd_imm_s(to[0], pitch)]
         });
         result
     })
-}
-
-/// Computes a row, zeros at its end.
-fn one(emitter: &mut ExprEmitter<'_, '_>, product: &Product, to: Ssa) -> Result<(), CodegenError> {
-    each_row(
-        emitter,
-        Some(product.query),
-        product.dim,
-        &mut |emitter, index, x| {
-            let offset = emitter.fb().ins().ishl_imm_u(index, 2);
-            let address = emitter.fb().ins().iadd(to, offset);
-            emitter.fb().ins().store(access(), x, address, 0);
-            Ok(())
-        },
-        &mut |emitter| emitter.emit(product.query),
-    )?;
-    fill_up(emitter, to, product.length);
-    Ok(())
 }

@@ -9,7 +9,6 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::tile::end::{OutputRows, average, factor, normalise_all};
-use crate::codegen::tile::query_tile::bind_batch_indices;
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Decode, Reduction};
 
@@ -19,7 +18,6 @@ pub(crate) fn end(
     attention: &Attention,
     decode: &Decode,
 ) -> Result<(), CodegenError> {
-    bind_batch_indices(emitter, attention);
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
     normalise_all(emitter, rows.tile)?;
     match &attention.reduction {

@@ -32,7 +32,7 @@ pub(crate) use self::end::end;
 pub(crate) use self::reference::reference;
 use self::rows::Rows;
 pub(crate) use self::scan::scan;
-use super::query_tile::{Mode, bind_batch_indices};
+use super::query_tile::Mode;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::plan::{Attention, Decode};
@@ -44,7 +44,6 @@ pub(crate) fn keys(
     decode: &Decode,
     mode: Mode,
 ) -> Result<(), CodegenError> {
-    bind_batch_indices(emitter, attention);
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
     if rows.tile.of_softmax() {
         super::begin_maxima(emitter, rows.tile);

@@ -8,7 +8,7 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
-use crate::codegen::tile::query_tile::{Tile, call_word};
+use crate::codegen::tile::query_tile::{Tile, bind_batch_indices, call_word};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Decode, Product, Reduction, RowTile};
 
@@ -25,12 +25,13 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The rows and the keys of a call.
+    /// The rows and the keys of a call, whose outer indices it sets.
     pub(super) fn new(
         emitter: &mut ExprEmitter<'_, '_>,
         attention: &'a Attention,
         decode: &'a Decode,
     ) -> Option<Rows<'a>> {
+        bind_batch_indices(emitter, attention);
         let &shape = emitter.plan.tiling.shapes.first()?;
         let tile = Tile::new(emitter, attention, shape);
         let count = call_word(emitter, offset_of!(TileCall, queries));
@@ -112,6 +113,23 @@ pub(super) fn average_bytes(emitter: &ExprEmitter<'_, '_>, reduction: &Reduction
 pub(super) fn splat(emitter: &mut ExprEmitter<'_, '_>, (address, offset): (Ssa, i32)) -> Ssa {
     let (x, ty) = (emitter.fb().ins().load(types::F32, access(), address, offset), emitter.v.float_type());
     emitter.v.splat(x, ty)
+}
+
+/// Raises a number in memory to the greatest of a row of scores. NaN counts for nothing.
+pub(super) fn raise(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa, (address, offset): (Ssa, i32)) {
+    let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
+    let at = rows.scores(emitter, row);
+    let before = splat(emitter, (address, offset));
+    let start = emitter.fb().ins().iconst(types::I64, 0);
+    let most = range_loop(emitter, start, rows.keys, lanes, &[before], |emitter, key, most| {
+        let skipped = emitter.fb().ins().ishl_imm_u(key, 2);
+        let place = emitter.fb().ins().iadd(at, skipped);
+        let score = load(emitter, ty, place, 0);
+        vec![emitter.v.pseudo_max(score, most[0])]
+    });
+    // No lane is NaN: each began with the number.
+    let most = across(emitter, most[0], |emitter, a, b| emitter.fb().ins().fmax(a, b));
+    emitter.fb().ins().store(access(), most, address, offset);
 }
 
 /// The lanes of a vector of floats joined to one, by way of memory: quarters, then lanes.

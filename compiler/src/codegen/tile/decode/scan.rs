@@ -1,18 +1,13 @@
 //! The scan of a key tile for values that are NaN or infinite.
 
-use std::mem::offset_of;
-
-use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, types};
 
 use super::average::values;
 use super::rows::{Rows, across, load, padded};
-use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::tile::query_tile::bind_batch_indices;
-use crate::codegen::vocab::access;
+use crate::codegen::tile::scan::tell;
 use crate::plan::{Attention, Decode};
 
 /// Tells whether the values of a key tile are all finite.
@@ -21,7 +16,6 @@ pub(crate) fn scan(
     attention: &Attention,
     decode: &Decode,
 ) -> Result<(), CodegenError> {
-    bind_batch_indices(emitter, attention);
     let (Some(rows), Some(reduction)) = (Rows::new(emitter, attention, decode), &attention.reduction) else {
         return Ok(());
     };
@@ -41,11 +35,7 @@ pub(crate) fn scan(
         });
         vec![emitter.fb().ins().iadd(row, source.stride), sum[0]]
     });
-    // Zero times anything finite is zero; the sum is NaN otherwise.
     let sum = across(emitter, sums[1], |emitter, a, b| emitter.v.fadd(a, b));
-    let bad = emitter.fb().ins().fcmp(FloatCC::Unordered, sum, sum);
-    let bad = emitter.fb().ins().uextend(types::I64, bad);
-    let (scratch, call) = (emitter.scratch, emitter.plan.scratch.call);
-    emitter.fb().ins().store(access(), bad, scratch, (call + offset_of!(TileCall, not_finite)) as i32);
+    tell(emitter, sum);
     Ok(())
 }

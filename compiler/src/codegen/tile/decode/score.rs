@@ -84,13 +84,12 @@ pub(super) fn each_vector(
         emitter.forget(key_axis);
         let offset = emitter.fb().ins().ishl_imm_u(key, 2);
         let word = emitter.fb().ins().iadd(words, offset);
-        let outside = emitter.replace_lanes(Some((key_axis, word, Order::Successive)));
+        emitter.set_lanes(key_axis, word, Order::Successive);
         let place = emitter.fb().ins().iadd(at, offset);
         let old = load(emitter, ty, place, 0);
         result = make(emitter, index, old).map(|new| {
             emitter.fb().ins().store(access(), new, place, 0);
         });
-        emitter.restore_lanes(outside);
         emitter.restore(saved);
         Vec::new()
     });

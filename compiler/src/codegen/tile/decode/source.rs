@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
-use rhumb_ir::Axis;
+use rhumb_ir::{Axis, Value};
 
 use super::rows::{Rows, padded, scratch};
 use crate::codegen::error::CodegenError;
@@ -123,30 +123,40 @@ fn compute(
             let index = emitter.fb().ins().iadd(rows.first_key, row);
             emitter.set(key, index);
             emitter.forget(key);
-            let to = to[0];
-            let done = each_row(
-                emitter,
-                Some(root),
-                wanted.dim,
-                &mut |emitter, index, x| {
-                    let offset = emitter.fb().ins().ishl_imm_u(index, 2);
-                    let address = emitter.fb().ins().iadd(to, offset);
-                    emitter.fb().ins().store(access(), x, address, 0);
-                    Ok(())
-                },
-                &mut |emitter| emitter.emit(root),
-            );
+            let done = write_row(emitter, root, (wanted.dim, wanted.length), to[0]);
             result = std::mem::replace(&mut result, Ok(())).and(done);
-            fill_up(emitter, to, wanted.length);
             emitter.restore(saved);
-            vec![emitter.fb().ins().iadd_imm_s(to, wanted.pitch)]
+            vec![emitter.fb().ins().iadd_imm_s(to[0], wanted.pitch)]
         });
         result
     })
 }
 
+/// Computes a row along an axis of this length, zeros at its end.
+pub(super) fn write_row(
+    emitter: &mut ExprEmitter<'_, '_>,
+    root: Value,
+    (dim, length): (Axis, u32),
+    to: Ssa,
+) -> Result<(), CodegenError> {
+    each_row(
+        emitter,
+        Some(root),
+        dim,
+        &mut |emitter, index, x| {
+            let offset = emitter.fb().ins().ishl_imm_u(index, 2);
+            let address = emitter.fb().ins().iadd(to, offset);
+            emitter.fb().ins().store(access(), x, address, 0);
+            Ok(())
+        },
+        &mut |emitter| emitter.emit(root),
+    )?;
+    fill_up(emitter, to, length);
+    Ok(())
+}
+
 /// Zeros from the end of a row to that of its last vector.
-pub(super) fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32) {
+fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32) {
     let zero = emitter.fb().ins().f32const(0.0);
     for element in length..padded(emitter, length) {
         emitter.fb().ins().store(access(), zero, row, 4 * element as i32);

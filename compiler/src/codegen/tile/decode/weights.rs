@@ -1,12 +1,11 @@
 //! Weights from scores. Lanes are keys, but where bases move on: there they are rows.
 
-use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, types};
 
-use super::rows::{Rows, across, load, splat};
+use super::rows::{Rows, across, load, raise, splat};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::tile::average::rebase;
+use crate::codegen::tile::average::{marked, rebase};
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
 
@@ -16,21 +15,9 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
     let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
     let start = emitter.fb().ins().iconst(types::I64, 0);
     counted_loop(emitter, rows.count, &[], |emitter, row, _| {
-        let at = rows.scores(emitter, row);
         let offset = emitter.fb().ins().ishl_imm_u(row, 2);
         let maxima = emitter.fb().ins().iadd(base, offset);
-        let limit = splat(emitter, (maxima, layout.tile_maxima as i32));
-        let most = range_loop(emitter, start, rows.keys, lanes, &[limit], |emitter, key, most| {
-            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
-            let place = emitter.fb().ins().iadd(at, offset);
-            let score = load(emitter, ty, place, 0);
-            vec![emitter.v.pseudo_max(score, most[0])]
-        });
-        let most = across(emitter, most[0], |emitter, a, b| {
-            // No lane is NaN: each began with the limit.
-            emitter.fb().ins().fmax(a, b)
-        });
-        emitter.fb().ins().store(access(), most, maxima, layout.tile_maxima as i32);
+        raise(emitter, rows, row, (maxima, layout.tile_maxima as i32));
         Vec::new()
     });
     rebase(emitter, rows.tile);
@@ -45,14 +32,7 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
             let score = load(emitter, ty, place, 0);
             let difference = emitter.v.fsub(score, from);
             let weight = emitter.v.exp2_bounded(difference);
-            let stored = if mode.guarded {
-                let low = emitter.v.float(f64::NEG_INFINITY);
-                let hidden = emitter.v.fcmp(FloatCC::Equal, score, low);
-                let mark = emitter.v.float(-1.0);
-                emitter.v.select_float(hidden, mark, weight)
-            } else {
-                weight
-            };
+            let stored = marked(emitter, mode, score, weight);
             emitter.fb().ins().store(access(), stored, place, 0);
             vec![emitter.v.fadd(sum[0], weight)]
         });
