@@ -1,9 +1,7 @@
 //! The attention of a layer.
 
-use rhumb_ir::Elem;
-
 use super::error::ConfigError;
-use super::family::{HeadDim, Kv, Norm, Scale, Sight, Temperature, Turns};
+use super::family::{Grows, HeadDim, Kv, Norm, Scale, Sight, Turns};
 use super::keys::Keys;
 use super::layers::Kind;
 use super::rope::{Rotation, turns};
@@ -13,7 +11,7 @@ use crate::attention::Attention;
 use crate::attrs::IntOrValue;
 use crate::scheme::Scheme;
 use crate::schemes::rope::{Rotary, Yarn};
-use crate::schemes::{Causal, Chunked, QkNorm, SlidingWindow};
+use crate::schemes::{Causal, Chunked, QkNorm, SlidingWindow, Temperature};
 
 /// The sizes of an attention.
 pub(super) struct Shape {
@@ -27,7 +25,7 @@ pub(super) struct Shape {
 struct Turned {
     scheme: Scheme,
     /// `llama_4_scaling_beta` and the length that it counts in.
-    beta: Option<(f64, f64)>,
+    beta: Option<(f64, i32)>,
     /// The factor on all scores that goes with latent attention.
     magnitude: f64,
 }
@@ -67,7 +65,7 @@ impl ModelConfig {
         if let Some(turned) = turned {
             a = a.scheme(turned.scheme);
         }
-        a = bias::add(self, &at, a, (shape.heads, shape.head_dim), decoder)?;
+        a = bias::add(self, &at, a, shape.head_dim, decoder)?;
         self.masked(&at, a, kind, decoder)
     }
 
@@ -209,9 +207,9 @@ impl ModelConfig {
         };
         let scheme = scaled.scheme(rotary, dim / 2)?;
         let own = rotation.keys();
-        let beta = match family.temperature {
-            Temperature::Beta => Some((scaled.needed("llama_4_scaling_beta")?, f64::from(scaled.trained(how)?))),
-            Temperature::Nothing | Temperature::Llama4 => None,
+        let beta = match family.grows {
+            Grows::Beta => Some((scaled.needed("llama_4_scaling_beta")?, scaled.trained(how)?)),
+            Grows::Nothing | Grows::Llama4 => None,
         };
         let magnitude = match own.number(&["mscale_all_dim"])?.value() {
             Some(all) if family.turns == Turns::Latent && how != Type::Default && all != 0.0 => {
@@ -275,21 +273,19 @@ impl ModelConfig {
         })
     }
 
-    /// Scores times what grows with the position of the query.
+    /// Queries that grow with their position.
     fn temperature(&self, at: &At<'_>, a: Attention, turned: Option<&Turned>) -> Result<Attention, ConfigError> {
         let keys = &at.keys;
-        let (beta, unit, first) = match (self.family.temperature, turned) {
-            (Temperature::Llama4, None) if keys.flag_or(&["attn_temperature_tuning"], true)? => {
-                let beta = keys.number(&["attn_scale"])?.value().unwrap_or(0.1);
-                (beta, keys.positive(&["floor_scale"])?.value().unwrap_or(8192.0), 1)
+        let temperature = match (self.family.grows, turned) {
+            (Grows::Llama4, None) if keys.flag_or(&["attn_temperature_tuning"], true)? => {
+                let rate = keys.number(&["attn_scale"])?.value().unwrap_or(0.1);
+                // At most 2^30.
+                Temperature::llama4(keys.count(&["floor_scale"])?.value().unwrap_or(8192) as i32).rate(rate)
             }
-            (Temperature::Beta, Some(Turned { beta: Some((beta, unit)), .. })) => (*beta, *unit, 0),
+            (Grows::Beta, Some(Turned { beta: Some((beta, unit)), .. })) => Temperature::new(*unit).rate(*beta),
             _ => return Ok(a),
         };
-        Ok(a.score_with(move |cx, score| {
-            let steps = ((cx.q_pos() + first).cast(Elem::F32) / unit).floor();
-            score * (1.0 + beta * (1.0 + steps).log())
-        }))
+        Ok(a.scheme(temperature))
     }
 
     fn masked(&self, at: &At<'_>, a: Attention, kind: Kind, decoder: bool) -> Result<Attention, ConfigError> {

@@ -3,7 +3,7 @@
 use rhumb_ir::Pairing;
 
 use super::family::{
-    Bias, DefaultScaling, Family, HeadDim, Kv, Layers, Norm, Rotated, Scale, Sight, Temperature, Told, Turns,
+    Bias, DefaultScaling, Family, Grows, HeadDim, Kv, Layers, Norm, Rotated, Scale, Sight, Told, Turns,
 };
 
 /// What most families have: Llama's.
@@ -25,7 +25,7 @@ const LLAMA: Family = Family {
     sinks: false,
     bias: Bias::Nothing,
     sight: Sight::Causal,
-    temperature: Temperature::Nothing,
+    grows: Grows::Nothing,
     norm: Norm::Nothing,
 };
 
@@ -129,7 +129,7 @@ pub(super) const FAMILIES: &[Family] = &[
         head_dim: HeadDim::Of(128),
         told: Told::Default(DefaultScaling::Ministral3),
         window: None,
-        temperature: Temperature::Beta,
+        grows: Grows::Beta,
         ..MISTRAL
     },
     QWEN2,
@@ -190,7 +190,7 @@ pub(super) const FAMILIES: &[Family] = &[
         heads: 32,
         head_dim: HeadDim::Latent(64, 64, 128),
         told: Told::Default(DefaultScaling::Mistral4),
-        temperature: Temperature::Beta,
+        grows: Grows::Beta,
         ..DEEPSEEK_V3
     },
     Family {
@@ -216,7 +216,7 @@ pub(super) const FAMILIES: &[Family] = &[
         pairing: Pairing::Interleaved,
         rotated: Rotated::Listed,
         layers: Layers::Chunked,
-        temperature: Temperature::Llama4,
+        grows: Grows::Llama4,
         norm: Norm::Llama4,
         ..LLAMA
     },

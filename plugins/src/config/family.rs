@@ -40,7 +40,7 @@ pub(super) struct Family {
     /// Whether a query sees what comes after it.
     pub(super) sight: Sight,
     /// The factor on queries that grows with their position.
-    pub(super) temperature: Temperature,
+    pub(super) grows: Grows,
     /// The norm that queries and keys get where they are rotated.
     pub(super) norm: Norm,
 }
@@ -214,7 +214,7 @@ pub(super) enum Sight {
 
 /// The factor on queries that grows with their position.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Temperature {
+pub(super) enum Grows {
     Nothing,
     /// On layers that do not rotate.
     Llama4,

@@ -27,6 +27,7 @@
 use rhumb_ir::Expr;
 
 use super::alibi::Alibi;
+use super::shared::{check_length, length};
 use crate::attrs::IntOrValue;
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
@@ -71,10 +72,7 @@ impl DynamicAlibi {
 
 impl PositionScheme for DynamicAlibi {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
-        if let Some(length @ IntOrValue::Value(_)) = self.length {
-            let axes = [cx.query_axis(), cx.key_axis(), cx.dim_axis()];
-            cx.free_of("length", cx.int_or_value("length", length)?, &axes)?;
-        }
+        check_length(cx, self.length)?;
         self.alibi.check(cx)
     }
 
@@ -86,8 +84,7 @@ impl PositionScheme for DynamicAlibi {
                 let factor = (train / f64::from(length)).min(1.0);
                 return self.alibi.clone().scaled(factor).biased(cx, score, None);
             }
-            Some(length) => train / cx.int_or_value("length", length)?.max(self.train_length),
-            None => train / cx.length().max(self.train_length),
+            given => train / length(cx, given)?.max(self.train_length),
         };
         self.alibi.biased(cx, score, Some(factor))
     }

@@ -54,6 +54,7 @@
 
 use rhumb_ir::{Elem, Expr, Pairing};
 
+use super::shared::even_head_dim;
 use crate::attrs::AttrRange;
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
@@ -96,12 +97,7 @@ impl Retention {
 impl PositionScheme for Retention {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
         cx.heads()?;
-        let dim = cx.head_dim()?;
-        if dim >= 2 && dim.is_multiple_of(2) {
-            return Ok(());
-        }
-        let (what, expected) = ("the head dimension".to_owned(), "an even number".to_owned());
-        Err(SchemeError::RotaryDim { what, found: dim, expected })
+        even_head_dim(cx).map(|_| ())
     }
 
     fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {

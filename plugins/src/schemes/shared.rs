@@ -1,8 +1,8 @@
-//! What several schemes share: learned tensors, distances of whole tokens, coordinates in a grid.
+//! What several schemes share: learned tensors, lengths, distances of whole tokens, coordinates in a grid.
 
 use rhumb_ir::{Axis, Elem, Expr, Value};
 
-use crate::attrs::ListOrValue;
+use crate::attrs::{IntOrValue, ListOrValue};
 use crate::error::SchemeError;
 use crate::scheme::SchemeContext;
 
@@ -68,6 +68,28 @@ pub(super) fn check_by_head(cx: &SchemeContext<'_>, name: &str, x: &ListOrValue)
             (x, _) => Err(cx.bad_value(name, x, "f32 over the heads")),
         },
     }
+}
+
+/// The number of tokens of a call: the site's, or the one given.
+pub(super) fn length<'g>(cx: &SchemeContext<'g>, given: Option<IntOrValue>) -> Result<Expr<'g>, SchemeError> {
+    given.map_or(Ok(cx.length()), |length| cx.int_or_value("length", length))
+}
+
+/// Checks that a length given does not vary by token.
+pub(super) fn check_length(cx: &SchemeContext<'_>, given: Option<IntOrValue>) -> Result<(), SchemeError> {
+    let Some(length @ IntOrValue::Value(_)) = given else { return Ok(()) };
+    let axes = [cx.query_axis(), cx.key_axis(), cx.dim_axis()];
+    cx.free_of("length", cx.int_or_value("length", length)?, &axes)
+}
+
+/// The elements of a head, all of which are parts of pairs.
+pub(super) fn even_head_dim(cx: &SchemeContext<'_>) -> Result<u32, SchemeError> {
+    let dim = cx.head_dim()?;
+    if dim >= 2 && dim.is_multiple_of(2) {
+        return Ok(dim);
+    }
+    let (what, expected) = ("the head dimension".to_owned(), "an even number".to_owned());
+    Err(SchemeError::RotaryDim { what, found: dim, expected })
 }
 
 /// `p_k - p_q` in whole tokens; checked before.

@@ -25,6 +25,7 @@
 
 use rhumb_ir::{Expr, Pairing};
 
+use super::shared::even_head_dim;
 use crate::attrs::AttrRange;
 use crate::error::SchemeError;
 use crate::scheme::{PositionScheme, SchemeContext};
@@ -77,12 +78,7 @@ impl Sinusoidal {
 
 impl PositionScheme for Sinusoidal {
     fn check(&self, cx: &SchemeContext<'_>) -> Result<(), SchemeError> {
-        let dim = cx.head_dim()?;
-        if dim >= 2 && dim.is_multiple_of(2) {
-            return Ok(());
-        }
-        let (what, expected) = ("the head dimension".to_owned(), "an even number".to_owned());
-        Err(SchemeError::RotaryDim { what, found: dim, expected })
+        even_head_dim(cx).map(|_| ())
     }
 
     fn query<'g>(&self, cx: &SchemeContext<'g>, x: Expr<'g>) -> Result<Expr<'g>, SchemeError> {

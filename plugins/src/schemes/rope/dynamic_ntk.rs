@@ -48,10 +48,11 @@
 
 use rhumb_ir::{Axis, Expr};
 
-use super::rotary::{Block, Rotary, Rotation, check_length, length, positions, rotation};
+use super::rotary::{Block, Rotary, Rotation, positions, rotation};
 use crate::attrs::{AttrRange, IntOrValue};
 use crate::error::SchemeError;
 use crate::scheme::SchemeContext;
+use crate::schemes::shared::{check_length, length};
 
 crate::scheme! {
     /// RoPE with a base that grows with the length of the call (emozilla, 2023).

@@ -37,10 +37,11 @@
 
 use rhumb_ir::{Axis, Expr};
 
-use super::rotary::{Block, Rotary, Rotation, check_frequencies, check_length, length, positions, rotation};
+use super::rotary::{Block, Rotary, Rotation, check_frequencies, positions, rotation};
 use crate::attrs::{AttrRange, IntOrValue};
 use crate::error::SchemeError;
 use crate::scheme::SchemeContext;
+use crate::schemes::shared::{check_length, length};
 
 crate::scheme! {
     /// RoPE with a factor for each pair, of two lists by the length of the call (arXiv 2402.13753).

@@ -300,18 +300,6 @@ macro_rules! positions {
 
 pub(crate) use {positions, rotation};
 
-/// The number of tokens of a call: the site's, or the one given.
-pub(super) fn length<'g>(cx: &SchemeContext<'g>, given: Option<IntOrValue>) -> Result<Expr<'g>, SchemeError> {
-    given.map_or(Ok(cx.length()), |length| cx.int_or_value("length", length))
-}
-
-/// Checks that a length given does not vary by token.
-pub(super) fn check_length(cx: &SchemeContext<'_>, given: Option<IntOrValue>) -> Result<(), SchemeError> {
-    let Some(length @ IntOrValue::Value(_)) = given else { return Ok(()) };
-    let axes = [cx.query_axis(), cx.key_axis(), cx.dim_axis()];
-    cx.free_of("length", cx.int_or_value("length", length)?, &axes)
-}
-
 /// Checks that the attributes `others` are left out, or at their defaults, where `name` is given.
 pub(crate) fn check_excluded(scheme: &impl Declared, name: &str, others: &[&str]) -> Result<(), SchemeError> {
     let written = scheme.attributes();
