@@ -1,24 +1,14 @@
 //! Biases of learned tensors against their formulas, written out for one query and one key.
 
-use rhumb_ir::{Axis, Elem, Expr, Tensor};
+mod common;
+
+use common::{input, wave, waves};
+use rhumb_ir::{Axis, Tensor};
 use rhumb_plugins::testing::{SchemeTest, TestFailure};
 use rhumb_plugins::{
     AttentionParts, ContinuousBias, Deberta, Decomposed, Fire, ForgetGate, Kerple, Registry, Shaw, T5, TransformerXl,
     WindowTable,
 };
-
-/// The element of a learned tensor, by its place.
-fn wave(place: usize) -> f64 {
-    (place as f64 * 0.7 + 0.3).sin()
-}
-
-fn waves<const N: usize>(shape: [usize; N]) -> Tensor {
-    Tensor::f32(shape, (0..shape.iter().product::<usize>()).map(wave).collect::<Vec<_>>())
-}
-
-fn input<'g>(cx: &AttentionParts<'g>, name: &str, dims: &[Axis]) -> Expr<'g> {
-    cx.input(name, Elem::F32, dims.iter().copied())
-}
 
 fn fixed(cx: &AttentionParts<'_>, name: &str, length: u32) -> Axis {
     cx.builder().axis_of(name, length)

@@ -1,26 +1,15 @@
 //! What becomes of queries and keys, beside plain rotations, against formulas written out; and scores of other products.
 
+mod common;
+
 use std::f64::consts::TAU;
 
-use rhumb_ir::{Axis, Elem, Expr, Pairing, Tensor};
+use common::{input, wave, waves};
+use rhumb_ir::{Elem, Pairing, Tensor};
 use rhumb_plugins::testing::{Point, SchemeTest, Shape, TestFailure};
 use rhumb_plugins::{
-    AttentionParts, AxialRope, Cope, Dape, LearnedPositions, Pope, QkNorm, Registry, Retention, Sinusoidal,
-    Temperature, XPos,
+    AxialRope, Cope, Dape, LearnedPositions, Pope, QkNorm, Registry, Retention, Sinusoidal, Temperature, XPos,
 };
-
-/// The element of a learned tensor, by its place.
-fn wave(place: usize) -> f64 {
-    (place as f64 * 0.7 + 0.3).sin()
-}
-
-fn waves<const N: usize>(shape: [usize; N]) -> Tensor {
-    Tensor::f32(shape, (0..shape.iter().product::<usize>()).map(wave).collect::<Vec<_>>())
-}
-
-fn input<'g>(cx: &AttentionParts<'g>, name: &str, dims: &[Axis]) -> Expr<'g> {
-    cx.input(name, Elem::F32, dims.iter().copied())
-}
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
