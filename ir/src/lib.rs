@@ -166,6 +166,7 @@
 //! what has no label by position, and gives `%label.2` to the second value of one label.
 #![cfg_attr(test, allow(missing_docs, reason = "tests"))]
 
+mod binary;
 mod builder;
 mod expr;
 mod fault;
@@ -194,6 +195,7 @@ pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site
 pub use place::Place;
 pub use suggest::closest;
 pub use text::error::{ParseError, ParseFault};
+pub use text::report::Report;
 pub use types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
 pub use unary::Unary;
 pub use verify::{Problem, Verified, VerifyError};

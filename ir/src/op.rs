@@ -151,6 +151,30 @@ pub enum Attr {
     Value(Value),
 }
 
+macro_rules! attr_from {
+    ($($from:ty => $attr:expr),* $(,)?) => {$(
+        impl From<$from> for Attr {
+            fn from(x: $from) -> Attr {
+                $attr(x)
+            }
+        }
+    )*};
+}
+
+attr_from!(bool => Attr::Bool, i64 => Attr::Int, f64 => Attr::Float, String => Attr::Str, Vec<f64> => Attr::List, Value => Attr::Value);
+
+impl From<i32> for Attr {
+    fn from(x: i32) -> Attr {
+        Attr::Int(x.into())
+    }
+}
+
+impl From<&str> for Attr {
+    fn from(x: &str) -> Attr {
+        Attr::Str(x.to_owned())
+    }
+}
+
 /// The attributes of a scheme op, by name.
 pub type Attrs = BTreeMap<String, Attr>;
 

@@ -53,6 +53,7 @@
 pub mod config;
 pub mod schemes;
 pub mod testing;
+pub mod written;
 
 mod attention;
 mod attrs;
@@ -82,3 +83,4 @@ pub use schemes::{
     ProportionalRope, QkNorm, Retention, Rope, Rope2d, Sandwich, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow,
     Softcap, Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn,
 };
+pub use written::{SchemeTextError, SchemeTextFault, TextScheme};

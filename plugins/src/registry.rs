@@ -1,6 +1,9 @@
 //! The registry: schemes by name.
 
 use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rhumb_ir::{Attrs, closest};
@@ -10,6 +13,7 @@ use crate::declare::FromAttrs;
 use crate::error::{SchemeError, quoted};
 use crate::info::SchemeInfo;
 use crate::scheme::{PositionScheme, Scheme};
+use crate::written::{self, SchemeTextError};
 
 type Factory = Arc<dyn Fn(&Attrs) -> Result<Scheme, SchemeError> + Send + Sync>;
 
@@ -81,6 +85,22 @@ pub enum RegistryError {
         /// The name.
         name: String,
     },
+    /// A text that declares no schemes.
+    #[error("{}", located(source, file.as_deref()))]
+    Text {
+        /// The file, if it is one.
+        file: Option<PathBuf>,
+        /// What is wrong.
+        source: Box<SchemeTextError>,
+    },
+    /// A file that can't be read.
+    #[error("can't read schemes from `{}`: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// Attributes that do not make the scheme.
     #[error("scheme `{scheme}`: {source}")]
     Attrs {
@@ -108,6 +128,8 @@ impl RegistryError {
             RegistryError::BadName { .. } => {
                 "use letters, digits and `_`, and start with a letter, as in `my_scheme`".to_owned()
             }
+            RegistryError::Text { source, .. } => source.fault.hint(),
+            RegistryError::File { .. } => "give a text file in UTF-8 that declares schemes".to_owned(),
             RegistryError::Attrs { scheme: _, source } => source.hint(),
         }
     }
@@ -140,6 +162,32 @@ impl Registry {
         }
         let entries = self.entries.iter().cloned().chain(std::iter::once(entry)).collect();
         Ok(Registry { entries })
+    }
+
+    /// These schemes and those that a text declares: see [`written`](crate::written).
+    ///
+    /// # Errors
+    /// [`RegistryError::Text`] says where the text is wrong, [`RegistryError::Duplicate`] which name is taken.
+    pub fn with_text(&self, text: &str) -> Result<Registry, RegistryError> {
+        self.written(text, None)
+    }
+
+    /// These schemes and those that a file declares, as text: see [`written`](crate::written).
+    ///
+    /// # Errors
+    /// [`RegistryError::File`] if the file can't be read, or as [`with_text`](Registry::with_text).
+    pub fn load(&self, file: impl AsRef<Path>) -> Result<Registry, RegistryError> {
+        let file = file.as_ref();
+        let unreadable = |source: io::Error| RegistryError::File { file: file.to_owned(), reason: source.to_string() };
+        let text = fs::read_to_string(file).map_err(unreadable)?;
+        self.written(&text, Some(file))
+    }
+
+    fn written(&self, text: &str, file: Option<&Path>) -> Result<Registry, RegistryError> {
+        let wrong = |source| RegistryError::Text { file: file.map(Path::to_owned), source: Box::new(source) };
+        written::declarations(text).map_err(wrong)?.into_iter().try_fold(self.clone(), |registry, declared| {
+            registry.with(Entry::new(declared.info().clone(), move |attrs| declared.make(attrs)))
+        })
     }
 
     /// What is known of each scheme, in order.
@@ -178,4 +226,14 @@ impl Registry {
             known: known().map(str::to_owned).collect(),
         }
     }
+}
+
+/// The report about a text, with the file that it is about.
+fn located(error: &SchemeTextError, file: Option<&Path>) -> String {
+    let SchemeTextError { line, column, .. } = error;
+    let (report, place) = (error.to_string(), format!("--> line {line}, column {column}"));
+    file.map_or_else(
+        || report.clone(),
+        |file| report.replacen(&place, &format!("--> {}:{line}:{column}", file.display()), 1),
+    )
 }

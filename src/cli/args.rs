@@ -1,10 +1,30 @@
 //! Options that subcommands share.
 
+use std::path::PathBuf;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rhumb::compiler::{Backend, Kernels};
 use rhumb::prelude::*;
 
 use super::error::CliError;
+
+/// Schemes beside the built-in ones.
+#[derive(Debug, clap::Args)]
+pub(super) struct PluginArgs {
+    /// A file of schemes in text, which the graph or --scheme may name; may be given again
+    #[arg(long = "plugin", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl PluginArgs {
+    /// The built-in schemes and those of the files.
+    pub(super) fn registry(&self) -> Result<Registry, CliError> {
+        let load = |registry: Registry, file: &PathBuf| {
+            registry.load(file).map_err(|source| CliError::Plugin { file: file.clone(), source: Box::new(source) })
+        };
+        self.files.iter().try_fold(Registry::standard(), load)
+    }
+}
 
 /// How kernels are run.
 #[derive(Debug, clap::Args)]
@@ -56,8 +76,9 @@ impl CodeArgs {
 }
 
 impl EngineArgs {
-    pub(super) fn build(&self) -> Result<Engine, CliError> {
-        let mut builder = Engine::builder().target(self.code.pin(Target::host()?)?).kernels(self.code.kernels);
+    pub(super) fn build(&self, registry: Registry) -> Result<Engine, CliError> {
+        let mut builder =
+            Engine::builder().registry(registry).target(self.code.pin(Target::host()?)?).kernels(self.code.kernels);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

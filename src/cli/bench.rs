@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use rhumb::compiler::Ranked;
-use rhumb::prelude::*;
 use serde_json::json;
 
 use super::args::EngineArgs;
@@ -52,8 +51,9 @@ const LEAST: usize = 3;
 const MOST: usize = 100_000;
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
-    let graph = args.graph.load(&Registry::standard())?;
-    let engine = args.engine.build()?;
+    let registry = args.graph.registry()?;
+    let graph = args.graph.load(&registry)?;
+    let engine = args.engine.build(registry)?;
     let bar = progress("compiling");
     let start = Instant::now();
     let kernel = engine.compile(&graph)?;

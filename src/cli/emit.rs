@@ -32,7 +32,7 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
-    let registry = Registry::standard();
+    let registry = args.graph.registry()?;
     let graph = args.graph.load(&registry)?;
     let target = args.code.pin(match &args.target {
         Some(triple) => Target::named(triple)?,

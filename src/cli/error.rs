@@ -1,7 +1,7 @@
 //! What can go wrong, and how it is told: `error:`, where, `hint:`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rhumb::compiler::rewrite::RewriteError;
 use rhumb::compiler::{CompileError, TargetError};
@@ -29,6 +29,9 @@ pub(crate) enum CliError {
     /// A text that is no graph.
     #[error("{}", located(.source, .file))]
     Parse { file: String, source: ParseError },
+    /// A file of schemes that can't be taken.
+    #[error("{}", plugin_fault(.file, .source))]
+    Plugin { file: PathBuf, source: Box<RegistryError> },
     /// A scheme specification that can't be read.
     #[error("{what}\n  in --scheme '{spec}'\n{:1$}^", "", SCHEME_MARGIN + column)]
     SchemeSyntax { spec: String, column: usize, what: String },
@@ -100,6 +103,9 @@ impl CliError {
         let message = match self {
             // The parser's own report starts with `error:` and ends with its hint.
             CliError::Parse { .. } => self.to_string(),
+            CliError::Plugin { source, .. } if matches!(**source, RegistryError::Text { .. }) => {
+                return self.to_string();
+            }
             _ => format!("error: {self}"),
         };
         match self.hint() {
@@ -151,6 +157,7 @@ impl CliError {
                 RegistryError::Unknown { .. } => "`rhumb schemes` lists all".to_owned(),
                 other => other.hint(),
             },
+            CliError::Plugin { source, .. } => source.hint(),
             CliError::Config { source, .. } => match **source {
                 ConfigError::NoLayer { layers, .. } if layers > 0 => {
                     format!("give --layer a number from 0 to {}", layers - 1)
@@ -189,6 +196,14 @@ impl CliError {
 fn located(error: &ParseError, file: &str) -> String {
     let ParseError { line, column, .. } = error;
     error.to_string().replacen(&format!("--> line {line}, column {column}"), &format!("--> {file}:{line}:{column}"), 1)
+}
+
+/// What is wrong with a file of schemes; some errors name the file themselves.
+fn plugin_fault(file: &Path, error: &RegistryError) -> String {
+    match error {
+        RegistryError::Text { .. } | RegistryError::File { .. } => error.to_string(),
+        error => format!("{error}\n  in {}", file.display()),
+    }
 }
 
 /// What is wrong with a call, where its own words speak to a programmer.

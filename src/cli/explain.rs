@@ -17,7 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
-    let registry = Registry::standard();
+    let registry = args.graph.registry()?;
     let graph = args.graph.load(&registry)?;
     let options = RewriteOptions::default();
     let lowered = lower(&graph, &registry).map_err(CompileError::Lower)?;

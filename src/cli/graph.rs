@@ -9,6 +9,7 @@ use rhumb::plugins::Scheme;
 use rhumb::prelude::*;
 
 use super::CliError;
+use super::args::PluginArgs;
 
 /// The heading of the options that build a graph.
 const USUAL: &str = "Usual attention";
@@ -64,9 +65,16 @@ pub(super) struct GraphArgs {
     /// A position scheme or mask, as in 'rope {base = 500000.0}'; may be given again
     #[arg(long, help_heading = USUAL, value_name = "SPEC", requires = "heads", conflicts_with = "graph")]
     scheme: Vec<String>,
+    #[command(flatten)]
+    plugins: PluginArgs,
 }
 
 impl GraphArgs {
+    /// The built-in schemes and those of files.
+    pub(super) fn registry(&self) -> Result<Registry, CliError> {
+        self.plugins.registry()
+    }
+
     /// The graph.
     pub(super) fn load(&self, registry: &Registry) -> Result<Verified, CliError> {
         if let (Some(path), Some(layer)) = (&self.config, self.layer) {

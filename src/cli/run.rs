@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use rhumb::prelude::*;
-
 use super::args::EngineArgs;
 use super::dims::{Dims, Lengths};
 use super::error::CliError;
@@ -36,8 +34,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
-    let graph = args.graph.load(&Registry::standard())?;
-    let engine = args.engine.build()?;
+    let registry = args.graph.registry()?;
+    let graph = args.graph.load(&registry)?;
+    let engine = args.engine.build(registry)?;
     let reference = engine.reference(&graph)?;
     let interface = reference.interface();
     let lengths = Lengths::new(interface, &args.dims)?;

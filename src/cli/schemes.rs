@@ -5,6 +5,7 @@ use std::fmt::Write;
 use rhumb::plugins::AttrInfo;
 use rhumb::prelude::*;
 
+use super::args::PluginArgs;
 use super::error::CliError;
 use super::output::print;
 
@@ -14,10 +15,12 @@ pub(super) struct Args {
     /// One scheme alone
     #[arg(value_name = "NAME")]
     name: Option<String>,
+    #[command(flatten)]
+    plugins: PluginArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
-    let registry = Registry::standard();
+    let registry = args.plugins.registry()?;
     let listing: Vec<String> = match &args.name {
         Some(name) => {
             let unknown = |source| CliError::Scheme { spec: name.clone(), source: Box::new(source) };

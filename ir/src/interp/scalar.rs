@@ -31,17 +31,7 @@ pub(super) fn binary(op: Binary, elem: Elem) -> fn(f64, f64) -> f64 {
             Binary::Pow | Binary::And | Binary::Or => |_, _| 0.0,
         };
     }
-    match op {
-        Binary::Add => |a, b| a + b,
-        Binary::Sub => |a, b| a - b,
-        Binary::Mul | Binary::And => |a, b| a * b,
-        Binary::Div => |a, b| a / b,
-        Binary::Mod => |a, b| a - b * (a / b).floor(),
-        Binary::Min => |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) },
-        Binary::Max => |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) },
-        Binary::Pow => pow,
-        Binary::Or => f64::max,
-    }
+    op.real()
 }
 
 /// Quotient rounded down and remainder with the sign of the divisor; both 0 when the divisor is 0. The quotient wraps.
@@ -51,18 +41,6 @@ fn floor_div(a: i32, b: i32) -> (i32, i32) {
     }
     let (quotient, remainder) = (a.wrapping_div(b), a.wrapping_rem(b));
     if remainder != 0 && (remainder < 0) != (b < 0) { (quotient - 1, remainder + b) } else { (quotient, remainder) }
-}
-
-fn pow(a: f64, b: f64) -> f64 {
-    if b == 0.0 {
-        1.0
-    } else if a == 0.0 && b > 0.0 {
-        0.0
-    } else if a < 0.0 {
-        f64::NAN
-    } else {
-        (b * a.log2()).exp2()
-    }
 }
 
 pub(super) fn compare(op: Compare) -> fn(f64, f64) -> f64 {

@@ -5,17 +5,20 @@ use std::fmt;
 /// Columns of a line that an error shows.
 const SHOWN: usize = 120;
 
-/// A message about part of a line.
-pub(crate) struct Report<'a> {
-    pub(crate) message: &'a dyn fmt::Display,
+/// A message about part of a line, as errors about texts print it: the message, where, the line with the part marked, and a hint.
+pub struct Report<'a> {
+    /// What is wrong.
+    pub message: &'a dyn fmt::Display,
     /// Where the line is: `op 5`, `line 3, column 7`.
-    pub(crate) place: &'a dyn fmt::Display,
+    pub place: &'a dyn fmt::Display,
     /// The number in front of the line, if it has one.
-    pub(crate) number: Option<usize>,
-    pub(crate) line: &'a str,
+    pub number: Option<usize>,
+    /// The line.
+    pub line: &'a str,
     /// What of the line is meant, in characters: first and count.
-    pub(crate) span: (usize, usize),
-    pub(crate) hint: Option<&'a str>,
+    pub span: (usize, usize),
+    /// What would mend it.
+    pub hint: Option<&'a str>,
 }
 
 impl fmt::Display for Report<'_> {

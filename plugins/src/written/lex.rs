@@ -1,0 +1,148 @@
+//! The lexer of schemes in text.
+
+/// A token; text is a slice of the source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Token<'s> {
+    /// `score`, `slope`.
+    Ident(&'s str),
+    /// `12`, `0.5`, `1e-7`: what it means, the parser finds out.
+    Number(&'s str),
+    /// `"half"`, without the quotes.
+    Str(&'s str),
+    /// `/// text`, without the slashes.
+    Doc(&'s str),
+    /// `=`, `<=`, `(`.
+    Punct(&'s str),
+    /// A string that its line ends inside.
+    OpenStr,
+    /// Any other character.
+    Bad(char),
+    /// The end of the text.
+    End,
+}
+
+/// Punctuation, the longer before what it starts with.
+const PUNCTUATION: [&str; 24] = [
+    "==", "!=", "<=", ">=", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "[", "]", "{", "}", ",", ":", ";",
+    "|", ".",
+];
+
+impl Token<'_> {
+    /// How an error names it.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Token::Ident(text) | Token::Number(text) | Token::Punct(text) => format!("`{}`", shorten(text)),
+            Token::Str(text) => format!("the string \"{}\"", shorten(text)),
+            Token::Doc(_) => "a line of documentation".to_owned(),
+            Token::OpenStr => "a string without an end".to_owned(),
+            Token::Bad(c) => format!("the character {c:?}"),
+            Token::End => "the end of the text".to_owned(),
+        }
+    }
+}
+
+/// Long text in an error ends in `...`.
+pub(super) fn shorten(text: &str) -> String {
+    const MOST: usize = 40;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    text.chars().take(MOST).chain("...".chars()).collect()
+}
+
+/// Bytes of the source: first, and one past the last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Span {
+    /// From the start of this to the end of another.
+    pub(super) fn to(self, end: Span) -> Span {
+        Span { start: self.start, end: end.end }
+    }
+}
+
+/// Splits the text into tokens, one at a time.
+pub(super) struct Lexer<'s> {
+    source: &'s str,
+    at: usize,
+}
+
+impl<'s> Lexer<'s> {
+    pub(super) fn new(source: &'s str) -> Lexer<'s> {
+        Lexer { source, at: if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 } }
+    }
+
+    pub(super) fn next(&mut self) -> (Token<'s>, Span) {
+        self.skip_blank();
+        let start = self.at;
+        let rest = &self.source[start..];
+        let (token, length) = match rest.chars().next() {
+            None => (Token::End, 0),
+            Some(c) if c.is_ascii_alphabetic() || c == '_' => {
+                let length = prefix(rest, is_word);
+                (Token::Ident(&rest[..length]), length)
+            }
+            Some(c) if c.is_ascii_digit() => {
+                let length = number_length(rest);
+                (Token::Number(&rest[..length]), length)
+            }
+            Some('"') => match rest[1..].find(['"', '\n', '\r']) {
+                Some(length) if rest[1 + length..].starts_with('"') => (Token::Str(&rest[1..=length]), length + 2),
+                _ => (Token::OpenStr, prefix(rest, |c| c != '\n' && c != '\r')),
+            },
+            Some(_) if is_doc(rest) => {
+                let length = prefix(rest, |c| c != '\n');
+                (Token::Doc(rest[3..length].trim()), length)
+            }
+            Some(c) => match PUNCTUATION.into_iter().find(|punct| rest.starts_with(punct)) {
+                Some(punct) => (Token::Punct(punct), punct.len()),
+                None => (Token::Bad(c), c.len_utf8()),
+            },
+        };
+        self.at += length;
+        (token, Span { start, end: self.at })
+    }
+
+    /// Skips white space and comments, which go from `//` to the end of the line; `///` is documentation.
+    fn skip_blank(&mut self) {
+        loop {
+            let rest = &self.source[self.at..];
+            let blank = prefix(rest, char::is_whitespace);
+            let rest = &rest[blank..];
+            let comment = if rest.starts_with("//") && !is_doc(rest) { prefix(rest, |c| c != '\n') } else { 0 };
+            if blank + comment == 0 {
+                return;
+            }
+            self.at += blank + comment;
+        }
+    }
+}
+
+fn is_doc(rest: &str) -> bool {
+    rest.starts_with("///") && !rest.starts_with("////")
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// Bytes at the start of `text` whose characters all pass `test`.
+fn prefix(text: &str, test: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !test(c)).unwrap_or(text.len())
+}
+
+/// Bytes of the number that `text` starts with: letters, digits and points, and a sign behind an exponent's `e`.
+fn number_length(text: &str) -> usize {
+    let mut previous = ' ';
+    for (at, c) in text.char_indices() {
+        let sign = matches!(c, '-' | '+') && matches!(previous, 'e' | 'E');
+        if !(is_word(c) || c == '.' || sign) {
+            return at;
+        }
+        previous = c;
+    }
+    text.len()
+}
