@@ -116,6 +116,12 @@ pub struct ScratchLayout {
     pub tile_maxima: usize,
     /// The factor of each query's accumulators when its base grows.
     pub rescale: usize,
+    /// In prefill. The positions of queries that a vector of distances is computed for: 32 bits each.
+    pub distance_lanes: usize,
+    /// In prefill. Values of the score by the distance of query and key, from the greatest distance of the key tile's last key down.
+    pub distances: usize,
+    /// In prefill. Bytes from one such value to the next.
+    pub distance_bytes: usize,
     /// In decode. Sums of a register tile of products, lane by lane.
     pub sums_of_lanes: usize,
     /// In decode. Index of each key of the key tile, clamped to its last: 32 bits each.

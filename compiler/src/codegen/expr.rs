@@ -135,6 +135,18 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
             self.plan.tables[index..].iter().flat_map(|step| [Some(step.target), step.second]).flatten().collect();
     }
 
+    /// Runs `body` where tables that vary along one of these axes can't be read: what they hold is computed.
+    pub(crate) fn without_tables_over<T>(&mut self, axes: [Axis; 2], body: impl FnOnce(&mut Self) -> T) -> T {
+        let plan = self.plan;
+        let over = plan.tables.iter().flat_map(|table| [Some(table.target), table.second]).flatten();
+        let over = over.filter(|table| plan.tensors[*table].dims.iter().any(|axis| axes.contains(axis)));
+        let outside = std::mem::take(&mut self.unmade);
+        self.unmade = outside.iter().copied().chain(over).collect();
+        let result = body(self);
+        self.unmade = outside;
+        result
+    }
+
     /// The table of a value, if it has one that can be read here.
     pub(crate) fn table(&self, source: &Source) -> Option<TensorId> {
         self.plan.table_of.get(source).copied().filter(|table| self.can_read(*table))

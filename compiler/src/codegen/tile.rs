@@ -29,6 +29,7 @@ use cranelift_codegen::ir::{InstBuilder, types};
 mod average;
 mod begin;
 pub(crate) mod decode;
+mod distance;
 mod end;
 mod long;
 mod prefetch;
@@ -72,6 +73,7 @@ pub(crate) fn keys(
     if tile.of_softmax() {
         begin_maxima(emitter, tile);
     }
+    distance::fill(emitter, tile, count)?;
     let rows = shape.key_rows as i64;
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let tiles = emitter.fb().ins().udiv_imm_u(count, rows);

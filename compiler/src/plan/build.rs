@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rhumb_ir::Verified;
 
 use super::decode;
+use super::distance::by_distance;
 use super::layout::{scratch_layout, tiling};
 use super::{Decode, NoDecode, Plan, PlanError, Problem, Schedule, Tiling};
 use crate::abi::FrameLayout;
@@ -42,9 +43,13 @@ impl Plan {
     }
 
     fn with(problem: Arc<Problem>, machine: Machine, schedule: Schedule, tiling: Tiling) -> Result<Plan, PlanError> {
-        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule))?;
+        let by_distance = match schedule {
+            Schedule::Prefill => by_distance(&problem),
+            Schedule::Decode(_) => Vec::new(),
+        };
+        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, by_distance.len()))?;
         let ranks = problem.tensors.iter().map(|tensor| tensor.dims.len());
         let frame = FrameLayout::new(problem.graph.axes().len(), ranks);
-        Ok(Plan { problem, machine, schedule, tiling, frame, scratch })
+        Ok(Plan { problem, machine, schedule, tiling, by_distance, frame, scratch })
     }
 }

@@ -36,7 +36,7 @@ const STORE: f64 = 1.0;
 /// Cycles to look an element up by an index of its own, lane by lane.
 pub(super) const GATHER: f64 = 2.0;
 /// Instructions to look an element up in every lane.
-const LOOKUP: f64 = 32.0;
+pub(super) const LOOKUP: f64 = 32.0;
 /// Instructions for a score that are written out for each element of a register tile, of which there are up to 24.
 const UNROLLED: f64 = 400.0;
 /// Cycles to classify a key tile, and to call its function.
@@ -179,6 +179,8 @@ pub(super) struct Score<'p> {
     plan: &'p Plan,
     attention: &'p Attention,
     seen: Vec<bool>,
+    /// Whether what is computed by distance counts as if it was computed by pair.
+    by_pair: bool,
     /// Vector instructions, per vector.
     pub(super) instructions: f64,
     /// Lookups, per element.
@@ -190,12 +192,31 @@ impl<'p> Score<'p> {
         let terms = attention.terms.iter();
         let added = (terms.len() + 2 * usize::from(attention.key_term.is_some())).saturating_sub(1) as f64;
         let score = Score::of_values(plan, attention, terms.map(|term| term.value));
-        Score { instructions: score.instructions + added, ..score }
+        Score { instructions: score.instructions + added + score.of_distances(), ..score }
+    }
+
+    /// Instructions for each pair of what is computed for each distance of a key tile.
+    fn of_distances(&self) -> f64 {
+        let Score { plan, attention, .. } = *self;
+        let queries = plan.tiling.queries() as f64;
+        let keys = (plan.tiling.keys as f64).min(length(&plan.graph, attention.key));
+        let share = (queries + keys) / (queries * keys);
+        let of = |value: &Value| {
+            let mut score = Score::empty(plan, attention);
+            score.by_pair = true;
+            let Ok(()) = walk(&mut score, *value);
+            score.instructions + LOOKUP * score.gathers
+        };
+        plan.by_distance.iter().map(|value| share * of(value)).sum()
+    }
+
+    fn empty(plan: &'p Plan, attention: &'p Attention) -> Score<'p> {
+        let seen = vec![false; plan.graph.nodes().len()];
+        Score { plan, attention, seen, by_pair: false, instructions: 0.0, gathers: 0.0 }
     }
 
     fn of_values(plan: &'p Plan, attention: &'p Attention, values: impl Iterator<Item = Value>) -> Score<'p> {
-        let seen = vec![false; plan.graph.nodes().len()];
-        let mut score = Score { plan, attention, seen, instructions: 0.0, gathers: 0.0 };
+        let mut score = Score::empty(plan, attention);
         for value in values {
             let Ok(()) = walk(&mut score, value);
         }
@@ -218,7 +239,8 @@ impl Domain for Score<'_> {
 
     fn node(&self, value: Value) -> Node {
         // What the other loops have made is loaded.
-        if self.is_per_pair(value) { self.plan.node(value, |_| true) } else { Node::Opaque }
+        let is_made = !self.by_pair && self.plan.by_distance.contains(&value);
+        if self.is_per_pair(value) && !is_made { self.plan.node(value, |_| true) } else { Node::Opaque }
     }
 
     fn make(&mut self, value: Value, node: Node) -> Result<(), Infallible> {

@@ -31,14 +31,14 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
     Tiling { query_tiles_per_task: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
 }
 
-/// The scratch memory of a thread.
+/// The scratch memory of a thread, for this machine and schedule, and this many values by distance.
 ///
 /// # Errors
 /// [`PlanError::TooLong`] if a head dimension makes it larger than code can address.
 pub(super) fn scratch_layout(
     problem: &Problem,
     tiling: &Tiling,
-    on: (Machine, &Schedule),
+    on: (Machine, &Schedule, usize),
 ) -> Result<ScratchLayout, PlanError> {
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
     let layout = layout(problem, tiling, on);
@@ -72,7 +72,11 @@ fn too_long(
 }
 
 /// Where everything lies in the scratch memory, each part at a cache line of its own.
-fn layout(problem: &Problem, tiling: &Tiling, (machine, schedule): (Machine, &Schedule)) -> ScratchLayout {
+fn layout(
+    problem: &Problem,
+    tiling: &Tiling,
+    (machine, schedule, distances): (Machine, &Schedule, usize),
+) -> ScratchLayout {
     let axes = problem.graph.axes().len();
     let mut end = 0usize;
     let mut take = |bytes: usize| {
@@ -97,6 +101,10 @@ fn layout(problem: &Problem, tiling: &Tiling, (machine, schedule): (Machine, &Sc
     let of_softmax = if attention.combiner == Combiner::Sum { 0 } else { queries };
     layout.tile_maxima = take(of_softmax);
     layout.rescale = take(of_softmax);
+    // The last vector of distances may pass the last one.
+    layout.distance_bytes = (queries + 4 * tiling.keys + machine.vector_bytes()).next_multiple_of(64);
+    layout.distance_lanes = take(if distances > 0 { machine.vector_bytes() } else { 0 });
+    layout.distances = take(distances * layout.distance_bytes);
     // Lanes of rows end with whole vectors in decode; each element is a row of queries in prefill.
     let mut lengths = [attention.query_length(), attention.reduction.as_ref().map_or(0, |sum| sum.length as usize)];
     if let Schedule::Decode(decode) = schedule {

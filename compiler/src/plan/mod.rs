@@ -5,6 +5,7 @@
 mod build;
 mod cost;
 mod decode;
+mod distance;
 mod key_cost;
 mod layout;
 mod place;
@@ -14,6 +15,8 @@ mod unit_cost;
 
 use std::ops::Deref;
 use std::sync::Arc;
+
+use rhumb_ir::Value;
 
 pub use crate::problem::PlanError;
 pub use crate::problem::{
@@ -102,6 +105,8 @@ pub struct Plan {
     pub schedule: Schedule,
     /// Tile sizes of the attention.
     pub tiling: Tiling,
+    /// Values of the score that depend on the distance of query and key alone, computed once for each distance of a key tile. In prefill.
+    pub by_distance: Vec<Value>,
     /// The frame of a call.
     pub frame: FrameLayout,
     /// The scratch memory of a thread.

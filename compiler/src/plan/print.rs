@@ -103,6 +103,9 @@ impl Plan {
     fn write_score(&self, f: &mut fmt::Formatter<'_>, attention: &Attention, names: &[String]) -> fmt::Result {
         let score = if attention.combiner == Combiner::Sum { "weight" } else { "score" };
         writeln!(f, "    {score} {}", self.terms(&attention.terms, names))?;
+        for value in &self.by_distance {
+            writeln!(f, "    by distance {}: once for each key tile, not for each query", names[value.index()])?;
+        }
         if let Some(term) = attention.key_term {
             writeln!(f, "    key term {} + {}", self.tensor(term.high), self.tensor(term.low))?;
         }

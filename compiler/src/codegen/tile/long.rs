@@ -4,6 +4,7 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::distance;
 use super::query_tile::{Mode, Tile, call_word};
 use super::score::{KeyRows, Place, score};
 use crate::abi::TileCall;
@@ -35,12 +36,13 @@ pub(super) fn scores(
         let row = emitter.fb().ins().iadd(place.row, r);
         let within = if place.whole { row } else { emitter.v.smin(row, last) };
         let key = emitter.fb().ins().iadd(place.first, within);
+        let by_distance = distance::of_key(emitter, place.count, within);
         let offset = emitter.fb().ins().imul_imm_s(r, tile.row_bytes());
         let scores = emitter.fb().ins().iadd(scores, offset);
         let columns = emitter.fb().ins().iconst(types::I64, columns as i64);
         counted_loop(emitter, columns, &[], |emitter, c, _| {
             let saved = emitter.save();
-            result = vector(emitter, tile, mode, (key, c), scores);
+            result = vector(emitter, tile, mode, ((key, by_distance), c), scores);
             emitter.restore(saved);
             Vec::new()
         });
@@ -49,12 +51,12 @@ pub(super) fn scores(
     result
 }
 
-/// A vector of scores: those of a key and of a column of queries.
+/// A vector of scores: those of a key, whose values by distance lie at an address, and of a column of queries.
 fn vector(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
     mode: Mode,
-    (key, column): (Ssa, Ssa),
+    ((key, by_distance), column): ((Ssa, Option<Ssa>), Ssa),
     scores: Ssa,
 ) -> Result<(), CodegenError> {
     let Tile { attention, state, .. } = tile;
@@ -80,6 +82,10 @@ fn vector(
     if let Some(dot) = attention.dot {
         let sum = emitter.fb().ins().load(ty, access(), at, layout.scores as i32);
         emitter.seed(dot, sum);
+    }
+    if let Some(by_distance) = by_distance {
+        let by_distance = emitter.fb().ins().iadd(by_distance, offset);
+        distance::seed(emitter, by_distance, 0);
     }
     let term = match attention.key_term {
         Some(term) => {

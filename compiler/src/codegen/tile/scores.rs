@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use super::product::{ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile, set_column, slot};
 use super::score::{KeyRows, Place, score};
-use super::{long, prefetch};
+use super::{distance, long, prefetch};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -51,7 +51,8 @@ pub(super) fn scores(
         Some(term) => Some(KeyRows::new(emitter, attention, term)?),
         None => None,
     };
-    let parts = Column { place, rows: &rows, accumulators: &accumulators, scores, key_rows };
+    let distances: Vec<Ssa> = rows.iter().filter_map(|row| distance::of_key(emitter, place.count, *row)).collect();
+    let parts = Column { place, rows: &rows, accumulators: &accumulators, scores, key_rows, distances: &distances };
     (0..shape.columns).try_for_each(|c| parts.emit(emitter, tile, mode, c))
 }
 
@@ -65,6 +66,8 @@ struct Column<'t> {
     /// The address of the scores.
     scores: Ssa,
     key_rows: Option<KeyRows>,
+    /// The address of each row's values by distance; none where there are no such values.
+    distances: &'t [Ssa],
 }
 
 impl Column<'_> {
@@ -77,7 +80,7 @@ impl Column<'_> {
         c: usize,
     ) -> Result<(), CodegenError> {
         let Tile { attention, shape, state, .. } = tile;
-        let Column { place, rows, accumulators, scores, key_rows } = *self;
+        let Column { place, rows, accumulators, scores, key_rows, distances } = *self;
         let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
         let column = emitter.plan.machine.vector_bytes() as i32 * c as i32;
         let saved = emitter.save();
@@ -92,6 +95,9 @@ impl Column<'_> {
             emitter.forget(attention.key);
             if let Some(dot) = attention.dot {
                 emitter.seed(dot, accumulators[r * shape.columns + c]);
+            }
+            if let Some(address) = distances.get(r) {
+                distance::seed(emitter, *address, column);
             }
             let term = key_rows.zip(reference).map(|(rows, reference)| rows.relative(emitter, index, reference));
             let score = score(emitter, attention, mode, term)?;

@@ -1,0 +1,90 @@
+//! Values of a score by the distance of query and key: what is found, and that it is right wherever a key tile begins or ends.
+
+mod common;
+
+use common::{Lengths, Rng, agree, inputs, targets};
+use rhumb::compiler::Kernels;
+use rhumb::plugins::AttentionParts;
+use rhumb::prelude::*;
+
+/// A bias, and how many values of it are by distance.
+type Bias = for<'g> fn(&AttentionParts<'g>) -> Expr<'g>;
+
+fn distance<'g>(cx: &AttentionParts<'g>) -> Expr<'g> {
+    cx.q_index() - cx.k_index()
+}
+
+/// A smooth number for each head.
+fn rates<'g>(cx: &AttentionParts<'g>, scale: f64) -> Expr<'g> {
+    let heads = cx.heads().expect("heads");
+    cx.builder().table([cx.h], (0..heads).map(|head| scale / f64::from(head + 1)).collect::<Vec<_>>())
+}
+
+const BIASES: &[(&str, usize, Bias)] = &[
+    ("a logarithm", 1, |cx| (distance(cx).abs() + 1).log() * -0.5),
+    ("a logarithm by head", 1, |cx| (rates(cx, 2.0) * distance(cx).abs() + 1.0).log() * rates(cx, -1.0)),
+    ("a table by head", 1, |cx| {
+        let bucket = cx.axis("bucket", 9);
+        let table = cx.input("table", Elem::F32, [cx.h, bucket]);
+        table.gather(bucket, distance(cx) + 4)
+    }),
+    ("a table for all heads", 1, |cx| {
+        let bucket = cx.axis("bucket", 200);
+        cx.input("table", Elem::F32, [bucket]).gather(bucket, (distance(cx) * 3).abs() - 7)
+    }),
+    ("two, and a factor by pair", 2, |cx| {
+        let wave = (distance(cx).cast(Elem::F32) * 0.1).sin();
+        let near = (distance(cx) * distance(cx)).cast(Elem::F32) * -0.01;
+        let by_pair = (cx.q_index() * 3 + cx.k_index()).cast(Elem::F32) * 0.01;
+        wave * by_pair + near.exp() * rates(cx, 1.0)
+    }),
+    ("a choice", 1, |cx| {
+        let far = (distance(cx).max(0) + 1).log2();
+        distance(cx).gt(5).select(far, distance(cx).min(9).cast(Elem::F32).tanh())
+    }),
+    ("what a call tells", 1, |cx| {
+        let scale = cx.input("scale", Elem::F32, [cx.b]);
+        (distance(cx).abs().cast(Elem::F32) * scale).tanh()
+    }),
+    ("positions that are given", 0, |cx| {
+        let positions = cx.input("k_pos", Elem::I32, [cx.b, cx.k]);
+        ((cx.q_index() - positions).abs() + 1).log()
+    }),
+    ("a sum of indices", 0, |cx| (cx.q_index() + cx.k_index() + 1).cast(Elem::F32).sqrt() * 0.1),
+    ("reals, which round", 0, |cx| (cx.q_index().cast(Elem::F32) - cx.k_index().cast(Elem::F32)).abs().sqrt()),
+    ("longer than a register tile writes out", 1, |cx| {
+        let start = distance(cx).abs().cast(Elem::F32) * 0.01;
+        let by_pair = (cx.q_index() * 3 + cx.k_index()).cast(Elem::F32) * 0.001;
+        let long = (0..12).fold(by_pair, |x, _| (x + 0.5).sin() + x * 0.5);
+        start.cos() + long * 0.1
+    }),
+];
+
+/// The attention of four heads on some key/value heads.
+fn graph(bias: Bias, kv_heads: u32, causal: bool) -> Verified {
+    let attention = Attention::new(4, 16).kv_heads(kv_heads).score_with(move |cx, score| score + bias(cx));
+    let attention = if causal { attention.scheme(Causal) } else { attention };
+    attention.build().expect("a graph")
+}
+
+const LENGTHS: [(usize, usize); 8] = [(1, 1), (1, 300), (15, 17), (17, 15), (47, 64), (130, 1), (130, 130), (200, 70)];
+
+#[test]
+fn values_by_distance_are_right() {
+    for (number, (name, expected, bias)) in BIASES.iter().enumerate() {
+        for (which, target) in targets().iter().enumerate() {
+            let kv_heads = [1, 2, 4][(number + which) % 3];
+            let graph = graph(*bias, kv_heads, (number + which) % 2 == 0);
+            let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
+            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let reference = engine.reference(&graph).expect("a reference");
+            assert_eq!(kernel.plan().by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
+            let rng = &mut Rng::new(number as u64);
+            for (queries, keys) in LENGTHS {
+                let lengths = Lengths { batch: 2, queries, keys };
+                let inputs = inputs(rng, kernel.interface(), lengths);
+                agree((&kernel, &reference), &inputs, lengths, format!("{name}, {kv_heads} key/value heads, {target}"));
+            }
+        }
+    }
+}
