@@ -94,7 +94,9 @@ pub(crate) fn contiguous(
             return None;
         }
         let Some(dim) = spec.dims.iter().position(|dim| *dim == axis) else { continue };
-        if !matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) {
+        // Constants of double precision are rounded lane by lane.
+        let constant = spec.storage == Storage::F64 && matches!(spec.origin, Origin::Constant(_));
+        if !constant && !matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) {
             return None;
         }
         match spec.origin {

@@ -4,6 +4,7 @@
 //! and a key: products, terms, masks, how scores weigh values. What it has no place for is refused here, with the op in the way.
 
 mod error;
+mod factors;
 mod outputs;
 mod packed;
 mod plain;

@@ -152,6 +152,7 @@ impl Planner<'_> {
             let (queries, keys) = if self.keyed(a, key) { (b, a) } else { (a, b) };
             let length = self.fixed(dim, "the dot of query and key runs over it")?;
             self.prepare(queries)?;
+            self.factors(queries)?;
             self.rotate_in_place(queries, (self.graph.ty(queries).axes, Some(dim)), false);
             let key = self.key_rows(keys, key)?;
             products.push(Product { dot, dim, index, first, length, query: queries, key });

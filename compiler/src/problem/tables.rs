@@ -33,6 +33,7 @@ impl Planner<'_> {
         if self.is_double(value) {
             return Ok(self.single(value, self.graph.ty(value).axes, "rows are read in single precision"));
         }
+        self.factors(value)?;
         let reason = if what == "keys" {
             "keys are transformed once, not for every query tile"
         } else {

@@ -21,6 +21,14 @@ impl ExprEmitter<'_, '_> {
         {
             let Lanes::Clamped(_, _, order) = lanes else {
                 let address = self.address(tensor, &[])?;
+                if spec.storage == Storage::F64 {
+                    let ty = self.v.float_type();
+                    let rounded = |fb: &mut FunctionBuilder<'_>, lane: usize| {
+                        let x = fb.ins().load(types::F64, access(), address, 8 * lane as i32);
+                        fb.ins().fdemote(types::F32, x)
+                    };
+                    return Ok(self.v.by_lane(&[], ty, |fb, lane, _| rounded(fb, lane)));
+                }
                 let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
                 return Ok(self.fb().ins().load(ty, access(), address, 0));
             };
