@@ -18,6 +18,8 @@ pub(crate) struct Lists {
     pub(super) kept: Vec<Segment>,
     /// Ranges of keys without weight.
     pub(super) dropped: Vec<(usize, usize)>,
+    /// Nodes of trees that were looked at for keys to drop.
+    pub(super) visited: usize,
     /// The segments of the query tiles of a task, one query tile after the other.
     pub(crate) segments: Vec<Segment>,
 }
@@ -50,7 +52,7 @@ impl Lists {
 
     /// The room that each list has.
     pub(crate) fn capacities(&self) -> [usize; 6] {
-        let Lists { steps, fixed, rows, kept, dropped, segments } = self;
+        let Lists { steps, fixed, rows, kept, dropped, segments, visited: _ } = self;
         [steps.capacity(), fixed.capacity(), rows.capacity(), kept.capacity(), dropped.capacity(), segments.capacity()]
     }
 }

@@ -55,15 +55,21 @@ impl Classes<'_> {
 
     /// Takes whole tiles out of the segments from `start` on where the scores of all queries are below `limit`, and with them the weights 0.
     /// `squares` are squared norms of the queries. To be called where [`Classes::may_prune`] says so.
-    pub(crate) fn prune(&self, queries: Queries, lists: &mut Lists, start: usize, (squares, limit): (&[f32], f64)) {
-        let Some(scores) = self.scores() else { return };
+    /// Gives how many nodes were looked at in vain: none where a key was left out.
+    pub(crate) fn prune(
+        &self,
+        queries: Queries,
+        lists: &mut Lists,
+        start: usize,
+        (squares, limit): (&[f32], f64),
+    ) -> usize {
+        let Some(scores) = self.scores() else { return 0 };
         self.fix_all(queries, lists);
         let norm = scores.bounds.norm(Interval::around(squares.iter().copied().map(f64::from)));
         lists.dropped.clear();
-        scores.drop_below(lists, (norm, limit), (scores.top, 0));
-        if !lists.dropped.is_empty() {
-            cut(lists, start);
-        }
+        lists.visited = 0;
+        scores.drop_below(lists, start, (norm, limit), (scores.top, 0));
+        if !lists.dropped.is_empty() && cut(lists, start) { 0 } else { lists.visited }
     }
 
     /// Sets the rows of all leaves, and the intervals of those that do not vary along keys.
@@ -117,8 +123,19 @@ impl Scores<'_> {
         scores
     }
 
-    /// Notes the ranges of keys with all scores below `limit`, the last first; `norm` is the queries' greatest.
-    fn drop_below(&self, lists: &mut Lists, (norm, limit): (f64, f64), at: (usize, usize)) {
+    /// Whether a node has keys of a segment from `start` on.
+    fn in_segments(&self, lists: &Lists, start: usize, at: (usize, usize)) -> bool {
+        let (first, end) = self.span(at);
+        lists.segments[start..].iter().any(|segment| segment.first < end && first < segment.end)
+    }
+
+    /// Notes the ranges of keys with all scores below `limit`, the last first, in nodes that have keys of the segments from `start` on;
+    /// `norm` is the queries' greatest.
+    fn drop_below(&self, lists: &mut Lists, start: usize, (norm, limit): (f64, f64), at: (usize, usize)) {
+        if !self.in_segments(lists, start, at) {
+            return;
+        }
+        lists.visited += 1;
         let product = self.bounds.tables.keys.map_or(0.0, |keys| norm * self.bounds.norm(self.leaf(lists, at, keys)));
         let (scores, room) = self.of(lists, at, product);
         let values = self.bounds.tables.values.map(|values| self.leaf(lists, at, values));
@@ -131,15 +148,16 @@ impl Scores<'_> {
             }
         } else if scores.lo < limit + room || scores.nan || !finite {
             for part in self.parts(at) {
-                self.drop_below(lists, (norm, limit), part);
+                self.drop_below(lists, start, (norm, limit), part);
             }
         }
     }
 }
 
-/// Takes the dropped keys, the last first, out of the segments from `start` on, as far as they are whole tiles.
-fn cut(lists: &mut Lists, start: usize) {
+/// Takes the dropped keys, the last first, out of the segments from `start` on, as far as they are whole tiles; gives whether any are.
+fn cut(lists: &mut Lists, start: usize) -> bool {
     let Lists { kept, dropped, segments, .. } = lists;
+    let mut any = false;
     kept.clear();
     kept.extend(segments.drain(start..));
     for segment in kept.iter() {
@@ -148,6 +166,7 @@ fn cut(lists: &mut Lists, start: usize) {
             let (from, to) = segment.tiles.within((from, to));
             let (from, to) = (from.max(segment.first), to.min(segment.end));
             if from < to {
+                any = true;
                 if first < from {
                     push(segments, start, Segment { first, end: from, ..*segment });
                 }
@@ -158,4 +177,5 @@ fn cut(lists: &mut Lists, start: usize) {
             push(segments, start, Segment { first, ..*segment });
         }
     }
+    any
 }

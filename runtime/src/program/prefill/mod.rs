@@ -97,7 +97,17 @@ impl Prefill {
                 let classes = Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer };
                 let pruning = cut.pruning && trees.can_prune[number];
                 let (attention, functions) = (&self.attention, &self.functions);
-                Task { attention, functions, classes, tiles, lists: &mut memory.lists, pruning, scanned: None }.run();
+                Task {
+                    attention,
+                    functions,
+                    classes,
+                    tiles,
+                    lists: &mut memory.lists,
+                    pruning,
+                    in_vain: 0,
+                    scanned: None,
+                }
+                .run();
             }
         });
     }

@@ -82,6 +82,7 @@ impl Task<'_> {
             // A score without a product has no norms.
             None => &[],
         };
-        self.classes.prune(queries, &mut self.lists.seen, start, (squares, base - Pruning::BELOW - ROOM));
+        let visited = self.classes.prune(queries, &mut self.lists.seen, start, (squares, base - Pruning::BELOW - ROOM));
+        self.in_vain = if visited == 0 { 0 } else { self.in_vain + visited };
     }
 }

@@ -7,6 +7,9 @@ use crate::memory::{TaskTiles, TileArgs};
 use crate::program::functions::TileFunctions;
 use crate::tiles::{Classes, Queries};
 
+/// Where so many looks find no key to prune, the rest of a task keeps its keys: its query tiles see nearly the same.
+const MOST_IN_VAIN: usize = 256;
+
 /// A few query tiles of one outer index, which take turns at the keys.
 pub(super) struct Task<'t> {
     pub(super) attention: &'t Attention,
@@ -16,6 +19,8 @@ pub(super) struct Task<'t> {
     pub(super) lists: &'t mut TaskLists,
     /// Whether keys without weight are pruned.
     pub(super) pruning: bool,
+    /// Nodes of trees that were looked at since a key was pruned.
+    pub(super) in_vain: usize,
     /// The keys of values that were scanned last, and whether one is NaN or infinite.
     pub(super) scanned: Option<((usize, usize), bool)>,
 }
@@ -66,7 +71,7 @@ impl Task<'_> {
             self.add(position, near, TileArgs { keys: (near.first, near.end), next, turn, column: 0 });
             base = Some(self.least_base(position, queries));
         }
-        if let (Some(base), true) = (base, self.pruning) {
+        if let (Some(base), true) = (base, self.pruning && self.in_vain < MOST_IN_VAIN) {
             self.prune(position, queries, segment, base);
             query_tile.segments_end = self.lists.seen.segments.len();
         }
