@@ -56,11 +56,10 @@ pub struct Registry {
 }
 
 /// Why a registry can't make a scheme, or can't be made.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// No scheme of this name.
-    #[error("unknown scheme `{name}`")]
     Unknown {
         /// The name.
         name: String,
@@ -70,19 +69,16 @@ pub enum RegistryError {
         known: Vec<String>,
     },
     /// Two schemes of one name.
-    #[error("two schemes are named `{name}`")]
     Duplicate {
         /// The name.
         name: String,
     },
     /// A name that the text form can't hold.
-    #[error("`{name}` can't name a scheme")]
     BadName {
         /// The name.
         name: String,
     },
     /// Attributes that do not make the scheme.
-    #[error("scheme `{scheme}`: {source}")]
     Attrs {
         /// The scheme.
         scheme: String,
@@ -91,7 +87,19 @@ pub enum RegistryError {
     },
 }
 
+rhumb_ir::display_with_hint!(RegistryError);
+
 impl RegistryError {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            RegistryError::Unknown { name, .. } => format!("unknown scheme `{name}`"),
+            RegistryError::Duplicate { name } => format!("two schemes are named `{name}`"),
+            RegistryError::BadName { name } => format!("`{name}` can't name a scheme"),
+            RegistryError::Attrs { scheme, source } => format!("scheme `{scheme}`: {}", source.finding()),
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         match self {
