@@ -75,6 +75,12 @@
 //! What is compiled is the value that was given. A graph that is read from text has a name and attributes in its place, of which a
 //! [`Registry`](plugins::Registry) makes the scheme: `Registry::standard().with(Entry::of::<LogDistance>())`.
 //!
+//! # Features
+//!
+//! `cli` is the `rhumb` command, on by default so that `cargo install` makes it. `config` is [`ModelConfig`](plugins::ModelConfig), and
+//! reads JSON. A library takes neither: `rhumb = { version = "0.1", default-features = false }`, with `features = ["config"]` where it
+//! reads configurations of models.
+//!
 //! # Errors
 //!
 //! Every step has an error type of its own that says what was found, where, and what would mend it, in fields and in its text:
@@ -98,19 +104,21 @@ pub mod prelude {
     };
     pub use rhumb_plugins::{
         Alibi, Alibi2d, AlibiForm, Attention, AttrRange, AxialRope, AxisLayout, Batch, BlockDiffusion, BlockSparse,
-        BuildError, Causal, Chunked, ConfigError, ContinuousBias, Cope, Dape, Deberta, Declared, Decomposed, Dilated,
-        Documents, DynamicAlibi, DynamicNtk, Entry, Fire, ForgetGate, Kerple, KeyLengths, LearnedPositions, Llama3Rope,
-        LongRope, MRope, ModelConfig, Neighbourhood, OffsetSet, Pope, PositionScheme, PrefixLm, ProportionalRope,
-        QkNorm, Registry, Retention, Rope, Rope2d, Sandwich, SchemeContext, SchemeError, SchemeInfo, Shaw,
-        ShiftedWindow, Sinusoidal, SlidingWindow, Softcap, Strided, T5, Temperature, TokenTree, TransformerXl,
-        WindowTable, XPos, Yarn, scheme,
+        BuildError, Causal, Chunked, ContinuousBias, Cope, Dape, Deberta, Declared, Decomposed, Dilated, Documents,
+        DynamicAlibi, DynamicNtk, Entry, Fire, ForgetGate, Kerple, KeyLengths, LearnedPositions, Llama3Rope, LongRope,
+        MRope, Neighbourhood, OffsetSet, Pope, PositionScheme, PrefixLm, ProportionalRope, QkNorm, Registry, Retention,
+        Rope, Rope2d, Sandwich, SchemeContext, SchemeError, SchemeInfo, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow,
+        Softcap, Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn, scheme,
     };
+    #[cfg(feature = "config")]
+    pub use rhumb_plugins::{ConfigError, ModelConfig};
     pub use rhumb_runtime::{
-        Call, CallError, Engine, EngineError, Kernel, KernelError, Reference, TensorView, TensorViewMut, ViewError,
+        Call, CallError, Engine, EngineError, Kernel, KernelError, Operator, Reference, TensorView, TensorViewMut,
+        ViewError,
     };
 }
 
 /// The programs of the README, compiled and run with the tests of the documentation.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "config"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -10,7 +10,6 @@ use common::Rng;
 use common::graphs::{OUT, text};
 use rhumb::compiler::Backend;
 use rhumb::ir::Graph;
-use rhumb::plugins::BuildError;
 use rhumb::prelude::*;
 use rhumb::runtime::{CallError, ViewError};
 
@@ -27,8 +26,7 @@ impl Report {
 fn built(attention: &Attention) -> String {
     match attention.build() {
         Ok(_) => panic!("this builds"),
-        Err(error @ BuildError::Graph(_)) => error.to_string(),
-        Err(error) => format!("{error}\n  hint: {}", error.hint()),
+        Err(error) => error.to_string(),
     }
 }
 

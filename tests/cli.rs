@@ -310,7 +310,8 @@ fn mistakes_in_graphs() {
         "graph typo\naxis q = ?\n%x = input \"x\" : f32[q]\n%y = exq %x\noutput \"y\" = %y : f32[q]\n",
     );
     folder.write("axes.txt", "graph axes\naxis q = ?\naxis k = ?\n%x = input \"x\" : f32[q]\n%y = softmax %x over k\noutput \"y\" = %y : f32[q]\n");
-    let scheme = folder.prints("emit --heads 2 --head-dim 16 --scheme alibi --stage ir").replace("alibi", "alibu");
+    let scheme =
+        folder.prints("emit --heads 2 --head-dim 16 --causal --scheme alibi --stage ir").replace("alibi", "alibu");
     folder.write("scheme.txt", scheme);
     let lines = [
         "emit nowhere.txt --stage ir",

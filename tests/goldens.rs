@@ -198,7 +198,7 @@ fn rotated_keys_and_queries_are_as_third_parties_compute_them() {
                 let Setup { attention, mut inputs, .. } = setup(&golden);
                 let shape = golden[from].shape();
                 // Queries turn by the same rule as keys do.
-                let graph = attention.kv_heads(shape[1] as u32).key_graph();
+                let graph = attention.kv_heads(shape[1] as u32).q_offset(0).key_graph();
                 let graph = graph.unwrap_or_else(|error| panic!("{}: {error}", golden.name));
                 let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{}: {error}", golden.name));
                 let positions = inputs.remove(positions);

@@ -122,6 +122,21 @@ fn circular_functions() {
 }
 
 #[test]
+fn arcs() {
+    for (low, high) in [(-1e3, 1e3), (-3.0, 3.0), (1e-30, 1e30)] {
+        check("atan", |x| x.atan(), f64::atan, (low, high), 4.0, 0.0);
+    }
+    for (low, high) in [(-1.0, 1.0), (0.99, 1.0), (-1.0, -0.99)] {
+        check("acos", |x| x.acos(), f64::acos, (low, high), 8.0, 0.0);
+    }
+    for x in [-2.5, -1e-3, 0.0, 1e-3, 2.5] {
+        let exact = |y: f64| y.atan2(x);
+        // Where the angle is near 0 beside pi, it is a difference.
+        check("atan2", move |y| y.atan2(x), exact, (-4.0, 4.0), 5.0, 4e-7);
+    }
+}
+
+#[test]
 fn powers() {
     let exact = |exponent: f64| move |x: f64| x.powf(exponent);
     for exponent in [0.5, 2.0, -1.5, 0.0] {
@@ -133,6 +148,8 @@ fn powers() {
 fn rounding() {
     check("floor", |x| x.floor(), f64::floor, (-1000.0, 1000.0), 0.0, 0.0);
     check("ceil", |x| x.ceil(), f64::ceil, (-1000.0, 1000.0), 0.0, 0.0);
+    check("round", |x| x.round(), f64::round_ties_even, (-1000.0, 1000.0), 0.0, 0.0);
+    check("round", |x| x.round(), f64::round_ties_even, (-8.0, 8.0), 0.0, 0.0);
     check("abs", |x| x.abs(), f64::abs, (-1000.0, 1000.0), 0.0, 0.0);
 }
 
@@ -144,6 +161,9 @@ fn edges() {
         ("exp2", |x| x.exp2(), f64::exp2),
         ("tanh", |x| x.tanh(), f64::tanh),
         ("sqrt", |x| x.sqrt(), f64::sqrt),
+        ("atan", |x| x.atan(), f64::atan),
+        ("acos", |x| x.acos(), f64::acos),
+        ("round", |x| x.round(), f64::round_ties_even),
     ] {
         for target in &targets() {
             holds(name, &xs, &in_table(target, f, &xs), exact, 1.0, 0.0);

@@ -54,8 +54,11 @@ fn rotations_tables_and_elementwise_ops_stay() {
     let lengths = Lengths { batch: 2, queries: 5, keys: 9 };
     let attention = || Attention::new(4, 8).kv_heads(2).k_positions(Elem::F32, Batch::Each);
     for (name, graph) in [
-        ("keys", attention().scheme(Rope::new()).key_graph().expect("a graph")),
-        ("keys twice", attention().scheme(Rope::new()).scheme(Rope::new().base(9.0)).key_graph().expect("a graph")),
+        ("keys", attention().scheme(Rope::new()).q_offset(0).key_graph().expect("a graph")),
+        (
+            "keys twice",
+            attention().scheme(Rope::new()).scheme(Rope::new().base(9.0)).q_offset(0).key_graph().expect("a graph"),
+        ),
         ("a rotation beside its pairs", {
             graph(|g, [b, _, k, d]| {
                 let pair = g.axis_of("p", 4);

@@ -131,6 +131,9 @@ fn functions_of_scores() {
     check("logarithms", &attention().score_with(|_, s| (s * s + 0.5).log2()));
     check("roots", &attention().score_with(|_, s| (s.abs() + 0.1).sqrt()));
     check("waves", &attention().score_with(|_, s| s.sin() + s.cos()));
+    check("arctangents", &attention().score_with(|_, s| s.atan() + (s * 4.0).atan2(s - 0.2)));
+    check("arccosines", &attention().score_with(|_, s| s + s.max(-0.9).min(0.9).acos()));
+    check("whole numbers", &attention().score_with(|cx, s| s + (cx.q_pos() * 0.3).round() * 0.01));
     check("erf", &attention().score_with(|_, s| s * (s.erf() + 1.0)));
     check("sigmoid", &attention().score_with(|_, s| 3.0 * s.sigmoid()));
     check(

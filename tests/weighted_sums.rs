@@ -196,7 +196,7 @@ fn the_usual_attention_takes_weights() {
     }
     let refused = [of().sink(0.0), of().lse()].map(|attention| {
         let error = attention.build().expect_err("refused");
-        format!("{error}; {}", error.hint())
+        format!("{}; {}", error.finding(), error.hint())
     });
     insta::assert_snapshot!(refused.join("\n"), @r"
     weights that are not those of a softmax have no place for a sink; leave out a sink, or `weights_with`

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_has_no_attention_is_not_ranked() {
-        let rotation = Attention::new(2, 8).scheme(Rope::new()).key_graph().expect("a graph");
+        let rotation = Attention::new(2, 8).scheme(Rope::new()).q_offset(0).key_graph().expect("a graph");
         let [avx512, ..] = hosts();
         let choice = choice(&rotation, &avx512);
         assert_eq!(choice.target().machine().lanes, 16);

@@ -3,6 +3,8 @@
 //! What an operation means is [`Unary::real`]; its code stands in `codegen/math.rs`, whose table says how exact it is. The errors here are
 //! those of that table.
 
+use std::f64::consts::PI;
+
 use rhumb_ir::Unary;
 
 /// The unit roundoff of single precision: an ulp is at most `2 U` of a result.
@@ -19,6 +21,8 @@ pub(crate) enum Range {
     Rising,
     /// Those between the values at the ends, as far as these are not below 0; below 0 it is NaN.
     RisingFrom0,
+    /// Those between the values at the ends, the greatest first, as far as the operand is from -1 to 1; beyond it is NaN.
+    FallingWithin1,
     /// Within these, wherever the operand is finite.
     Within(f64, f64),
     /// Of arithmetic, which intervals have of their own.
@@ -54,7 +58,7 @@ const EXACT: Elementary = Elementary {
 pub(crate) fn elementary(op: Unary) -> Elementary {
     match op {
         Unary::Neg | Unary::Abs | Unary::Not => EXACT,
-        Unary::Floor | Unary::Ceil => Elementary { range: Range::Rising, ..EXACT },
+        Unary::Floor | Unary::Ceil | Unary::Round => Elementary { range: Range::Rising, ..EXACT },
         Unary::Sqrt => Elementary {
             instructions: 10.0,
             range: Range::RisingFrom0,
@@ -101,6 +105,23 @@ pub(crate) fn elementary(op: Unary) -> Elementary {
             single: of_angle,
             // Up to about here the reduction finds the quadrant.
             double: |x, _| if x > 1e15 { f64::INFINITY } else { 1e-15 + ROOM * x },
+            ..EXACT
+        },
+        Unary::Atan => Elementary {
+            instructions: 32.0,
+            range: Range::Rising,
+            // The greatest slope between the ends.
+            moved: |x, e, _| (e / (1.0 + (x.abs() - e).max(0.0).powi(2))).min(PI),
+            single: |_, r| 8.0 * U * r.abs(),
+            double: |_, r| 1e-14 * r.abs(),
+            has_limits: true,
+        },
+        Unary::Acos => Elementary {
+            instructions: 52.0,
+            range: Range::FallingWithin1,
+            moved: |x, e, r| ((x - e).max(-1.0).acos() - r).max(r - (x + e).min(1.0).acos()),
+            single: |_, r| 16.0 * U * r,
+            double: |_, r| 1e-14 * r,
             ..EXACT
         },
         Unary::Tanh => Elementary {

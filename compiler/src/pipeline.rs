@@ -62,7 +62,7 @@ impl Stage {
 }
 
 /// Why a graph was not compiled.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Error)]
 #[non_exhaustive]
 pub enum CompileError {
     /// A scheme could not be lowered.
@@ -78,6 +78,8 @@ pub enum CompileError {
     #[error(transparent)]
     Codegen(#[from] CodegenError),
 }
+
+rhumb_ir::debug_as_display!(CompileError);
 
 /// Options of a compilation.
 #[derive(Clone, Debug, Default)]

@@ -168,7 +168,7 @@ impl Compilers {
 }
 
 /// Why there is no such target.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TargetError {
     /// The host lacks something that kernels need.
@@ -208,6 +208,8 @@ pub enum TargetError {
         known: String,
     },
 }
+
+rhumb_ir::debug_as_display!(TargetError);
 
 fn of_lanes(lanes: Option<usize>) -> String {
     lanes.map_or(String::new(), |lanes| format!(" of {lanes} lanes"))

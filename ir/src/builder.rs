@@ -3,12 +3,14 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::fault::Fault;
 use crate::graph::{Graph, Node, Output};
 use crate::infer::infer;
 use crate::instance::Instance;
+use crate::length::Length;
 use crate::op::{Attrs, Hook, Op, Scalar, Site, SiteId, Value};
 use crate::place::Place;
 use crate::text::print::op_text;
@@ -29,6 +31,8 @@ pub struct GraphBuilder {
 struct State {
     graph: Graph,
     problems: Vec<Problem>,
+    /// Ranges of values, and what wrote them; the innermost of those that overlap comes first.
+    written: Vec<(Range<usize>, String)>,
     /// Which values came of a mistake that was reported.
     poisoned: Vec<bool>,
     /// Handles of axes no longer tell axes apart, so that further reports would be of no use.
@@ -113,13 +117,27 @@ impl GraphBuilder {
     }
 
     /// Declares an axis of a fixed length.
-    pub fn axis_of(&self, name: &str, length: u32) -> Axis {
-        self.declare(AxisInfo { name: name.to_owned(), extent: Extent::Static(length), groups: None })
+    pub fn axis_of(&self, name: &str, length: impl Length) -> Axis {
+        self.fixed(name, length.length(), None)
     }
 
     /// Declares an axis of `length` groups of the axis `finer`, as key/value heads group query heads (GQA, MQA).
-    pub fn groups(&self, name: &str, length: u32, finer: Axis) -> Axis {
-        self.declare(AxisInfo { name: name.to_owned(), extent: Extent::Static(length), groups: Some(finer) })
+    pub fn groups(&self, name: &str, length: impl Length, finer: Axis) -> Axis {
+        self.fixed(name, length.length(), Some(finer))
+    }
+
+    fn fixed(&self, name: &str, length: i128, groups: Option<Axis>) -> Axis {
+        let name = name.to_owned();
+        let Ok(fixed) = u32::try_from(length) else {
+            let mut state = self.state.borrow_mut();
+            let (place, line) = (Place::Axis(state.graph.axes.len()), format!("axis {name} = {length}"));
+            let fault = Fault::AxisLength { name: name.clone(), length };
+            state.problems.push(Problem { place, by: None, line, fault });
+            drop(state);
+            // Stands in for it: the graph is refused.
+            return self.declare(AxisInfo { name, extent: Extent::Static(1), groups: None });
+        };
+        self.declare(AxisInfo { name, extent: Extent::Static(fixed), groups })
     }
 
     /// Declares an axis from all that is known of it.
@@ -128,7 +146,7 @@ impl GraphBuilder {
         if state.graph.axes.len() == MAX_AXES {
             let line = format!("axis {}", info.name);
             let fault = Fault::TooManyAxes { name: info.name };
-            state.problems.push(Problem { place: Place::Axis(MAX_AXES), line, fault });
+            state.problems.push(Problem { place: Place::Axis(MAX_AXES), by: None, line, fault });
             state.too_many_axes = true;
             return Axis(MAX_AXES as u8 - 1);
         }
@@ -177,6 +195,15 @@ impl GraphBuilder {
         self.push(Op::Size(axis))
     }
 
+    /// What `write` makes; errors about ops that it writes name it by `who`, such as the closure that a caller gave.
+    pub fn written_by<T>(&self, who: impl Into<String>, write: impl FnOnce() -> T) -> T {
+        let first = self.len();
+        let made = write();
+        let written = first..self.len();
+        self.state.borrow_mut().written.push((written, who.into()));
+        made
+    }
+
     /// Registers the attention around scheme ops.
     pub fn site(&self, site: Site) -> SiteId {
         let mut state = self.state.borrow_mut();
@@ -222,7 +249,7 @@ impl GraphBuilder {
                 if !poisoned {
                     let place = Place::Op(state.graph.nodes.len());
                     let line = op_text(&state.graph, &op);
-                    state.problems.push(Problem { place, line, fault: Fault::Op(error) });
+                    state.problems.push(Problem { place, by: None, line, fault: Fault::Op(error) });
                 }
                 (NOTHING, Type { elem: Elem::F32, axes: AxisSet::EMPTY }, true)
             }
@@ -239,7 +266,8 @@ impl GraphBuilder {
         let graph = x.builder.state.borrow().graph.name.clone();
         let mut state = self.state.borrow_mut();
         let (place, line) = (Place::Op(state.graph.nodes.len()), String::new());
-        state.problems.push(Problem { place, line, fault: Fault::ForeignValue { index: x.value.index(), graph } });
+        let fault = Fault::ForeignValue { index: x.value.index(), graph };
+        state.problems.push(Problem { place, by: None, line, fault });
         let value = state.append(NOTHING, Type { elem: Elem::F32, axes: AxisSet::EMPTY }, true);
         Expr { builder: self, value }
     }
@@ -303,15 +331,20 @@ impl GraphBuilder {
     /// # Errors
     /// [`VerifyError`] lists every mistake, each with its op and a hint.
     pub fn finish(self) -> Result<Verified, VerifyError> {
-        let State { graph, mut problems, poisoned, too_many_axes } = self.state.into_inner();
-        if problems.is_empty() {
-            return graph.verify();
-        }
+        let State { graph, mut problems, written, poisoned, too_many_axes } = self.state.into_inner();
         if too_many_axes {
             problems.retain(|problem| matches!(problem.fault, Fault::TooManyAxes { .. }));
         } else {
             problems.extend(check(&graph, &poisoned));
             problems.sort_by_key(|problem| problem.place);
+        }
+        if problems.is_empty() {
+            return Ok(Verified::checked(graph));
+        }
+        for problem in &mut problems {
+            if let Place::Op(index) = problem.place {
+                problem.by = written.iter().find(|(ops, _)| ops.contains(&index)).map(|(_, who)| who.clone());
+            }
         }
         Err(VerifyError { graph: graph.name, problems })
     }

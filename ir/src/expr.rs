@@ -1,5 +1,6 @@
 //! Arithmetic on handles of values under construction.
 
+use std::f64::consts::PI;
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Rem, Sub};
 
 use crate::builder::{Expr, GraphBuilder};
@@ -55,6 +56,12 @@ impl<'g> Expr<'g> {
         self.unary(Unary::Ceil)
     }
 
+    /// The nearest integer; of two as near, the even one.
+    #[must_use]
+    pub fn round(self) -> Expr<'g> {
+        self.unary(Unary::Round)
+    }
+
     /// Square root.
     #[must_use]
     pub fn sqrt(self) -> Expr<'g> {
@@ -95,6 +102,30 @@ impl<'g> Expr<'g> {
     #[must_use]
     pub fn cos(self) -> Expr<'g> {
         self.unary(Unary::Cos)
+    }
+
+    /// The angle in radians whose tangent this is, from `-pi/2` to `pi/2`.
+    #[must_use]
+    pub fn atan(self) -> Expr<'g> {
+        self.unary(Unary::Atan)
+    }
+
+    /// The angle in radians whose cosine this is, from 0 to `pi`; NaN below -1 and above 1.
+    #[must_use]
+    pub fn acos(self) -> Expr<'g> {
+        self.unary(Unary::Acos)
+    }
+
+    /// The angle in radians, from `-pi` to `pi`, of the point whose height is this and which lies `x` to the right; 0 at the origin, and
+    /// NaN where both are infinite. It is written as an arctangent and choices.
+    #[must_use]
+    pub fn atan2(self, x: impl Operand<'g>) -> Expr<'g> {
+        let (y, x) = (self.real(), x.expr(self).real());
+        let arc = (y / x).atan();
+        let left = arc + y.lt(0.0).select(-PI, PI);
+        let angle = x.lt(0.0).select(left, arc);
+        // Straight up or down where x is 0.
+        (x.eq(0.0) & y.eq(0.0)).select(0.0, angle)
     }
 
     /// Hyperbolic tangent.
@@ -242,6 +273,14 @@ impl<'g> Expr<'g> {
 }
 
 /// What can stand beside an [`Expr`] in arithmetic: another one, or a number.
+///
+/// An `f32` stands on the right alone, as in `score * weight`: were it allowed on the left too, Rust could not tell which type the number
+/// of `1.0 + score` is of.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't stand beside an expression of a graph",
+    label = "not an expression, `f64`, `f32` or `i32`",
+    note = "convert whole numbers by `as i32`, and real ones by `f64::from`"
+)]
 pub trait Operand<'g>: Copy {
     /// The operand as a value of the builder of `beside`; a number takes the element type of `beside` where it can.
     fn expr(self, beside: Expr<'g>) -> Expr<'g> {
@@ -270,6 +309,12 @@ impl<'g> Operand<'g> for Expr<'g> {
 impl<'g> Operand<'g> for f64 {
     fn expr_as(self, builder: &'g GraphBuilder, _: Elem) -> Expr<'g> {
         builder.scalar(self)
+    }
+}
+
+impl<'g> Operand<'g> for f32 {
+    fn expr_as(self, builder: &'g GraphBuilder, _: Elem) -> Expr<'g> {
+        builder.scalar(f64::from(self))
     }
 }
 

@@ -7,14 +7,12 @@ use crate::place::Place;
 use crate::types::{Elem, MAX_AXES};
 
 /// What is wrong with part of a graph. The text says what was found; [`Fault::hint`] says what would mend it.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// An op that is not well formed, or a handle that leads nowhere.
-    #[error(transparent)]
-    Op(#[from] OpError),
+    Op(OpError),
     /// A value of another builder.
-    #[error("value {index} of another builder, that of graph `{graph}`, is used here")]
     ForeignValue {
         /// Its position there.
         index: usize,
@@ -22,7 +20,6 @@ pub enum Fault {
         graph: String,
     },
     /// A stored type that is not the inferred one.
-    #[error("the op has type {inferred}, but {stored} is stored with it")]
     StaleType {
         /// The stored type, printed.
         stored: String,
@@ -30,39 +27,33 @@ pub enum Fault {
         inferred: String,
     },
     /// A value that is too large whatever the dynamic lengths are.
-    #[error("a value of type {ty} takes more bytes than can be addressed")]
     TooLarge {
         /// Its type, printed.
         ty: String,
     },
     /// More axes than a graph can have.
-    #[error("axis `{name}` is one too many: a graph has at most {MAX_AXES}")]
     TooManyAxes {
         /// The first that did not fit.
         name: String,
     },
     /// An axis name that the text form can't have.
-    #[error("{name:?} can't be the name of an axis")]
     AxisName {
         /// The name.
         name: String,
     },
     /// Two axes of one name.
-    #[error("there is an axis `{name}` already")]
     DuplicateAxis {
         /// The name.
         name: String,
     },
     /// A static length that no axis can have.
-    #[error("axis `{name}` has length {length}; a fixed length is from 1 to {}", i32::MAX)]
     AxisLength {
         /// The axis.
         name: String,
         /// Its length.
-        length: u32,
+        length: i128,
     },
     /// An axis that groups itself, or one that groups another.
-    #[error("axis `{axis}` groups `{finer}`, which groups an axis itself")]
     NestedGroups {
         /// The axis.
         axis: String,
@@ -70,7 +61,6 @@ pub enum Fault {
         finer: String,
     },
     /// Groups of unequal size.
-    #[error("{count} indices of axis `{finer}` do not make {groups} equal groups for axis `{axis}`")]
     UnevenGroups {
         /// The axis.
         axis: String,
@@ -82,7 +72,6 @@ pub enum Fault {
         count: u32,
     },
     /// Groups whose size is not known.
-    #[error("axis `{axis}` groups `{finer}`, but their lengths are not both fixed")]
     DynamicGroups {
         /// The axis.
         axis: String,
@@ -90,13 +79,11 @@ pub enum Fault {
         finer: String,
     },
     /// An axis with two roles in a site.
-    #[error("axis `{axis}` stands for two things in one site")]
     SiteAxisTwice {
         /// The axis.
         axis: String,
     },
     /// Axes of a site of which one groups the other.
-    #[error("axes `{other}` and `{axis}` of one site are an axis and its groups")]
     SiteAxesRelated {
         /// One axis.
         axis: String,
@@ -104,7 +91,6 @@ pub enum Fault {
         other: String,
     },
     /// A value of a site with the wrong element type.
-    #[error("`{field}` of a site is {expected}, found {found}")]
     SiteElem {
         /// The field of the site.
         field: &'static str,
@@ -114,7 +100,6 @@ pub enum Fault {
         found: Elem,
     },
     /// A value of a site with an axis that it must not have.
-    #[error("`{field}` of a site varies over axis `{axis}`, which it must be free of")]
     SiteVaries {
         /// The field of the site.
         field: &'static str,
@@ -122,10 +107,8 @@ pub enum Fault {
         axis: String,
     },
     /// An input or output without a name.
-    #[error("an input or output needs a name")]
     EmptyName,
     /// Two inputs or outputs of one name.
-    #[error("the name {name:?} is taken by {first}")]
     DuplicateName {
         /// The name.
         name: String,
@@ -133,10 +116,8 @@ pub enum Fault {
         first: Place,
     },
     /// A graph that computes nothing.
-    #[error("the graph has no output")]
     NoOutput,
     /// An output whose dimensions are not the axes of its value.
-    #[error("the output has dimensions {dims}, but its value varies over {axes}")]
     OutputDims {
         /// The dimensions.
         dims: String,
@@ -145,7 +126,58 @@ pub enum Fault {
     },
 }
 
+crate::display_with_hint!(Fault);
+
+impl From<OpError> for Fault {
+    fn from(error: OpError) -> Fault {
+        Fault::Op(error)
+    }
+}
+
 impl Fault {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            Fault::Op(source) => source.finding(),
+            Fault::ForeignValue { index, graph } => {
+                format!("value {index} of another builder, that of graph `{graph}`, is used here")
+            }
+            Fault::StaleType { stored, inferred } => {
+                format!("the op has type {inferred}, but {stored} is stored with it")
+            }
+            Fault::TooLarge { ty } => format!("a value of type {ty} takes more bytes than can be addressed"),
+            Fault::TooManyAxes { name } => format!("axis `{name}` is one too many: a graph has at most {MAX_AXES}"),
+            Fault::AxisName { name } => format!("{name:?} can't be the name of an axis"),
+            Fault::DuplicateAxis { name } => format!("there is an axis `{name}` already"),
+            Fault::AxisLength { name, length } => {
+                format!("axis `{name}` has length {length}; a fixed length is from 1 to {}", i32::MAX)
+            }
+            Fault::NestedGroups { axis, finer } => {
+                format!("axis `{axis}` groups `{finer}`, which groups an axis itself")
+            }
+            Fault::UnevenGroups { axis, groups, finer, count } => {
+                format!("{count} indices of axis `{finer}` do not make {groups} equal groups for axis `{axis}`")
+            }
+            Fault::DynamicGroups { axis, finer } => {
+                format!("axis `{axis}` groups `{finer}`, but their lengths are not both fixed")
+            }
+            Fault::SiteAxisTwice { axis } => format!("axis `{axis}` stands for two things in one site"),
+            Fault::SiteAxesRelated { axis, other } => {
+                format!("axes `{other}` and `{axis}` of one site are an axis and its groups")
+            }
+            Fault::SiteElem { field, expected, found } => format!("`{field}` of a site is {expected}, found {found}"),
+            Fault::SiteVaries { field, axis } => {
+                format!("`{field}` of a site varies over axis `{axis}`, which it must be free of")
+            }
+            Fault::EmptyName => "an input or output needs a name".to_owned(),
+            Fault::DuplicateName { name, first } => format!("the name {name:?} is taken by {first}"),
+            Fault::NoOutput => "the graph has no output".to_owned(),
+            Fault::OutputDims { dims, axes } => {
+                format!("the output has dimensions {dims}, but its value varies over {axes}")
+            }
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> &'static str {
         match self {

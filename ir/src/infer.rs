@@ -8,11 +8,10 @@ use crate::types::{Axis, AxisSet, Elem, Extent, Type};
 use crate::unary::Unary;
 
 /// Why an op is not well formed. The text says what was found; [`OpError::hint`] says what would mend it.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpError {
     /// An operand, site or axis handle of another graph, or of a later node.
-    #[error("{what} {index} does not exist here")]
     BadHandle {
         /// The kind of handle.
         what: &'static str,
@@ -20,7 +19,6 @@ pub enum OpError {
         index: usize,
     },
     /// An operand has an element type that the op does not take.
-    #[error("`{op}` takes {expected}, found {found}")]
     ElemMismatch {
         /// The op.
         op: String,
@@ -30,7 +28,6 @@ pub enum OpError {
         found: Elem,
     },
     /// Two operands differ in element type.
-    #[error("`{op}` takes two operands of one element type, found {left} and {right}")]
     ElemClash {
         /// The op.
         op: String,
@@ -40,7 +37,6 @@ pub enum OpError {
         right: Elem,
     },
     /// An operand lacks an axis that the op works along.
-    #[error("`{op}` works along axis `{axis}`, which its {operand} does not have (it has {found})")]
     MissingAxis {
         /// The op.
         op: &'static str,
@@ -52,7 +48,6 @@ pub enum OpError {
         found: String,
     },
     /// An operand has an axis that it must not have.
-    #[error("the {operand} of `{op}` varies over axis `{axis}`, which it must be free of")]
     ExtraAxis {
         /// The op.
         op: &'static str,
@@ -62,7 +57,6 @@ pub enum OpError {
         axis: String,
     },
     /// An axis needs a static length.
-    #[error("`{op}` needs a static length of axis `{axis}`, which is dynamic")]
     DynamicAxis {
         /// The op.
         op: &'static str,
@@ -70,9 +64,6 @@ pub enum OpError {
         axis: String,
     },
     /// A rotary block that does not fit.
-    #[error(
-        "a rotary block of {pairs} pairs from element {start} ends past axis `{axis}`, which has {extent} elements"
-    )]
     RotaryBlock {
         /// Number of pairs.
         pairs: u32,
@@ -84,7 +75,6 @@ pub enum OpError {
         extent: u32,
     },
     /// A dimension is named twice.
-    #[error("axis `{axis}` is named twice in the dimensions of {what}")]
     RepeatedDim {
         /// What has the dimensions.
         what: String,
@@ -92,7 +82,6 @@ pub enum OpError {
         axis: String,
     },
     /// Dimensions with an axis and another that groups it.
-    #[error("{what} has both axis `{axis}` and axis `{coarser}`, which groups it")]
     RelatedDims {
         /// What has the dimensions.
         what: String,
@@ -102,7 +91,6 @@ pub enum OpError {
         coarser: String,
     },
     /// A table whose data does not match its dimensions.
-    #[error("a table over {dims} needs {expected} elements, found {found}")]
     TableLength {
         /// Its dimensions.
         dims: String,
@@ -112,7 +100,6 @@ pub enum OpError {
         found: usize,
     },
     /// A table element that its element type can't hold.
-    #[error("table element {index} is {value}, which is no {elem}")]
     TableElement {
         /// Position of the element.
         index: usize,
@@ -122,7 +109,6 @@ pub enum OpError {
         elem: Elem,
     },
     /// A scheme op at a hook with the wrong operands.
-    #[error("a scheme op at the {hook} hook takes {expected}")]
     SchemeOperands {
         /// The hook.
         hook: &'static str,
@@ -130,7 +116,6 @@ pub enum OpError {
         expected: &'static str,
     },
     /// A scheme op in front of a value of its site.
-    #[error("site @{site} takes its `{field}` from a value that is made after this op")]
     LateSite {
         /// Position of the site.
         site: usize,
@@ -138,11 +123,50 @@ pub enum OpError {
         field: &'static str,
     },
     /// A scheme op without a scheme.
-    #[error("a scheme op needs the name of a scheme")]
     NoScheme,
 }
 
+crate::display_with_hint!(OpError);
+
 impl OpError {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            OpError::BadHandle { what, index } => format!("{what} {index} does not exist here"),
+            OpError::ElemMismatch { op, expected, found } => format!("`{op}` takes {expected}, found {found}"),
+            OpError::ElemClash { op, left, right } => {
+                format!("`{op}` takes two operands of one element type, found {left} and {right}")
+            }
+            OpError::MissingAxis { op, operand, axis, found } => {
+                format!("`{op}` works along axis `{axis}`, which its {operand} does not have (it has {found})")
+            }
+            OpError::ExtraAxis { op, operand, axis } => {
+                format!("the {operand} of `{op}` varies over axis `{axis}`, which it must be free of")
+            }
+            OpError::DynamicAxis { op, axis } => {
+                format!("`{op}` needs a static length of axis `{axis}`, which is dynamic")
+            }
+            OpError::RotaryBlock { pairs, start, axis, extent } => format!(
+                "a rotary block of {pairs} pairs from element {start} ends past axis `{axis}`, which has {extent} elements"
+            ),
+            OpError::RepeatedDim { what, axis } => format!("axis `{axis}` is named twice in the dimensions of {what}"),
+            OpError::RelatedDims { what, axis, coarser } => {
+                format!("{what} has both axis `{axis}` and axis `{coarser}`, which groups it")
+            }
+            OpError::TableLength { dims, expected, found } => {
+                format!("a table over {dims} needs {expected} elements, found {found}")
+            }
+            OpError::TableElement { index, value, elem } => {
+                format!("table element {index} is {value}, which is no {elem}")
+            }
+            OpError::SchemeOperands { hook, expected } => format!("a scheme op at the {hook} hook takes {expected}"),
+            OpError::LateSite { site, field } => {
+                format!("site @{site} takes its `{field}` from a value that is made after this op")
+            }
+            OpError::NoScheme => "a scheme op needs the name of a scheme".to_owned(),
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> &'static str {
         match self {

@@ -139,7 +139,8 @@
 //!            | "table" "[" literal { "," literal } "]"       with its type; row-major
 //!            | "iota" axis
 //!            | "size" axis
-//!            | unary value                         neg abs floor ceil sqrt exp exp2 log log2 sin cos tanh sigmoid erf not
+//!            | unary value                         neg abs floor ceil round sqrt exp exp2 log log2 sin cos atan acos
+//!            |                                     tanh sigmoid erf not
 //!            | binary value "," value              add sub mul div mod min max pow and or
 //!            | compare value "," value             eq ne lt le gt ge
 //!            | "select" value "," value "," value  condition, where true, where false
@@ -174,12 +175,14 @@ mod graph;
 mod infer;
 mod instance;
 mod interp;
+mod length;
 mod names;
 mod op;
 mod place;
 mod rebuild;
 mod suggest;
 mod text;
+mod told;
 mod types;
 mod unary;
 mod verify;
@@ -191,6 +194,7 @@ pub use graph::{Graph, Node, Output};
 pub use infer::{OpError, infer};
 pub use instance::Instance;
 pub use interp::{Bindings, InterpError, MAX_ELEMENTS, Outputs, Tensor, interpret, interpret_value};
+pub use length::Length;
 pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site, SiteId, Value};
 pub use place::Place;
 pub use suggest::closest;

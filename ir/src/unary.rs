@@ -11,6 +11,8 @@ pub enum Unary {
     Floor,
     /// Smallest integer not below `x`.
     Ceil,
+    /// The nearest integer; of two as near, the even one.
+    Round,
     /// Square root; NaN below 0.
     Sqrt,
     /// `e^x`.
@@ -25,6 +27,10 @@ pub enum Unary {
     Sin,
     /// Cosine of an angle in radians.
     Cos,
+    /// The angle in radians whose tangent is `x`: from `-pi/2` to `pi/2`.
+    Atan,
+    /// The angle in radians whose cosine is `x`: from 0 to `pi`; NaN below -1 and above 1.
+    Acos,
     /// Hyperbolic tangent.
     Tanh,
     /// `1 / (1 + e^-x)`.
@@ -43,6 +49,7 @@ impl Unary {
             Unary::Abs => "abs",
             Unary::Floor => "floor",
             Unary::Ceil => "ceil",
+            Unary::Round => "round",
             Unary::Sqrt => "sqrt",
             Unary::Exp => "exp",
             Unary::Exp2 => "exp2",
@@ -50,6 +57,8 @@ impl Unary {
             Unary::Log2 => "log2",
             Unary::Sin => "sin",
             Unary::Cos => "cos",
+            Unary::Atan => "atan",
+            Unary::Acos => "acos",
             Unary::Tanh => "tanh",
             Unary::Sigmoid => "sigmoid",
             Unary::Erf => "erf",
@@ -58,11 +67,12 @@ impl Unary {
     }
 
     /// All of them.
-    pub const ALL: [Unary; 15] = [
+    pub const ALL: [Unary; 18] = [
         Unary::Neg,
         Unary::Abs,
         Unary::Floor,
         Unary::Ceil,
+        Unary::Round,
         Unary::Sqrt,
         Unary::Exp,
         Unary::Exp2,
@@ -70,6 +80,8 @@ impl Unary {
         Unary::Log2,
         Unary::Sin,
         Unary::Cos,
+        Unary::Atan,
+        Unary::Acos,
         Unary::Tanh,
         Unary::Sigmoid,
         Unary::Erf,
@@ -83,6 +95,7 @@ impl Unary {
             Unary::Abs => f64::abs,
             Unary::Floor => f64::floor,
             Unary::Ceil => f64::ceil,
+            Unary::Round => f64::round_ties_even,
             Unary::Sqrt => f64::sqrt,
             Unary::Exp => f64::exp,
             Unary::Exp2 => f64::exp2,
@@ -90,6 +103,8 @@ impl Unary {
             Unary::Log2 => f64::log2,
             Unary::Sin => f64::sin,
             Unary::Cos => f64::cos,
+            Unary::Atan => f64::atan,
+            Unary::Acos => f64::acos,
             Unary::Tanh => f64::tanh,
             Unary::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
             Unary::Erf => libm::erf,

@@ -43,6 +43,11 @@ impl Verified {
         self.0
     }
 
+    /// A graph in which [`check`] found no problem.
+    pub(crate) fn checked(graph: Graph) -> Verified {
+        Verified(graph)
+    }
+
     /// A graph made from a verified one by a change that keeps it so.
     pub(crate) fn still(graph: Graph) -> Verified {
         debug_assert!(check(&graph, &[]).is_empty(), "the change broke the graph");
@@ -69,6 +74,8 @@ impl fmt::Display for Verified {
 pub struct Problem {
     /// Where it is.
     pub place: Place,
+    /// What wrote it, where that is known: see [`GraphBuilder::written_by`](crate::GraphBuilder::written_by).
+    pub by: Option<String>,
     /// The line of the text form that it is in, long data shortened.
     pub line: String,
     /// What is wrong.
@@ -79,13 +86,17 @@ impl fmt::Display for Problem {
     /// The message, the line with an arrow, and a hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = (0, self.line.chars().count());
-        let (message, hint) = (&self.fault, Some(self.fault.hint()));
-        Report { message, place: &self.place, number: None, line: &self.line, span, hint }.fmt(f)
+        let (message, hint) = (&self.fault.finding(), Some(self.fault.hint()));
+        let place = match &self.by {
+            Some(by) => format!("{}, of {by}", self.place),
+            None => self.place.to_string(),
+        };
+        Report { message, place: &place, number: None, line: &self.line, span, hint }.fmt(f)
     }
 }
 
 /// All mistakes of a graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VerifyError {
     /// The graph's name.
     pub graph: String,
@@ -109,6 +120,8 @@ impl fmt::Display for VerifyError {
         Ok(())
     }
 }
+
+crate::debug_as_display!(VerifyError);
 
 impl std::error::Error for VerifyError {}
 
@@ -158,7 +171,7 @@ impl Check<'_> {
             Place::Site(index) => self.printer.site_line(SiteId(index as u32)),
             Place::Output(index) => self.printer.output_line(index),
         };
-        self.problems.push(Problem { place, line, fault });
+        self.problems.push(Problem { place, by: None, line, fault });
     }
 
     fn is_poisoned(&self, value: Value) -> bool {
@@ -217,7 +230,7 @@ impl Check<'_> {
             if let Extent::Static(length) = *extent
                 && !(1..=i32::MAX as u32).contains(&length)
             {
-                self.report(place, Fault::AxisLength { name: name.clone(), length });
+                self.report(place, Fault::AxisLength { name: name.clone(), length: length.into() });
             }
             let Some(finer) = groups.map(|finer| &axes[finer.index()]) else { continue };
             let (axis, finer_name) = (name.clone(), finer.name.clone());

@@ -56,6 +56,9 @@ fn unary_ops_of_reals() {
     unary("log2", &[1.0, 8.0, 0.0, -1.0], &[0.0, 3.0, -INF, NAN]);
     unary("sin", &[0.0, FRAC_PI_2, PI], &[0.0, 1.0, 0.0]);
     unary("cos", &[0.0, FRAC_PI_2, PI], &[1.0, 0.0, -1.0]);
+    unary("round", &[1.5, 2.5, -0.5, 7.4, INF], &[2.0, 2.0, 0.0, 7.0, INF]);
+    unary("atan", &[0.0, 1.0, -INF], &[0.0, FRAC_PI_2 / 2.0, -FRAC_PI_2]);
+    unary("acos", &[1.0, 0.0, -1.0, 1.5, -INF], &[0.0, FRAC_PI_2, PI, NAN, NAN]);
     unary("tanh", &[0.0, INF, -INF, LN_2], &[0.0, 1.0, -1.0, 0.6]);
     unary("sigmoid", &[0.0, INF, -INF, LN_2], &[0.5, 1.0, 0.0, 2.0 / 3.0]);
 }

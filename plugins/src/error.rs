@@ -8,11 +8,10 @@ use thiserror::Error;
 /// Why a scheme can't be made or applied. The text says what was found; [`SchemeError::hint`] says what would mend it.
 ///
 /// It does not name the scheme: the error around it does ([`LowerError`](crate::LowerError), [`BuildError`](crate::BuildError)).
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum SchemeError {
     /// An attribute that the scheme does not have.
-    #[error("unknown attribute `{name}`")]
     UnknownAttr {
         /// The attribute.
         name: String,
@@ -22,7 +21,6 @@ pub enum SchemeError {
         known: Vec<String>,
     },
     /// An attribute of the wrong type.
-    #[error("attribute `{name}` can't be {found}")]
     AttrType {
         /// The attribute.
         name: String,
@@ -32,7 +30,6 @@ pub enum SchemeError {
         found: String,
     },
     /// An attribute outside its range.
-    #[error("attribute `{name}` can't be {found}")]
     AttrRange {
         /// The attribute.
         name: String,
@@ -42,7 +39,6 @@ pub enum SchemeError {
         expected: String,
     },
     /// An attribute that the scheme can't do without.
-    #[error("attribute `{name}` is missing")]
     AttrMissing {
         /// The attribute.
         name: String,
@@ -50,7 +46,6 @@ pub enum SchemeError {
         expected: String,
     },
     /// Two attributes that exclude each other.
-    #[error("attributes `{first}` and `{second}` exclude each other")]
     AttrClash {
         /// One attribute.
         first: String,
@@ -58,7 +53,6 @@ pub enum SchemeError {
         second: String,
     },
     /// A value attribute of the wrong type or over the wrong axes.
-    #[error("the value of attribute `{name}` can't be {found}")]
     AttrValue {
         /// The attribute.
         name: String,
@@ -68,16 +62,13 @@ pub enum SchemeError {
         expected: String,
     },
     /// The scheme depends on the head, and the attention around it has none.
-    #[error("the scheme depends on the head, and its site has no head axis")]
     NoHeads,
     /// An axis whose length must be static.
-    #[error("the scheme needs a static length of axis `{axis}`, which is dynamic")]
     DynamicAxis {
         /// The axis.
         axis: String,
     },
     /// An axis that is too long for the tables of a scheme.
-    #[error("axis `{axis}` has length {length}; tables of schemes end at {most}")]
     LongAxis {
         /// The axis.
         axis: String,
@@ -87,7 +78,6 @@ pub enum SchemeError {
         most: u32,
     },
     /// A rotary block that does not fit the head dimension.
-    #[error("{what} can't be {found}")]
     RotaryDim {
         /// What does not fit: the rotary dimension or the head dimension.
         what: String,
@@ -97,7 +87,6 @@ pub enum SchemeError {
         expected: String,
     },
     /// A hook that made a value of the wrong element type.
-    #[error("the {} hook made a value of type {found}, expected {expected}", hook.name())]
     ResultType {
         /// The hook.
         hook: Hook,
@@ -107,7 +96,6 @@ pub enum SchemeError {
         expected: Elem,
     },
     /// A hook that the scheme does not have.
-    #[error("the scheme does nothing at the {} hook", hook.name())]
     Hook {
         /// The hook.
         hook: Hook,
@@ -115,13 +103,11 @@ pub enum SchemeError {
         known: Vec<Hook>,
     },
     /// A value of the graph that the scheme reads and its attributes do not tell.
-    #[error("the scheme reads {value}, a value of the graph that its attributes do not tell")]
     Untold {
         /// The value: what the scheme calls it, or the number it has.
         value: String,
     },
     /// Anything else, for schemes of other crates.
-    #[error("{message}")]
     Other {
         /// What was found.
         message: String,
@@ -129,6 +115,8 @@ pub enum SchemeError {
         hint: String,
     },
 }
+
+rhumb_ir::display_with_hint!(SchemeError);
 
 impl SchemeError {
     /// An error of a scheme's own: what was found, and what would mend it.
@@ -144,6 +132,36 @@ impl SchemeError {
     /// Two attributes that exclude each other.
     pub fn clash(first: &str, second: &str) -> SchemeError {
         SchemeError::AttrClash { first: first.to_owned(), second: second.to_owned() }
+    }
+
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            SchemeError::UnknownAttr { name, .. } => format!("unknown attribute `{name}`"),
+            SchemeError::AttrType { name, found, .. } => format!("attribute `{name}` can't be {found}"),
+            SchemeError::AttrRange { name, found, .. } => format!("attribute `{name}` can't be {found}"),
+            SchemeError::AttrMissing { name, .. } => format!("attribute `{name}` is missing"),
+            SchemeError::AttrClash { first, second } => {
+                format!("attributes `{first}` and `{second}` exclude each other")
+            }
+            SchemeError::AttrValue { name, found, .. } => format!("the value of attribute `{name}` can't be {found}"),
+            SchemeError::NoHeads => "the scheme depends on the head, and its site has no head axis".to_owned(),
+            SchemeError::DynamicAxis { axis } => {
+                format!("the scheme needs a static length of axis `{axis}`, which is dynamic")
+            }
+            SchemeError::LongAxis { axis, length, most } => {
+                format!("axis `{axis}` has length {length}; tables of schemes end at {most}")
+            }
+            SchemeError::RotaryDim { what, found, .. } => format!("{what} can't be {found}"),
+            SchemeError::ResultType { hook, found, expected } => {
+                format!("the {} hook made a value of type {found}, expected {expected}", hook.name())
+            }
+            SchemeError::Hook { hook, .. } => format!("the scheme does nothing at the {} hook", hook.name()),
+            SchemeError::Untold { value } => {
+                format!("the scheme reads {value}, a value of the graph that its attributes do not tell")
+            }
+            SchemeError::Other { message, .. } => message.clone(),
+        }
     }
 
     /// What would mend it.

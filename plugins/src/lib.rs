@@ -50,6 +50,7 @@
 //! An expression that is needed once needs no scheme: [`Attention::score_with`] and [`Attention::mask_with`] take it as a closure, and
 //! [`Attention::parts`] gives the pieces to build any other graph.
 
+#[cfg(feature = "config")]
 pub mod config;
 pub mod schemes;
 pub mod testing;
@@ -64,9 +65,11 @@ mod lower;
 mod registry;
 mod scheme;
 mod standard;
+mod warnings;
 
 pub use attention::{Attention, AttentionParts, Batch, BuildError};
 pub use attrs::{AttrInfo, AttrKind, AttrRange, AttrType, Choice, IntOrValue, ListOrValue};
+#[cfg(feature = "config")]
 pub use config::{ConfigError, ModelConfig};
 #[doc(hidden)]
 pub use declare::macros as __macros;
@@ -83,4 +86,5 @@ pub use schemes::{
     ProportionalRope, QkNorm, Retention, Rope, Rope2d, Sandwich, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow,
     Softcap, Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn,
 };
+pub use warnings::{Warning, warnings};
 pub use written::{SchemeTextError, SchemeTextFault, TextScheme};

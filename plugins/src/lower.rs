@@ -14,11 +14,10 @@ use crate::registry::{Registry, RegistryError};
 use crate::scheme::{Made, PositionScheme, Scheme, SchemeContext};
 
 /// Why a graph could not be lowered.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum LowerError {
     /// The registry could not make the scheme of an op.
-    #[error("{source}\n  in {op}")]
     Registry {
         /// The op, printed.
         op: String,
@@ -26,7 +25,6 @@ pub enum LowerError {
         source: Box<RegistryError>,
     },
     /// An op whose name or attributes are no longer those of the scheme that it carries.
-    #[error("the op carries scheme `{scheme}`, and no longer has its name and attributes\n  in {op}")]
     Changed {
         /// The scheme that the op carries.
         scheme: String,
@@ -36,13 +34,11 @@ pub enum LowerError {
         op: String,
     },
     /// An op that carries something else than a scheme.
-    #[error("the op carries an instance that is no scheme\n  in {op}")]
     Foreign {
         /// The op, printed.
         op: String,
     },
     /// The scheme refused its place.
-    #[error("scheme `{scheme}`: {source}\n  in {op}")]
     Scheme {
         /// The scheme.
         scheme: String,
@@ -52,7 +48,6 @@ pub enum LowerError {
         source: Box<SchemeError>,
     },
     /// The scheme wrote ops that are not well formed.
-    #[error("scheme `{scheme}` wrote ops that are not well formed\n  in {op}\n{source}")]
     IllFormed {
         /// The scheme.
         scheme: String,
@@ -62,11 +57,28 @@ pub enum LowerError {
         source: VerifyError,
     },
     /// What the schemes wrote does not fit the rest of the graph.
-    #[error("the lowered graph is not well formed\n{0}")]
     Graph(VerifyError),
 }
 
+rhumb_ir::display_with_hint!(LowerError);
+
 impl LowerError {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            LowerError::Registry { op, source } => format!("{}\n  in {op}", source.finding()),
+            LowerError::Changed { scheme, op, .. } => {
+                format!("the op carries scheme `{scheme}`, and no longer has its name and attributes\n  in {op}")
+            }
+            LowerError::Foreign { op } => format!("the op carries an instance that is no scheme\n  in {op}"),
+            LowerError::Scheme { scheme, op, source } => format!("scheme `{scheme}`: {}\n  in {op}", source.finding()),
+            LowerError::IllFormed { scheme, op, source } => {
+                format!("scheme `{scheme}` wrote ops that are not well formed\n  in {op}\n{source}")
+            }
+            LowerError::Graph(source) => format!("the lowered graph is not well formed\n{source}"),
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         match self {

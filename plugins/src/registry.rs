@@ -60,11 +60,10 @@ pub struct Registry {
 }
 
 /// Why a registry can't make a scheme, or can't be made.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// No scheme of this name.
-    #[error("unknown scheme `{name}`")]
     Unknown {
         /// The name.
         name: String,
@@ -74,19 +73,16 @@ pub enum RegistryError {
         known: Vec<String>,
     },
     /// Two schemes of one name.
-    #[error("two schemes are named `{name}`")]
     Duplicate {
         /// The name.
         name: String,
     },
     /// A name that the text form can't hold.
-    #[error("`{name}` can't name a scheme")]
     BadName {
         /// The name.
         name: String,
     },
     /// A text that declares no schemes.
-    #[error("{}", located(source, file.as_deref()))]
     Text {
         /// The file, if it is one.
         file: Option<PathBuf>,
@@ -94,7 +90,6 @@ pub enum RegistryError {
         source: Box<SchemeTextError>,
     },
     /// A file that can't be read.
-    #[error("can't read schemes from `{}`: {reason}", file.display())]
     File {
         /// The file.
         file: PathBuf,
@@ -102,7 +97,6 @@ pub enum RegistryError {
         reason: String,
     },
     /// Attributes that do not make the scheme.
-    #[error("scheme `{scheme}`: {source}")]
     Attrs {
         /// The scheme.
         scheme: String,
@@ -111,7 +105,33 @@ pub enum RegistryError {
     },
 }
 
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The report about a text has its own.
+            RegistryError::Text { .. } => f.write_str(&self.finding()),
+            error => write!(f, "{}\n  hint: {}", error.finding(), error.hint()),
+        }
+    }
+}
+
+rhumb_ir::debug_as_display!(RegistryError);
+
 impl RegistryError {
+    /// What was found, without the hint; of a text the whole report, which has it.
+    pub fn finding(&self) -> String {
+        match self {
+            RegistryError::Text { file, source } => located(source, file.as_deref()),
+            RegistryError::File { file, reason } => {
+                format!("can't read schemes from `{}`: {reason}", file.display())
+            }
+            RegistryError::Unknown { name, .. } => format!("unknown scheme `{name}`"),
+            RegistryError::Duplicate { name } => format!("two schemes are named `{name}`"),
+            RegistryError::BadName { name } => format!("`{name}` can't name a scheme"),
+            RegistryError::Attrs { scheme, source } => format!("scheme `{scheme}`: {}", source.finding()),
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         match self {

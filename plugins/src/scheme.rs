@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rhumb_ir::{Axis, Elem, Expr, Extent, GraphBuilder, Hook, Instance, Site, Type, Value};
+use rhumb_ir::{Axis, AxisInfo, Elem, Expr, Extent, GraphBuilder, Hook, Instance, Length, Site, Type, Value};
 
 use crate::attrs::IntOrValue;
 use crate::declare::Declared;
@@ -127,10 +127,9 @@ pub struct SchemeContext<'g> {
     renamed: Option<Rc<[(Value, Value)]>>,
 }
 
-/// Axes and tables made for schemes of one graph: asking twice gives the same, so that query and key share a table of frequencies.
+/// Tables made for schemes of one graph: asking twice gives the same, so that query and key share a table of frequencies.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
-    axes: RefCell<Vec<(String, u32, Axis)>>,
     tables: RefCell<Vec<Table>>,
 }
 
@@ -147,7 +146,7 @@ impl<'g> SchemeContext<'g> {
         SchemeContext::sharing(builder, site, Rc::default())
     }
 
-    /// The context of one of several sites of a graph, which share axes and tables.
+    /// The context of one of several sites of a graph, which share tables.
     pub(crate) fn sharing(builder: &'g GraphBuilder, site: Site, made: Rc<Made>) -> SchemeContext<'g> {
         SchemeContext { builder, site, made, renamed: None }
     }
@@ -279,22 +278,25 @@ impl<'g> SchemeContext<'g> {
         self.builder.int(x)
     }
 
-    /// An axis of a scheme's own, such as the pairs of a rotation. Asking again with the same name and length gives the same axis;
-    /// a name that is taken by something else gets a number.
-    pub fn axis(&self, name: &str, length: u32) -> Axis {
-        let mut axes = self.made.axes.borrow_mut();
-        if let Some((_, _, axis)) = axes.iter().find(|(n, l, _)| n == name && *l == length) {
-            return *axis;
-        }
+    /// An axis of a scheme's own, such as the pairs of a rotation or the buckets of a table. Asking again with the same name and length
+    /// gives the same axis, here, in a closure of [`Attention`](crate::Attention) and in the hooks of a scheme, so that what one declares
+    /// another may index. A name that is taken by something else, which the axes of the attention itself are, gets a number.
+    pub fn axis(&self, name: &str, length: impl Length) -> Axis {
+        let length = length.length();
         let mut unique = name.to_owned();
         let mut number = 1;
-        while self.builder.axis_named(&unique).is_some() {
+        while let Some(axis) = self.builder.axis_named(&unique) {
+            let same = |info: AxisInfo| {
+                let fixed = if let Extent::Static(fixed) = info.extent { Some(fixed.into()) } else { None };
+                fixed == Some(length) && info.groups.is_none()
+            };
+            if self.builder.axis_info(axis).is_some_and(same) && !self.site.axes().any(|of_site| of_site == axis) {
+                return axis;
+            }
             number += 1;
             unique = format!("{name}_{number}");
         }
-        let axis = self.builder.axis_of(&unique, length);
-        axes.push((name.to_owned(), length, axis));
-        axis
+        self.builder.axis_of(&unique, length)
     }
 
     /// A table of constants of type `f32` over static axes, row-major, kept in double precision. The same table is made once.

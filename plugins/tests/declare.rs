@@ -182,10 +182,10 @@ fn what_registries_refuse_of_a_declared_scheme() {
     for (name, attr) in cases {
         let attrs = plain.clone().into_iter().chain([(name.to_owned(), attr)]).collect();
         let error = registry.make("parts", &attrs).expect_err("it is refused");
-        report += &format!("{error}: {}\n", error.hint());
+        report += &format!("{}: {}\n", error.finding(), error.hint());
     }
     let error = registry.make("parts", &attrs(&[("reach", Attr::Int(1))])).expect_err("slopes are missing");
-    report += &format!("{error}: {}\n", error.hint());
+    report += &format!("{}: {}\n", error.finding(), error.hint());
     insta::assert_snapshot!(report, @r#"
     scheme `parts`: attribute `reach` can't be 0: give a number of tokens from 1
     scheme `parts`: attribute `reach` can't be 2147483648: give a number of tokens from 1 to 2147483647
@@ -210,7 +210,7 @@ fn what_registries_refuse_of_a_declared_scheme() {
 /// What is given as a value is held to the same ranges, before the scheme is asked.
 #[test]
 fn schemes_out_of_their_ranges_do_not_build() {
-    let build = |parts: Parts| Attention::new(2, 8).scheme(parts).build().map_err(|error| error.to_string());
+    let build = |parts: Parts| Attention::new(2, 8).scheme(parts).build().map_err(|error| error.finding());
     assert!(build(parts()).is_ok());
     let out =
         [Parts { reach: 0, ..parts() }, Parts { share: 1.0, ..parts() }, Parts { slopes: vec![f64::NAN], ..parts() }];

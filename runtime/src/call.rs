@@ -15,6 +15,34 @@ pub struct Call<'k, 'a> {
     bindings: Bindings<'a>,
 }
 
+/// What takes the calls of a graph: a [`Kernel`](crate::Kernel), or the [`Reference`](crate::Reference) that it is held against. Code that
+/// runs either takes an `&dyn Operator`.
+///
+/// ```
+/// use rhumb_plugins::Attention;
+/// use rhumb_runtime::{Engine, Operator, TensorView, TensorViewMut};
+///
+/// fn average(operator: &dyn Operator) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+///     let (shape, mut out) = ([1, 1, 2, 4], vec![0.0f32; 8]);
+///     let ones = TensorView::from_slice(&[1.0f32; 8], &shape)?;
+///     let call = operator.call().input("q", ones).input("k", ones).input("v", ones);
+///     call.output("out", TensorViewMut::from_slice(&mut out, &shape)?).run()?;
+///     Ok(out)
+/// }
+///
+/// let graph = Attention::new(1, 4).build()?;
+/// let engine = Engine::host()?;
+/// assert_eq!(average(&*engine.compile(&graph)?)?, average(&engine.reference(&graph)?)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Operator: fmt::Debug + Send + Sync {
+    /// Its inputs and outputs.
+    fn interface(&self) -> &Interface;
+
+    /// Starts a call.
+    fn call<'a>(&self) -> Call<'_, 'a>;
+}
+
 /// Runs calls: a kernel, a reference or an error bound.
 pub(crate) trait Runner: fmt::Debug + Send + Sync {
     /// Runs a call whose tensors have been checked.

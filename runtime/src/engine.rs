@@ -1,5 +1,6 @@
 //! Engines: where graphs are compiled, kept and run.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -13,7 +14,7 @@ use crate::cache::{Cache, CacheStats};
 use crate::kernel::{Kernel, KernelError};
 use crate::memory::Guard;
 use crate::reference::Reference;
-use crate::threads::Threads;
+use crate::threads::{Pool, ThreadPool, Threads};
 
 /// The most kernels an engine keeps unless it is told otherwise.
 const CACHE_CAPACITY: usize = 256;
@@ -42,7 +43,7 @@ const _: () = {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct EngineBuilder {
-    threads: Option<usize>,
+    threads: Workers,
     target: Option<Target>,
     lanes: Option<usize>,
     backend: Option<Backend>,
@@ -53,8 +54,16 @@ pub struct EngineBuilder {
     guard: Option<Guard>,
 }
 
+/// Which threads share the work of a call.
+#[derive(Clone, Debug)]
+enum Workers {
+    Processors,
+    Own(usize),
+    Lent(Pool),
+}
+
 /// An engine that can't be.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
     /// This machine, or the lane count or backend asked of it.
@@ -77,14 +86,22 @@ pub enum EngineError {
         /// The number asked for.
         threads: usize,
         /// The system's reason.
-        source: rayon::ThreadPoolBuildError,
+        source: io::Error,
     },
 }
+
+rhumb_ir::debug_as_display!(EngineError);
 
 impl EngineBuilder {
     /// Threads that share a call's work; 1 is the caller's own. Unless set, one per processor. Results do not depend on it.
     pub fn threads(self, threads: usize) -> EngineBuilder {
-        EngineBuilder { threads: Some(threads), ..self }
+        EngineBuilder { threads: Workers::Own(threads), ..self }
+    }
+
+    /// Threads of the program's own, in place of threads that the engine starts: see [`ThreadPool`]. Of this and
+    /// [`threads`](EngineBuilder::threads) the last given counts. Results do not depend on it.
+    pub fn thread_pool(self, pool: Arc<dyn ThreadPool>) -> EngineBuilder {
+        EngineBuilder { threads: Workers::Lent(Pool(pool)), ..self }
     }
 
     /// The target of kernels: this machine, or less than it has. Default: [`Target::host`].
@@ -144,13 +161,24 @@ impl EngineBuilder {
         if let Some(lanes) = lanes {
             target = target.with_lanes(lanes)?;
         }
-        let count = threads.unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
-        if count == 0 {
-            return Err(EngineError::NoThreads);
-        }
-        let threads = Threads::new(count).map_err(|source| EngineError::Threads { threads: count, source })?;
+        let threads = threads.start()?;
         let (threads, cache) = (Arc::new(threads), Cache::new(cache_capacity));
         Ok(Engine { target, registry, rewrite, threads, kernels, cache, guard })
+    }
+}
+
+impl Workers {
+    fn start(self) -> Result<Threads, EngineError> {
+        let count = match &self {
+            Workers::Processors => available_parallelism().map_or(1, NonZeroUsize::get),
+            Workers::Own(count) => *count,
+            Workers::Lent(pool) => pool.0.threads(),
+        };
+        match self {
+            _ if count == 0 => Err(EngineError::NoThreads),
+            Workers::Lent(pool) => Ok(Threads::of(pool)),
+            _ => Threads::new(count).map_err(|source| EngineError::Threads { threads: count, source }),
+        }
     }
 }
 
@@ -166,7 +194,7 @@ impl Engine {
     /// Choices to build an engine from.
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
-            threads: None,
+            threads: Workers::Processors,
             target: None,
             lanes: None,
             backend: None,

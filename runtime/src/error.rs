@@ -11,7 +11,7 @@ use crate::limits::MAX_RANK;
 use crate::memory::{LoadError, OutOfMemory};
 
 /// A view that can't be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewError {
     /// More dimensions than views have.
@@ -123,6 +123,8 @@ pub enum ViewError {
     },
 }
 
+rhumb_ir::debug_as_display!(ViewError);
+
 /// Whether a binding is read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -142,7 +144,7 @@ impl fmt::Display for Direction {
 }
 
 /// A graph whose tensors can't be bound.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterfaceError {
     /// An axis whose length no tensor tells.
@@ -167,8 +169,10 @@ pub enum InterfaceError {
     },
 }
 
+rhumb_ir::debug_as_display!(InterfaceError);
+
 /// A call that can't be made. Nothing was run or written.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// A binding the graph does not have.
@@ -341,8 +345,10 @@ pub enum CallError {
     ErrorBound(Box<BoundError>),
 }
 
+rhumb_ir::debug_as_display!(CallError);
+
 /// Why a kernel could not be made when it was first called for.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum FirstUseError {
     /// Code could not be generated.
@@ -353,10 +359,14 @@ pub enum FirstUseError {
     Load(#[from] LoadError),
 }
 
+rhumb_ir::debug_as_display!(FirstUseError);
+
 /// A [`FirstUseError`], the same for all calls that ask for the kernel.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct FirstUse(pub Arc<FirstUseError>);
+
+rhumb_ir::debug_as_display!(FirstUse);
 
 impl PartialEq for FirstUse {
     fn eq(&self, other: &FirstUse) -> bool {

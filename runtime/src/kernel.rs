@@ -7,7 +7,7 @@ use std::time::Duration;
 use rhumb_compiler::plan::{NoDecode, Plan};
 use rhumb_compiler::{Choice, CompileError, Compiled, DecodeKernel, Target, Timing};
 
-use crate::call::{Call, Runner};
+use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::error_bound::ErrorBound;
 use crate::interface::{Bound, Interface};
@@ -36,11 +36,11 @@ const _: () = {
 };
 
 /// Why a graph has no kernel.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
     /// A stage of the compiler refused the graph.
-    #[error("{0}{hint}", hint = lowering_hint(.0))]
+    #[error(transparent)]
     Compile(#[from] CompileError),
     /// No tensors could ever fit the graph.
     #[error(transparent)]
@@ -49,6 +49,8 @@ pub enum KernelError {
     #[error(transparent)]
     Load(#[from] LoadError),
 }
+
+rhumb_ir::debug_as_display!(KernelError);
 
 impl Kernel {
     /// Puts what was compiled in executable memory.
@@ -122,6 +124,16 @@ impl Kernel {
     }
 }
 
+impl Operator for Kernel {
+    fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    fn call<'a>(&self) -> Call<'_, 'a> {
+        Call::new(&self.interface, self)
+    }
+}
+
 impl Runner for Kernel {
     fn run(&self, bound: Bound<'_>) -> Result<(), CallError> {
         self.programs.run(bound, &self.threads)
@@ -131,13 +143,5 @@ impl Runner for Kernel {
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Kernel(`{}`, {} bytes of code)", self.name, self.code_bytes())
-    }
-}
-
-/// A hint for a scheme that can't be lowered; errors of the other stages carry their own.
-fn lowering_hint(error: &CompileError) -> String {
-    match error {
-        CompileError::Lower(error) => format!("\n  hint: {}", error.hint()),
-        _ => String::new(),
     }
 }

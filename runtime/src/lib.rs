@@ -51,7 +51,7 @@ mod tiles;
 mod view;
 
 pub use cache::CacheStats;
-pub use call::Call;
+pub use call::{Call, Operator};
 pub use engine::{Engine, EngineBuilder, EngineError};
 pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, InterfaceError, ViewError};
 pub use error_bound::ErrorBound;
@@ -62,4 +62,5 @@ pub use limits::MAX_RANK;
 pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
 pub use reference::Reference;
+pub use threads::ThreadPool;
 pub use view::{TensorView, TensorViewMut};

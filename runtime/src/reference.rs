@@ -2,7 +2,7 @@
 
 use rhumb_ir::{Bindings as Operands, InterpError, MAX_ELEMENTS, Tensor, Verified, interpret};
 
-use crate::call::{Call, Runner};
+use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::interface::{Bound, Interface};
 use crate::view::TensorView;
@@ -33,6 +33,16 @@ impl Reference {
 
     /// Starts a call.
     pub fn call<'a>(&self) -> Call<'_, 'a> {
+        Call::new(&self.interface, self)
+    }
+}
+
+impl Operator for Reference {
+    fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    fn call<'a>(&self) -> Call<'_, 'a> {
         Call::new(&self.interface, self)
     }
 }

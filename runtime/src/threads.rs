@@ -1,26 +1,100 @@
 //! The threads that share a call's work.
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::ThreadPoolBuilder;
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+
+/// Threads that a program has already, lent to an engine by [`EngineBuilder::thread_pool`](crate::EngineBuilder::thread_pool).
+///
+/// No pool of another crate is named here: a program gives what it has in a few lines, and the version of a library that this one uses
+/// inside is no part of its interface.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use rhumb_runtime::{Engine, ThreadPool};
+///
+/// /// The pool that the rest of the program computes on.
+/// struct Rayon(rayon::ThreadPool);
+///
+/// impl ThreadPool for Rayon {
+///     fn threads(&self) -> usize {
+///         self.0.current_num_threads()
+///     }
+///
+///     fn run(&self, times: usize, work: &(dyn Fn() + Sync)) {
+///         self.0.scope(|scope| (0..times).for_each(|_| scope.spawn(|_| work())));
+///     }
+/// }
+///
+/// let pool = Rayon(rayon::ThreadPoolBuilder::new().num_threads(2).build()?);
+/// let engine = Engine::builder().thread_pool(Arc::new(pool)).build()?;
+/// assert_eq!(engine.threads(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait ThreadPool: Send + Sync {
+    /// How many threads work at the same time. Asked when the engine is built.
+    fn threads(&self) -> usize;
+
+    /// Calls `work` up to `times` times, on as many threads as there are, and returns when all these calls have returned. Each call does
+    /// a share of what there is to do; what is left when this returns, the thread that called it does. A panic of `work` is passed on.
+    fn run(&self, times: usize, work: &(dyn Fn() + Sync));
+}
+
+/// A pool that is shared.
+#[derive(Clone)]
+pub(crate) struct Pool(pub(crate) Arc<dyn ThreadPool>);
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} threads)", self.0.threads())
+    }
+}
+
+/// Threads of an engine's own.
+struct Own(rayon::ThreadPool);
+
+impl ThreadPool for Own {
+    fn threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    fn run(&self, times: usize, work: &(dyn Fn() + Sync)) {
+        self.0.install(|| (0..times).into_par_iter().with_max_len(1).for_each(|_| work()));
+    }
+}
 
 /// A number of threads: the caller's alone, or a pool of that many.
 #[derive(Debug)]
 pub(crate) struct Threads {
-    pool: Option<ThreadPool>,
+    count: usize,
+    pool: Option<Pool>,
 }
 
 impl Threads {
+    /// More threads than any machine has.
+    const MOST: usize = 1 << 16;
+
     /// `count` threads; a single one is the caller's.
-    pub(crate) fn new(count: usize) -> Result<Threads, ThreadPoolBuildError> {
+    pub(crate) fn new(count: usize) -> io::Result<Threads> {
         if count <= 1 {
-            return Ok(Threads { pool: None });
+            return Ok(Threads { count: 1, pool: None });
         }
         let name = |index| format!("rhumb-{index}");
-        Ok(Threads { pool: Some(ThreadPoolBuilder::new().num_threads(count).thread_name(name).build()?) })
+        let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().map_err(io::Error::other)?;
+        Ok(Threads::of(Pool(Arc::new(Own(pool)))))
+    }
+
+    /// The threads of a pool.
+    pub(crate) fn of(pool: Pool) -> Threads {
+        Threads { count: pool.0.threads().clamp(1, Threads::MOST), pool: Some(pool) }
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
+        self.count
     }
 
     /// Runs `work` once with each of the memories, on as many threads.
@@ -28,11 +102,22 @@ impl Threads {
     /// `work` takes tasks as they come, so which thread runs a task differs from call to call: results must not depend on it, nor on what
     /// an earlier task left in the memory.
     pub(crate) fn run<M: Send>(&self, memories: &mut [M], work: impl Fn(&mut M) + Send + Sync) {
-        match (&self.pool, memories) {
-            (Some(pool), memories @ [_, _, ..]) => {
-                pool.install(|| memories.par_iter_mut().with_max_len(1).for_each(work));
+        let (Some(Pool(pool)), [_, _, ..]) = (&self.pool, &*memories) else {
+            return memories.iter_mut().for_each(work);
+        };
+        let times = memories.len();
+        let left = Mutex::new(memories.iter_mut());
+        // The lock is held while a memory is taken, and free while it is worked with.
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let share = || {
+            if let Some(memory) = next() {
+                work(memory);
             }
-            (_, memories) => memories.iter_mut().for_each(work),
+        };
+        pool.run(times, &share);
+        // A pool may call less often than it was asked to.
+        while let Some(memory) = next() {
+            work(memory);
         }
     }
 }
@@ -54,6 +139,30 @@ mod tests {
                 memories.sort_unstable();
                 assert_eq!(memories, (1..=workers).collect::<Vec<_>>());
             }
+        }
+    }
+
+    /// A pool that calls as often as it likes.
+    struct Careless(usize);
+
+    impl ThreadPool for Careless {
+        fn threads(&self) -> usize {
+            3
+        }
+
+        fn run(&self, _: usize, work: &(dyn Fn() + Sync)) {
+            std::thread::scope(|scope| (0..self.0).for_each(|_| drop(scope.spawn(work))));
+        }
+    }
+
+    #[test]
+    fn work_runs_once_with_each_memory_however_often_a_pool_calls() {
+        for calls in [0, 1, 3, 9] {
+            let threads = Threads::of(Pool(Arc::new(Careless(calls))));
+            assert_eq!(threads.count(), 3);
+            let mut memories = vec![0; 3];
+            threads.run(&mut memories, |memory| *memory += 1);
+            assert_eq!(memories, [1, 1, 1]);
         }
     }
 

@@ -93,7 +93,9 @@ impl Lengths {
                 self.known[axis.index()].ok_or_else(|| {
                     let name = |index: usize| interface.axes()[index].name.as_str();
                     let missing = (0..self.known.len()).filter(|index| self.known[*index].is_none());
-                    let example: Vec<String> = missing.map(|index| format!("{}=64", name(index))).collect();
+                    // One sequence, of a few tokens.
+                    let few = |index| if matches!(name(index), "b" | "batch") { 1 } else { 64 };
+                    let example: Vec<String> = missing.map(|index| format!("{}={}", name(index), few(index))).collect();
                     CliError::UntoldAxis { axis: name(axis.index()).to_owned(), example: example.join(",") }
                 })
             })

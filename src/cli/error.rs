@@ -39,10 +39,13 @@ pub(crate) enum CliError {
     #[error("a scheme on the command line can't take values of a graph, such as `{value}`\n  in --scheme '{spec}'")]
     SchemeValue { spec: String, value: String },
     /// A scheme that there is not.
-    #[error("{source}\n  in --scheme '{spec}'")]
+    #[error("{}\n  in --scheme '{spec}'", source.finding())]
     Scheme { spec: String, source: Box<RegistryError> },
+    /// A name that no scheme has.
+    #[error("{}", .0.finding())]
+    NoScheme(Box<RegistryError>),
     /// A model's configuration that gives no attention.
-    #[error("{source}\n  in {file}")]
+    #[error("{}\n  in {file}", source.finding())]
     Config { file: String, source: Box<ConfigError> },
     /// The usual graph can't be built.
     #[error(transparent)]
@@ -120,6 +123,7 @@ impl CliError {
             CliError::SchemeSyntax { .. }
             | CliError::SchemeValue { .. }
             | CliError::Scheme { .. }
+            | CliError::NoScheme(_)
             | CliError::Build(_)
             | CliError::Target(_)
             | CliError::Engine(_)
@@ -150,7 +154,7 @@ impl CliError {
             CliError::SchemeValue { .. } => {
                 "give a literal, or write the graph as a file: `rhumb emit ... --stage ir` starts one".to_owned()
             }
-            CliError::Scheme { source, .. } => match &**source {
+            CliError::Scheme { source, .. } | CliError::NoScheme(source) => match &**source {
                 RegistryError::Unknown { suggestion: Some(name), .. } => {
                     format!("did you mean `{name}`? `rhumb schemes` lists all")
                 }
@@ -164,8 +168,6 @@ impl CliError {
                 }
                 _ => source.hint(),
             },
-            CliError::Build(source) => source.hint(),
-            CliError::Compile(CompileError::Lower(source)) => source.hint(),
             CliError::Compile(CompileError::Rewrite(RewriteError::NoProof { .. })) => return None,
             CliError::Call(CallError::Extent { order: Some(order), .. }) => {
                 format!("store it with its dimensions in the order {order:?}, the first being 0")
@@ -201,8 +203,8 @@ fn located(error: &ParseError, file: &str) -> String {
 /// What is wrong with a file of schemes; some errors name the file themselves.
 fn plugin_fault(file: &Path, error: &RegistryError) -> String {
     match error {
-        RegistryError::Text { .. } | RegistryError::File { .. } => error.to_string(),
-        error => format!("{error}\n  in {}", file.display()),
+        RegistryError::Text { .. } | RegistryError::File { .. } => error.finding(),
+        error => format!("{}\n  in {}", error.finding(), file.display()),
     }
 }
 

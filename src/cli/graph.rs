@@ -5,11 +5,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rhumb::ir::{Op, ParseError, ParseFault};
-use rhumb::plugins::Scheme;
+use rhumb::plugins::{Scheme, warnings};
 use rhumb::prelude::*;
 
 use super::CliError;
 use super::args::PluginArgs;
+use super::output::warn;
 
 /// The heading of the options that build a graph.
 const USUAL: &str = "Usual attention";
@@ -75,8 +76,17 @@ impl GraphArgs {
         self.plugins.registry()
     }
 
-    /// The graph.
+    /// The graph. What it does that is most likely not meant goes to standard error.
     pub(super) fn load(&self, registry: &Registry) -> Result<Verified, CliError> {
+        let graph = self.graph(registry)?;
+        // Where schemes can't be lowered, that is the error of what comes next.
+        for warning in warnings(&graph, registry).unwrap_or_default() {
+            warn(&warning);
+        }
+        Ok(graph)
+    }
+
+    fn graph(&self, registry: &Registry) -> Result<Verified, CliError> {
         if let (Some(path), Some(layer)) = (&self.config, self.layer) {
             return self.of_model(path, layer);
         }
@@ -181,7 +191,7 @@ site @0 { query = q, key = k, dim = d, q_pos = %0, k_pos = %1, q_index = %0, k_i
         ParseFault::Unknown { what: "value", name, .. } => CliError::SchemeValue { spec: spec.clone(), value: name },
         // What is missing at the end of a line is missed on the next.
         _ if line > BEFORE.lines().count() + 1 => wrong(spec.chars().count(), "the attributes lack a `}`".to_owned()),
-        fault => wrong((column + before_attrs).saturating_sub(op.len() + 1), fault.to_string()),
+        fault => wrong((column + before_attrs).saturating_sub(op.len() + 1), fault.finding()),
     })?;
     let found = graph.nodes().iter().find_map(|node| match &node.op {
         Op::Scheme { scheme, attrs, .. } => Some((scheme.clone(), attrs.clone())),

@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Seed of random inputs: f32 normal, i32 from 0 to the longest length in --dims, bool either
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "inputs")]
     seed: u64,
+    /// Writes the random inputs to this safetensors file, which --inputs reads
+    #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
+    save_inputs: Option<PathBuf>,
     /// Interprets the graph in double precision in place of compiling it: slow
     #[arg(long, conflicts_with_all = ["threads", "lanes", "backend"])]
     interpret: bool,
@@ -44,6 +47,9 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         Some(path) => Tensors::from_file(interface, path, lengths)?,
         None => Tensors::random(interface, &lengths, args.seed)?,
     };
+    if let Some(path) = &args.save_inputs {
+        write(&tensors.inputs, path)?;
+    }
     let bar = progress(if args.interpret { "interpreting" } else { "running" });
     if args.interpret {
         tensors.call(reference.call())?;

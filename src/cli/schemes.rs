@@ -23,8 +23,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let registry = args.plugins.registry()?;
     let listing: Vec<String> = match &args.name {
         Some(name) => {
-            let unknown = |source| CliError::Scheme { spec: name.clone(), source: Box::new(source) };
-            vec![describe(registry.info(name).map_err(unknown)?)]
+            vec![describe(registry.info(name).map_err(|unknown| CliError::NoScheme(Box::new(unknown)))?)]
         }
         None => registry.schemes().map(describe).collect(),
     };

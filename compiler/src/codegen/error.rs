@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::machine::Machine;
 
 /// Why code generation failed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CodegenError {
     /// An op that can't be emitted where the plan puts it.
@@ -49,3 +49,5 @@ pub enum CodegenError {
         reason: String,
     },
 }
+
+rhumb_ir::debug_as_display!(CodegenError);

@@ -7,6 +7,8 @@
 //! | `exp` | 3 ulp; 0 below -86 | relative 1e-13 |
 //! | `log2`, `log` | 4 ulp, or 2e-7 absolute near 1 | 4 ulp, or 1e-15 absolute near 1 |
 //! | `sin`, `cos` | 2e-7 absolute for angles up to 1e4 in magnitude | 1e-15 absolute for angles up to 1e6 |
+//! | `atan` | 4 ulp | relative 1e-14 |
+//! | `acos` | 8 ulp | relative 1e-14 |
 //! | `tanh` | 4 ulp | 1e-15 absolute |
 //! | `sigmoid` | 4 ulp; 0 below -86 | relative 1e-13 |
 //! | `erf` | 4 ulp | relative 1e-14 |
@@ -21,13 +23,14 @@
 //! polynomial of `exp2` in single precision is a minimax fit on [-1/2, 1/2] (degree 6, relative error 2e-9 before rounding), in double
 //! precision the Taylor series. `tanh` in single precision is made of `1 - 2^x`, which the same polynomial without its first
 //! coefficient gives for small `x`. `erf` is a polynomial below 1, and in single precision 1 less a power of 2 above, whose exponent is a
-//! polynomial; all are Chebyshev fits of its integral in 50 digits.
+//! polynomial; all are Chebyshev fits of its integral in 50 digits. The polynomials of `atan` are Chebyshev fits of its series in 60 digits.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use rhumb_ir::Unary;
 
 mod angle;
+mod arc;
 mod logarithm;
 
 use super::vocab::Vocab;
@@ -182,6 +185,7 @@ impl Vocab<'_, '_> {
             Unary::Abs => self.fb.ins().fabs(x),
             Unary::Floor => self.fb.ins().floor(x),
             Unary::Ceil => self.fb.ins().ceil(x),
+            Unary::Round => self.fb.ins().nearest(x),
             Unary::Sqrt => self.fb.ins().sqrt(x),
             Unary::Exp => self.exp(x),
             Unary::Exp2 => self.exp2(x),
@@ -189,6 +193,8 @@ impl Vocab<'_, '_> {
             Unary::Log2 => self.log2(x),
             Unary::Sin => self.sin_cos(x).0,
             Unary::Cos => self.sin_cos(x).1,
+            Unary::Atan => self.atan(x),
+            Unary::Acos => self.acos(x),
             Unary::Tanh => self.tanh(x),
             Unary::Sigmoid => self.sigmoid(x),
             Unary::Erf => self.erf(x),

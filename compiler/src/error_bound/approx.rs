@@ -209,9 +209,11 @@ impl Precision {
             Precision::Double => (of.double)(a.most(), r),
         };
         match op {
-            Unary::Floor | Unary::Ceil => Approx { x: r, e: (f(a.high()) - r).max(r - f(a.low())) },
+            Unary::Floor | Unary::Ceil | Unary::Round => Approx { x: r, e: (f(a.high()) - r).max(r - f(a.low())) },
             Unary::Sqrt if a.low() < 0.0 || a.x == 0.0 && !a.is_exact() => at_ends(a, Approx::exact(0.0), |a, _| f(a)),
             Unary::Sqrt if a.is_exact() => self.rounded(r, 0.0),
+            Unary::Acos if a.low() > 1.0 || a.high() < -1.0 => Approx::exact(f64::NAN),
+            Unary::Acos if a.high() > 1.0 || a.low() < -1.0 => Approx::UNKNOWN,
             Unary::Log | Unary::Log2 if a.low() <= 0.0 => at_ends(a, Approx::exact(0.0), |a, _| f(a)),
             Unary::Neg | Unary::Abs | Unary::Not => Approx { x: r, e: a.e },
             _ => self.within(r, (of.moved)(a.x, a.e, r) + own),

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// Why there is no bound for a call.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum BoundError {
     /// A tensor that is missing or does not fit.
@@ -34,3 +34,5 @@ pub enum BoundError {
         op: String,
     },
 }
+
+rhumb_ir::debug_as_display!(BoundError);

@@ -158,6 +158,10 @@ impl Interval {
                 Range::RisingFrom0 => {
                     Interval { lo: op.real()(lo.max(0.0)), hi: op.real()(hi.max(0.0)), nan: nan || lo < 0.0 }
                 }
+                Range::FallingWithin1 => {
+                    let [least, most] = [hi, lo].map(|end| op.real()(end.clamp(-1.0, 1.0)));
+                    Interval { lo: least, hi: most, nan: nan || lo < -1.0 || hi > 1.0 }
+                }
                 // At infinity a function without a limit is NaN.
                 Range::Within(least, most) => {
                     Interval { lo: least, hi: most, nan: nan || magnitude.is_infinite() && !elementary(op).has_limits }

@@ -143,7 +143,7 @@ impl Program {
                 Step::Unary(op, elem, x) => {
                     let (x, interval) = (memory[x], memory[x].unary(op, elem));
                     match op {
-                        Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Not => interval,
+                        Unary::Neg | Unary::Abs | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not => interval,
                         // Kernels reduce larger angles less exactly.
                         Unary::Sin | Unary::Cos if x.lo < -ANGLES || x.hi > ANGLES => Interval::of(elem),
                         _ => interval.widened(ROUNDING),

@@ -95,7 +95,7 @@ fn intervals_of_one_operand_are_no_wider_than_they_must_be() {
         for (interval, numbers) in intervals(list) {
             for op in [Unary::Neg, Unary::Abs, Unary::Floor, Unary::Ceil, Unary::Sqrt, Unary::Exp, Unary::Exp2]
                 .into_iter()
-                .chain([Unary::Log, Unary::Log2, Unary::Tanh, Unary::Erf])
+                .chain([Unary::Log, Unary::Log2, Unary::Tanh, Unary::Erf, Unary::Round, Unary::Atan])
             {
                 let made: Option<Vec<Number>> = numbers.iter().map(|x| unary(op, number(elem, *x))).collect();
                 let Some(made) = made else { continue };
@@ -117,6 +117,12 @@ fn intervals_of_one_operand_are_no_wider_than_they_must_be() {
         assert_eq!(waves(wide), [Interval { nan: true, ..Interval::new(-1.0, 1.0) }; 2]);
     }
     assert_eq!(Interval::new(-2.0, 3.0).unary(Unary::Sigmoid, Elem::F32), Interval::new(0.0, 1.0));
+    let arc = Interval::new(-2.0, 0.5).unary(Unary::Acos, Elem::F32);
+    assert!(
+        arc.nan && (arc.lo - 0.5f64.acos()).abs() < 1e-6 && (arc.hi - std::f64::consts::PI).abs() < 1e-6,
+        "{arc:?}"
+    );
+    assert!(!Interval::new(-1.0, 1.0).unary(Unary::Acos, Elem::F32).nan);
     let bool = |lo: f64, hi: f64| Interval::new(lo, hi).unary(Unary::Not, Elem::Bool);
     let (no, yes, either) = (Interval::point(0.0), Interval::point(1.0), Interval::of(Elem::Bool));
     assert_eq!([bool(0.0, 0.0), bool(1.0, 1.0), bool(0.0, 1.0)], [yes, no, either]);

@@ -4,7 +4,7 @@ use rhumb_ir::Hook;
 use thiserror::Error;
 
 /// Why a fused graph has no plan.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// An op stands where the kernels have no place for it.
@@ -46,3 +46,5 @@ pub enum PlanError {
         bytes: usize,
     },
 }
+
+rhumb_ir::debug_as_display!(PlanError);

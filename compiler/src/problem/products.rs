@@ -52,9 +52,9 @@ impl Planner<'_> {
         match summed {
             Some(_) if dots.len() > MOST_PRODUCTS => {
                 let reason = format!(
-                    "the score sums {} dots of queries and keys, and kernels take {MOST_PRODUCTS} at most; concatenate some along the head \
-                     dimension",
-                    dots.len()
+                    "the score sums {} dots of queries and keys, and kernels take {MOST_PRODUCTS} at most; {}",
+                    dots.len(),
+                    self.fewer(&dots)
                 );
                 Err(self.not(first, reason))
             }
@@ -63,9 +63,23 @@ impl Planner<'_> {
             None if self.one_query == Some(query) => Ok(Some(Dots { leaf: first, dots: vec![first] })),
             None => Err(self.not(
                 dots[1],
-                "the score has a second dot of queries and keys, and uses more of the two than their sum; concatenate them along the head \
-                 dimension, or add them before anything else",
+                "the score has a second dot of queries and keys, and uses more of the two than their sum; add them before anything else",
             )),
+        }
+    }
+
+    /// How to say the sum of `dots` by fewer: those of one type are one dot of longer rows.
+    fn fewer(&self, dots: &[Value]) -> &'static str {
+        let rows = |dot: Value| self.graph.op(dot).operands().into_iter().map(|row| self.graph.ty(row));
+        let over = |dot: Value| match *self.graph.op(dot) {
+            Op::Dot { axis, .. } => rows(dot).map(|row| row.axes.without(axis)).collect::<Vec<_>>(),
+            _ => Vec::new(),
+        };
+        let alike = |(index, dot): (usize, &Value)| dots[..index].iter().any(|earlier| over(*earlier) == over(*dot));
+        if dots.iter().enumerate().any(alike) {
+            "make one of those whose rows are over the same axes: concatenate the rows of their queries, and those of their keys"
+        } else {
+            "compute one outside, and add it to the score as an input"
         }
     }
 

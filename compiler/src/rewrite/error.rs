@@ -4,7 +4,7 @@ use rhumb_ir::VerifyError;
 use thiserror::Error;
 
 /// Why a graph can't be rewritten.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum RewriteError {
     /// A scheme op: the graph has not been lowered.
@@ -37,3 +37,5 @@ pub enum RewriteError {
         output: String,
     },
 }
+
+rhumb_ir::debug_as_display!(RewriteError);

@@ -9,7 +9,7 @@ use crate::types::Elem;
 pub const MAX_ELEMENTS: usize = 1 << 27;
 
 /// Why a graph can't be interpreted on some tensors.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum InterpError {
     /// An input without a tensor.
@@ -150,3 +150,5 @@ pub enum InterpError {
         count: usize,
     },
 }
+
+crate::debug_as_display!(InterpError);

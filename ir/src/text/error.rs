@@ -10,7 +10,7 @@ use crate::suggest::did_you_mean;
 use super::report::Report;
 
 /// A text that is no graph, or a graph that is not well formed: where, what and how to mend it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// The line, from 1.
     pub line: usize,
@@ -29,7 +29,7 @@ impl fmt::Display for ParseError {
         let ParseError { line, column, width, source_line, fault } = self;
         let (place, hint) = (format!("line {line}, column {column}"), fault.hint());
         Report {
-            message: fault,
+            message: &fault.finding(),
             place: &place,
             number: Some(*line),
             line: source_line,
@@ -40,14 +40,15 @@ impl fmt::Display for ParseError {
     }
 }
 
+crate::debug_as_display!(ParseError);
+
 impl std::error::Error for ParseError {}
 
 /// What is wrong with a text.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseFault {
     /// Something else should stand here.
-    #[error("expected {expected}, found {found}")]
     Expected {
         /// What should.
         expected: String,
@@ -57,22 +58,18 @@ pub enum ParseFault {
         form: &'static str,
     },
     /// A character that no token starts with.
-    #[error("the character {character:?} means nothing here")]
     BadCharacter {
         /// The character.
         character: char,
     },
     /// A string that its line ends inside.
-    #[error("the string has no end on this line")]
     OpenString,
     /// A backslash followed by something else than an escape.
-    #[error("`{escape}` is no escape")]
     BadEscape {
         /// The escape.
         escape: String,
     },
     /// A number that is none, or does not fit.
-    #[error("`{text}` is no {kind}")]
     BadNumber {
         /// The number.
         text: String,
@@ -80,7 +77,6 @@ pub enum ParseFault {
         kind: &'static str,
     },
     /// A name that nothing has.
-    #[error("there is no {what} `{name}`{}", did_you_mean(suggestion.as_deref()))]
     Unknown {
         /// The kind of thing.
         what: &'static str,
@@ -90,7 +86,6 @@ pub enum ParseFault {
         suggestion: Option<String>,
     },
     /// A name given twice.
-    #[error("{what} `{name}` was given before")]
     Redefined {
         /// The kind of thing.
         what: &'static str,
@@ -98,19 +93,16 @@ pub enum ParseFault {
         name: String,
     },
     /// A site without one of its fields.
-    #[error("the site lacks `{field}`")]
     MissingField {
         /// The field.
         field: &'static str,
     },
     /// An op whose type is part of its meaning, without one.
-    #[error("{what} needs its type written behind it")]
     MissingType {
         /// The kind of op.
         what: &'static str,
     },
     /// A literal that an element type does not have.
-    #[error("this is {found}, in {what} of type {elem}")]
     Literal {
         /// What it is.
         found: &'static str,
@@ -120,7 +112,6 @@ pub enum ParseFault {
         elem: &'static str,
     },
     /// A type that is not the value's.
-    #[error("{written} is written, but the type is {inferred}")]
     TypeMismatch {
         /// The type as written.
         written: String,
@@ -128,7 +119,6 @@ pub enum ParseFault {
         inferred: String,
     },
     /// More axes, ops or sites than a graph can have.
-    #[error("the graph has more than {limit} {what}")]
     TooMany {
         /// Of what.
         what: &'static str,
@@ -136,11 +126,41 @@ pub enum ParseFault {
         limit: usize,
     },
     /// The graph is not well formed.
-    #[error(transparent)]
-    Graph(#[from] Fault),
+    Graph(Fault),
+}
+
+crate::display_with_hint!(ParseFault);
+
+impl From<Fault> for ParseFault {
+    fn from(fault: Fault) -> ParseFault {
+        ParseFault::Graph(fault)
+    }
 }
 
 impl ParseFault {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            ParseFault::Expected { expected, found, .. } => format!("expected {expected}, found {found}"),
+            ParseFault::BadCharacter { character } => format!("the character {character:?} means nothing here"),
+            ParseFault::OpenString => "the string has no end on this line".to_owned(),
+            ParseFault::BadEscape { escape } => format!("`{escape}` is no escape"),
+            ParseFault::BadNumber { text, kind } => format!("`{text}` is no {kind}"),
+            ParseFault::Unknown { what, name, suggestion } => {
+                format!("there is no {what} `{name}`{}", did_you_mean(suggestion.as_deref()))
+            }
+            ParseFault::Redefined { what, name } => format!("{what} `{name}` was given before"),
+            ParseFault::MissingField { field } => format!("the site lacks `{field}`"),
+            ParseFault::MissingType { what } => format!("{what} needs its type written behind it"),
+            ParseFault::Literal { found, what, elem } => format!("this is {found}, in {what} of type {elem}"),
+            ParseFault::TypeMismatch { written, inferred } => {
+                format!("{written} is written, but the type is {inferred}")
+            }
+            ParseFault::TooMany { what, limit } => format!("the graph has more than {limit} {what}"),
+            ParseFault::Graph(source) => source.finding(),
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         let hint = match self {

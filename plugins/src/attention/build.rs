@@ -3,8 +3,9 @@
 use rhumb_ir::{Axis, AxisInfo, Elem, Expr, Extent, GraphBuilder, Hook, Site, Verified};
 
 use super::error::BuildError;
-use super::options::{Attention, Batch, Sink, Source, Step};
+use super::options::{Attention, Batch, Sink, Source};
 use super::parts::AttentionParts;
+use super::steps::{Steps, written};
 use crate::scheme::{Scheme, SchemeContext};
 use crate::schemes::{Documents, KeyLengths};
 
@@ -58,31 +59,33 @@ impl Attention {
         let query = builder.input("q", Elem::F32, [b, h, q, d]);
         let key = builder.input("k", Elem::F32, [b, g, k, d]);
         let value = builder.input("v", Elem::F32, [b, g, k, e]);
-        let parts = self.place(builder, axes, self.q_positions, self.q_offset);
+        let parts = self.place(builder, axes, Offsets { queries: self.q_offset, keys: None });
         Ok((AttentionParts { rows: [Some(query), Some(key)], ..parts }, [query, key, value]))
     }
 
-    /// The graph that transforms keys before they are cached: input `k`, `f32[b, g, k, d]`, and `k_pos` if positions are given; output
-    /// `k_out`, `f32[b, g, k, d]`, the key after the key hooks of all schemes. Attention over such a cache leaves the key alone, as
-    /// [`Rope::query_only`](crate::Rope::query_only) does.
+    /// The graph that transforms keys before they are cached: input `k`, `f32[b, g, k, d]`, and `k_pos` or `q_offset` where these are
+    /// inputs; output `k_out`, `f32[b, g, k, d]`, the key after the key hooks of all schemes. Attention over such a cache leaves the key
+    /// alone, as [`Rope::query_only`](crate::Rope::query_only) does.
+    ///
+    /// Where the keys stand has to be told, by [`k_positions`](Attention::k_positions), or by [`q_offset`](Attention::q_offset) or
+    /// [`q_offset_input`](Attention::q_offset_input), which are the index of the first of them: 0 for keys from the first token on.
     ///
     /// # Errors
-    /// As [`build`](Attention::build).
+    /// As [`build`](Attention::build), and [`BuildError::NoKeyPositions`].
     pub fn key_graph(&self) -> Result<Verified, BuildError> {
         self.check()?;
+        if self.k_positions.is_none() && self.q_offset.is_none() {
+            return Err(BuildError::NoKeyPositions);
+        }
         let builder = GraphBuilder::new("keys");
         // Nothing tells the number of queries, and nothing depends on it.
         let axes @ Axes { b, g, k, d, .. } = self.axes(&builder, Extent::Static(1));
-        let mut key = builder.input("k", Elem::F32, [b, g, k, d]);
-        let parts = self.place(&builder, axes, None, Some(Source::Number(0)));
-        let made = self.made(&parts);
-        let schemes: Vec<Option<&Scheme>> = self.schemes(&made).collect();
-        for (step, scheme) in self.steps.iter().zip(schemes) {
-            if let Some(scheme) = scheme {
-                checked(scheme, &parts)?;
-            }
-            key = transformed(&parts, (step, scheme), Hook::Key, key);
-        }
+        let key = builder.input("k", Elem::F32, [b, g, k, d]);
+        let of_keys = Attention { q_positions: None, ..self.clone() };
+        let offsets = Offsets { queries: Some(Source::Number(0)), keys: self.q_offset };
+        let parts = of_keys.place(&builder, axes, offsets);
+        let steps = Steps::of(&self.steps, &parts)?;
+        let [key] = steps.transformed(&parts, [(Hook::Key, key)])?;
         builder.output("k_out", key, [b, g, k, d]);
         Ok(builder.finish()?)
     }
@@ -100,22 +103,26 @@ impl Attention {
         &self,
         builder: &'g GraphBuilder,
         Axes { b, h, g, q, k, d, e }: Axes,
-        q_positions: Option<(Elem, Batch)>,
-        q_offset: Option<Source>,
+        offsets: Offsets,
     ) -> AttentionParts<'g> {
         let positions = |name, axis, given: Option<(Elem, Batch)>| {
             given.map(|(elem, batch)| builder.input(name, elem, batch.dims(b, &[axis])))
         };
-        let q_pos = positions("q_pos", q, q_positions);
+        let q_pos = positions("q_pos", q, self.q_positions);
         let k_pos = positions("k_pos", k, self.k_positions);
         let keys = builder.size(k).label("keys");
-        let offset = match q_offset {
+        let offset = match offsets.queries {
             None => keys - builder.size(q),
             Some(source) => source.expr(builder, "q_offset"),
         };
-        let length = self.length.map_or(keys, |source| source.expr(builder, "length"));
+        let first_key = match offsets.keys {
+            None | Some(Source::Number(0)) => None,
+            Some(source) => Some(source.expr(builder, "q_offset")),
+        };
+        let tokens = first_key.map_or(keys, |first| keys + first);
+        let length = self.length.map_or(tokens, |source| source.expr(builder, "length"));
         let q_index = (builder.iota(q) + offset).label("q_index");
-        let k_index = builder.iota(k).label("k_index");
+        let k_index = first_key.map_or(builder.iota(k), |first| builder.iota(k) + first).label("k_index");
         let site = Site {
             query: q,
             key: k,
@@ -131,20 +138,6 @@ impl Attention {
         AttentionParts { b, h, g, q, k, d, e, site_id, cx: SchemeContext::new(builder, site), rows: [None, None] }
     }
 
-    /// Schemes that are made for one graph, each in the place of its step.
-    fn made(&self, parts: &AttentionParts<'_>) -> Vec<Option<Scheme>> {
-        let make = |step: &Step| if let Step::SchemeWith(make) = step { Some(make(parts)) } else { None };
-        self.steps.iter().map(make).collect()
-    }
-
-    /// The scheme of each step, where it has one.
-    fn schemes<'a>(&'a self, made: &'a [Option<Scheme>]) -> impl Iterator<Item = Option<&'a Scheme>> {
-        self.steps.iter().zip(made).map(|(step, made)| match (step, made) {
-            (Step::Scheme(scheme), _) | (_, Some(scheme)) => Some(scheme),
-            _ => None,
-        })
-    }
-
     fn check(&self) -> Result<(), BuildError> {
         let sizes = [
             ("the number of heads", self.heads),
@@ -152,10 +145,11 @@ impl Attention {
             ("the head dimension", self.head_dim),
             ("the value's head dimension", self.value_dim),
         ];
-        if let Some((what, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
-            return Err(BuildError::Zero { what });
+        let possible = 1..=i128::from(i32::MAX);
+        if let Some((what, found)) = sizes.into_iter().find(|(_, size)| !possible.contains(size)) {
+            return Err(BuildError::Size { what, found });
         }
-        if !self.heads.is_multiple_of(self.kv_heads) {
+        if self.heads % self.kv_heads != 0 {
             return Err(BuildError::Groups { heads: self.heads, kv_heads: self.kv_heads });
         }
         if !self.scale.is_finite() {
@@ -178,41 +172,23 @@ impl Attention {
         Ok(())
     }
 
-    fn fill<'g>(
-        &self,
-        parts: &AttentionParts<'g>,
-        [mut query, mut key, value]: [Expr<'g>; 3],
-    ) -> Result<(), BuildError> {
+    fn fill<'g>(&self, parts: &AttentionParts<'g>, [query, key, value]: [Expr<'g>; 3]) -> Result<(), BuildError> {
         let AttentionParts { b, h, q, k, .. } = *parts;
         let builder = parts.builder();
-
-        let made = self.made(parts);
-        let schemes: Vec<Option<&Scheme>> = self.schemes(&made).collect();
-        for scheme in schemes.iter().flatten() {
-            checked(scheme, parts)?;
-        }
-        for (step, scheme) in self.steps.iter().zip(&schemes) {
-            query = transformed(parts, (step, *scheme), Hook::Query, query);
-            key = transformed(parts, (step, *scheme), Hook::Key, key);
-        }
+        let steps = Steps::of(&self.steps, parts)?;
+        let [query, key] = steps.transformed(parts, [(Hook::Query, query), (Hook::Key, key)])?;
         let mut score = (query.dot(key, parts.d) * self.scale).label("score");
         if let Some(cap) = self.softcap {
             score = (score / cap).tanh() * cap;
         }
-        for (step, scheme) in self.steps.iter().zip(&schemes) {
-            score = match (step, scheme) {
-                (_, Some(scheme)) => parts.apply(scheme, Hook::Score, score),
-                (Step::Score(write), None) => write(parts, score),
-                _ => score,
-            };
-        }
+        [score] = steps.transformed(parts, [(Hook::Score, score)])?;
         if let Some(batch) = self.bias {
             score = score + builder.input("bias", Elem::F32, batch.dims(b, &[h, q, k]));
         }
 
-        let mask = self.masks(parts, &schemes);
+        let mask = self.masks(parts, &steps)?;
         if let Some(write) = &self.weights {
-            let weights = write(parts, score);
+            let weights = written(parts, "the closure of `weights_with`", Elem::F32, || write(parts, score))?;
             let weights = mask.map_or(weights, |mask| mask.select(weights, builder.scalar(0.0)));
             parts.output_weighted(weights, value);
             return Ok(());
@@ -233,7 +209,7 @@ impl Attention {
     }
 
     /// The mask of all steps, key lengths and documents.
-    fn masks<'g>(&self, parts: &AttentionParts<'g>, schemes: &[Option<&Scheme>]) -> Option<Expr<'g>> {
+    fn masks<'g>(&self, parts: &AttentionParts<'g>, steps: &Steps<'_>) -> Result<Option<Expr<'g>>, BuildError> {
         let AttentionParts { b, q, k, .. } = *parts;
         let builder = parts.builder();
         let lengths =
@@ -242,34 +218,18 @@ impl Attention {
             let q_documents = builder.input("q_documents", Elem::I32, batch.dims(b, &[q]));
             Scheme::new(Documents::new(q_documents, builder.input("k_documents", Elem::I32, batch.dims(b, &[k]))))
         });
-        let masks = self.steps.iter().zip(schemes).filter_map(|(step, scheme)| match (step, scheme) {
-            (_, Some(scheme)) => parts.mask(scheme),
-            (Step::Mask(write), None) => Some(write(parts)),
-            _ => None,
-        });
+        let masks = steps.masks(parts)?.into_iter();
         let lengths = lengths.as_ref().and_then(|lengths| parts.mask(lengths));
         let documents = documents.as_ref().and_then(|documents| parts.mask(documents));
-        masks.chain(lengths).chain(documents).reduce(|a, b| a & b)
+        Ok(masks.chain(lengths).chain(documents).reduce(|a, b| a & b))
     }
 }
 
-/// What a step makes of a query or a key.
-fn transformed<'g>(
-    parts: &AttentionParts<'g>,
-    (step, scheme): (&Step, Option<&Scheme>),
-    hook: Hook,
-    x: Expr<'g>,
-) -> Expr<'g> {
-    match (step, scheme) {
-        (_, Some(scheme)) => parts.apply(scheme, hook, x),
-        (Step::Query(write), None) if hook == Hook::Query => write(parts, x),
-        (Step::Key(write), None) if hook == Hook::Key => write(parts, x),
-        _ => x,
-    }
-}
-
-fn checked(scheme: &Scheme, cx: &SchemeContext<'_>) -> Result<(), BuildError> {
-    cx.check(&**scheme).map_err(|source| BuildError::Scheme { scheme: scheme.name().to_owned(), source })
+/// Where the first query and the first key stand; `None` is at the end, and at the start.
+#[derive(Clone, Copy)]
+struct Offsets {
+    queries: Option<Source>,
+    keys: Option<Source>,
 }
 
 impl Batch {

@@ -1,30 +1,31 @@
 //! Why an attention graph can't be built.
 
-use rhumb_ir::VerifyError;
+use std::fmt;
+
+use rhumb_ir::{Elem, VerifyError};
 use thiserror::Error;
 
 use crate::error::SchemeError;
 
 /// Why an attention graph can't be built.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A size that must be at least 1.
-    #[error("{what} can't be 0")]
-    Zero {
+    /// A size that no axis can have.
+    Size {
         /// The size.
         what: &'static str,
+        /// What was given.
+        found: i128,
     },
     /// Query heads that do not share key/value heads evenly.
-    #[error("{heads} query heads can't share {kv_heads} key/value heads evenly")]
     Groups {
         /// Query heads.
-        heads: u32,
+        heads: i128,
         /// Key/value heads.
-        kv_heads: u32,
+        kv_heads: i128,
     },
     /// A number outside its range.
-    #[error("{what} can't be {found}")]
     Number {
         /// The number.
         what: &'static str,
@@ -34,36 +35,89 @@ pub enum BuildError {
         expected: &'static str,
     },
     /// What only a softmax has, asked of weights without one.
-    #[error("weights that are not those of a softmax have no place for {what}")]
     WithoutSoftmax {
         /// What was asked for.
         what: &'static str,
     },
     /// A scheme that does not fit.
-    #[error("scheme `{scheme}`: {source}")]
     Scheme {
         /// The scheme.
         scheme: String,
         /// What is wrong.
         source: SchemeError,
     },
+    /// A closure that made a value of the wrong element type.
+    Closure {
+        /// What it is called: by the method that took it.
+        closure: String,
+        /// What it made.
+        found: Elem,
+        /// What it should make.
+        expected: Elem,
+    },
+    /// A graph of keys alone that nothing tells where they stand.
+    NoKeyPositions,
     /// Expressions that are not well formed, or names used twice.
-    #[error(transparent)]
-    Graph(#[from] VerifyError),
+    Graph(VerifyError),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Each of its problems has a hint of its own.
+            BuildError::Graph(source) => source.fmt(f),
+            _ => write!(f, "{}\n  hint: {}", self.finding(), self.hint()),
+        }
+    }
+}
+
+rhumb_ir::debug_as_display!(BuildError);
+
+impl From<VerifyError> for BuildError {
+    fn from(error: VerifyError) -> BuildError {
+        BuildError::Graph(error)
+    }
 }
 
 impl BuildError {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            BuildError::Size { what, found } => format!("{what} can't be {found}"),
+            BuildError::Groups { heads, kv_heads } => {
+                format!("{heads} query heads can't share {kv_heads} key/value heads evenly")
+            }
+            BuildError::Number { what, found, .. } => format!("{what} can't be {found}"),
+            BuildError::WithoutSoftmax { what } => {
+                format!("weights that are not those of a softmax have no place for {what}")
+            }
+            BuildError::Scheme { scheme, source } => format!("scheme `{scheme}`: {}", source.finding()),
+            BuildError::Closure { closure, found, expected } => {
+                format!("{closure} made a value of type {found}, expected {expected}")
+            }
+            BuildError::NoKeyPositions => "nothing tells where the keys of a graph of keys alone stand".to_owned(),
+            BuildError::Graph(source) => source.to_string(),
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         match self {
-            BuildError::Zero { what: _ } => "give at least 1".to_owned(),
+            BuildError::Size { .. } => format!("give a whole number from 1 to {}", i32::MAX),
             BuildError::Groups { heads, kv_heads: _ } => {
                 format!("use a number of key/value heads that divides {heads}")
             }
             BuildError::Number { what: _, found: _, expected } => format!("give {expected}"),
             BuildError::WithoutSoftmax { what } => format!("leave out {what}, or `weights_with`"),
             BuildError::Scheme { scheme: _, source } => source.hint(),
-            BuildError::Graph(_) => "mend the expressions of `score_with`, `mask_with` and `scheme_with`".to_owned(),
+            BuildError::Closure { expected: Elem::Bool, .. } => "end the expression in a comparison".to_owned(),
+            BuildError::Closure { expected, .. } => format!("end the expression in a value of type {expected}"),
+            BuildError::NoKeyPositions => {
+                "bind positions by `k_positions`, or tell the index of the first key: `q_offset_input`, or `q_offset(0)` for keys from the \
+                 first token on"
+                    .to_owned()
+            }
+            BuildError::Graph(source) => source.problems.iter().map(|problem| problem.fault.hint()).collect::<Vec<_>>().join("; "),
         }
     }
 }

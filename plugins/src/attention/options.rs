@@ -1,8 +1,9 @@
 //! What an attention consists of, and the methods that choose it.
 
 use std::fmt;
+use std::rc::Rc;
 
-use rhumb_ir::{Elem, Expr};
+use rhumb_ir::{Elem, Expr, Length};
 
 use super::parts::AttentionParts;
 use crate::scheme::Scheme;
@@ -33,11 +34,12 @@ use crate::scheme::Scheme;
 /// A score of `-inf` hides its key as a mask does, whatever it comes from: a bias, or a term of one's own. A row whose keys are all hidden,
 /// be it by masks, by `-inf` in a bias, or by a term of the query alone that is `-inf`, is 0 in `out` and `-inf` in `lse` (with a sink, the
 /// sink's score). NaN or `inf` in a score that a query sees makes NaN of its row; at pairs that masks hide it changes nothing.
+#[derive(Clone)]
 pub struct Attention {
-    pub(super) heads: u32,
-    pub(super) kv_heads: u32,
-    pub(super) head_dim: u32,
-    pub(super) value_dim: u32,
+    pub(super) heads: i128,
+    pub(super) kv_heads: i128,
+    pub(super) head_dim: i128,
+    pub(super) value_dim: i128,
     pub(super) scale: f64,
     pub(super) softcap: Option<f64>,
     pub(super) weights: Option<ScoreFn>,
@@ -76,11 +78,13 @@ pub(super) enum Sink {
     Input,
 }
 
-pub(super) type SchemeFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Scheme>;
-pub(super) type ScoreFn = Box<dyn for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g>>;
-pub(super) type MaskFn = Box<dyn for<'g> Fn(&AttentionParts<'g>) -> Expr<'g>>;
+// Shared, so that an attention can be cloned.
+pub(super) type SchemeFn = Rc<dyn for<'g> Fn(&AttentionParts<'g>) -> Scheme>;
+pub(super) type ScoreFn = Rc<dyn for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g>>;
+pub(super) type MaskFn = Rc<dyn for<'g> Fn(&AttentionParts<'g>) -> Expr<'g>>;
 
 /// What is done to query, key, score and mask, in the order given.
+#[derive(Clone)]
 pub(super) enum Step {
     Scheme(Scheme),
     SchemeWith(SchemeFn),
@@ -88,6 +92,33 @@ pub(super) enum Step {
     Key(ScoreFn),
     Score(ScoreFn),
     Mask(MaskFn),
+}
+
+impl Step {
+    /// The method that added it, where it has a closure.
+    fn method(&self) -> Option<&'static str> {
+        match self {
+            Step::Scheme(_) => None,
+            Step::SchemeWith(_) => Some("scheme_with"),
+            Step::Query(_) => Some("query_with"),
+            Step::Key(_) => Some("key_with"),
+            Step::Score(_) => Some("score_with"),
+            Step::Mask(_) => Some("mask_with"),
+        }
+    }
+}
+
+/// What errors call the closure of each step: by its method, and by a number where there are several.
+pub(super) fn closures(steps: &[Step]) -> Vec<String> {
+    let like = |steps: &[Step], method| steps.iter().filter(|step| step.method() == method).count();
+    let called = |(index, step): (usize, &Step)| match step.method() {
+        Some(method) if like(steps, Some(method)) > 1 => {
+            format!("closure {} of `{method}`", like(&steps[..=index], Some(method)))
+        }
+        Some(method) => format!("the closure of `{method}`"),
+        None => String::new(),
+    };
+    steps.iter().enumerate().map(called).collect()
 }
 
 impl fmt::Debug for Attention {
@@ -100,13 +131,14 @@ impl fmt::Debug for Attention {
 
 impl Attention {
     /// Attention of `heads` query heads with `head_dim` elements each.
-    pub fn new(heads: u32, head_dim: u32) -> Attention {
+    pub fn new(heads: impl Length, head_dim: impl Length) -> Attention {
+        let (heads, head_dim) = (heads.length(), head_dim.length());
         Attention {
             heads,
             kv_heads: heads,
             head_dim,
             value_dim: head_dim,
-            scale: 1.0 / f64::from(head_dim).sqrt(),
+            scale: 1.0 / (head_dim as f64).sqrt(),
             softcap: None,
             weights: None,
             sink: None,
@@ -124,14 +156,14 @@ impl Attention {
 
     /// Fewer key/value heads than query heads (GQA; MQA with 1): query head `i` uses key/value head `i / (heads / kv_heads)`.
     #[must_use]
-    pub fn kv_heads(self, kv_heads: u32) -> Attention {
-        Attention { kv_heads, ..self }
+    pub fn kv_heads(self, kv_heads: impl Length) -> Attention {
+        Attention { kv_heads: kv_heads.length(), ..self }
     }
 
     /// Elements of a head of the value, where they are not as many as the key's.
     #[must_use]
-    pub fn value_dim(self, value_dim: u32) -> Attention {
-        Attention { value_dim, ..self }
+    pub fn value_dim(self, value_dim: impl Length) -> Attention {
+        Attention { value_dim: value_dim.length(), ..self }
     }
 
     /// The factor on `q . k` in place of `1 / sqrt(head_dim)`.
@@ -166,7 +198,8 @@ impl Attention {
     }
 
     /// The index of the first query, in place of bottom-right alignment (`keys - queries`). In cross attention give 0 where masks or
-    /// grids count the queries by themselves.
+    /// grids count the queries by themselves. In a [graph of keys alone](Attention::key_graph), which has those of the same tokens, it is
+    /// the index of the first key.
     #[must_use]
     pub fn q_offset(self, offset: i32) -> Attention {
         Attention { q_offset: Some(Source::Number(offset)), ..self }
@@ -244,7 +277,7 @@ impl Attention {
     where
         S: Into<Scheme>,
     {
-        self.steps.push(Step::SchemeWith(Box::new(move |cx| make(cx).into())));
+        self.steps.push(Step::SchemeWith(Rc::new(move |cx| make(cx).into())));
         self
     }
 
@@ -266,7 +299,7 @@ impl Attention {
         mut self,
         score: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
     ) -> Attention {
-        self.steps.push(Step::Score(Box::new(score)));
+        self.steps.push(Step::Score(Rc::new(score)));
         self
     }
 
@@ -276,7 +309,7 @@ impl Attention {
         mut self,
         query: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
     ) -> Attention {
-        self.steps.push(Step::Query(Box::new(query)));
+        self.steps.push(Step::Query(Rc::new(query)));
         self
     }
 
@@ -307,7 +340,7 @@ impl Attention {
     /// ```
     #[must_use]
     pub fn key_with(mut self, key: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static) -> Attention {
-        self.steps.push(Step::Key(Box::new(key)));
+        self.steps.push(Step::Key(Rc::new(key)));
         self
     }
 
@@ -333,7 +366,7 @@ impl Attention {
         mut self,
         weights: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static,
     ) -> Attention {
-        self.weights = Some(Box::new(weights));
+        self.weights = Some(Rc::new(weights));
         self
     }
 
@@ -351,7 +384,7 @@ impl Attention {
     /// ```
     #[must_use]
     pub fn mask_with(mut self, mask: impl for<'g> Fn(&AttentionParts<'g>) -> Expr<'g> + 'static) -> Attention {
-        self.steps.push(Step::Mask(Box::new(mask)));
+        self.steps.push(Step::Mask(Rc::new(mask)));
         self
     }
 }

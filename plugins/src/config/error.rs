@@ -5,17 +5,15 @@ use thiserror::Error;
 use crate::error::quoted;
 
 /// Why a configuration gives no attention. Keys are told by their path from the top of the file: `text_config.rope_parameters.factor`.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A text that is not JSON.
-    #[error("the configuration is not JSON: {message}")]
     Json {
         /// What the reader of JSON found, and where.
         message: String,
     },
     /// A key that can't be done without.
-    #[error("key `{key}` is missing")]
     Missing {
         /// The key.
         key: String,
@@ -25,7 +23,6 @@ pub enum ConfigError {
         suggestion: Option<String>,
     },
     /// A value of another type.
-    #[error("key `{key}` can't be {found}")]
     Type {
         /// The key.
         key: String,
@@ -35,7 +32,6 @@ pub enum ConfigError {
         expected: String,
     },
     /// A value out of range.
-    #[error("key `{key}` can't be {found}")]
     Range {
         /// The key.
         key: String,
@@ -45,7 +41,6 @@ pub enum ConfigError {
         expected: String,
     },
     /// A name that there is not: of a model, of a kind of rotation, of a kind of layer.
-    #[error("key `{key}`: there is no {what} `{found}`")]
     UnknownName {
         /// The key.
         key: String,
@@ -59,7 +54,6 @@ pub enum ConfigError {
         known: Vec<String>,
     },
     /// A key that speaks of attention, and that nobody here knows.
-    #[error("key `{key}` is unknown, and may change what attention computes")]
     UnknownKey {
         /// The key.
         key: String,
@@ -67,7 +61,6 @@ pub enum ConfigError {
         suggestion: Option<String>,
     },
     /// Keys that contradict each other.
-    #[error("keys `{first}` and `{second}` contradict each other: {reason}")]
     Contradiction {
         /// One key.
         first: String,
@@ -77,7 +70,6 @@ pub enum ConfigError {
         reason: String,
     },
     /// What has no attention of queries, keys and values alone.
-    #[error("key `{key}` is {found}: {reason}")]
     Unsupported {
         /// The key.
         key: String,
@@ -87,7 +79,6 @@ pub enum ConfigError {
         reason: String,
     },
     /// A layer that the model does not have.
-    #[error("there is no layer {layer}: the model has {layers}, counted from 0")]
     NoLayer {
         /// The layer asked for.
         layer: u32,
@@ -96,7 +87,30 @@ pub enum ConfigError {
     },
 }
 
+rhumb_ir::display_with_hint!(ConfigError);
+
 impl ConfigError {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            ConfigError::Json { message } => format!("the configuration is not JSON: {message}"),
+            ConfigError::Missing { key, .. } => format!("key `{key}` is missing"),
+            ConfigError::Type { key, found, .. } => format!("key `{key}` can't be {found}"),
+            ConfigError::Range { key, found, .. } => format!("key `{key}` can't be {found}"),
+            ConfigError::UnknownName { key, what, found, .. } => format!("key `{key}`: there is no {what} `{found}`"),
+            ConfigError::UnknownKey { key, .. } => {
+                format!("key `{key}` is unknown, and may change what attention computes")
+            }
+            ConfigError::Contradiction { first, second, reason } => {
+                format!("keys `{first}` and `{second}` contradict each other: {reason}")
+            }
+            ConfigError::Unsupported { key, found, reason } => format!("key `{key}` is {found}: {reason}"),
+            ConfigError::NoLayer { layer, layers } => {
+                format!("there is no layer {layer}: the model has {layers}, counted from 0")
+            }
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         match self {

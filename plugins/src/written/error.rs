@@ -9,7 +9,7 @@ use super::lex::Span;
 use crate::error::SchemeError;
 
 /// A text that declares no schemes: where, what and how to mend it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SchemeTextError {
     /// The line, from 1.
     pub line: usize,
@@ -51,7 +51,7 @@ impl fmt::Display for SchemeTextError {
         let SchemeTextError { line, column, width, source_line, fault } = self;
         let (place, hint) = (format!("line {line}, column {column}"), fault.hint());
         Report {
-            message: fault,
+            message: &fault.finding(),
             place: &place,
             number: Some(*line),
             line: source_line,
@@ -62,14 +62,15 @@ impl fmt::Display for SchemeTextError {
     }
 }
 
+rhumb_ir::debug_as_display!(SchemeTextError);
+
 impl std::error::Error for SchemeTextError {}
 
 /// What is wrong with the text of a scheme.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum SchemeTextFault {
     /// Something else should stand here.
-    #[error("expected {expected}, found {found}")]
     Expected {
         /// What should.
         expected: String,
@@ -79,16 +80,13 @@ pub enum SchemeTextFault {
         form: &'static str,
     },
     /// A character that no token starts with.
-    #[error("the character {character:?} means nothing here")]
     BadCharacter {
         /// The character.
         character: char,
     },
     /// A string that its line ends inside.
-    #[error("the string has no end on this line")]
     OpenString,
     /// A number that is none, or does not fit.
-    #[error("`{text}` is no {kind}")]
     BadNumber {
         /// The number.
         text: String,
@@ -96,7 +94,6 @@ pub enum SchemeTextFault {
         kind: &'static str,
     },
     /// A name that nothing has.
-    #[error("there is no {what} `{name}`")]
     Unknown {
         /// The kind of thing.
         what: &'static str,
@@ -108,7 +105,6 @@ pub enum SchemeTextFault {
         known: String,
     },
     /// A name given twice.
-    #[error("{what} `{name}` was declared before")]
     Redefined {
         /// The kind of thing.
         what: &'static str,
@@ -116,7 +112,6 @@ pub enum SchemeTextFault {
         name: String,
     },
     /// A name that the language has.
-    #[error("`{name}` is a name of the language, and can't be given to {what}")]
     Reserved {
         /// The name.
         name: String,
@@ -124,7 +119,6 @@ pub enum SchemeTextFault {
         what: &'static str,
     },
     /// An operand of another kind than the operation works on.
-    #[error("{what} takes {expected}, and this is {found}")]
     Kind {
         /// The operation.
         what: String,
@@ -134,7 +128,6 @@ pub enum SchemeTextFault {
         found: &'static str,
     },
     /// A function with more or fewer arguments than it takes.
-    #[error("`{function}` takes {expected}, and {found} are given")]
     Arguments {
         /// The function.
         function: String,
@@ -146,13 +139,11 @@ pub enum SchemeTextFault {
         form: String,
     },
     /// An expression that depends on what only a call knows, where a constant is needed.
-    #[error("{what} must be known when the kernel is compiled")]
     NotConstant {
         /// What the expression is.
         what: &'static str,
     },
     /// A hook that reads another hook's operand.
-    #[error("{reader} can't read the {operand}")]
     Reads {
         /// What reads it.
         reader: String,
@@ -160,32 +151,55 @@ pub enum SchemeTextFault {
         operand: &'static str,
     },
     /// A default that the attribute does not take.
-    #[error("{source}")]
     Default {
         /// What is wrong with it.
         source: SchemeError,
     },
     /// A scheme that does nothing.
-    #[error("scheme `{name}` does nothing")]
     NoHook {
         /// The scheme.
         name: String,
     },
     /// An expression in more brackets, signs and powers than are read.
-    #[error("the expression is nested more than {most} deep")]
     TooDeep {
         /// The most.
         most: usize,
     },
     /// A scheme of more operations than are read.
-    #[error("the scheme has more than {most} operations")]
     TooLong {
         /// The most.
         most: usize,
     },
 }
 
+rhumb_ir::display_with_hint!(SchemeTextFault);
+
 impl SchemeTextFault {
+    /// What was found, without the hint.
+    pub fn finding(&self) -> String {
+        match self {
+            SchemeTextFault::OpenString => "the string has no end on this line".to_owned(),
+            SchemeTextFault::Expected { expected, found, .. } => format!("expected {expected}, found {found}"),
+            SchemeTextFault::BadCharacter { character } => format!("the character {character:?} means nothing here"),
+            SchemeTextFault::BadNumber { text, kind } => format!("`{text}` is no {kind}"),
+            SchemeTextFault::Unknown { what, name, .. } => format!("there is no {what} `{name}`"),
+            SchemeTextFault::Redefined { what, name } => format!("{what} `{name}` was declared before"),
+            SchemeTextFault::Reserved { name, what } => {
+                format!("`{name}` is a name of the language, and can't be given to {what}")
+            }
+            SchemeTextFault::Kind { what, expected, found } => format!("{what} takes {expected}, and this is {found}"),
+            SchemeTextFault::Arguments { function, expected, found, .. } => {
+                format!("`{function}` takes {expected}, and {found} are given")
+            }
+            SchemeTextFault::NotConstant { what } => format!("{what} must be known when the kernel is compiled"),
+            SchemeTextFault::Reads { reader, operand } => format!("{reader} can't read the {operand}"),
+            SchemeTextFault::Default { source } => source.finding(),
+            SchemeTextFault::NoHook { name } => format!("scheme `{name}` does nothing"),
+            SchemeTextFault::TooDeep { most } => format!("the expression is nested more than {most} deep"),
+            SchemeTextFault::TooLong { most } => format!("the scheme has more than {most} operations"),
+        }
+    }
+
     /// What would mend it.
     pub fn hint(&self) -> String {
         let hint = match self {

@@ -4,13 +4,15 @@
 pub(crate) const ALIGN: usize = 64;
 
 /// Memory for a call's working data could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{bytes} bytes of working memory could not be allocated; bind shorter sequences, or use fewer threads")]
 #[non_exhaustive]
 pub struct OutOfMemory {
     /// Bytes asked for; `usize::MAX` where the size itself overflows.
     pub bytes: usize,
 }
+
+rhumb_ir::debug_as_display!(OutOfMemory);
 
 /// Makes room for more elements.
 pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {

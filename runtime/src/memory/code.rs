@@ -15,7 +15,7 @@ const ALIGN: usize = 64;
 type Entry = unsafe extern "C" fn(frame: *const u64, scratch: *mut u8);
 
 /// Executable memory could not be had.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(
     "{bytes} bytes of executable memory could not be {step}: {source}; the system may be out of memory or forbid code made at run time"
 )]
@@ -28,6 +28,8 @@ pub struct CodeError {
     /// The system's reason.
     pub source: std::io::Error,
 }
+
+rhumb_ir::debug_as_display!(CodeError);
 
 /// Machine code in memory of its own, which is freed on drop.
 ///

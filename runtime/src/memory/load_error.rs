@@ -5,7 +5,7 @@ use rhumb_compiler::codegen::Role;
 use crate::memory::{CodeError, OutOfMemory};
 
 /// Why a plan could not be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// No executable memory.
@@ -35,3 +35,5 @@ pub enum LoadError {
         role: Role,
     },
 }
+
+rhumb_ir::debug_as_display!(LoadError);

@@ -6,12 +6,36 @@ use std::ptr::NonNull;
 use rhumb_ir::Elem;
 
 /// A Rust type that tensors can hold: `f32`, `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
+///
+/// Tensors of any other are converted first; `f64` and `i64`, which other libraries like, are no exception:
+///
+/// ```compile_fail,E0277
+/// let data = vec![0.5f64; 4];
+/// let view = rhumb_runtime::TensorView::from_slice(&data, &[2, 2]);
+/// ```
+///
+/// ```
+/// let data = vec![0.5f64; 4];
+/// let data: Vec<f32> = data.iter().map(|x| *x as f32).collect();
+/// let view = rhumb_runtime::TensorView::from_slice(&data, &[2, 2])?;
+/// # Ok::<(), rhumb_runtime::ViewError>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a tensor can't hold `{Self}`",
+    label = "a tensor holds `f32`, `i32` or, for truth values, `bool` or `u8`",
+    note = "convert the elements first, real numbers by `.map(|x| *x as f32)`, positions and ids by `i32::try_from`"
+)]
 pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
     /// The element type of a view of such values.
     const ELEM: Elem;
 }
 
 /// An [`Element`] that kernels may write: all but `bool`, whose bytes Rust wants to be 0 or 1 whoever writes them; use `u8`.
+#[diagnostic::on_unimplemented(
+    message = "a kernel can't write `{Self}`",
+    label = "a kernel writes `f32`, `i32` or, for truth values, `u8`",
+    note = "give it a slice of one of these, and convert afterwards"
+)]
 pub trait OutputElement: Element {}
 
 mod sealed {

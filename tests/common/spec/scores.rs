@@ -40,8 +40,9 @@ impl<'g> Pool<'g> {
     /// A term that is not far from 0, however large the one that it is made of.
     fn tame(&self, rng: &mut Rng) -> Expr<'g> {
         let x = self.term(rng);
-        match rng.below(5) {
+        match rng.below(6) {
             0 => (1.0 + x.abs()).log(),
+            4 => x.atan(),
             1 => x / (1.0 + x.abs()),
             2 => (x * 0.1).tanh(),
             3 => x.min(2.0).max(-2.0),

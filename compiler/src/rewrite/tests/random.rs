@@ -81,7 +81,7 @@ fn step<'g>(builder: &'g GraphBuilder, axes: &Axes, pool: &[Expr<'g>], random: &
         0..=6 if is(x, Elem::I32) => Some(x.cast(Elem::F32)),
         7 if !is(x, Elem::Bool) => Some(-x),
         8 if is(x, Elem::F32) => {
-            let op = [Unary::Tanh, Unary::Sigmoid, Unary::Sin, Unary::Erf][random.below(4)];
+            let op = [Unary::Tanh, Unary::Sigmoid, Unary::Sin, Unary::Erf, Unary::Atan][random.below(5)];
             Some(builder.push(Op::Unary(op, x.value())))
         }
         9 if same && !is(x, Elem::Bool) => {
