@@ -84,6 +84,12 @@ fn scores_are_those_of_the_formula() {
         let (q, k) = (p.q_index, p.k_index);
         p.masked(k <= q && (k.div_euclid(4) == q.div_euclid(4) || k.rem_euclid(4) == 3))
     }));
+    run(test("angles", &[]).agrees_with(|p| {
+        let (q, k) = (p.q_index, p.k_index);
+        let (y, x) = (q.div_euclid(4) - k.div_euclid(4), q.rem_euclid(4) - k.rem_euclid(4));
+        let angle = (y as f64).atan2(x as f64) / std::f64::consts::PI;
+        p.score() + angle + f64::from(p.head).atan2(2.0)
+    }));
     run(test("polynomial", &[]).agrees_with(|p| {
         let x = (p.q_pos - p.k_pos) / 16.0;
         p.score() - (0.5 * x * x + 0.25 * x)

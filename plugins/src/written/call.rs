@@ -76,6 +76,7 @@ impl<'s> Parser<'s> {
             "min" => Op::Binary(Binary::Min, a, b),
             "max" => Op::Binary(Binary::Max, a, b),
             "pow" => Op::Binary(Binary::Pow, a, b),
+            "atan2" => Op::Atan2(a, b),
             _ => Op::Floored(a, b),
         };
         self.node(op, Kind::Number, call.span)

@@ -99,6 +99,11 @@ impl Constant {
         self.zip(other, Elem::F32, |a, b| a / b)
     }
 
+    /// The angle of the point `(other, self)`.
+    pub(super) fn atan2(&self, other: &Constant) -> Result<Constant, Trouble> {
+        self.zip(other, Elem::F32, f64::atan2)
+    }
+
     /// The quotient rounded down; of integers 0 when the divisor is 0.
     pub(super) fn floored(&self, other: &Constant) -> Result<Constant, Trouble> {
         let elem = self.common(other);

@@ -175,6 +175,7 @@ impl<'a, 'g> Evaluator<'a, 'g> {
             Op::Unary(op, x) => self.unary(id, *op, *x),
             Op::Binary(op, a, b) => self.binary(id, *op, (*a, *b)),
             Op::Quotient(a, b) | Op::Floored(a, b) => self.quotient(id, (*a, *b)),
+            Op::Atan2(y, x) => self.atan2(id, (*y, *x)),
             Op::Compare(op, a, b) => self.compare(id, *op, (*a, *b)),
             Op::Select(condition, a, b) => self.select(id, *condition, (*a, *b)),
             Op::Cast(elem, x) => Ok(match self.item(*x) {
@@ -279,6 +280,14 @@ impl<'a, 'g> Evaluator<'a, 'g> {
         }
         let (a, b) = (self.as_elem(operands.0, Elem::F32), self.as_elem(operands.1, Elem::F32));
         Ok(Item::Expr(if is_floored { (a / b).floor() } else { a / b }))
+    }
+
+    fn atan2(&mut self, id: Id, (y, x): (Id, Id)) -> Result<Item<'g>, SchemeError> {
+        if let (Item::Constant(a), Item::Constant(b)) = (self.item(y), self.item(x)) {
+            let made = a.atan2(b);
+            return self.made(id, made);
+        }
+        Ok(Item::Expr(self.as_elem(y, Elem::F32).atan2(self.as_elem(x, Elem::F32))))
     }
 
     fn compare(&mut self, id: Id, op: Compare, operands: (Id, Id)) -> Result<Item<'g>, SchemeError> {

@@ -52,6 +52,7 @@
 //! | `a % b`, `div(a, b)` | remainder with the sign of `b`; quotient rounded down |
 //! | `a ^ b` or `pow(a, b)` | power; of a negative base where the exponent is a whole constant, up to 64 |
 //! | `min(a, b)`, `max(a, b)` | the lesser, the greater |
+//! | `atan2(y, x)` | the angle of the point `(x, y)` |
 //! | `abs(x)`, `exp(x)`, `cos(x)`, ... | every [operation of one operand](rhumb_ir::Unary) by its name |
 //! | `a < b`, `==`, `!=`, `<=`, `>`, `>=`, `and`, `or`, `not` | truth values |
 //! | `select(condition, a, b)` | `a` where the condition holds, else `b` |

@@ -17,11 +17,12 @@ pub(super) const SCHEME: &str = "scheme name(attribute: f32 = 1.0) { score = ...
 const MOST_NODES: usize = 10_000;
 
 /// Functions that are no operation of one operand of the IR.
-pub(super) const FUNCTIONS: [(&str, &str); 11] = [
+pub(super) const FUNCTIONS: [(&str, &str); 12] = [
     ("min", "min(a, b)"),
     ("max", "max(a, b)"),
     ("pow", "pow(base, exponent)"),
     ("div", "div(a, b)"),
+    ("atan2", "atan2(y, x)"),
     ("select", "select(condition, on_true, on_false)"),
     ("f32", "f32(x)"),
     ("i32", "i32(x)"),

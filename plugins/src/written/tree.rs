@@ -157,6 +157,8 @@ pub(super) enum Op {
     Quotient(Id, Id),
     /// The quotient rounded down.
     Floored(Id, Id),
+    /// The angle of the point `(x, y)`, of `y` and `x`.
+    Atan2(Id, Id),
     Compare(Compare, Id, Id),
     Select(Id, Id, Id),
     Cast(Elem, Id),
@@ -204,7 +206,9 @@ impl Op {
             Op::Operand | Op::Known(_) | Op::Attribute(_) | Op::Index(_) | Op::Dim => Vec::new(),
             Op::List(elements) => elements.clone(),
             Op::Unary(_, x) | Op::Cast(_, x) | Op::Length(x) | Op::Sum { x, axis: _ } => vec![*x],
-            Op::Binary(_, a, b) | Op::Quotient(a, b) | Op::Floored(a, b) | Op::Compare(_, a, b) => vec![*a, *b],
+            Op::Binary(_, a, b) | Op::Quotient(a, b) | Op::Floored(a, b) | Op::Atan2(a, b) | Op::Compare(_, a, b) => {
+                vec![*a, *b]
+            }
             Op::Dot { a, b, axis: _ } => vec![*a, *b],
             Op::Select(a, b, c) => vec![*a, *b, *c],
             Op::Element { list, index } => vec![*list, *index],
