@@ -94,6 +94,12 @@ pub enum Schedule {
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
 
+/// Products that one chain of additions sums up at most, in the dot of a query and a key: rounding errors grow with the length of a sum.
+pub(crate) const LONGEST_SUM: usize = 64;
+
+/// Weights that are summed up one after the other, in prefill.
+pub(crate) const RUN: usize = 16;
+
 /// A plan: what is computed, where, and in which tiles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {

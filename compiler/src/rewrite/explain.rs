@@ -212,28 +212,7 @@ fn write(graph: &Graph, term: Term<'_>, nested: bool, text: &mut String) {
     if text.len() > 4 * WIDTH {
         return;
     }
-    let call = |name: &str, children: &[usize], text: &mut String| {
-        text.push_str(name);
-        text.push('(');
-        for (position, child) in children.iter().enumerate() {
-            if position > 0 {
-                text.push_str(", ");
-            }
-            child_text(graph, term, *child, false, text);
-        }
-        text.push(')');
-    };
-    let infix = |sign: &str, text: &mut String| {
-        if nested {
-            text.push('(');
-        }
-        child_text(graph, term, 0, true, text);
-        text.push_str(&format!(" {sign} "));
-        child_text(graph, term, 1, true, text);
-        if nested {
-            text.push(')');
-        }
-    };
+    let call = |name: &str, children: &[usize], text: &mut String| write_call(graph, term, (name, children), text);
     let along = |name: &str, child: usize| {
         let mut axis = String::new();
         child_text(graph, term, child, false, &mut axis);
@@ -270,9 +249,35 @@ fn write(graph: &Graph, term: Term<'_>, nested: bool, text: &mut String) {
         Node::Binary(op @ (rhumb_ir::Binary::Min | rhumb_ir::Binary::Max | rhumb_ir::Binary::Pow), _) => {
             call(op.name(), &[0, 1], text);
         }
-        Node::Binary(op, _) => infix(binary_sign(*op), text),
-        Node::Compare(op, _) => infix(compare_sign(*op), text),
+        Node::Binary(op, _) => write_infix(graph, term, (binary_sign(*op), nested), text),
+        Node::Compare(op, _) => write_infix(graph, term, (compare_sign(*op), nested), text),
         Node::Const(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => text.push_str(&term.node().to_string()),
+    }
+}
+
+/// A function of some children.
+fn write_call(graph: &Graph, term: Term<'_>, (name, children): (&str, &[usize]), text: &mut String) {
+    text.push_str(name);
+    text.push('(');
+    for (position, child) in children.iter().enumerate() {
+        if position > 0 {
+            text.push_str(", ");
+        }
+        child_text(graph, term, *child, false, text);
+    }
+    text.push(')');
+}
+
+/// Two children with a sign between them, in brackets where they are nested.
+fn write_infix(graph: &Graph, term: Term<'_>, (sign, nested): (&str, bool), text: &mut String) {
+    if nested {
+        text.push('(');
+    }
+    child_text(graph, term, 0, true, text);
+    text.push_str(&format!(" {sign} "));
+    child_text(graph, term, 1, true, text);
+    if nested {
+        text.push(')');
     }
 }
 

@@ -1,4 +1,4 @@
-//! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index.
+//! Runs a compiled plan: tables first, then the attention, one task for a few query tiles of an outer index, then what is made of its results.
 
 mod functions;
 mod kernels;
@@ -24,6 +24,7 @@ use prefill::Prefill;
 pub(crate) struct Program {
     loaded: Loaded,
     tables: Vec<FunctionId>,
+    after: Vec<FunctionId>,
     prefill: Option<Prefill>,
     pool: Pool,
 }
@@ -41,10 +42,10 @@ impl Program {
         guard: Option<Guard>,
     ) -> Result<Program, LoadError> {
         let loaded = Loaded::new(plan, code, target, guard)?;
-        let Functions { tables, tiles } = Functions::of(&loaded)?;
+        let Functions { tables, after, tiles } = Functions::of(&loaded)?;
         let attention = tiles.zip(loaded.plan().attention.clone());
         let prefill = attention.map(|(functions, attention)| Prefill::new(loaded.plan(), attention, functions));
-        Ok(Program { loaded, tables, prefill, pool: Pool::new(guard) })
+        Ok(Program { loaded, tables, after, prefill, pool: Pool::new(guard) })
     }
 
     /// Bytes of machine code.
@@ -73,7 +74,7 @@ impl Program {
         let CallMemory { tables, trees, threads: memories } = &mut *lease;
         let mut call = self.loaded.call(&mut placed, tables);
         let attention = self.prefill.as_ref().map(|prefill| (prefill, prefill.cut(call.frame(), threads)));
-        let parts = self.tables.iter().map(|table| tables::parts(&call, *table, threads));
+        let parts = self.tables.iter().chain(&self.after).map(|table| tables::parts(&call, *table, threads));
         let most = parts.chain(attention.iter().map(|(_, cut)| cut.tasks)).max().unwrap_or(0);
         let memories = of_threads(memories, (threads.count().min(most), self.loaded.scratch_bytes()), guard)?;
         if let Some((prefill, cut)) = &attention {
@@ -84,6 +85,7 @@ impl Program {
         if let Some((prefill, cut)) = &attention {
             prefill.run(&mut call, cut, threads, trees, memories);
         }
+        tables::make(&mut call, &self.after, threads, memories);
         Ok(())
     }
 }
