@@ -87,8 +87,9 @@
 pub use rhumb_compiler as compiler;
 pub use rhumb_ir as ir;
 pub use rhumb_plugins as plugins;
-pub use rhumb_plugins::testing;
 pub use rhumb_runtime as runtime;
+
+pub mod testing;
 
 /// What most programs need.
 pub mod prelude {
