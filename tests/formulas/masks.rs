@@ -1,11 +1,11 @@
 //! Every mask against its predicate over token indices.
 
-use rhumb_ir::{Elem, Tensor};
-use rhumb_plugins::testing::{SchemeTest, Shape, TestFailure};
-use rhumb_plugins::{
+use rhumb::ir::{Elem, Tensor};
+use rhumb::plugins::{
     BlockDiffusion, BlockSparse, Causal, Chunked, Dilated, Documents, KeyLengths, Neighbourhood, OffsetSet, PrefixLm,
     Registry, ShiftedWindow, SlidingWindow, Strided, TokenTree,
 };
+use rhumb::testing::{SchemeTest, Shape, TestFailure};
 
 #[test]
 fn causal() -> Result<(), TestFailure> {

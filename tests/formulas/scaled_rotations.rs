@@ -2,9 +2,9 @@
 
 use std::f64::consts::PI;
 
-use rhumb_ir::{Elem, Tensor};
-use rhumb_plugins::testing::{Point, SchemeTest, TestFailure};
-use rhumb_plugins::{DynamicNtk, Llama3Rope, LongRope, ProportionalRope, Registry, Yarn};
+use rhumb::ir::{Elem, Tensor};
+use rhumb::plugins::{DynamicNtk, Llama3Rope, LongRope, ProportionalRope, Registry, Yarn};
+use rhumb::testing::{Point, SchemeTest, TestFailure};
 
 /// The score where the pairs of a block of `2n` elements from `start` turn by `theta(j)` radians per position, and grow by `factor`.
 fn rotated(p: &Point<'_>, (start, n, factor): (usize, usize, f64), theta: impl Fn(usize) -> f64) -> f64 {

@@ -1,9 +1,9 @@
 //! ALiBi and its kin, and other biases of distances, against the papers' formulas.
 
-use rhumb_ir::{Elem, Tensor};
-use rhumb_plugins::schemes::alibi2d::Metric;
-use rhumb_plugins::testing::{Point, SchemeTest, Shape, TestFailure};
-use rhumb_plugins::{Alibi, Alibi2d, AlibiForm, DynamicAlibi, Registry, Sandwich, Softcap};
+use rhumb::ir::{Elem, Tensor};
+use rhumb::plugins::schemes::alibi2d::Metric;
+use rhumb::plugins::{Alibi, Alibi2d, AlibiForm, DynamicAlibi, Registry, Sandwich, Softcap};
+use rhumb::testing::{Point, SchemeTest, Shape, TestFailure};
 
 /// The paper's own recursion, as its code states it.
 fn slopes(heads: u32) -> Vec<f64> {

@@ -1,6 +1,6 @@
 //! One score, as an author's scalar function sees it.
 
-use super::shape::{Shape, position};
+use super::shape::Trial;
 
 /// One query and one key of a head, with all that a score depends on.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,8 @@ pub struct Point<'a> {
 
 impl<'a> Point<'a> {
     /// The point of the score at `index` of a tensor `[b, h, q, k]`, of queries `[b, h, q, d]` and keys `[b, g, k, d]`.
-    pub(super) fn new(shape: &Shape, index: usize, queries: &'a [f64], keys: &'a [f64]) -> Point<'a> {
+    pub(super) fn new(trial: &Trial, index: usize, queries: &'a [f64], keys: &'a [f64]) -> Point<'a> {
+        let shape = &trial.shape;
         let (row, key) = (index / shape.keys, index % shape.keys);
         let (batch_head, query) = (row / shape.queries, row % shape.queries);
         let (heads, groups) = (shape.heads as usize, shape.kv_heads as usize);
@@ -48,8 +49,8 @@ impl<'a> Point<'a> {
             batch,
             head: head as u32,
             heads: shape.heads,
-            q_pos: position(batch, q_index) as f64,
-            k_pos: position(batch, k_index) as f64,
+            q_pos: trial.position(batch, q_index) as f64,
+            k_pos: trial.position(batch, k_index) as f64,
             q_index,
             k_index,
             length: shape.keys as i64,

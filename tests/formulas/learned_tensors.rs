@@ -1,11 +1,11 @@
 //! Learned tensors of tests, and the inputs that they are bound to.
 
-use rhumb_ir::{Axis, Elem, Expr, Tensor};
-use rhumb_plugins::AttentionParts;
+use rhumb::ir::{Axis, Elem, Expr, Tensor};
+use rhumb::plugins::AttentionParts;
 
-/// The element of a learned tensor, by its place.
+/// The element of a learned tensor, by its place: a number of single precision, so that kernels read the very number that formulas have.
 pub(crate) fn wave(place: usize) -> f64 {
-    (place as f64 * 0.7 + 0.3).sin()
+    f64::from((place as f64 * 0.7 + 0.3).sin() as f32)
 }
 
 /// A learned tensor.

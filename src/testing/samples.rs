@@ -3,8 +3,7 @@
 use std::ops::Bound;
 
 use rhumb_ir::{Attr, Value};
-
-use crate::attrs::{AttrInfo, AttrKind, AttrRange};
+use rhumb_plugins::{AttrInfo, AttrKind, AttrRange};
 
 /// A few attributes that are what is declared, no two the same.
 pub(super) fn samples(info: &AttrInfo, values: &[Value]) -> Vec<Attr> {
@@ -18,6 +17,7 @@ pub(super) fn samples(info: &AttrInfo, values: &[Value]) -> Vec<Attr> {
         AttrKind::Name(names) => names.iter().cloned().map(Attr::Str).collect(),
         AttrKind::List | AttrKind::ListOrValue => lists(),
         AttrKind::Value => values.iter().copied().map(Attr::Value).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::f64::consts::PI;
 
-use rhumb_ir::{Elem, Tensor};
-use rhumb_plugins::schemes::rope2d::{Bands, Coordinates, Layout, Order};
-use rhumb_plugins::testing::{Point, SchemeTest, Shape, TestFailure};
-use rhumb_plugins::{AxisLayout, MRope, Registry, Rope, Rope2d};
+use rhumb::ir::{Elem, Tensor};
+use rhumb::plugins::schemes::rope2d::{Bands, Coordinates, Layout, Order};
+use rhumb::plugins::{AxisLayout, MRope, Registry, Rope, Rope2d};
+use rhumb::testing::{Point, SchemeTest, Shape, TestFailure};
 
 /// Elements of pair `j` of `n`, from element `start`.
 type Pair = fn(usize, usize, usize) -> (usize, usize);

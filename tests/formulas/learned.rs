@@ -1,14 +1,12 @@
 //! Biases of learned tensors against their formulas, written out for one query and one key.
 
-mod common;
-
-use common::{input, wave, waves};
-use rhumb_ir::{Axis, Tensor};
-use rhumb_plugins::testing::{SchemeTest, TestFailure};
-use rhumb_plugins::{
+use super::learned_tensors::{input, wave, waves};
+use rhumb::ir::{Axis, Tensor};
+use rhumb::plugins::{
     AttentionParts, ContinuousBias, Deberta, Decomposed, Fire, ForgetGate, Kerple, Registry, Shaw, T5, TransformerXl,
     WindowTable,
 };
+use rhumb::testing::{SchemeTest, TestFailure};
 
 fn fixed(cx: &AttentionParts<'_>, name: &str, length: u32) -> Axis {
     cx.builder().axis_of(name, length)
@@ -56,7 +54,7 @@ fn cell(index: i64, width: i64) -> [i64; 2] {
 fn window_tables() -> Result<(), TestFailure> {
     let registry = Registry::standard();
     // Tokens past the window take the nearest row of the table.
-    let offset = |p: &rhumb_plugins::testing::Point<'_>, first: i64, rows: i64| {
+    let offset = |p: &rhumb::testing::Point<'_>, first: i64, rows: i64| {
         let ([q_y, q_x], [k_y, k_x]) = (cell(p.q_index - first, 4), cell(p.k_index - first, 4));
         ((q_y - k_y + 2) * 7 + q_x - k_x + 3).clamp(0, rows - 1) as usize
     };
@@ -176,7 +174,7 @@ fn forget_gates() -> Result<(), TestFailure> {
     let log = |head: u32, token: i64| -wave(head as usize * 100 + token as usize).abs();
     // The sums end at the last token before; there is none before the first.
     let sums = move |head: u32, index: i64, tokens: i64| (0..=index.min(tokens - 1)).map(|t| log(head, t)).sum::<f64>();
-    let of_heads = |shape: &rhumb_plugins::testing::Shape, f: &dyn Fn(u32, i64) -> f64| {
+    let of_heads = |shape: &rhumb::testing::Shape, f: &dyn Fn(u32, i64) -> f64| {
         let keys = shape.keys as i64;
         let data = (0..shape.heads).flat_map(|h| (0..keys).map(move |t| (h, t)));
         Tensor::f32([shape.heads as usize, shape.keys], data.map(|(h, t)| f(h, t)).collect::<Vec<_>>())

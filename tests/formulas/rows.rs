@@ -1,15 +1,13 @@
 //! What becomes of queries and keys, beside plain rotations, against formulas written out; and scores of other products.
 
-mod common;
-
 use std::f64::consts::TAU;
 
-use common::{input, wave, waves};
-use rhumb_ir::{Elem, Pairing, Tensor};
-use rhumb_plugins::testing::{Point, SchemeTest, Shape, TestFailure};
-use rhumb_plugins::{
+use super::learned_tensors::{input, wave, waves};
+use rhumb::ir::{Elem, Pairing, Tensor};
+use rhumb::plugins::{
     AxialRope, Cope, Dape, LearnedPositions, Pope, QkNorm, Registry, Retention, Sinusoidal, Temperature, XPos,
 };
+use rhumb::testing::{Point, SchemeTest, Shape, TestFailure};
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
