@@ -6,6 +6,7 @@
 mod error;
 mod outputs;
 mod packed;
+mod places;
 mod plain;
 mod planner;
 mod powers;
@@ -21,6 +22,7 @@ use rhumb_ir::{Axis, Value, Verified};
 
 pub use error::PlanError;
 pub(crate) use packed::sharing;
+pub use places::Place;
 pub use recognize::recognize;
 
 /// The storage of a tensor's elements.
