@@ -47,6 +47,7 @@ mod overlap;
 mod program;
 mod reference;
 mod threads;
+mod tile_map;
 mod tiles;
 mod view;
 
@@ -62,4 +63,5 @@ pub use limits::MAX_RANK;
 pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
 pub use reference::Reference;
+pub use tile_map::{KeyTile, KeyTileClass, QueryTileRow, TileMap, TileUnit};
 pub use view::{TensorView, TensorViewMut};
