@@ -14,7 +14,7 @@ use super::{RewriteError, RewriteOptions, rebuild, saturate};
 /// or `None` for an op of `lowered`, whose operands may have changed.
 ///
 /// # Errors
-/// As [`explain`](super::explain): without a proof nothing is known.
+/// As [`explain`](fn@super::explain): without a proof nothing is known.
 pub fn origins(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<Option<String>>, RewriteError> {
     let terms = saturate(lowered, options, false)?.terms;
     let proofs = prove_terms(lowered, options, &terms)?;
