@@ -20,8 +20,8 @@ use rhumb_ir::Value;
 
 pub use crate::problem::PlanError;
 pub use crate::problem::{
-    Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Problem, Product, Pruning, Reduction, Source, Storage, Table,
-    Tensor, TensorId, Term,
+    Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Place, Problem, Product, Pruning, Reduction, Source, Storage,
+    Table, Tensor, TensorId, Term,
 };
 pub use build::plan;
 pub use cost::Estimate;

@@ -7,6 +7,7 @@ mod error;
 mod factors;
 mod outputs;
 mod packed;
+mod places;
 mod plain;
 mod planner;
 mod powers;
@@ -23,6 +24,7 @@ use rhumb_ir::{Axis, Value, Verified};
 use crate::abi::MOST_REDUCTIONS;
 pub use error::PlanError;
 pub(crate) use packed::sharing;
+pub use places::Place;
 pub use recognize::recognize;
 
 /// The storage of a tensor's elements.

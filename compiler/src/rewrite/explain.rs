@@ -107,16 +107,24 @@ pub fn explain(lowered: &Verified, options: &RewriteOptions) -> Result<Explanati
 
 /// egg's explanation for each output.
 pub(crate) fn prove(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<egg::Explanation<Node>>, RewriteError> {
+    // The proof is of the result of the run without proofs, which is the one that is compiled.
+    prove_terms(lowered, options, &saturate(lowered, options, false)?.terms)
+}
+
+/// egg's explanation for each output, whose fused terms are these.
+pub(super) fn prove_terms(
+    lowered: &Verified,
+    options: &RewriteOptions,
+    fused: &[RecExpr<Node>],
+) -> Result<Vec<egg::Explanation<Node>>, RewriteError> {
     let no_proof = |output: &str| RewriteError::NoProof { output: output.to_owned() };
     if let (true, Some(output)) = (lowered.nodes().len() > MOST_OPS, lowered.outputs().first()) {
         return Err(no_proof(&output.name));
     }
-    // The proof is of the result of the run without proofs, which is the one that is compiled.
-    let fused = saturate(lowered, options, false)?.terms;
     let mut egraph = saturate(lowered, options, true)?.runner.egraph;
     let originals = original_terms(lowered)?;
     let mut proofs = Vec::with_capacity(fused.len());
-    for ((output, original), fused) in lowered.outputs().iter().zip(&originals).zip(&fused) {
+    for ((output, original), fused) in lowered.outputs().iter().zip(&originals).zip(fused) {
         let (left, right) = (egraph.add_expr_uncanonical(original), egraph.add_expr_uncanonical(fused));
         egraph.rebuild();
         if egraph.find(left) != egraph.find(right) {
@@ -128,7 +136,7 @@ pub(crate) fn prove(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<
 }
 
 /// The user's term of each output, as written.
-fn original_terms(lowered: &Verified) -> Result<Vec<RecExpr<Node>>, RewriteError> {
+pub(super) fn original_terms(lowered: &Verified) -> Result<Vec<RecExpr<Node>>, RewriteError> {
     let mut egraph = egg::EGraph::new(super::facts::Facts::new(lowered));
     let roots = add_graph(&mut egraph, lowered)?;
     Ok(roots.iter().map(|root| egraph.id_to_expr(*root)).collect())

@@ -14,10 +14,11 @@ use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{FunctionId, Guard, LoadError, Loaded};
 use crate::threads::Threads;
+use crate::tile_map::TileMap;
 use functions::Functions;
 pub(crate) use kernels::Programs;
 use pool::{CallMemory, Pool, of_threads};
-use prefill::Prefill;
+use prefill::{Prefill, Trace};
 
 /// A plan with its machine code in executable memory, and the memory its calls keep.
 #[derive(Debug)]
@@ -68,6 +69,23 @@ impl Program {
     /// # Errors
     /// [`CallError`] if memory can't be had. Then nothing was written.
     pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
+        self.run_traced(bound, threads, None).map(|_| ())
+    }
+
+    /// Runs a call, and tells the key tiles that it visited, if there is an attention.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub(crate) fn trace(&self, bound: Bound<'_>, threads: &Threads) -> Result<Option<TileMap>, CallError> {
+        self.run_traced(bound, threads, Some(Trace::default()))
+    }
+
+    fn run_traced(
+        &self,
+        bound: Bound<'_>,
+        threads: &Threads,
+        trace: Option<Trace>,
+    ) -> Result<Option<TileMap>, CallError> {
         let guard = self.pool.guard();
         let mut placed = self.loaded.place(bound, guard)?;
         let mut lease = self.pool.lease(placed.places()).map_err(|_| placed.too_large())?;
@@ -83,10 +101,10 @@ impl Program {
         // All memory is there: nothing fails from here on, where outputs are written.
         tables::make(&mut call, &self.tables, threads, memories);
         if let Some((prefill, cut)) = &attention {
-            prefill.run(&mut call, cut, threads, trees, memories);
+            prefill.run(&mut call, cut, threads, trees, memories, trace.as_ref());
         }
         tables::make(&mut call, &self.after, threads, memories);
-        Ok(())
+        Ok(attention.zip(trace).map(|((prefill, _), trace)| prefill.map(call.frame(), trace)))
     }
 }
 

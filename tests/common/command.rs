@@ -1,4 +1,5 @@
-//! The `rhumb` command, run in a folder of a test's own.
+//! The `rhumb` command, in a folder of its own.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +13,7 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new(name: &str) -> Folder {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}"));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", env!("CARGO_CRATE_NAME")));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a folder");
         Folder(path)
@@ -60,6 +61,7 @@ impl Folder {
     }
 }
 
+/// The words of a line; those in single quotes are one.
 pub(crate) fn words(line: &str) -> Vec<String> {
     line.split('\'')
         .enumerate()
@@ -70,6 +72,7 @@ pub(crate) fn words(line: &str) -> Vec<String> {
         .collect()
 }
 
+/// The shape and the numbers of a tensor of a safetensors file.
 pub(crate) fn floats(file: &[u8], name: &str) -> (Vec<usize>, Vec<f32>) {
     let file = SafeTensors::deserialize(file).expect("a file");
     let tensor = file.tensor(name).expect("a tensor");
