@@ -8,8 +8,8 @@ use std::error::Error;
 
 use rhumb::compiler::rewrite::{RewriteOptions, fuse};
 use rhumb::plugins::lower;
-use rhumb::plugins::testing::SchemeTest;
 use rhumb::prelude::*;
+use rhumb::testing::SchemeTest;
 use support::{Tensors, max_error, print_graph};
 
 // The scheme: what it is called, where it works, its attributes, ...

@@ -78,8 +78,8 @@
 //! # Features
 //!
 //! `cli` is the `rhumb` command, on by default so that `cargo install` makes it. `config` is [`ModelConfig`](plugins::ModelConfig), and
-//! reads JSON. A library takes neither: `rhumb = { version = "0.1", default-features = false }`, with `features = ["config"]` where it
-//! reads configurations of models.
+//! reads JSON. `testing` is the kit for authors of schemes. A library takes none of them: `rhumb = { version = "0.1",
+//! default-features = false }`, with `features = ["config"]` where it reads configurations of models.
 //!
 //! # Errors
 //!
@@ -93,8 +93,10 @@
 pub use rhumb_compiler as compiler;
 pub use rhumb_ir as ir;
 pub use rhumb_plugins as plugins;
-pub use rhumb_plugins::testing;
 pub use rhumb_runtime as runtime;
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 /// What most programs need.
 pub mod prelude {
@@ -119,6 +121,6 @@ pub mod prelude {
 }
 
 /// The programs of the README, compiled and run with the tests of the documentation.
-#[cfg(all(doctest, feature = "config"))]
+#[cfg(all(doctest, feature = "config", feature = "testing"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -1,5 +1,6 @@
 //! The `rhumb` command as users meet it: what it prints, what it refuses, and with which exit code.
 
+#[path = "common/command.rs"]
 mod command;
 
 use std::fs;

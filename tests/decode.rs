@@ -27,7 +27,7 @@ fn attentions([d, e]: [u32; 2]) -> Vec<(&'static str, Attention)> {
     if d.is_multiple_of(2) {
         all.push(("rotations", of().scheme(Rope::new()).scheme(Causal)));
         all.push(("interleaved rotations", of().scheme(Rope::new().interleaved())));
-        // Its row sums are tables that rotated keys take part in.
+        // Its row sums are sums of the same pass.
         let retention = Attention::new(4, d).kv_heads(2).value_dim(e).scheme(Retention::new());
         all.push(("retention", retention.weights_with(|_, score| score)));
     }

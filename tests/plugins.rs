@@ -1,5 +1,6 @@
 //! Schemes in text, through the command.
 
+#[path = "common/command.rs"]
 mod command;
 
 use insta::assert_snapshot;

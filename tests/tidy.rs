@@ -16,7 +16,7 @@ const MOST_LINES: usize = 500;
 const CRATES: [(&str, &str, &[&str]); 7] = [
     ("rhumb-random", "random", &[]),
     ("rhumb-ir", "ir", &[]),
-    ("rhumb-plugins", "plugins", &["rhumb-ir", "rhumb-random"]),
+    ("rhumb-plugins", "plugins", &["rhumb-ir"]),
     ("clif-wide", "compiler/wide", &[]),
     ("rhumb-compiler", "compiler", &["clif-wide", "rhumb-ir", "rhumb-plugins"]),
     ("rhumb-runtime", "runtime", &["rhumb-compiler", "rhumb-ir", "rhumb-plugins"]),

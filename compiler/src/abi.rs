@@ -5,6 +5,8 @@
 //! ([`ScratchLayout`]): what the function is called for, what query tiles keep, and the constants of vector code. Code takes the offsets
 //! of fields from the types here, and the runtime fills the fields.
 
+use std::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 
 /// The call record of a function of the tile kernel.
@@ -27,7 +29,7 @@ pub struct TileCall {
     pub next_end: u64,
     /// Address of the key tile's first row of keys, its element 0, for each product of the score; 0 where there is none.
     pub keys: [u64; MOST_PRODUCTS],
-    /// Address of the key tile's first row of values, its element 0; 0 where there is no average.
+    /// Address of the key tile's first row of values of the first reduction, its element 0; 0 where there is none.
     pub values: u64,
     /// As `keys`, of the key tile that comes next.
     pub next_keys: [u64; MOST_PRODUCTS],
@@ -39,6 +41,28 @@ pub struct TileCall {
     pub share_to: u64,
     /// Written by the scan of values ([`Role::Scan`](crate::codegen::Role::Scan)): 0 if all values of the key tile are finite.
     pub not_finite: u64,
+    /// As `values`, of the reductions after the first.
+    pub more_values: [u64; MOST_REDUCTIONS - 1],
+    /// As `next_values`, of the reductions after the first.
+    pub more_next_values: [u64; MOST_REDUCTIONS - 1],
+}
+
+impl TileCall {
+    /// The offset of the address of a reduction's values.
+    pub(crate) fn values_of(reduction: usize) -> usize {
+        match reduction.checked_sub(1) {
+            None => offset_of!(TileCall, values),
+            Some(more) => offset_of!(TileCall, more_values) + size_of::<u64>() * more,
+        }
+    }
+
+    /// As [`TileCall::values_of`], of the key tile that comes next.
+    pub(crate) fn next_values_of(reduction: usize) -> usize {
+        match reduction.checked_sub(1) {
+            None => offset_of!(TileCall, next_values),
+            Some(more) => offset_of!(TileCall, more_next_values) + size_of::<u64>() * more,
+        }
+    }
 }
 
 /// The call record of a function that makes a table: iterations of its outermost loop.
@@ -53,6 +77,9 @@ pub struct TableCall {
 
 /// The most products of queries and keys that a score sums up.
 pub const MOST_PRODUCTS: usize = 4;
+
+/// The most reductions of one pass over keys: sums of values that the same scores weigh.
+pub const MOST_REDUCTIONS: usize = 3;
 
 /// Shares of a key tile that is prefetched are counted in parts of this number, a power of 2.
 pub const SHARES: usize = 256;

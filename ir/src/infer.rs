@@ -263,14 +263,7 @@ impl Infer<'_> {
                 Ok(Type { elem: table.elem, axes })
             }
             Op::Rotate { x, angle, dim, pair, pairing: _, start } => self.rotate(*x, *angle, *dim, *pair, *start),
-            Op::Dot { a, b, axis } => {
-                self.has("dot", "first operand", *a, *axis)?;
-                self.has("dot", "second operand", *b, *axis)?;
-                let ty = self.same_elem("dot", *a, *b)?;
-                self.want_f32("dot", ty.elem)?;
-                let (a, b) = (self.ty(*a).axes.without(*axis), self.ty(*b).axes.without(*axis));
-                Ok(Type { elem: ty.elem, axes: self.graph.join(a, b) })
-            }
+            Op::Dot { a, b, axis } => self.dot(*a, *b, *axis),
             Op::Softmax { x, axis, sink, base: _ } => self.normalised("softmax", *x, *axis, *sink),
             Op::LogSumExp { x, axis, sink, base: _ } => {
                 let ty = self.normalised("logsumexp", *x, *axis, *sink)?;
@@ -278,6 +271,15 @@ impl Infer<'_> {
             }
             Op::Scheme { scheme, hook, x, site, attrs: _, instance: _ } => self.scheme(op, (scheme, *hook), *x, *site),
         }
+    }
+
+    fn dot(&self, a: Value, b: Value, axis: Axis) -> Result<Type, OpError> {
+        self.has("dot", "first operand", a, axis)?;
+        self.has("dot", "second operand", b, axis)?;
+        let ty = self.same_elem("dot", a, b)?;
+        self.want_f32("dot", ty.elem)?;
+        let (a, b) = (self.ty(a).axes.without(axis), self.ty(b).axes.without(axis));
+        Ok(Type { elem: ty.elem, axes: self.graph.join(a, b) })
     }
 
     fn compare(&self, compare: Compare, a: Value, b: Value) -> Result<Type, OpError> {

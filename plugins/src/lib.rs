@@ -37,11 +37,6 @@
 //! // Graphs that are read from text have the name and the attributes, of which a registry makes the scheme again.
 //! let registry = Registry::standard().with(Entry::of::<LogDistance>())?;
 //! assert_eq!(lower(&rhumb_ir::Graph::parse(&graph.to_string())?, &registry)?, lowered);
-//!
-//! rhumb_plugins::testing::SchemeTest::new(&registry, || LogDistance { rate: 0.5 })
-//!     .agrees_with(|p| p.score() - 0.5 * (1.0 + (p.q_pos - p.k_pos).abs()).ln())
-//!     .shift_invariant()
-//!     .run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -53,7 +48,6 @@
 #[cfg(feature = "config")]
 pub mod config;
 pub mod schemes;
-pub mod testing;
 pub mod written;
 
 mod attention;

@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Verified};
-use rhumb_plugins::testing::{Finding, SchemeTest};
 use rhumb_plugins::{
     Alibi, Attention, AttentionParts, Causal, Declared, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
     RegistryError, Rope2d, SchemeContext, SchemeError, SchemeInfo, lower,
@@ -330,24 +329,6 @@ fn errors_leave_everything_as_it_was() {
     let before = lower(&good, &registry).map(|graph| graph.to_string());
     assert!(lower(&bad, &registry).is_err());
     assert_eq!(lower(&good, &registry).map(|graph| graph.to_string()), before);
-}
-
-/// The test kit refuses false claims.
-#[test]
-fn the_test_kit_finds_mistakes() {
-    let registry = Registry::standard();
-    let finding = |test: SchemeTest<'_>| *test.run().expect_err("the claim is false").finding;
-    let shifted =
-        finding(SchemeTest::new(&registry, || Alibi::new().form(rhumb_plugins::AlibiForm::Key)).shift_invariant());
-    assert!(matches!(shifted, Finding::Shift { .. }), "{shifted}");
-    let score = finding(SchemeTest::new(&registry, Alibi::new).agrees_with(|p| 2.0 * p.score()));
-    assert!(matches!(score, Finding::Score { .. }), "{score}");
-    let unknown = finding(SchemeTest::new(&Registry::empty(), || Causal));
-    assert!(matches!(unknown, Finding::Registry(RegistryError::Unknown { .. })), "{unknown}");
-    let refused = finding(SchemeTest::new(&registry, || rhumb_plugins::Chunked::new(0)));
-    assert!(matches!(refused, Finding::Check(SchemeError::AttrRange { .. })), "{refused}");
-    let lowered = finding(SchemeTest::new(&wrong(|_| "own"), || Wrong(|_| "own")));
-    assert!(matches!(lowered, Finding::Lower(_)), "{lowered}");
 }
 
 /// Whatever attributes a text gives a scheme, lowering tells an error or lowers.

@@ -1,16 +1,12 @@
 //! Schemes in text: the same graphs as those in Rust, what they say of themselves, what is wrong with a text, and what is refused in place.
 #![allow(missing_docs, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use common::{input, waves};
 use rhumb_ir::{Attr, Attrs, Graph};
-use rhumb_plugins::testing::SchemeTest;
 use rhumb_plugins::{
-    Alibi, Attention, AttentionParts, Causal, Registry, RegistryError, Rope, Scheme, SlidingWindow, lower,
+    Alibi, Attention, Causal, Registry, RegistryError, Rope, Scheme, SlidingWindow, lower,
 };
 use rhumb_random::Rng;
 
@@ -61,60 +57,6 @@ fn texts_lower_to_the_ops_of_schemes_in_rust() {
     assert_same(lowered(interleaved), lowered(Rope::new().base(500_000.0).interleaved()));
     assert_same(lowered(made("causal_text", &[])), lowered(Causal));
     assert_same(lowered(made("window_text", &[("window", 3.into())])), lowered(SlidingWindow::new(3)));
-}
-
-#[test]
-fn scores_are_those_of_the_formula() {
-    let registry = registry();
-    let test = |name: &'static str, attrs: &'static [(&'static str, f64)]| {
-        SchemeTest::new(&registry, move || {
-            let attrs: Vec<_> = attrs.iter().map(|(name, x)| (*name, Attr::Float(*x))).collect();
-            made(name, &attrs)
-        })
-    };
-    let run = |test: SchemeTest<'_>| test.run().unwrap_or_else(|error| panic!("{error}"));
-    run(test("tilted_alibi", &[("slope", 0.25)])
-        .agrees_with(|p| p.score() - 0.25 * (p.q_pos - p.k_pos).abs())
-        .shift_invariant());
-    run(test("buckets_of_logarithms", &[]).agrees_with(|p| {
-        let bucket = (1.0 + (p.q_pos - p.k_pos).abs()).log2().floor().min(3.0);
-        p.score() + [0.0, -0.5, -1.0, -1.5][bucket as usize]
-    }));
-    run(test("strided_text", &[]).agrees_with(|p| {
-        let (q, k) = (p.q_index, p.k_index);
-        p.masked(k <= q && (k.div_euclid(4) == q.div_euclid(4) || k.rem_euclid(4) == 3))
-    }));
-    run(test("angles", &[]).agrees_with(|p| {
-        let (q, k) = (p.q_index, p.k_index);
-        let (y, x) = (q.div_euclid(4) - k.div_euclid(4), q.rem_euclid(4) - k.rem_euclid(4));
-        let angle = (y as f64).atan2(x as f64) / std::f64::consts::PI;
-        p.score() + angle + f64::from(p.head).atan2(2.0)
-    }));
-    run(test("polynomial", &[]).agrees_with(|p| {
-        let x = (p.q_pos - p.k_pos) / 16.0;
-        p.score() - (0.5 * x * x + 0.25 * x)
-    }));
-}
-
-#[test]
-fn tensors_are_found_by_their_axes() {
-    let registry = registry();
-    let bucket_of = |distance: f64| (distance.abs() as usize).min(4);
-    let make = |cx: &AttentionParts<'_>| {
-        let bucket = cx.axis("distances", 5);
-        let table = input(cx, "table", &[cx.h, bucket]);
-        let attrs = Attrs::from([("table".to_owned(), table.value().into())]);
-        registry.make("learned_distances", &attrs).unwrap_or_else(|error| panic!("{error}"))
-    };
-    let table = |heads: u32| waves([heads as usize, 5]);
-    SchemeTest::with_inputs(&registry, make)
-        .input("table", move |shape| table(shape.heads))
-        .agrees_with(move |p| {
-            let at = p.head as usize * 5 + bucket_of(p.q_pos - p.k_pos);
-            p.score() + table(p.heads).data[at]
-        })
-        .run()
-        .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::error::CallError;
 use crate::interface::{Bindings, Bound, Interface};
+use crate::tile_map::TileMap;
 use crate::view::{TensorView, TensorViewMut};
 
 /// A call being prepared: bind every input and output by name, in any order, then [`Call::run`].
@@ -47,6 +48,11 @@ pub trait Operator: fmt::Debug + Send + Sync {
 pub(crate) trait Runner: fmt::Debug + Send + Sync {
     /// Runs a call whose tensors have been checked.
     fn run(&self, bound: Bound<'_>) -> Result<(), CallError>;
+
+    /// Runs a call whose tensors have been checked, and tells the key tiles that it visited, if it makes any.
+    fn trace(&self, bound: Bound<'_>) -> Result<Option<TileMap>, CallError> {
+        self.run(bound).map(|()| None)
+    }
 }
 
 impl<'k, 'a> Call<'k, 'a> {
@@ -74,5 +80,17 @@ impl<'k, 'a> Call<'k, 'a> {
     pub fn run(self) -> Result<(), CallError> {
         let bound = self.interface.bind(self.bindings)?;
         self.runner.run(bound)
+    }
+
+    /// Checks the tensors, runs, and tells which key tiles were skipped, pruned, computed in full or with the mask, for each query tile. The
+    /// outputs are those of [`Call::run`], to the bit; beside its own memory the call allocates the map.
+    ///
+    /// `None` where there are no tiles: of a [`Reference`](crate::Reference), which interprets, and of graphs without an attention.
+    ///
+    /// # Errors
+    /// As [`Call::run`].
+    pub fn trace(self) -> Result<Option<TileMap>, CallError> {
+        let bound = self.interface.bind(self.bindings)?;
+        self.runner.trace(bound)
     }
 }

@@ -14,6 +14,7 @@ use crate::interface::{Bound, Interface};
 use crate::memory::{Guard, LoadError};
 use crate::program::{Program, Programs};
 use crate::threads::Threads;
+use crate::tile_map::TileMap;
 
 /// A compiled graph, ready to run on tensors of any length of its dynamic axes.
 ///
@@ -137,6 +138,10 @@ impl Operator for Kernel {
 impl Runner for Kernel {
     fn run(&self, bound: Bound<'_>) -> Result<(), CallError> {
         self.programs.run(bound, &self.threads)
+    }
+
+    fn trace(&self, bound: Bound<'_>) -> Result<Option<TileMap>, CallError> {
+        self.programs.trace(bound, &self.threads)
     }
 }
 

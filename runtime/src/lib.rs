@@ -47,6 +47,7 @@ mod overlap;
 mod program;
 mod reference;
 mod threads;
+mod tile_map;
 mod tiles;
 mod view;
 
@@ -63,4 +64,5 @@ pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
 pub use reference::Reference;
 pub use threads::ThreadPool;
+pub use tile_map::{KeyTile, KeyTileClass, QueryTileRow, TileMap, TileUnit};
 pub use view::{TensorView, TensorViewMut};

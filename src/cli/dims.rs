@@ -30,6 +30,13 @@ impl FromStr for Dims {
     }
 }
 
+impl Dims {
+    /// The names of axes, and the numbers given for them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.0.iter().map(|(axis, number)| (axis.as_str(), *number))
+    }
+}
+
 /// The length of every axis of a graph that is known so far.
 #[derive(Clone, Debug)]
 pub(super) struct Lengths {

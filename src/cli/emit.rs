@@ -6,6 +6,7 @@ use rhumb::prelude::*;
 
 use super::args::CodeArgs;
 use super::error::CliError;
+use super::fused::Rewritten;
 use super::graph::GraphArgs;
 use super::output::print;
 
@@ -16,7 +17,7 @@ pub(super) struct Args {
     graph: GraphArgs,
     /// The stage
     #[arg(long, value_parser = stages())]
-    stage: Stage,
+    stage: Shown,
     /// Compile for this target, with a fixed set of features, in place of this machine
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
@@ -24,11 +25,27 @@ pub(super) struct Args {
     code: CodeArgs,
 }
 
-fn stages() -> impl TypedValueParser<Value = Stage> {
-    let values = Stage::ALL.map(|stage| PossibleValue::new(stage.name()).help(stage.description()));
-    // The parser lets no other names through.
-    PossibleValuesParser::new(values)
-        .map(|name| Stage::ALL.into_iter().find(|stage| stage.name() == name).unwrap_or(Stage::Graph))
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Stage(Stage),
+    /// The fused graph for Graphviz.
+    Dot,
+}
+
+const DOT: &str = "dot";
+
+fn stages() -> impl TypedValueParser<Value = Shown> {
+    let stages = Stage::ALL.map(|stage| {
+        let notes =
+            if stage == Stage::Fused { ", with where each op is computed and the rule that made it" } else { "" };
+        PossibleValue::new(stage.name()).help(format!("{}{notes}", stage.description()))
+    });
+    let dot = PossibleValue::new(DOT).help("the graph after rewriting, for Graphviz");
+    PossibleValuesParser::new(stages.into_iter().chain([dot])).map(|name| {
+        // The parser lets no other names through.
+        Stage::ALL.into_iter().find(|stage| stage.name() == name).map_or(Shown::Dot, Shown::Stage)
+    })
 }
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
@@ -38,11 +55,16 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         Some(triple) => Target::named(triple)?,
         None => Target::host()?,
     })?;
-    let disassemble = args.stage == Stage::Assembly;
+    let shown_stage = match args.stage {
+        Shown::Dot => return print(&Rewritten::of(&graph, &registry)?.fused.graph().to_dot()),
+        Shown::Stage(Stage::Fused) => return print(&Rewritten::of(&graph, &registry)?.noted()),
+        Shown::Stage(stage) => stage,
+    };
+    let disassemble = shown_stage == Stage::Assembly;
     let options = Options { disassemble, kernels: args.code.kernels, ..Options::default() };
     let mut text = None;
     let compiled = compile(&graph, &registry, &target, &options, &mut |stage, shown| {
-        if stage == args.stage {
+        if stage == shown_stage {
             text = Some(shown());
         }
     });
@@ -50,7 +72,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         && let Ok(kernel) = &compiled.decode
     {
         // What was shown of code is of the prefill kernel.
-        match args.stage {
+        match shown_stage {
             Stage::Clif => text = Some(kernel.emit().map_err(CompileError::from)?.to_string()),
             Stage::Assembly => text = Some(kernel.compile(true).map_err(CompileError::from)?.to_string()),
             Stage::Graph | Stage::Lowered | Stage::Fused | Stage::Plan => {}

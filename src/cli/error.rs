@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use rhumb::compiler::rewrite::RewriteError;
 use rhumb::compiler::{CompileError, TargetError};
-use rhumb::ir::ParseError;
+use rhumb::ir::{InterpError, ParseError};
 use rhumb::plugins::{BuildError, ConfigError, RegistryError};
 use rhumb::runtime::{CallError, EngineError, InterfaceError, KernelError, ViewError};
 use safetensors::SafeTensorError;
 use thiserror::Error;
 
 /// What stands in front of a scheme specification in an error.
-const SCHEME_MARGIN: usize = "  in --scheme '".len();
+const SCHEME_MARGIN: usize = "  in scheme '".len();
 
 /// Why a command was not done.
 #[derive(Debug, Error)]
@@ -33,13 +33,13 @@ pub(crate) enum CliError {
     #[error("{}", plugin_fault(.file, .source))]
     Plugin { file: PathBuf, source: Box<RegistryError> },
     /// A scheme specification that can't be read.
-    #[error("{what}\n  in --scheme '{spec}'\n{:1$}^", "", SCHEME_MARGIN + column)]
+    #[error("{what}\n  in scheme '{spec}'\n{:1$}^", "", SCHEME_MARGIN + column)]
     SchemeSyntax { spec: String, column: usize, what: String },
     /// A scheme specification with a value of a graph.
-    #[error("a scheme on the command line can't take values of a graph, such as `{value}`\n  in --scheme '{spec}'")]
+    #[error("a scheme on the command line can't take values of a graph, such as `{value}`\n  in scheme '{spec}'")]
     SchemeValue { spec: String, value: String },
     /// A scheme that there is not.
-    #[error("{}\n  in --scheme '{spec}'", source.finding())]
+    #[error("{}\n  in scheme '{spec}'", source.finding())]
     Scheme { spec: String, source: Box<RegistryError> },
     /// A name that no scheme has.
     #[error("{}", .0.finding())]
@@ -95,6 +95,57 @@ pub(crate) enum CliError {
     /// A length that nothing tells.
     #[error("nothing tells how long axis `{axis}` is")]
     UntoldAxis { axis: String, example: String },
+    /// The head of a plot that there is not.
+    #[error("--head {head} is none of the {heads} heads")]
+    PlotHead { head: u32, heads: u32 },
+    /// A query with fewer keys before it than distances ask for.
+    #[error("query {query} has no key at distance {to}")]
+    PlotQuery { query: i64, to: i64 },
+    /// A map of more queries than keys.
+    #[error("a map of {queries} queries and {keys} keys has queries before the first key")]
+    PlotQueries { queries: usize, keys: usize },
+    /// A patch that the grid does not have.
+    #[error("patch {patch} lies outside of a grid of {grid}")]
+    PlotPatch { patch: String, grid: String },
+    /// A position that is no `i32`.
+    #[error("position {position} is beyond those that tokens can have")]
+    PlotPosition { position: i64 },
+    /// More scores than a plot computes.
+    #[error("{heads} heads x {queries} queries x {keys} keys are more than the {most} scores of a plot")]
+    PlotSize { heads: u32, queries: usize, keys: usize, most: usize },
+    /// A tensor of a scheme that can't be declared so.
+    #[error("--input '{name}: ...': {what}")]
+    PlotInput { name: String, what: String },
+    /// A value that a scheme names and nothing declares.
+    #[error("nothing declares the value `{value}`\n  in scheme '{spec}'")]
+    PlotValue { spec: String, value: String, known: Vec<String> },
+    /// A tensor that a scheme needs.
+    #[error("the scheme takes a tensor as attribute `{attr}`: {summary}\n  in scheme '{spec}'")]
+    PlotTensor { spec: String, attr: String, summary: String },
+    /// The scores of a plot can't be computed.
+    #[error("can't compute the scores: {source}")]
+    Interpret { source: InterpError },
+    /// Numbers that are too great to be drawn.
+    #[error("can't draw a score of {found:e}: the greatest is {most:e}")]
+    PlotNumber { found: f64, most: f64 },
+    /// A picture without anything in it.
+    #[error("there is nothing to draw: none of the {count} scores is finite")]
+    PlotNothing { count: usize },
+    /// A picture of an unknown format.
+    #[error("`{}` ends in neither .svg nor .png", path.display())]
+    PlotFormat { path: PathBuf },
+    /// A picture that can't be drawn.
+    #[error("can't draw the picture: {reason}")]
+    Draw { reason: String },
+    /// A graph without tiles.
+    #[error("the graph has no attention whose tiles could be drawn, or the call has no queries")]
+    NoTiles,
+    /// An axis that tiles do not lie along.
+    #[error("--at names axis `{axis}`, which attentions of the graph do not stand along")]
+    TileAxis { axis: String, known: Vec<String> },
+    /// An attention that the call does not have.
+    #[error("the call has no attention at {at}")]
+    TileIndex { at: String },
     /// A tensor that memory does not hold.
     #[error("{what} `{name}` of shape {shape:?} is larger than memory can hold")]
     TooLarge { what: &'static str, name: String, shape: Vec<usize> },
@@ -128,6 +179,18 @@ impl CliError {
             | CliError::Target(_)
             | CliError::Engine(_)
             | CliError::UnknownAxis { .. }
+            | CliError::PlotHead { .. }
+            | CliError::PlotQuery { .. }
+            | CliError::PlotQueries { .. }
+            | CliError::PlotPatch { .. }
+            | CliError::PlotPosition { .. }
+            | CliError::PlotSize { .. }
+            | CliError::PlotInput { .. }
+            | CliError::PlotValue { .. }
+            | CliError::PlotTensor { .. }
+            | CliError::PlotFormat { .. }
+            | CliError::TileAxis { .. }
+            | CliError::TileIndex { .. }
             | CliError::FixedAxis { .. }
             | CliError::UntoldAxis { .. } => 2,
             _ => 1,
@@ -187,6 +250,26 @@ impl CliError {
             CliError::FixedAxis { axis, .. } => format!("leave `{axis}` out, or change the graph"),
             CliError::ClashingAxis { axis, .. } => format!("leave `{axis}` out, or give other inputs"),
             CliError::UntoldAxis { example, .. } => format!("add --dims {example}"),
+            CliError::PlotHead { heads, .. } => format!("give one from 0 to {}", heads.saturating_sub(1)),
+            CliError::PlotQuery { to, .. } => format!("give --query {to} or more, or lesser --distances"),
+            CliError::PlotQueries { keys, .. } => format!("give at most {keys} queries, or more keys"),
+            CliError::PlotPatch { .. } => "rows and columns are counted from 0".to_owned(),
+            CliError::PlotPosition { .. } => "give a --position nearer to 0, or fewer tokens".to_owned(),
+            CliError::PlotSize { .. } => "give fewer heads, or smaller lengths or distances".to_owned(),
+            CliError::PlotValue { known, .. } => {
+                format!("declare it, as in --input 'table: f32[bucket=32, h]'; known are {}", list(known))
+            }
+            CliError::PlotTensor { attr, .. } => {
+                format!("declare one and name it, as in '... {{{attr} = %x}}' --input 'x: f32[n=32, h]'")
+            }
+            CliError::PlotNothing { .. } => {
+                "look at other --distances, or at a --map: masks may hide all of these".to_owned()
+            }
+            CliError::PlotNumber { .. } => "give tensors or attributes of smaller numbers".to_owned(),
+            CliError::PlotFormat { .. } => "end the file's name in .svg or .png".to_owned(),
+            CliError::NoTiles => "give a graph with a softmax over keys, and --dims above 0".to_owned(),
+            CliError::TileAxis { known, .. } => format!("they stand along {}", list(known)),
+            CliError::TileIndex { .. } => "indices are counted from 0".to_owned(),
             CliError::TooLarge { .. } => "give smaller lengths".to_owned(),
             CliError::Count { .. } => "give smaller lengths".to_owned(),
             _ => return None,

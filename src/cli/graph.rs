@@ -158,15 +158,16 @@ fn text_of(path: &Path, what: &'static str) -> Result<(String, String), CliError
 
 /// The scheme of a specification: a name, and its attributes as the text form has them.
 fn scheme(spec: &str, registry: &Registry) -> Result<Scheme, CliError> {
-    let (name, attrs) = parse_spec(spec)?;
+    let (name, attrs, _) = parse_spec(spec, &[])?;
     if attrs.values().any(|attr| matches!(attr, Attr::Value(_))) {
         return Err(CliError::SchemeValue { spec: spec.to_owned(), value: "%0".to_owned() });
     }
     registry.make(&name, &attrs).map_err(|source| CliError::Scheme { spec: spec.to_owned(), source: Box::new(source) })
 }
 
-/// Reads a specification with the parser of graphs, as an op of a graph around it.
-fn parse_spec(spec: &str) -> Result<(String, Attrs), CliError> {
+/// Reads a specification with the parser of graphs, as an op of a graph around it: the name and the attributes of a scheme, and the names of
+/// values by their number. Attributes may name `values`, and no others.
+pub(super) fn parse_spec(spec: &str, values: &[&str]) -> Result<(String, Attrs, Vec<String>), CliError> {
     const BEFORE: &str = "graph spec
 axis q = ?
 axis k = ?
@@ -186,16 +187,20 @@ site @0 { query = q, key = k, dim = d, q_pos = %0, k_pos = %1, q_index = %0, k_i
         return Err(wrong(0, what));
     }
     let op = format!("%mask = scheme {name}.mask @0 ");
-    let text = format!("{BEFORE}{op}{attrs}\noutput \"mask\" = %mask : bool[q, k]\n");
+    let known: String = values.iter().map(|name| format!("%{name} = const 0.0 : f32\n")).collect();
+    let text = format!("{BEFORE}{known}{op}{attrs}\noutput \"mask\" = %mask : bool[q, k]\n");
     let graph = Graph::parse(&text).map_err(|ParseError { line, column, fault, .. }| match *fault {
         ParseFault::Unknown { what: "value", name, .. } => CliError::SchemeValue { spec: spec.clone(), value: name },
         // What is missing at the end of a line is missed on the next.
-        _ if line > BEFORE.lines().count() + 1 => wrong(spec.chars().count(), "the attributes lack a `}`".to_owned()),
+        _ if line > BEFORE.lines().count() + values.len() + 1 => {
+            wrong(spec.chars().count(), "the attributes lack a `}`".to_owned())
+        }
         fault => wrong((column + before_attrs).saturating_sub(op.len() + 1), fault.finding()),
     })?;
     let found = graph.nodes().iter().find_map(|node| match &node.op {
         Op::Scheme { scheme, attrs, .. } => Some((scheme.clone(), attrs.clone())),
         _ => None,
     });
-    Ok(found.unwrap_or_default())
+    let (name, attrs) = found.unwrap_or_default();
+    Ok((name, attrs, graph.value_names()))
 }

@@ -6,8 +6,10 @@ mod dims;
 mod emit;
 mod error;
 mod explain;
+mod fused;
 mod graph;
 mod output;
+mod plot;
 mod random;
 mod run;
 mod schemes;
@@ -39,6 +41,7 @@ enum Command {
     Run(run::Args),
     /// Times a graph on random tensors
     Bench(bench::Args),
+    Plot(Box<plot::Args>),
 }
 
 /// Does what the command line asks for.
@@ -49,5 +52,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Explain(args) => explain::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Plot(args) => plot::run(&args),
     }
 }

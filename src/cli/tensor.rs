@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::io;
 
+use rhumb::ir::Tensor;
 use rhumb::prelude::*;
 use rhumb::runtime::ViewError;
 use safetensors::Dtype;
@@ -84,6 +85,32 @@ impl OwnedTensor {
         floats.chain(i32.iter().map(|x| f64::from(*x))).chain(bool.iter().map(|x| f64::from(*x)))
     }
 
+    /// Writes every element by its place; numbers that the type does not have become the nearest that it has.
+    pub(super) fn fill_with(&mut self, element: impl Fn(usize) -> f64) {
+        fn fill<T>(data: &mut [T], element: impl Fn(usize) -> T) {
+            data.iter_mut().enumerate().for_each(|(place, x)| *x = element(place));
+        }
+        match &mut self.data {
+            Data::F32(data) => fill(data, |place| element(place) as f32),
+            Data::I32(data) => fill(data, |place| element(place) as i32),
+            Data::Bool(data) => fill(data, |place| u8::from(element(place) != 0.0)),
+        }
+    }
+
+    /// The tensor as the interpreter takes it, if memory holds it.
+    pub(super) fn to_tensor(&self) -> Option<Tensor> {
+        Some(Tensor { elem: self.elem(), shape: self.shape.clone(), data: list(self.len(), self.numbers())? })
+    }
+
+    /// The type of its elements.
+    fn elem(&self) -> Elem {
+        match &self.data {
+            Data::F32(_) => Elem::F32,
+            Data::I32(_) => Elem::I32,
+            Data::Bool(_) => Elem::Bool,
+        }
+    }
+
     /// Number of elements.
     fn len(&self) -> usize {
         match &self.data {
@@ -96,11 +123,7 @@ impl OwnedTensor {
     /// What it holds, in a few lines.
     pub(super) fn summary(&self, name: &str) -> String {
         const FIRST: usize = 6;
-        let elem = match &self.data {
-            Data::F32(_) => Elem::F32,
-            Data::I32(_) => Elem::I32,
-            Data::Bool(_) => Elem::Bool,
-        };
+        let elem = self.elem();
         let mut text = format!("{name}: {elem}{:?}\n", self.shape);
         let finite = || self.numbers().filter(|x| x.is_finite());
         let count = finite().count();

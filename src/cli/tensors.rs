@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rhumb::ir::closest;
 use rhumb::prelude::*;
-use rhumb::runtime::{Interface, Port};
+use rhumb::runtime::{Interface, Port, TileMap};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
@@ -28,7 +28,7 @@ pub(super) struct Tensors {
 impl Tensors {
     /// Inputs from a file; outputs as long as the inputs and `lengths` tell.
     pub(super) fn from_file(interface: &Interface, path: &Path, mut lengths: Lengths) -> Result<Tensors, CliError> {
-        let inputs = read(interface, path)?;
+        let inputs = read(interface, interface.inputs(), path)?;
         for port in interface.inputs() {
             if let Some(tensor) = inputs.get(&port.name) {
                 lengths.learn(interface, port, &tensor.shape)?;
@@ -59,14 +59,23 @@ impl Tensors {
     }
 
     /// Binds all tensors to a call and runs it.
-    pub(super) fn call<'a>(&'a mut self, mut call: Call<'_, 'a>) -> Result<(), CliError> {
+    pub(super) fn call<'a>(&'a mut self, call: Call<'_, 'a>) -> Result<(), CliError> {
+        Ok(self.bind(call)?.run()?)
+    }
+
+    /// Binds all tensors to a call, runs it, and tells the key tiles that it visited, if there are any.
+    pub(super) fn trace<'a>(&'a mut self, call: Call<'_, 'a>) -> Result<Option<TileMap>, CliError> {
+        Ok(self.bind(call)?.trace()?)
+    }
+
+    fn bind<'k, 'a>(&'a mut self, mut call: Call<'k, 'a>) -> Result<Call<'k, 'a>, CliError> {
         for (name, tensor) in &self.inputs {
             call = call.input(name, tensor.view()?);
         }
         for (name, tensor) in &mut self.outputs {
             call = call.output(name, tensor.view_mut()?);
         }
-        Ok(call.run()?)
+        Ok(call)
     }
 }
 
@@ -78,12 +87,16 @@ fn outputs(interface: &Interface, lengths: &Lengths) -> Result<BTreeMap<String, 
     interface.outputs().iter().map(output).collect()
 }
 
-/// The inputs of a graph from a safetensors file; other tensors of the file are left alone.
-fn read(interface: &Interface, path: &Path) -> Result<BTreeMap<String, OwnedTensor>, CliError> {
+/// Some inputs of a graph from a safetensors file; other tensors of the file are left alone.
+pub(super) fn read(
+    interface: &Interface,
+    ports: &[Port],
+    path: &Path,
+) -> Result<BTreeMap<String, OwnedTensor>, CliError> {
     let bytes = fs::read(path).map_err(|source| CliError::Read { what: "tensors", path: path.to_owned(), source })?;
     let file = SafeTensors::deserialize(&bytes).map_err(|source| CliError::Format { path: path.to_owned(), source })?;
     let mut inputs = BTreeMap::new();
-    for port @ Port { name, elem, dims: _ } in interface.inputs() {
+    for port @ Port { name, elem, dims: _ } in ports {
         let Ok(tensor) = file.tensor(name) else {
             let mut known: Vec<String> = file.names().into_iter().map(str::to_owned).collect();
             known.sort_unstable();

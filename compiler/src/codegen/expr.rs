@@ -262,21 +262,7 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
             Node::Const(Scalar::F32(x)) => Ok(self.v.float(x)),
             Node::Const(Scalar::I32(x)) => Ok(self.v.int(x)),
             Node::Const(Scalar::Bool(x)) => Ok(self.v.bool(x)),
-            Node::Iota(axis)
-                if let Some(Lanes::Clamped(of, clamped, _)) = self.lanes
-                    && of == axis =>
-            {
-                let ty = self.v.int_type();
-                Ok(self.fb().ins().load(ty, access(), clamped, 0))
-            }
-            Node::Iota(axis) => match self.index(axis) {
-                Some(index)
-                    if self.lanes.is_none_or(|lanes| !plan.graph.varies(AxisSet::EMPTY.with(axis), lanes.axis())) =>
-                {
-                    Ok(self.count(index))
-                }
-                _ => Err(self.unsupported(value, "no index along this axis here")),
-            },
+            Node::Iota(axis) => self.iota(value, axis),
             Node::Size(axis) => {
                 let extent = self.extent(axis);
                 Ok(self.count(extent))
@@ -318,6 +304,23 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
             Node::Product | Node::Dot { .. } | Node::Rotate { .. } | Node::Opaque => {
                 Err(self.unsupported(value, "this op can't be computed element by element"))
             }
+        }
+    }
+
+    /// The index along an axis.
+    fn iota(&mut self, value: Value, axis: Axis) -> Result<Ssa, CodegenError> {
+        if let Some(Lanes::Clamped(of, clamped, _)) = self.lanes
+            && of == axis
+        {
+            let ty = self.v.int_type();
+            return Ok(self.fb().ins().load(ty, access(), clamped, 0));
+        }
+        let graph = &self.plan.graph;
+        match self.index(axis) {
+            Some(index) if self.lanes.is_none_or(|lanes| !graph.varies(AxisSet::EMPTY.with(axis), lanes.axis())) => {
+                Ok(self.count(index))
+            }
+            _ => Err(self.unsupported(value, "no index along this axis here")),
         }
     }
 

@@ -154,7 +154,7 @@ fn roles(plan: &Plan, attention: &Attention) -> Vec<Role> {
             roles.push(Role::Partial(shape));
         }
     }
-    if attention.reduction.is_some() {
+    if !attention.reductions.is_empty() {
         roles.extend([Role::Guarded, Role::Scan]);
     }
     roles.push(Role::End);

@@ -41,7 +41,7 @@ mod score;
 mod scores;
 mod squares;
 
-use self::average::{average, weights};
+use self::average::{averages, weights};
 pub(crate) use self::begin::begin;
 pub(crate) use self::end::end;
 pub(crate) use self::query_tile::Mode;
@@ -93,7 +93,7 @@ pub(crate) fn keys(
     if tile.of_softmax() {
         weights(emitter, tile, mode, count);
     }
-    average(emitter, tile, mode, count)
+    averages(emitter, tile, mode, count)
 }
 
 /// A score counts as a new maximum from the limit on.

@@ -66,7 +66,7 @@ use std::rc::Rc;
 
 use rhumb_ir::{Elem, Extent, Tensor};
 
-use crate::plan::{Combiner, Origin, Plan};
+use crate::plan::{Attention, Combiner, Origin, Plan, TensorId};
 use approx::{Approx, Precision};
 use array::{Array, Space};
 pub use error::BoundError;
@@ -132,31 +132,44 @@ impl ErrorBound<'_> {
         let lengths: Vec<usize> = graph.axes().iter().enumerate().map(length).collect();
         let space = Space { graph, lengths: &lengths };
         let mut walk = Walk::new(self.plan, space, inputs)?;
-        let mut average = None;
-        if let Some(attention) = self.plan.attention.as_ref().filter(|attention| attention.combiner == Combiner::Sum) {
-            average = weighted::weighted_sum(&self.sums, &walk, attention)?;
-        } else if let Some(attention) = &self.plan.attention {
-            let bounded = rows::attention(&self.sums, &walk, attention)?;
-            average = bounded.average;
+        if let Some(attention) = &self.plan.attention {
+            self.attend(&mut walk, attention)?;
+        }
+        walk.make(true)?;
+        let reductions = self.plan.attention.iter().flat_map(|attention| &attention.reductions);
+        let written: Vec<TensorId> = reductions.map(|reduction| reduction.output).collect();
+        let mut bounds = BTreeMap::new();
+        for (id, tensor) in self.plan.tensors.iter().enumerate() {
+            let Origin::Output(_) = tensor.origin else { continue };
+            let value = walk.tensor(id)?;
+            let data = match written.contains(&id) {
+                // The reference's rounding is in it.
+                true => value.data.iter().map(|bound| bound.e).collect(),
+                false => self.stored(space, &tensor.dims, &value)?,
+            };
+            bounds.insert(tensor.name.clone(), Tensor { elem: Elem::F32, shape: space.shape(&tensor.dims), data });
+        }
+        Ok(bounds)
+    }
+
+    /// Makes what the attention gives.
+    fn attend(&self, walk: &mut Walk<'_>, attention: &Attention) -> Result<(), BoundError> {
+        let results = if attention.combiner == Combiner::Sum {
+            weighted::weighted_sums(&self.sums, walk, attention)?
+        } else {
+            let bounded = rows::attention(&self.sums, walk, attention)?;
             if let Some(log_sum) = attention.log_sum() {
                 let mut seeds = Seeds::new();
                 seeds.insert(log_sum.leaf, Rc::new(bounded.log_sum));
                 let value = walk.value(log_sum.value, Precision::Double, &seeds)?;
                 walk.store(log_sum.output, &value);
             }
+            bounded.averages
+        };
+        for (reduction, result) in attention.reductions.iter().zip(results) {
+            walk.keep(reduction.output, result);
         }
-        let mut bounds = BTreeMap::new();
-        for (id, tensor) in self.plan.tensors.iter().enumerate() {
-            let Origin::Output(_) = tensor.origin else { continue };
-            let data = match (&average, &self.plan.attention) {
-                (Some(average), Some(attention)) if attention.reduction.as_ref().is_some_and(|w| w.output == id) => {
-                    average.data.iter().map(|bound| bound.x).collect()
-                }
-                _ => self.stored(space, &tensor.dims, &*walk.tensor(id)?)?,
-            };
-            bounds.insert(tensor.name.clone(), Tensor { elem: Elem::F32, shape: space.shape(&tensor.dims), data });
-        }
-        Ok(bounds)
+        Ok(())
     }
 
     /// Bounds of a value that is stored over some dimensions, the reference's rounding to `f32` included.

@@ -6,8 +6,7 @@ use std::fmt;
 use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value};
 
 use super::ErrorBound;
-use super::sums::RUN;
-use crate::plan::{Attention, Combiner, Plan, Product, Source, Storage, TensorId};
+use crate::plan::{Attention, Combiner, Plan, Product, RUN, Source, Storage, TensorId};
 
 /// Counts the roundings that a value is off by: none where something beside sums and products takes part.
 struct Roundings<'p> {
@@ -110,7 +109,17 @@ impl fmt::Display for ErrorBound<'_> {
         writeln!(f, "error bound, u = 2^-24")?;
         let names: Vec<String> = self.plan.graph.value_names().into_iter().map(|name| format!("%{name}")).collect();
         match &self.plan.attention {
-            Some(attention) => self.attention(f, attention, &names),
+            Some(attention) => {
+                self.attention(f, attention, &names)?;
+                for step in self.plan.tables.iter().filter(|step| step.after) {
+                    writeln!(
+                        f,
+                        "  `{}`: what its ops make of these, each rounded once",
+                        self.plan.tensors[step.target].name
+                    )?;
+                }
+                Ok(())
+            }
             None => writeln!(f, "  as its ops: what each is off by, rounded once"),
         }
     }
@@ -133,26 +142,46 @@ impl ErrorBound<'_> {
         format!("{} u sum|{query} `{key}`|{and}", self.sums.products[product.index] + own + more)
     }
 
-    fn weighted_sum(&self, f: &mut fmt::Formatter<'_>, of: &Attention, roundings: &mut Roundings<'_>) -> fmt::Result {
+    /// The errors of sums without a softmax.
+    fn weighted_sums(&self, f: &mut fmt::Formatter<'_>, of: &Attention, roundings: &mut Roundings<'_>) -> fmt::Result {
         let (plan, sums) = (self.plan, &self.sums);
-        let Some(reduction) = &of.reduction else { return Ok(()) };
-        let off = match roundings.tensor(reduction.value) {
-            Some(0) => String::new(),
-            Some(count) => format!(" + {count} u sum|W v|"),
-            None => format!(" + sum |W| (what `{}` is off by)", plan.tensors[reduction.value].name),
-        };
-        let output = &plan.tensors[reduction.output].name;
-        let keys = sums.keys + 1;
-        writeln!(f, "  `{output}`: sum (that of W) |v|{off} + min(N, {keys} + tiles) u sum|W v| + u |out|")?;
+        for reduction in &of.reductions {
+            let off = match roundings.tensor(reduction.value) {
+                Some(0) => String::new(),
+                Some(count) => format!(" + {count} u sum|W v|"),
+                None => format!(" + sum |W| (what `{}` is off by)", plan.tensors[reduction.value].name),
+            };
+            let output = &plan.tensors[reduction.output].name;
+            let keys = sums.keys + 1;
+            writeln!(f, "  `{output}`: sum (that of W) |v|{off} + min(N, {keys} + tiles) u sum|W v| + u |out|")?;
+        }
         writeln!(f, "  of N keys of weights other than 0, in at most N / {} + 2 tiles; to first order in u", sums.least)
     }
 
     fn attention(&self, f: &mut fmt::Formatter<'_>, of: &Attention, names: &[String]) -> fmt::Result {
-        let (plan, sums) = (self.plan, &self.sums);
-        let mut roundings = Roundings { plan, known: BTreeMap::new() };
+        let mut roundings = Roundings { plan: self.plan, known: BTreeMap::new() };
+        self.score(f, of, &mut roundings, names)?;
+        if of.combiner == Combiner::Sum {
+            return self.weighted_sums(f, of, &mut roundings);
+        }
+        writeln!(
+            f,
+            "  weight W = 2^(S - T), T the greatest score: E = ln 2 (that of S + u (T - S + 16)) + (5 + 3 (T - S) / 8) u of it"
+        )?;
+        writeln!(f, "  weight W below 2^-100 may be 0")?;
+        self.averages(f, of, &mut roundings, names)
+    }
+
+    /// The errors of scores, or of weights without a softmax.
+    fn score(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        of: &Attention,
+        roundings: &mut Roundings<'_>,
+        names: &[String],
+    ) -> fmt::Result {
         let name = |value: Value| &names[value.index()];
-        let plain = of.combiner == Combiner::Sum;
-        write!(f, "{}", if plain { "  weight W:" } else { "  score S:" })?;
+        write!(f, "{}", if of.combiner == Combiner::Sum { "  weight W:" } else { "  score S:" })?;
         let count = of.terms.len();
         for (n, term) in of.terms.iter().enumerate() {
             // Each is rounded by the sums after it.
@@ -160,7 +189,7 @@ impl ErrorBound<'_> {
             let plus = if n == 0 { "" } else { " +" };
             match of.dot {
                 Some(dot) if dot == term.value => {
-                    write!(f, "{plus} {}", self.dots(of, &mut roundings, names, adds))?;
+                    write!(f, "{plus} {}", self.dots(of, roundings, names, adds))?;
                 }
                 _ => match roundings.value(term.value) {
                     Some(own) => write!(f, "{plus} {} u |{}|", own + adds, name(term.value))?,
@@ -177,18 +206,22 @@ impl ErrorBound<'_> {
         }
         writeln!(f)?;
         if let Some(dot) = of.dot.filter(|dot| of.terms.iter().all(|term| term.value != *dot)) {
-            writeln!(f, "  {} in it: {}", name(dot), self.dots(of, &mut roundings, names, 0))?;
+            writeln!(f, "  {} in it: {}", name(dot), self.dots(of, roundings, names, 0))?;
         }
-        if plain {
-            return self.weighted_sum(f, of, &mut roundings);
-        }
-        writeln!(
-            f,
-            "  weight W = 2^(S - T), T the greatest score: E = ln 2 (that of S + u (T - S + 16)) + (5 + 3 (T - S) / 8) u of it"
-        )?;
-        writeln!(f, "  weight W below 2^-100 may be 0")?;
+        Ok(())
+    }
+
+    /// The errors of averages and of the log-sum-exp.
+    fn averages(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        of: &Attention,
+        roundings: &mut Roundings<'_>,
+        names: &[String],
+    ) -> fmt::Result {
+        let (plan, sums) = (self.plan, &self.sums);
         let (run, most) = (RUN + sums.keys.div_ceil(RUN), sums.keys);
-        if let Some(reduction) = &of.reduction {
+        for reduction in &of.reductions {
             let moved = match roundings.tensor(reduction.value) {
                 Some(0) => String::new(),
                 Some(count) => format!(" + {count} u sum W|v|"),
@@ -206,7 +239,7 @@ impl ErrorBound<'_> {
             writeln!(
                 f,
                 "  `{output}`: in {}, (sum W E / sum W + min(N, {run} + tiles) u) / ln 2; then 2 u |{output}|",
-                name(log_sum.leaf)
+                names[log_sum.leaf.index()]
             )?;
         }
         writeln!(f, "  of N keys seen, in at most N / {} + 2 tiles; to first order in u", sums.least)

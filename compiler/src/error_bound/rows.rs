@@ -10,22 +10,23 @@ use super::error::BoundError;
 use super::sums::Sums;
 use super::units::{ROOM, TINY_SUM, U, gamma};
 use super::walk::{Seeds, Walk};
-use crate::plan::{Attention, Reduction, TensorId, Term};
+use crate::abi::MOST_REDUCTIONS;
+use crate::plan::{self, Attention, Reduction, TensorId, Term};
 
 /// The absolute error of a weight: those of `2^-100` and less are 0, and all are as much too low, once for
 /// each base (`2^8` of it where the base moves on).
 const VANISHED: f64 = f64::from_bits((1023 - 90) << 52);
 /// A score passes the base that it is measured from by this at most.
-const HEADROOM: f64 = 8.0;
+const HEADROOM: f64 = plan::HEADROOM as f64;
 /// The relative error of averages and logarithms in double precision, here and in the reference.
 const WIDE: f64 = f64::from_bits((1023 - 40) << 52);
 /// For terms of second order, and for what double precision makes of the bound.
 const SLACK: f64 = 1.0 + 1.0 / 1024.0;
 
-/// Bounds of the attention's outputs, and the log-sum-exp that is not an output yet.
+/// The attention's results and what they are off by, and the log-sum-exp that is not an output yet.
 pub(super) struct Bounded {
-    /// Of the averages, over the dimensions of the output.
-    pub(super) average: Option<Array>,
+    /// The averages, over the dimensions of what they are written to.
+    pub(super) averages: Vec<Array>,
     /// In powers of 2, over the outer axes and that of queries.
     pub(super) log_sum: Array,
 }
@@ -48,8 +49,8 @@ struct Seen {
     /// The score without terms of the query alone.
     score: Approx,
     term: Approx,
-    /// Where the row of its values begins.
-    values: usize,
+    /// Where the row of its values begins, for each reduction.
+    values: [usize; MOST_REDUCTIONS],
     /// Whether it is seen in the reference, and whether that is certain.
     seen: bool,
     certain: bool,
@@ -84,9 +85,10 @@ pub(super) struct Parts {
     sinks: Rc<Array>,
     /// Terms of the query alone in the log-sum-exp.
     log_terms: Rc<Array>,
-    pub(super) values: Rc<Array>,
     /// Each with whether it is inverted.
     pub(super) masks: Vec<(Rc<Array>, bool)>,
+    /// Of each reduction.
+    pub(super) values: Vec<Rc<Array>>,
     /// Whether there are terms of keys alone, and sinks.
     has: (bool, bool),
 }
@@ -108,35 +110,42 @@ impl Parts {
             query_terms: tensor(of.query_term)?,
             sinks: tensor(of.sink())?,
             log_terms: tensor(of.log_sum().and_then(|log_sum| log_sum.query_term))?,
-            values: tensor(of.reduction.as_ref().map(|reduction| reduction.value))?,
             masks: of.masks.iter().map(mask).collect::<Result<_, BoundError>>()?,
+            values: of.reductions.iter().map(|reduction| walk.tensor(reduction.value)).collect::<Result<_, _>>()?,
             has: (of.key_term.is_some(), of.sink().is_some()),
         })
     }
 
     fn arrays(&self) -> Vec<&Array> {
-        let all = [&self.scores, &self.key_terms, &self.values, &self.query_terms, &self.sinks, &self.log_terms];
-        all.into_iter().chain(self.masks.iter().map(|(mask, _)| mask)).map(|array| &**array).collect()
+        let all = [&self.scores, &self.key_terms, &self.query_terms, &self.sinks, &self.log_terms];
+        let of_pairs = all.into_iter().chain(self.masks.iter().map(|(mask, _)| mask));
+        of_pairs.chain(&self.values).map(|array| &**array).collect()
+    }
+
+    /// Where the rows of a key's values begin, as `place` tells of each array; those of the first reduction are at `first`.
+    pub(super) fn rows_of_values(&self, first: usize, place: impl Fn(usize) -> usize) -> [usize; MOST_REDUCTIONS] {
+        std::array::from_fn(|n| if n < self.values.len() { place(first + n) } else { 0 })
     }
 
     /// Fills a row, whose elements begin at `at` in each of the arrays; `keys` tells what each key adds. Gives the term of the query in the
     /// log-sum-exp.
     fn fill(&self, row: &mut Row, at: &[usize], keys: &[Vec<usize>]) -> Approx {
-        let query_term = self.query_terms.data[at[3]];
+        let query_term = self.query_terms.data[at[2]];
         // Both are in double precision.
-        row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[4]], query_term.neg()));
+        row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[3]], query_term.neg()));
         row.keys.clear();
-        let log_term = self.log_terms.data[at[5]];
+        let log_term = self.log_terms.data[at[4]];
         (row.odd_term, row.odd_key) = (!query_term.x.is_finite() || !log_term.x.is_finite(), false);
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for key in 0..keys[0].len() {
             let place = |n: usize| at[n] + keys[n][key];
-            let seen = self.masks.iter().zip(6..).fold(Approx::exact(1.0), |seen, ((mask, negative), n)| {
+            let seen = self.masks.iter().zip(5..).fold(Approx::exact(1.0), |seen, ((mask, negative), n)| {
                 let mask = mask.data[place(n)];
                 logical(Binary::And, seen, if *negative { mask.not() } else { mask })
             });
             let term = self.has.0.then(|| self.key_terms.data[place(1)]);
-            row.see(seen, self.scores.data[place(0)], term, place(2));
+            let values = self.rows_of_values(5 + self.masks.len(), place);
+            row.see(seen, self.scores.data[place(0)], term, values);
         }
         log_term
     }
@@ -151,17 +160,12 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
         space.filled(dims, x).ok_or_else(line)
     };
     let mut log_sum = made(&rows, Approx::UNKNOWN)?;
-    let mut average = match &of.reduction {
-        Some(reduction) => Some((reduction, made(&walk.plan.tensors[reduction.output].dims, Approx::UNKNOWN)?)),
-        None => None,
-    };
-    let outputs = match &average {
-        Some((reduction, average)) => average.without(reduction.dim),
-        None => log_sum.without(of.key),
-    };
+    let outputs = of.reductions.iter().map(|sum| made(&walk.plan.tensors[sum.output].dims, Approx::UNKNOWN));
+    let mut averages = outputs.collect::<Result<Vec<Array>, BoundError>>()?;
+    let outputs: Vec<Array> = averages.iter().zip(&of.reductions).map(|(array, sum)| array.without(sum.dim)).collect();
     let mut arrays = parts.arrays();
     let keys: Vec<Vec<usize>> = arrays.iter().map(|array| space.offsets(array, &[], of.key)).collect();
-    arrays.push(&outputs);
+    arrays.extend(&outputs);
     let (mut row, mut number, mut at) = (Row::default(), 0, vec![0; arrays.len()]);
     space.rows(&rows, &arrays, |base, inner| {
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
@@ -171,20 +175,20 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
             let weights = row.weigh(sums, parts.has.0);
             log_sum.data[number] = row.log_sum(sums, &weights, log_term);
             number += 1;
-            if let Some((reduction, average)) = &mut average {
-                let (first, stride) = (at[keys.len()], average.stride(reduction.dim));
-                row.average(sums, &weights, (reduction, &parts.values), |element, bound| {
-                    average.data[first + element * stride] = Approx::exact(bound);
+            for (reduction, average) in of.reductions.iter().zip(&mut averages) {
+                let (first, stride) = (at[keys.len() + reduction.index], average.stride(reduction.dim));
+                row.average(sums, &weights, (reduction, &parts.values[reduction.index]), |element, x| {
+                    average.data[first + element * stride] = x;
                 });
             }
         }
     });
-    Ok(Bounded { average: average.map(|(_, average)| average), log_sum })
+    Ok(Bounded { averages, log_sum })
 }
 
 impl Row {
     /// Takes a key in, if it is or may be seen.
-    fn see(&mut self, seen: Approx, score: Approx, term: Option<Approx>, values: usize) {
+    fn see(&mut self, seen: Approx, score: Approx, term: Option<Approx>, values: [usize; MOST_REDUCTIONS]) {
         if seen == Approx::exact(0.0) {
             return;
         }
@@ -274,35 +278,36 @@ impl Row {
         if value.is_low() || !value.e.is_finite() { Approx::UNKNOWN } else { Precision::Double.add(value, query_term) }
     }
 
-    /// Bounds of the averages of each element of the values.
+    /// The average of each element of the values, and its bound.
     fn average(
         &self,
         sums: &Sums,
         weights: &Weights,
         (reduction, values): (&Reduction, &Array),
-        mut each: impl FnMut(usize, f64),
+        mut each: impl FnMut(usize, Approx),
     ) {
         let stride = values.stride(reduction.dim);
         for element in 0..reduction.length as usize {
-            let value = |key: &Seen| values.data[key.values + element * stride];
+            let value = |key: &Seen| values.data[key.values[reduction.index] + element * stride];
             each(
                 element,
                 match *weights {
-                    Weights::None | Weights::Nan => 0.0,
-                    Weights::Unknown => f64::INFINITY,
+                    Weights::None => Approx::exact(0.0),
+                    Weights::Nan => Approx::exact(f64::NAN),
+                    Weights::Unknown => Approx::UNKNOWN,
                     Weights::Known { sum, off, sink, .. } => self.of_element(sums, (sum, off, sink), value),
                 },
             );
         }
     }
 
-    /// The bound of an average.
+    /// An average and its bound.
     fn of_element(
         &self,
         sums: &Sums,
         (sum, off, sink): (f64, f64, (f64, f64)),
         value: impl Fn(&Seen) -> Approx,
-    ) -> f64 {
+    ) -> Approx {
         if self.keys.iter().any(|key| !value(key).is_finite()) {
             return self.of_infinite(sum, value);
         }
@@ -325,7 +330,7 @@ impl Row {
         }
         // Weights are measured from a base that scores pass by a factor of 2^8 at most.
         if 512.0 * all > f64::from(f32::MAX) {
-            return f64::INFINITY;
+            return Approx::UNKNOWN;
         }
         let count = self.keys.len();
         let (products, total) = (gamma(sums.products(count)), gamma(sums.total(count) + 4.0));
@@ -334,17 +339,21 @@ impl Row {
         let whatever = farthest + products * largest;
         let weighed = if least > 0.0 { (moved + products * size) / least } else { f64::INFINITY };
         let e = weighed.min(whatever) * (1.0 + total) + (total + WIDE) * out.abs() + WIDE * largest;
-        SLACK * (e + tiny)
+        Approx { x: out, e: SLACK * (e + tiny) }
     }
 
-    /// Where a value that is seen is infinite or NaN: 0 if the average is the same in the kernel for certain.
-    fn of_infinite(&self, sum: f64, value: impl Fn(&Seen) -> Approx) -> f64 {
+    /// Where a value that is seen is infinite or NaN: exact if the average is the same in the kernel for certain.
+    fn of_infinite(&self, sum: f64, value: impl Fn(&Seen) -> Approx) -> Approx {
         // Weights of less may be 0 in the kernel, beside the greatest or beside the sink.
         let least = (-90f64).exp2() * sum.max(1.0);
         let certain = self.keys.iter().all(|key| {
             let v = value(key);
             v.is_finite() || key.certain && v.is_exact() && key.off < key.weight && key.weight > least
         });
-        if certain { 0.0 } else { f64::INFINITY }
+        if !certain {
+            return Approx::UNKNOWN;
+        }
+        let seen = self.keys.iter().filter(|key| key.weight != 0.0);
+        Approx::exact(seen.map(|key| key.weight * value(key).x).sum::<f64>() / sum)
     }
 }

@@ -1,13 +1,7 @@
 //! The lengths of an attention's sums, in roundings.
 
 use super::walk::Order;
-use crate::plan::{Attention, Plan, Schedule};
-
-/// Products that one chain of additions sums up at most, in the dot of a query and a key.
-const LONGEST_SUM: usize = 64;
-
-/// Weights that are summed up one after the other.
-pub(super) const RUN: usize = 16;
+use crate::plan::{Attention, LONGEST_SUM, Plan, RUN, Schedule};
 
 /// Keys of the shortest key tiles, but for the last of a row.
 const LEAST_TILE: usize = 16;

@@ -45,7 +45,14 @@ impl<'a> Walk<'a> {
             let data = data.iter().map(|x| Approx::exact(*x)).collect();
             walk.tensors[id] = Some(Rc::new(space.over(&tensor.dims, data)));
         }
-        for step in plan.made() {
+        walk.make(false)?;
+        Ok(walk)
+    }
+
+    /// Makes the tables in their order: those before the attention, or those after it.
+    pub(super) fn make(&mut self, after: bool) -> Result<(), BoundError> {
+        let (plan, walk) = (self.plan, self);
+        for step in plan.made().filter(|step| step.after == after) {
             let precision = if step.double { Precision::Double } else { Precision::Single };
             let made = match &step.source {
                 Source::Squares { .. } => continue,
@@ -65,7 +72,12 @@ impl<'a> Walk<'a> {
                 _ => walk.store(step.target, &made),
             }
         }
-        Ok(walk)
+        Ok(())
+    }
+
+    /// Keeps what the attention gives, as it is stored.
+    pub(super) fn keep(&mut self, id: usize, array: Array) {
+        self.tensors[id] = Some(Rc::new(array));
     }
 
     /// The tensor, made before.

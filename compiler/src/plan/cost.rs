@@ -19,7 +19,7 @@ use rhumb_ir::Value;
 
 use super::table_cost::tables;
 use super::unit_cost::{PORTS, instructions, length};
-use super::{Attention, Combiner, Plan, Tiling};
+use super::{Attention, Combiner, Plan, TileShape, Tiling};
 use crate::expr::{Domain, Node, walk};
 use crate::machine::{Machine, MultiplyAdd};
 
@@ -70,19 +70,16 @@ impl Estimate {
         let Some(&tile) = tiling.shapes.first() else { return Estimate::default() };
         let (lanes, columns) = (plan.machine.lanes as f64, tile.columns as f64);
         let per_block = tile.queries as f64;
-        let elements = |length: Option<u32>| length.map_or(0.0, f64::from);
         let dim = attention.query_length() as f64;
-        let value_dim = elements(attention.reduction.as_ref().map(|reduction| reduction.length));
+        let value_dim = attention.value_length() as f64;
         let length = |axis| length(&plan.graph, axis);
         let heads = attention.queries_per_position();
         let (queries, keys) = (heads as f64 * length(attention.query), length(attention.key));
 
         let turn = core.turn(tile.key_rows, tile.columns, tile.partial_sums);
         let scores = dim * turn / ((tile.key_rows * tile.partial_sums) as f64 * per_block);
-        let whole = (value_dim / tile.value_rows as f64).floor();
-        let rest = value_dim as usize % tile.value_rows;
-        let rest = if rest > 0 { core.turn(rest, tile.columns, 1) } else { 0.0 };
-        let averages = (whole * core.turn(tile.value_rows, tile.columns, 1) + rest) / per_block;
+        let averages = attention.reductions.iter().map(|reduction| core.average(tile, reduction.length as usize));
+        let averages = averages.sum::<f64>() / per_block;
 
         let score = Score::of(plan, attention);
         let combined = if attention.combiner == Combiner::Sum { STORE } else { WEIGHT + SOFTMAX };
@@ -93,7 +90,9 @@ impl Estimate {
         // A register tile's accumulators start from 0, and its rows from addresses of their own.
         let enter = |rows: usize| rows as f64 * (columns + 4.0) / WIDTH;
         let score_tiles = tiling.keys as f64 / tile.key_rows as f64 * enter(tile.key_rows * tile.partial_sums);
-        let value_tiles = (value_dim / tile.value_rows as f64).ceil() * enter(tile.value_rows);
+        let tiles = |length: u32| length.div_ceil(tile.value_rows as u32);
+        let value_tiles = attention.reductions.iter().map(|reduction| f64::from(tiles(reduction.length))).sum::<f64>();
+        let value_tiles = value_tiles * enter(tile.value_rows);
         let in_tile = keys.min(tiling.keys as f64);
         let key_tiles =
             (rescale + score_tiles + value_tiles) / (per_block * in_tile) + CALL / (queries.min(per_block) * in_tile);
@@ -155,6 +154,13 @@ fn idle(queries: Option<usize>, tiling: &Tiling) -> f64 {
 pub(super) struct Core(pub(super) Machine);
 
 impl Core {
+    /// Cycles of a key for a sum of values of this length: whole register tiles, and one of what is left.
+    fn average(self, tile: TileShape, length: usize) -> f64 {
+        let (whole, rest) = (length / tile.value_rows, length % tile.value_rows);
+        let rest = if rest > 0 { self.turn(rest, tile.columns, 1) } else { 0.0 };
+        whole as f64 * self.turn(tile.value_rows, tile.columns, 1) + rest
+    }
+
     /// Cycles of a turn of the loop over a register tile of sums: in each chain a vector is loaded for each column and a scalar for each
     /// row, and every sum takes a product.
     pub(super) fn turn(self, rows: usize, columns: usize, chains: usize) -> f64 {

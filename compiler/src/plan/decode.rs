@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rhumb_ir::Axis;
 
 use super::place::{Placed, places};
-use super::{Attention, Origin, Packed, Problem, Source, Table, TileShape, Tiling};
+use super::{Attention, LONGEST_SUM, Origin, Packed, Problem, Source, Table, TileShape, Tiling};
 use crate::machine::Machine;
 use crate::problem::sharing;
 
@@ -15,9 +15,6 @@ const TILE_BYTES: usize = 16 << 10;
 
 /// The longest row of queries, keys or values that there are kernels for.
 const LONGEST_ROW: usize = 1024;
-
-/// Products that a lane sums up at most: rounding errors grow with the length of a sum.
-const LONGEST_SUM: usize = 64;
 
 /// A register tile: rows of queries, and what each is multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +124,7 @@ pub(super) fn suits(problem: &Problem, machine: Machine) -> Result<(), NoDecode>
     }
     let longest = LONGEST_ROW.min(LONGEST_SUM * machine.lanes);
     let products = attention.products.iter().map(|product| (product.dim, product.length, longest));
-    let values = attention.reduction.as_ref().map(|reduction| (reduction.dim, reduction.length, LONGEST_ROW));
+    let values = attention.reductions.iter().map(|reduction| (reduction.dim, reduction.length, LONGEST_ROW));
     match products.chain(values).find(|(_, length, most)| *length as usize > *most) {
         Some((axis, length, most)) => {
             let axis = problem.graph.axis(axis).name.clone();

@@ -37,8 +37,8 @@ impl Plan {
         let sums = (shape.key_rows * shape.partial_sums) as f64;
         let scores =
             attention.query_length() as f64 * core.turn(shape.key_rows, shape.columns, shape.partial_sums) / sums;
-        let elements = attention.reduction.as_ref().map_or(0.0, |reduction| f64::from(reduction.length));
-        let averages = elements * core.turn(shape.value_rows, shape.columns, 1) / shape.value_rows as f64;
+        let averages =
+            attention.value_length() as f64 * core.turn(shape.value_rows, shape.columns, 1) / shape.value_rows as f64;
         scores + averages + shape.columns as f64 * of_vector
     }
 
@@ -60,8 +60,7 @@ impl Plan {
         // Each sum is stored, its quarters are loaded and added up; four are transposed.
         let across = if lanes > 4 { 1.0 + lanes as f64 / 4.0 } else { 0.0 };
         let sums = tile.rows as f64 * (across / PORTS + TRANSPOSE / 4.0 / PORTS + 1.0 / WIDTH);
-        let elements = attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize);
-        let columns = vectors(elements.next_multiple_of(lanes));
+        let columns = vectors(attention.value_padded(lanes));
         let width = columns.min(tile.columns as f64).max(1.0);
         let averages = columns / width * core.turn(tile.rows, width as usize, 1);
         scores + attention.products.len() as f64 * sums + averages

@@ -47,7 +47,8 @@ pub(super) fn scratch_layout(
     };
     let product = attention.products.iter().max_by_key(|product| product.length);
     let product = product.map(|product| (product.dim, product.length as usize));
-    let reduction = attention.reduction.as_ref().map(|reduction| (reduction.dim, reduction.length as usize));
+    let reduction = attention.reductions.iter().max_by_key(|reduction| reduction.length);
+    let reduction = reduction.map(|reduction| (reduction.dim, reduction.length as usize));
     let longest = [product, reduction].into_iter().flatten().max_by_key(|(_, length)| *length);
     let Some((axis, length)) = longest else { return Ok(layout) };
     Err(too_long(problem, tiling, (axis, length), (layout.constants, attention)))
@@ -60,8 +61,7 @@ fn too_long(
     (axis, length): (Axis, usize),
     (bytes, attention): (usize, &Attention),
 ) -> PlanError {
-    let lengths =
-        [attention.query_length(), attention.reduction.as_ref().map_or(0, |reduction| reduction.length as usize)];
+    let lengths = [attention.query_length(), attention.value_length()];
     // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
     let element = 4 * tiling.queries() * tiling.query_tiles_per_task;
     let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * tiling.query_tiles_per_task;
@@ -106,11 +106,9 @@ fn layout(
     layout.distance_lanes = take(if distances > 0 { machine.vector_bytes() } else { 0 });
     layout.distances = take(distances * layout.distance_bytes);
     // Lanes of rows end with whole vectors in decode; each element is a row of queries in prefill.
-    let mut lengths = [attention.query_length(), attention.reduction.as_ref().map_or(0, |sum| sum.length as usize)];
+    let mut lengths = [attention.query_length(), attention.value_length()];
     if let Schedule::Decode(decode) = schedule {
-        let padded = |length: u32| (length as usize).next_multiple_of(machine.lanes);
-        lengths =
-            [attention.query_padded(machine.lanes), attention.reduction.as_ref().map_or(0, |sum| padded(sum.length))];
+        lengths = [attention.query_padded(machine.lanes), attention.value_padded(machine.lanes)];
         let sums = decode.tiles.iter().map(|tile| tile.rows * tile.key_groups * RowTile::GROUP).max().unwrap_or(0);
         layout.sums_of_lanes = take(sums * machine.vector_bytes());
         layout.key_lanes = take(4 * tiling.keys);

@@ -20,8 +20,8 @@ use rhumb_ir::Value;
 
 pub use crate::problem::PlanError;
 pub use crate::problem::{
-    Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Problem, Product, Pruning, Reduction, Source, Storage, Table,
-    Tensor, TensorId, Term,
+    Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Place, Problem, Product, Pruning, Reduction, Source, Storage,
+    Table, Tensor, TensorId, Term,
 };
 pub use build::plan;
 pub use cost::Estimate;
@@ -93,6 +93,12 @@ pub enum Schedule {
 
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
+
+/// Products that one chain of additions sums up at most, in the dot of a query and a key: rounding errors grow with the length of a sum.
+pub(crate) const LONGEST_SUM: usize = 64;
+
+/// Weights that are summed up one after the other, in prefill.
+pub(crate) const RUN: usize = 16;
 
 /// A plan: what is computed, where, and in which tiles.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use rhumb_ir::{Axis, Op, Value};
 
 use super::table_cost::{TablePrice, price};
 use super::unit_cost::length;
-use super::{Attention, Origin, Plan, Problem, Reduction, Schedule, Source, Storage, Table, TensorId};
+use super::{Attention, Origin, Plan, Problem, Schedule, Source, Storage, Table, TensorId};
 
 /// Rows that are computed, and what an element of them costs in each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +73,10 @@ impl Attention {
     pub(crate) fn rows(&self) -> Vec<(TensorId, Axis)> {
         let keys = self.products.iter().map(|product| (product.key, product.dim));
         let mut rows: Vec<(TensorId, Axis)> = keys.collect();
-        if let Some(Reduction { value, dim, .. }) = &self.reduction
-            && rows.iter().all(|(tensor, _)| tensor != value)
-        {
-            rows.push((*value, *dim));
+        for reduction in &self.reductions {
+            if rows.iter().all(|(tensor, _)| *tensor != reduction.value) {
+                rows.push((reduction.value, reduction.dim));
+            }
         }
         rows
     }
@@ -101,7 +101,7 @@ fn is_of_rows(problem: &Problem, table: &Table, (tensor, dim): (TensorId, Axis))
 fn readers(problem: &Problem, tensor: TensorId) -> usize {
     let Some(attention) = &problem.attention else { return 0 };
     let keys = attention.products.iter().filter(|product| product.key == tensor).count();
-    keys + usize::from(attention.reduction.as_ref().is_some_and(|reduction| reduction.value == tensor))
+    keys + attention.reductions.iter().filter(|reduction| reduction.value == tensor).count()
 }
 
 /// Whether the products of the score and the average are all that reads a value.

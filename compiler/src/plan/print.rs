@@ -64,12 +64,9 @@ impl Plan {
             };
             let precision = if step.double { "f64" } else { "f32" };
             let second = step.second.map_or(String::new(), |second| format!(" and {}", self.tensor(second)));
-            writeln!(
-                f,
-                "  table{index} {}{second} = {source} in {precision}: {}",
-                self.tensor(step.target),
-                step.reason
-            )?;
+            let after = if step.after { "after the attention: " } else { "" };
+            let target = self.tensor(step.target);
+            writeln!(f, "  {after}table{index} {target}{second} = {source} in {precision}: {}", step.reason)?;
             if let Some(placed) = self.placed(index) {
                 writeln!(f, "    {placed}")?;
             }
@@ -120,8 +117,7 @@ impl Plan {
             writeln!(f, "    key tiles on a grid: masks read tensors over queries or keys")?;
         }
         if let Some(pruning) = attention.pruning {
-            let tables: Vec<String> =
-                [pruning.keys, pruning.values].into_iter().flatten().map(|table| self.tensor(table)).collect();
+            let tables: Vec<String> = pruning.squares().map(|table| self.tensor(table)).collect();
             writeln!(f, "    keys without weight are pruned by {}", tables.join(" and "))?;
         }
         Ok(())
@@ -133,7 +129,7 @@ impl Plan {
         if let Some(sink) = attention.sink() {
             writeln!(f, "    sink {}", self.tensor(sink))?;
         }
-        if let Some(reduction) = &attention.reduction {
+        for reduction in &attention.reductions {
             let (value, output) = (self.tensor(reduction.value), self.tensor(reduction.output));
             let sum = if attention.combiner == Combiner::Sum { "weighted sum" } else { "average" };
             writeln!(f, "    {sum} of {value} over {key} -> {output}")?;

@@ -50,21 +50,23 @@ pub(super) fn price(problem: &Problem, table: &Table) -> TablePrice {
 /// Instructions for each element of a table.
 fn instructions(plan: &Problem, table: &Table) -> f64 {
     match &table.source {
-        Source::Value(value) => of_values(plan, &[*value]),
+        Source::Value(value) => of_values(plan, table, &[*value]),
         Source::Sum(terms) => {
             let values: Vec<Value> = terms.iter().map(|term| term.value).collect();
-            of_values(plan, &values) + terms.len() as f64
+            of_values(plan, table, &values) + terms.len() as f64
         }
         Source::Cos(angle) | Source::Sin(angle) => {
-            of_values(plan, &[*angle]) + elementary(Unary::Sin).instructions + elementary(Unary::Cos).instructions
+            of_values(plan, table, &[*angle])
+                + elementary(Unary::Sin).instructions
+                + elementary(Unary::Cos).instructions
         }
         Source::Squares { dim, .. } => length(&plan.graph, *dim),
     }
 }
 
 /// Instructions for an element of expressions, what other tables hold left out.
-fn of_values(plan: &Problem, roots: &[Value]) -> f64 {
-    let mut element = Element { plan, roots, seen: vec![false; plan.graph.nodes().len()], instructions: 0.0 };
+fn of_values(plan: &Problem, table: &Table, roots: &[Value]) -> f64 {
+    let mut element = Element { plan, table, roots, seen: vec![false; plan.graph.nodes().len()], instructions: 0.0 };
     for root in roots {
         let Ok(()) = walk(&mut element, *root);
     }
@@ -74,6 +76,7 @@ fn of_values(plan: &Problem, roots: &[Value]) -> f64 {
 /// An element of a table.
 struct Element<'p> {
     plan: &'p Problem,
+    table: &'p Table,
     roots: &'p [Value],
     seen: Vec<bool>,
     instructions: f64,
@@ -87,7 +90,8 @@ impl Domain for Element<'_> {
     }
 
     fn node(&self, value: Value) -> Node {
-        self.plan.node(value, |_| !self.roots.contains(&value))
+        // A table that is not the element's own is read, a root's too where it is kept for tables after the attention.
+        self.plan.node(value, |table| !self.roots.contains(&value) || self.table.after && table != self.table.target)
     }
 
     fn make(&mut self, value: Value, node: Node) -> Result<(), Infallible> {

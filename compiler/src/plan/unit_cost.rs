@@ -1,8 +1,8 @@
 //! What an op costs on a vector, and how long axes are taken to be.
 
-use rhumb_ir::{Axis, Binary, Graph};
+use rhumb_ir::{Axis, Graph};
 
-use crate::elementary::elementary;
+use crate::elementary::{elementary, of_two};
 use crate::expr::Node;
 
 /// The length assumed of dynamic axes.
@@ -19,12 +19,7 @@ pub(super) fn length(graph: &Graph, axis: Axis) -> f64 {
 pub(super) fn instructions(node: &Node) -> f64 {
     match *node {
         Node::Unary(op, _) => elementary(op).instructions,
-        Node::Binary(op, _) => match op {
-            Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
-            Binary::Div => 10.0,
-            Binary::Mod => 15.0,
-            Binary::Pow => 40.0,
-        },
+        Node::Binary(op, _) => of_two(op),
         Node::Product
         | Node::Table(_)
         | Node::Input(_)

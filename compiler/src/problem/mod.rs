@@ -7,6 +7,7 @@ mod error;
 mod factors;
 mod outputs;
 mod packed;
+mod places;
 mod plain;
 mod planner;
 mod powers;
@@ -20,8 +21,10 @@ use std::collections::BTreeMap;
 
 use rhumb_ir::{Axis, Value, Verified};
 
+use crate::abi::MOST_REDUCTIONS;
 pub use error::PlanError;
 pub(crate) use packed::sharing;
+pub use places::Place;
 pub use recognize::recognize;
 
 /// The storage of a tensor's elements.
@@ -112,7 +115,7 @@ pub enum Source {
     },
 }
 
-/// A loop nest that computes a tensor element by element, before the attention runs.
+/// A loop nest that computes a tensor element by element, before the attention runs or after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// The tensor that is written: a table or an output.
@@ -126,6 +129,8 @@ pub struct Table {
     pub inner: Option<Axis>,
     /// Whether floats are computed in double precision (tables) or single (rows of queries, keys and values).
     pub double: bool,
+    /// Whether it is computed of what the attention gives: it is made after that, not before.
+    pub after: bool,
     /// Why it is computed here.
     pub reason: &'static str,
 }
@@ -149,16 +154,20 @@ pub struct Product {
     pub key: TensorId,
 }
 
-/// The values that are summed up.
+/// Values that are summed up, each weighed by its key's score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reduction {
+    /// Its place among the reductions, which is that of its address in the call record.
+    pub index: usize,
+    /// The elements that those of other reductions take before it.
+    pub first: u32,
     /// The values, read in their own layout.
     pub value: TensorId,
-    /// The axis that goes to the output.
+    /// The axis of the values' elements, which goes to the result.
     pub dim: Axis,
     /// Its length.
     pub length: u32,
-    /// Where the result is written.
+    /// Where the result is written: an output, or a tensor that tables after the attention read.
     pub output: TensorId,
 }
 
@@ -209,11 +218,17 @@ pub struct Packed {
 pub struct Pruning {
     /// The squared norms of keys, if the score has a product of queries and keys.
     pub keys: Option<TensorId>,
-    /// The squared norms of values, if there are any. A value that is not finite makes NaN of a weight of 0: its key tile is never pruned.
-    pub values: Option<TensorId>,
+    /// The squared norms of the values of each reduction. A value that is not finite makes NaN of a weight of 0: its key tile is never
+    /// pruned.
+    pub values: [Option<TensorId>; MOST_REDUCTIONS],
 }
 
 impl Pruning {
+    /// All tables of squared norms.
+    pub fn squares(&self) -> impl Iterator<Item = TensorId> + use<> {
+        self.keys.into_iter().chain(self.values.into_iter().flatten())
+    }
+
     /// A score this far below the base of weights, in powers of 2, has no weight.
     pub const BELOW: f64 = 100.0;
     /// The least number of queries: with fewer, the norms of keys and values take more work than they save.
@@ -271,8 +286,8 @@ pub struct Attention {
     pub pruning: Option<Pruning>,
     /// How scores weigh the values.
     pub combiner: Combiner,
-    /// The weighted sum or average of the values, if it is asked for.
-    pub reduction: Option<Reduction>,
+    /// The weighted sums or averages of values that are asked for: all of them weigh by the same scores.
+    pub reductions: Vec<Reduction>,
 }
 
 impl Attention {
@@ -289,6 +304,16 @@ impl Attention {
     /// As [`Attention::query_length`], where the elements of each product end with whole vectors of this many lanes.
     pub fn query_padded(&self, lanes: usize) -> usize {
         self.products.iter().map(|product| (product.length as usize).next_multiple_of(lanes)).sum()
+    }
+
+    /// Elements of a result: of all reductions together.
+    pub fn value_length(&self) -> usize {
+        self.reductions.iter().map(|reduction| reduction.length as usize).sum()
+    }
+
+    /// As [`Attention::value_length`], where the elements of each reduction end with whole vectors of this many lanes.
+    pub fn value_padded(&self, lanes: usize) -> usize {
+        self.reductions.iter().map(|reduction| (reduction.length as usize).next_multiple_of(lanes)).sum()
     }
 
     /// The sink of a softmax, if it has one.
@@ -324,7 +349,7 @@ pub struct Problem {
     pub inputs: Vec<TensorId>,
     /// Tensors of the graph's outputs, in its order.
     pub outputs: Vec<TensorId>,
-    /// Loops that run first, in order: each may read the tables of those before it.
+    /// Loops that run before the attention, then those that run after it, in order: each may read the tables of those before it.
     pub tables: Vec<Table>,
     /// Table of each value that has one.
     pub table_of: BTreeMap<Source, TensorId>,

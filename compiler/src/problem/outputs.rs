@@ -3,24 +3,34 @@
 use rhumb_ir::{Axis, Op, Value};
 
 use super::planner::{Normalised, Planner};
-use super::{PlanError, TensorId, Term};
+use super::{Origin, PlanError, Source, Storage, TensorId, Term};
+use crate::abi::MOST_REDUCTIONS;
 use crate::weighted::WeightedSum;
 
 /// The outputs, by what they ask for.
 #[derive(Default)]
 pub(super) struct Outputs {
-    /// The values weighed by a softmax, or by scores themselves.
-    weighed: Option<(Value, TensorId)>,
-    /// The output, the log-sum-exp in it, and where it is written.
+    /// Sums of values that a softmax weighs, or scores themselves, and where each is written.
+    weighed: Vec<(Value, TensorId)>,
+    /// An output's value, the log-sum-exp in it, and where it is written.
     log_sum: Option<(Value, Value, TensorId)>,
+    /// Those that are computed of sums and of the log-sum-exp.
+    pub(super) made: Vec<(Value, TensorId)>,
     /// Those without an attention.
     pub(super) plain: Vec<(Value, TensorId)>,
 }
 
-/// A log-sum-exp that is an output.
+/// What an output is made of.
+#[derive(Default)]
+struct Parts {
+    weighed: Vec<Value>,
+    log_sums: Vec<Value>,
+}
+
+/// A log-sum-exp that is asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Logged {
-    /// The output's value.
+    /// The value that is written.
     pub(super) value: Value,
     /// The log-sum-exp in it.
     pub(super) leaf: Value,
@@ -28,77 +38,157 @@ pub(super) struct Logged {
     pub(super) of: Normalised,
 }
 
-/// What an attention is asked for.
+/// Values that are summed up, and where their sum is written.
 #[derive(Clone, Copy)]
+pub(super) struct Summed {
+    pub(super) values: Value,
+    pub(super) target: TensorId,
+}
+
+/// What an attention is asked for.
+#[derive(Clone)]
 pub(super) struct Request {
     /// The score, or the weights where there is no softmax.
     pub(super) score: Value,
     pub(super) key: Axis,
     pub(super) softmax: bool,
     pub(super) sink: Option<Value>,
-    /// The values, and where their sum is written.
-    pub(super) values: Option<(Value, TensorId)>,
+    pub(super) sums: Vec<Summed>,
     pub(super) log_sum: Option<Logged>,
+}
+
+impl Request {
+    fn of(of: Normalised, softmax: bool) -> Request {
+        let Normalised { score, key, sink } = of;
+        Request { score, key, softmax, sink, sums: Vec::new(), log_sum: None }
+    }
+
+    fn normalised(&self) -> Normalised {
+        Normalised { score: self.score, key: self.key, sink: self.sink }
+    }
 }
 
 impl Planner<'_> {
     /// Sorts the outputs.
-    pub(super) fn sorted_outputs(&self) -> Result<Outputs, PlanError> {
+    pub(super) fn sorted_outputs(&mut self) -> Result<Outputs, PlanError> {
         let mut sorted = Outputs::default();
-        for (output, &target) in self.graph.outputs().iter().zip(&self.outputs) {
+        let mut parts = Vec::new();
+        for output in self.graph.outputs() {
+            parts.push(self.parts(output.value)?);
+        }
+        let mut log_sums: Vec<Value> = parts.iter().flat_map(|parts| parts.log_sums.iter().copied()).collect();
+        let uses = log_sums.len();
+        log_sums.dedup();
+        if let [_, second, ..] = log_sums[..] {
+            return Err(self.not(second, "a graph can have one log-sum-exp; make a second graph"));
+        }
+        // What is written to an output itself, where nothing else reads it.
+        let read = |leaf: Value| parts.iter().filter(|parts| parts.weighed.contains(&leaf)).count();
+        let mut kept: Vec<Value> = Vec::new();
+        for ((output, &target), parts) in self.graph.outputs().iter().zip(&self.outputs).zip(&parts) {
             let value = output.value;
-            if let Some(leaf) = self.find(value, |op| matches!(op, Op::LogSumExp { .. })) {
-                if sorted.log_sum.is_some() {
-                    return Err(self.not(leaf, "a graph can have one log-sum-exp output; make a second graph"));
+            match (&parts.weighed[..], &parts.log_sums[..]) {
+                ([], []) => sorted.plain.push((value, target)),
+                ([], [leaf]) if uses == 1 => sorted.log_sum = Some((value, *leaf, target)),
+                ([leaf], []) if *leaf == value && read(value) == 1 => sorted.weighed.push((value, target)),
+                (weighed, log_sums) => {
+                    kept.extend(weighed.iter().chain(log_sums));
+                    sorted.made.push((value, target));
                 }
-                sorted.log_sum = Some((value, leaf, target));
-                continue;
             }
-            let inner = self.find(value, |op| matches!(op, Op::Softmax { .. }));
-            if inner.is_none() && WeightedSum::of(self.graph, value).is_none() {
-                sorted.plain.push((value, target));
-                continue;
-            }
-            if sorted.weighed.is_some() {
-                let op = inner.unwrap_or(value);
-                return Err(self.not(op, "a graph can have one average of values; make a second graph"));
-            }
-            sorted.weighed = Some((value, target));
+        }
+        for leaf in kept {
+            self.keep(leaf, &mut sorted);
         }
         Ok(sorted)
+    }
+
+    /// What an output is made of.
+    fn parts(&self, output: Value) -> Result<Parts, PlanError> {
+        let softmax = self.find(output, |op| matches!(op, Op::Softmax { .. })).is_some();
+        let (mut parts, mut seen) = (Parts::default(), vec![false; output.index() + 1]);
+        let mut stack = vec![output];
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut seen[value.index()], true) {
+                continue;
+            }
+            match self.graph.op(value) {
+                Op::LogSumExp { .. } => parts.log_sums.push(value),
+                Op::Softmax { .. } => return Err(self.not_averaged(output, value)),
+                _ if self.average_of(value).is_some() => parts.weighed.push(value),
+                _ if !softmax && WeightedSum::of(self.graph, value).is_some() => parts.weighed.push(value),
+                op => stack.extend(op.operands().into_iter().rev()),
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Gives a sum or a log-sum-exp that outputs are computed of a tensor of its own, once.
+    fn keep(&mut self, leaf: Value, sorted: &mut Outputs) {
+        if self.table_of.contains_key(&Source::Value(leaf)) {
+            return;
+        }
+        let axes = self.graph.ty(leaf).axes;
+        // As the output that reads it first has them: rows are written along the same axis.
+        let made = sorted.made.iter().map(|(_, target)| &self.tensors[*target].dims);
+        let order = made.flatten().copied().chain(axes.iter());
+        let mut dims: Vec<Axis> = Vec::new();
+        for axis in order.filter(|axis| axes.contains(*axis)) {
+            if !dims.contains(&axis) {
+                dims.push(axis);
+            }
+        }
+        let target = self.tensor(self.names[leaf.index()].clone(), Origin::Table, dims, Storage::F32);
+        self.table_of.insert(Source::Value(leaf), target);
+        match self.graph.op(leaf) {
+            Op::LogSumExp { .. } => sorted.log_sum = Some((leaf, leaf, target)),
+            _ => sorted.weighed.push((leaf, target)),
+        }
+        for value in self.graph.values() {
+            let of_kept = value == leaf || self.graph.op(value).operands().iter().any(|x| self.of_results[x.index()]);
+            self.of_results[value.index()] |= of_kept;
+        }
     }
 
     /// What the outputs ask of an attention; none if they ask for none.
     pub(super) fn request(&self, outputs: &Outputs) -> Result<Option<Request>, PlanError> {
         let mut found: Option<Request> = None;
-        if let Some((output, target)) = outputs.weighed {
-            found = Some(self.weighed(output, target)?);
+        for &(leaf, target) in &outputs.weighed {
+            let (of, softmax, values) = self.weighed(leaf)?;
+            let request = found.get_or_insert_with(|| Request::of(of, softmax));
+            if request.softmax != softmax || request.normalised() != of {
+                let reason =
+                    "two outputs weigh values in different ways; one pass over keys has one way, make two graphs of it";
+                return Err(self.not(leaf, reason));
+            }
+            if request.sums.len() == MOST_REDUCTIONS {
+                let reason = format!(
+                    "one pass over keys sums up {MOST_REDUCTIONS} tensors of values at most; concatenate some along the value dimension, or \
+                     make two graphs of it"
+                );
+                return Err(self.not(leaf, reason));
+            }
+            request.sums.push(Summed { values, target });
         }
         let Some((value, leaf, output)) = outputs.log_sum else { return self.checked(found) };
         let Op::LogSumExp { x: score, axis: key, sink, base: _ } = *self.graph.op(leaf) else {
             return Err(self.not(leaf, "expected a log-sum-exp"));
         };
         let of = Normalised { score, key, sink };
-        let log_sum = Some(Logged { value, leaf, output, of });
-        let request = match found {
-            None => Request { score, key, softmax: true, sink, values: None, log_sum },
-            Some(found) => {
-                let other = Normalised { score: found.score, key: found.key, sink: found.sink };
-                if !found.softmax || !self.weighs_alike(other, of) {
-                    let reason = "the log-sum-exp and the average use different scores; make two graphs of it";
-                    return Err(self.not(leaf, reason));
-                }
-                Request { log_sum, ..found }
-            }
-        };
+        let mut request = found.unwrap_or_else(|| Request::of(of, true));
+        if !request.softmax || !self.weighs_alike(request.normalised(), of) {
+            let reason = "the log-sum-exp and the average use different scores; make two graphs of it";
+            return Err(self.not(leaf, reason));
+        }
+        request.log_sum = Some(Logged { value, leaf, output, of });
         self.checked(Some(request))
     }
 
     /// Refuses softmaxes inside of what is normalised, weighed or compared.
     fn checked(&self, request: Option<Request>) -> Result<Option<Request>, PlanError> {
-        let Some(Request { score, sink, values, .. }) = request else { return Ok(None) };
-        let inner = [Some(score), sink, values.map(|(value, _)| value)];
-        for value in inner.into_iter().flatten() {
+        let Some(Request { score, sink, sums, .. }) = &request else { return Ok(None) };
+        let inner = [Some(*score), *sink].into_iter().flatten().chain(sums.iter().map(|sum| sum.values));
+        for value in inner {
             if let Some(bad) = self.find(value, |op| matches!(op, Op::Softmax { .. } | Op::LogSumExp { .. })) {
                 let reason = "a softmax inside the score or the values of another; make two graphs of it";
                 return Err(self.not(bad, reason));
@@ -107,52 +197,42 @@ impl Planner<'_> {
         Ok(request)
     }
 
-    /// Takes `dot(softmax, values)` or `dot(weights, values)` apart.
-    fn weighed(&self, output: Value, target: TensorId) -> Result<Request, PlanError> {
-        let Some(inner) = self.find(output, |op| matches!(op, Op::Softmax { .. })) else {
-            let Some(WeightedSum { weights, values, key }) = WeightedSum::of(self.graph, output) else {
-                return Err(self.not(output, "no softmax found"));
-            };
-            let values = Some((values, target));
-            return Ok(Request { score: weights, key, softmax: false, sink: None, values, log_sum: None });
-        };
-        let values = Some((self.averaged(output, inner)?, target));
-        match *self.graph.op(inner) {
-            Op::Softmax { x: score, axis: key, sink, base: _ } => {
-                Ok(Request { score, key, softmax: true, sink, values, log_sum: None })
+    /// Takes `dot(softmax, values)` or `dot(weights, values)` apart: what weighs, whether by a softmax, and the values.
+    fn weighed(&self, leaf: Value) -> Result<(Normalised, bool, Value), PlanError> {
+        if let Some((of, values)) = self.average_of(leaf) {
+            return Ok((of, true, values));
+        }
+        match WeightedSum::of(self.graph, leaf) {
+            Some(WeightedSum { weights, values, key }) => {
+                Ok((Normalised { score: weights, key, sink: None }, false, values))
             }
-            _ => Err(self.not(inner, "expected a softmax")),
+            None => Err(self.not(leaf, "no softmax found")),
         }
     }
 
-    /// The values of `dot(softmax, values)`.
-    fn averaged(&self, value: Value, inner: Value) -> Result<Value, PlanError> {
-        let Op::Softmax { axis: key, .. } = *self.graph.op(inner) else {
-            return Err(self.not(inner, "expected a softmax"));
-        };
-        if let Op::Dot { a, b, axis } = *self.graph.op(value)
-            && axis == key
-        {
-            if a == inner {
-                return Ok(b);
+    /// Takes `dot(softmax, values)` apart, if a value is such.
+    fn average_of(&self, value: Value) -> Option<(Normalised, Value)> {
+        let Op::Dot { a, b, axis } = *self.graph.op(value) else { return None };
+        [(a, b), (b, a)].into_iter().find_map(|(weights, values)| match *self.graph.op(weights) {
+            Op::Softmax { x: score, axis: key, sink, base: _ } if key == axis => {
+                Some((Normalised { score, key, sink }, values))
             }
-            if b == inner {
-                return Ok(a);
-            }
-        }
+            _ => None,
+        })
+    }
+
+    /// Refuses an output that reads a softmax other than by its `dot` with values.
+    fn not_averaged(&self, value: Value, inner: Value) -> PlanError {
         if value == inner {
             let reason = "the weights of a softmax can't be an output: kernels never hold them; take their `dot` with values, or `logsumexp`";
-            return Err(self.not(value, reason));
+            return self.not(value, reason);
         }
-        // The op in the way is the one that the average takes instead of the softmax, or the output's own.
-        let weights = |value: &Value| self.find(*value, |op| op == self.graph.op(inner)).is_some();
-        let op = match *self.graph.op(value) {
-            Op::Dot { a, b, axis } if axis == key => [a, b].into_iter().find(weights).unwrap_or(value),
-            _ => value,
-        };
-        let reason = "this op stands between the softmax and the output; an output is the `dot` of the softmax itself with values, over \
-                      the axis it normalises";
-        Err(self.not(op, reason))
+        // The op in the way is the one that takes the softmax.
+        let takes = |user: &Value| self.graph.op(*user).operands().contains(&inner);
+        let op = self.graph.values().take(value.index() + 1).find(takes).unwrap_or(value);
+        let reason = "this op stands between the softmax and its values; weights are summed up by the `dot` of the softmax itself with \
+                      values, over the axis it normalises";
+        self.not(op, reason)
     }
 
     /// Takes what is asked for apart: the terms of the score, and the masks. Weights without a softmax are one term.

@@ -2,8 +2,8 @@
 
 use rhumb_ir::{AxisSet, Elem, Op, Value};
 
-use super::PlanError;
 use super::planner::Planner;
+use super::{PlanError, Source};
 use crate::weighted::WeightedSum;
 
 impl Planner<'_> {
@@ -12,7 +12,7 @@ impl Planner<'_> {
         let mut seen = vec![false; value.index() + 1];
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) {
+            if std::mem::replace(&mut seen[value.index()], true) || self.is_kept(value) {
                 continue;
             }
             if WeightedSum::of(self.graph, value).is_some() {
@@ -23,8 +23,37 @@ impl Planner<'_> {
         None
     }
 
-    /// Refuses an output, free of softmaxes, that is more than a rotation, a table or elementwise along rows: map steps have no tiles.
+    /// Whether a value is a sum or a log-sum-exp of the attention that is kept for what is computed of it.
+    fn is_kept(&self, value: Value) -> bool {
+        self.of_results[value.index()] && self.table_of.contains_key(&Source::Value(value))
+    }
+
+    /// The first dot that a value is computed of, what the attention gives left out.
+    fn dot_in(&self, value: Value) -> Option<Value> {
+        let mut seen = vec![false; value.index() + 1];
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut seen[value.index()], true) || self.is_kept(value) {
+                continue;
+            }
+            match self.graph.op(value) {
+                Op::Dot { .. } => return Some(value),
+                op => stack.extend(op.operands()),
+            }
+        }
+        None
+    }
+
+    /// Refuses an output that is more than a rotation, a table or elementwise along rows, of inputs or of what the attention gives: tables have
+    /// no tiles.
     pub(super) fn plain(&self, output: Value) -> Result<(), PlanError> {
+        if self.of_results[output.index()]
+            && let Some(dot) = self.dot_in(output)
+        {
+            let reason = "beside the sums of values over keys an output has no products: what is computed of such sums is elementwise, or a \
+                          rotation; compute this product elsewhere";
+            return Err(self.not(dot, reason));
+        }
         if let Some(sum) = self.weighted_sum_in(output) {
             return Err(self.not(
                 output,
@@ -35,7 +64,7 @@ impl Planner<'_> {
                 ),
             ));
         }
-        if let Some(dot) = self.find(output, |op| matches!(op, Op::Dot { .. })) {
+        if let Some(dot) = self.dot_in(output) {
             return Err(self.not(
                 dot,
                 "a product outside of an attention has no kernel: outputs are the `dot` of a `softmax`, or of other weights made of scores, \
@@ -51,7 +80,7 @@ impl Planner<'_> {
         let mut seen = vec![false; output.index() + 1];
         let mut stack = vec![output];
         while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) {
+            if std::mem::replace(&mut seen[value.index()], true) || self.is_kept(value) {
                 continue;
             }
             match *graph.op(value) {

@@ -15,6 +15,13 @@ pub(super) struct Normalised {
     pub(super) sink: Option<Value>,
 }
 
+/// Axes of length 1 that a graph was given.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Added {
+    pub(super) query: Option<Axis>,
+    pub(super) element: Option<Axis>,
+}
+
 pub(super) struct Planner<'a> {
     pub(super) graph: &'a Verified,
     pub(super) tensors: Vec<Tensor>,
@@ -34,12 +41,16 @@ pub(super) struct Planner<'a> {
     pub(super) order: Vec<Axis>,
     /// The axis of queries that was added where every other has keys or values of its own.
     pub(super) one_query: Option<Axis>,
+    /// The axis of a single element that was added for values that have none.
+    pub(super) one_element: Option<Axis>,
+    /// Whether each value is computed of sums or of a log-sum-exp that are kept for it.
+    pub(super) of_results: Vec<bool>,
     /// With one query: whether each value is computed from the dot of query and key.
     pub(super) of_dot: Vec<bool>,
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(graph: &'a Verified, one_query: Option<Axis>) -> Self {
+    pub(super) fn new(graph: &'a Verified, added: Added) -> Self {
         let mut planner = Planner {
             graph,
             tensors: Vec::new(),
@@ -52,7 +63,9 @@ impl<'a> Planner<'a> {
             rotates: Vec::new(),
             reduces: Vec::new(),
             order: (0..graph.axes().len()).filter_map(Axis::from_index).collect(),
-            one_query,
+            one_query: added.query,
+            one_element: added.element,
+            of_results: vec![false; graph.nodes().len()],
             of_dot: Vec::new(),
         };
         planner.rotates = planner.reaches(|op| matches!(op, Op::Rotate { .. }));

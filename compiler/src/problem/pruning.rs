@@ -17,6 +17,7 @@ use rhumb_ir::{Axis, Value};
 
 use super::planner::Planner;
 use super::{KeyTerm, Product, Pruning, Reduction, Source, Storage, TensorId, Term};
+use crate::abi::MOST_REDUCTIONS;
 use crate::expr::Node;
 
 impl Planner<'_> {
@@ -27,20 +28,25 @@ impl Planner<'_> {
         (query, key): (Axis, Axis),
         (terms, key_term): (&[Term], Option<KeyTerm>),
         product: Option<&Product>,
-        reduction: Option<&Reduction>,
+        reductions: &[Reduction],
     ) -> Option<Pruning> {
         let dot = product.map(|product| product.dot);
         let biased = self.bias(terms, dot)? || key_term.is_some();
         if key_term.is_none() && terms.iter().any(|term| self.reads_rows(term.value, (query, key), dot)) {
             return None;
         }
-        let rows =
-            [product.map(|product| (product.key, product.dim)), reduction.map(|values| (values.value, values.dim))];
-        let along_keys = |(tensor, _): &(TensorId, Axis)| self.tensors[*tensor].dims.contains(&key);
-        if !biased || !rows.iter().flatten().all(along_keys) {
+        let of_keys = product.map(|product| (product.key, product.dim));
+        let of_values = || reductions.iter().map(|reduction| (reduction.value, reduction.dim));
+        if !biased
+            || !of_keys.into_iter().chain(of_values()).all(|(tensor, _)| self.tensors[tensor].dims.contains(&key))
+        {
             return None;
         }
-        let [keys, values] = rows.map(|rows| rows.map(|(tensor, dim)| self.squares(tensor, dim, key)));
+        let keys = of_keys.map(|(tensor, dim)| self.squares(tensor, dim, key));
+        let mut values = [None; MOST_REDUCTIONS];
+        for (squares, (tensor, dim)) in values.iter_mut().zip(of_values()) {
+            *squares = Some(self.squares(tensor, dim, key));
+        }
         Some(Pruning { keys, values })
     }
 
@@ -102,7 +108,7 @@ mod tests {
     fn squares(attention: &Attention) -> Vec<String> {
         let plan = planned(attention);
         let pruning = plan.attention.as_ref().expect("attention").pruning;
-        let tables = pruning.into_iter().flat_map(|found| [found.keys, found.values]).flatten();
+        let tables = pruning.into_iter().flat_map(|found| found.squares());
         tables.map(|table| plan.tensors[table].name.clone()).collect()
     }
 

@@ -2,8 +2,8 @@
 
 use rhumb_ir::{Axis, AxisSet, Op, Value, Verified};
 
-use super::outputs::{Logged, Request};
-use super::planner::Planner;
+use super::outputs::{Logged, Request, Summed};
+use super::planner::{Added, Planner};
 use super::powers;
 use super::products::Dots;
 use super::{Attention, Combiner, LogSum, PlanError, Problem, Reduction, Source, TensorId, Term};
@@ -13,18 +13,21 @@ use super::{Attention, Combiner, LogSum, PlanError, Problem, Reduction, Source, 
 /// # Errors
 /// [`PlanError`] names the op that has no place in the kernels.
 pub fn recognize(graph: &Verified) -> Result<Problem, PlanError> {
-    let of_two = powers::of_two(graph)?;
-    let graph = of_two.as_ref().unwrap_or(graph);
-    match Planner::new(graph, None).run() {
-        Ok(problem) => Ok(problem),
-        Err(Stop::Refused(error)) => Err(error),
-        Err(Stop::OneQuery(score)) => {
-            let (graph, query) = with_one_query(graph, score)?;
-            Planner::new(&graph, Some(query)).run().map_err(|stop| match stop {
-                Stop::Refused(error) => error,
-                Stop::OneQuery(score) => too_many_axes(&graph, score),
-            })
+    let mut graph = powers::of_two(graph)?.unwrap_or_else(|| graph.clone());
+    let mut added = Added::default();
+    loop {
+        let (wanted, name, value) = match Planner::new(&graph, added).run() {
+            Ok(problem) => return Ok(problem),
+            Err(Stop::Refused(error)) => return Err(error),
+            Err(Stop::OneQuery(score)) => (&mut added.query, "one_query", score),
+            Err(Stop::OneElement(values)) => (&mut added.element, "one_element", values),
+        };
+        if wanted.is_some() {
+            return Err(too_many_axes(&graph, value));
         }
+        let (wider, axis) = with_axis(&graph, name, value)?;
+        *wanted = Some(axis);
+        graph = wider;
     }
 }
 
@@ -33,6 +36,8 @@ enum Stop {
     Refused(PlanError),
     /// No axis can be that of queries for this score: one of a single query has to be added.
     OneQuery(Value),
+    /// These values are one number for each key: an axis of a single element has to be added.
+    OneElement(Value),
 }
 
 impl From<PlanError> for Stop {
@@ -41,29 +46,29 @@ impl From<PlanError> for Stop {
     }
 }
 
-/// The graph with an axis of length 1 that nothing varies over, to be that of queries.
-fn with_one_query(graph: &Verified, score: Value) -> Result<(Verified, Axis), PlanError> {
-    let mut name = "one_query".to_owned();
+/// The graph with an axis of length 1 that nothing varies over, wanted for a value.
+fn with_axis(graph: &Verified, name: &str, value: Value) -> Result<(Verified, Axis), PlanError> {
+    let mut name = name.to_owned();
     while graph.axis_named(&name).is_some() {
         name.push('_');
     }
     let Ok(builder) = graph.rebuild(|b, _, op| Ok::<_, std::convert::Infallible>(b.push(op)));
-    let query = builder.axis_of(&name, 1);
-    builder.finish().map(|wider| (wider, query)).map_err(|_| too_many_axes(graph, score))
+    let axis = builder.axis_of(&name, 1);
+    builder.finish().map(|wider| (wider, axis)).map_err(|_| too_many_axes(graph, value))
 }
 
-fn too_many_axes(graph: &Verified, score: Value) -> PlanError {
-    let reason = "keys or values vary over every axis of the score, which is then that of single queries, and the graph has no axis left for \
-                  these; leave out an axis";
-    PlanError::NotAttention { op: graph.line(score), reason: reason.to_owned() }
+fn too_many_axes(graph: &Verified, value: Value) -> PlanError {
+    let reason = "this takes an axis of length 1 beside those of the graph (of single queries where keys or values vary over every axis of the \
+                  score, of single elements where values have none), and the graph has no axis left for it; leave out an axis";
+    PlanError::NotAttention { op: graph.line(value), reason: reason.to_owned() }
 }
 
 /// The loops of an attention, and what its scores are made of.
 struct Loops {
     query: Axis,
     key: Axis,
-    /// The axis of the values that goes to the output.
-    value_dim: Option<Axis>,
+    /// The axis of the elements of each reduction's values, which goes to the result.
+    value_dims: Vec<Axis>,
     /// The axes of independent attentions, outermost first.
     outer: Vec<Axis>,
     terms: Vec<Term>,
@@ -99,6 +104,11 @@ impl Planner<'_> {
             }
             None => None,
         };
+        for (value, target) in outputs.made {
+            self.plain(value)?;
+            self.prepare(value)?;
+            self.step(target, Source::Value(value), false, "computed of what the attention gives");
+        }
         for (value, target) in outputs.plain {
             self.plain(value)?;
             self.prepare(value)?;
@@ -120,13 +130,15 @@ impl Planner<'_> {
     /// Decides which axis each loop runs along, and the order of dimensions that tables take from them.
     fn loops(&mut self, request: &Request) -> Result<Loops, Stop> {
         let (graph, key) = (self.graph, request.key);
-        let target = request.values.map(|(_, target)| target).or(request.log_sum.map(|log_sum| log_sum.output));
+        let sums = request.sums.first().map(|sum| sum.target);
+        let target = sums.or(request.log_sum.map(|log_sum| log_sum.output));
         let dims: Vec<Axis> = target.map_or_else(Vec::new, |target| self.tensors[target].dims.clone());
         let sink_axes = request.sink.map_or(AxisSet::EMPTY, |sink| graph.ty(sink).axes);
         let axes = graph.join(graph.ty(request.score).axes, sink_axes);
         let (mut terms, masks) = self.taken_apart(request);
         let read: Vec<Term> = terms.iter().chain(&masks).copied().collect();
-        let axis = self.query_axis((&read, axes, key), request.values.map(|(value, _)| value), &dims);
+        let values: Vec<Value> = request.sums.iter().map(|sum| sum.values).collect();
+        let axis = self.query_axis((&read, axes, key), &values, &dims);
         let query = self.one_query.or(axis).ok_or(Stop::OneQuery(request.score))?;
         let dots = self.dots((&mut terms, &masks), query, key)?;
         for dot in dots.iter().flat_map(|dots| &dots.dots) {
@@ -141,20 +153,19 @@ impl Planner<'_> {
                 self.of_dot.push(of_dot || Some(value) == dot);
             }
         }
-        let value_dim = match request.values {
-            Some((value, _)) => Some(self.value_dim(value, (axes, key), &dims)?),
-            None => None,
-        };
-        let outer: Vec<Axis> = dims.iter().copied().filter(|axis| *axis != query && Some(*axis) != value_dim).collect();
-        let loops = Loops { query, key, value_dim, outer, terms, masks, dots };
+        let value_dims = request.sums.iter().map(|sum| self.value_dim(sum, (axes, key)));
+        let value_dims = value_dims.collect::<Result<Vec<Axis>, Stop>>()?;
+        let own = value_dims.first();
+        let outer: Vec<Axis> = dims.iter().copied().filter(|axis| *axis != query && Some(axis) != own).collect();
+        let loops = Loops { query, key, value_dims, outer, terms, masks, dots };
         self.check_sums(request, &loops)?;
         self.order_axes(&loops);
         Ok(loops)
     }
 
-    /// The axis of the values that goes to the output: one of fixed length that the score does not have.
-    fn value_dim(&self, value: Value, (score, key): (AxisSet, Axis), dims: &[Axis]) -> Result<Axis, PlanError> {
-        let graph = self.graph;
+    /// The axis of the elements of values, which goes to their sum: one of fixed length that the score does not have.
+    fn value_dim(&self, sum: &Summed, (score, key): (AxisSet, Axis)) -> Result<Axis, Stop> {
+        let (graph, value, dims) = (self.graph, sum.values, &self.tensors[sum.target].dims);
         let own = |axis: &&Axis| !graph.varies(score, **axis) && graph.ty(value).axes.contains(**axis);
         let fits = |axis: &&Axis| own(axis) && **axis != key && graph.static_extent(**axis).is_some();
         if let Some(&dim) = dims.iter().rev().find(fits) {
@@ -163,7 +174,27 @@ impl Planner<'_> {
         if let Some(&dim) = dims.iter().rev().find(own) {
             self.fixed(dim, "it is the head dimension of the values")?;
         }
-        Err(self.not(value, "the values need an axis of fixed length that the score does not have"))
+        self.one_element.ok_or(Stop::OneElement(value))
+    }
+
+    /// Checks that a sum has a row for each query of each of the attentions.
+    fn check_outer(&self, sum: &Summed, own: Axis, loops: &Loops) -> Result<(), PlanError> {
+        let dims = &self.tensors[sum.target].dims;
+        let rows: AxisSet = dims.iter().copied().filter(|axis| *axis != own).collect();
+        let query = Some(loops.query).filter(|query| self.one_query != Some(*query));
+        let all: AxisSet = loops.outer.iter().copied().chain(query).collect();
+        let apart = |axis: &Axis| rows.contains(*axis) != all.contains(*axis);
+        match rows.union(all).iter().find(apart) {
+            Some(axis) => {
+                let reason = format!(
+                    "values that are summed up in one pass over keys vary over the same axes but for their elements', and these do not all \
+                     vary over axis `{}`; make two graphs of it",
+                    self.graph.axis(axis).name
+                );
+                Err(self.not(sum.values, reason))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks that no output varies along what is summed over.
@@ -171,6 +202,9 @@ impl Planner<'_> {
         let graph = self.graph;
         if let Some(Logged { leaf, output, .. }) = request.log_sum {
             self.check_log_sum(leaf, output, loops.query, &loops.outer)?;
+        }
+        for (sum, own) in request.sums.iter().zip(&loops.value_dims) {
+            self.check_outer(sum, *own, loops)?;
         }
         // Tiles run along these for each index of the outer axes.
         let dots = loops.dots.iter().flat_map(|dots| &dots.dots);
@@ -226,7 +260,7 @@ impl Planner<'_> {
     fn attention(&mut self, request: &Request, loops: Loops) -> Result<Attention, PlanError> {
         let Terms { pairs: terms, keys, queries } = self.placed(request.softmax, &loops);
         let dot = loops.dot();
-        let Loops { query, key, value_dim, outer, masks, dots, .. } = loops;
+        let Loops { query, key, value_dims, outer, masks, dots, .. } = loops;
         // Terms of queries alone hide whole rows, at the end.
         let may_be_neg_inf = request.softmax && self.may_hide(terms.iter().chain(&keys), dot);
         let key_term = self.key_term(keys, key)?;
@@ -240,24 +274,18 @@ impl Planner<'_> {
             Some(dots) => self.products(dots, key)?,
             None => Vec::new(),
         };
-        let reduction = match (request.values, value_dim) {
-            (Some((value, output)), Some(dim)) => {
-                let value = self.rows(value, "values")?;
-                Some(Reduction { value, dim, length: self.graph.static_extent(dim).unwrap_or(0), output })
-            }
-            _ => None,
-        };
+        let reductions = self.reductions(&request.sums, &value_dims)?;
         let log_sum = match request.log_sum {
             Some(logged) => Some(self.log_sum(logged)?),
             None => None,
         };
         let on_grid = masks.iter().any(|mask| self.reads_rows(mask.value, (query, key), None));
-        let read = [key_term.map(|term| term.high), reduction.as_ref().map(|values| values.value)];
+        let values = reductions.iter().map(|reduction| reduction.value);
         let keys = products.iter().map(|product| product.key);
-        let read: Vec<TensorId> = read.into_iter().flatten().chain(keys).collect();
+        let read: Vec<TensorId> = key_term.iter().map(|term| term.high).chain(values).chain(keys).collect();
         // The bound of scores by norms is of one product.
         let pruning = match request.softmax && products.len() <= 1 {
-            true => self.pruning((query, key), (&terms, key_term), products.first(), reduction.as_ref()),
+            true => self.pruning((query, key), (&terms, key_term), products.first(), &reductions),
             false => None,
         };
         let packed = self.packed(query, &outer, (&terms, &masks), dot, &read);
@@ -280,8 +308,21 @@ impl Planner<'_> {
             may_be_neg_inf,
             pruning,
             combiner,
-            reduction,
+            reductions,
         })
+    }
+
+    /// The sums of values, in their order: their accumulators are stacked in the tile.
+    fn reductions(&mut self, sums: &[Summed], dims: &[Axis]) -> Result<Vec<Reduction>, PlanError> {
+        let (mut reductions, mut first) = (Vec::new(), 0u32);
+        for (index, (sum, &dim)) in sums.iter().zip(dims).enumerate() {
+            let value = self.rows(sum.values, "values")?;
+            let length = self.graph.static_extent(dim).unwrap_or(0);
+            reductions.push(Reduction { index, first, value, dim, length, output: sum.target });
+            // Lengths are below 2^31, and there are few.
+            first = first.saturating_add(length);
+        }
+        Ok(reductions)
     }
 
     fn log_sum(&mut self, Logged { value, leaf, output, of }: Logged) -> Result<LogSum, PlanError> {

@@ -115,14 +115,14 @@ impl Planner<'_> {
     pub(super) fn query_axis(
         &self,
         (terms, axes, key): (&[Term], AxisSet, Axis),
-        values: Option<Value>,
+        values: &[Value],
         dims: &[Axis],
     ) -> Option<Axis> {
         // More queries than this fill the widest tile of any machine.
         const FULL: u32 = 48;
         let varies = |value: Value, axis: Axis| self.graph.varies(self.graph.ty(value).axes, axis);
         let shared = |axis: &Axis| {
-            let own_values = values.is_some_and(|values| varies(values, *axis));
+            let own_values = values.iter().any(|values| varies(*values, *axis));
             *axis != key && axes.contains(*axis) && !own_values && !self.has_own_keys(terms, *axis, key)
         };
         let rank = |axis: &Axis| {

@@ -167,7 +167,12 @@ impl Planner<'_> {
         };
         let inner = turned.or(self.tensors[target].dims.last().copied());
         let double = double && turned.is_none();
-        self.tables.push(Table { target, second: None, source, inner, double, reason });
+        let after = match &source {
+            Source::Value(value) | Source::Cos(value) | Source::Sin(value) => self.of_results[value.index()],
+            Source::Sum(terms) => terms.iter().any(|term| self.of_results[term.value.index()]),
+            Source::Squares { .. } => false,
+        };
+        self.tables.push(Table { target, second: None, source, inner, double, after, reason });
     }
 
     /// Decides which rotations in `root` are computed in place, where a loop makes elements over the axes `over`, and makes tables of the

@@ -155,6 +155,12 @@ pub(crate) fn key_side(x: &'static str) -> Condition {
     condition(move |m| m.egraph.analysis.varies_over_keys(m.axes(x)))
 }
 
+/// `x` is computed of a sum over keys.
+pub(crate) fn sums_keys(x: &'static str) -> Condition {
+    let x = var(x);
+    condition(move |m| m.fact(x).sums_keys)
+}
+
 /// `x` is neither infinite nor NaN.
 pub(crate) fn finite(x: &'static str) -> Condition {
     let x = var(x);

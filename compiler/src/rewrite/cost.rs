@@ -8,7 +8,7 @@ use rhumb_ir::{AxisSet, Base, Binary, Unary};
 use super::facts::{EGraph, behind_mask};
 use super::kind::Kind;
 use super::language::Node;
-use crate::elementary::elementary;
+use crate::elementary::{elementary, of_two};
 
 /// An estimate of work. The unit is a quarter of an `f32` addition on one element.
 ///
@@ -68,11 +68,9 @@ fn unary_unit(op: Unary) -> u64 {
 /// Cost of one element of a binary op.
 fn binary_unit(op: Binary) -> u64 {
     match op {
+        // Beside an addition these are next to nothing.
         Binary::And | Binary::Or => 1,
-        Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max => 4,
-        Binary::Div => 16,
-        Binary::Mod => 24,
-        Binary::Pow => 80,
+        op => (4.0 * of_two(op)) as u64,
     }
 }
 

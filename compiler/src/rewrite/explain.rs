@@ -107,16 +107,24 @@ pub fn explain(lowered: &Verified, options: &RewriteOptions) -> Result<Explanati
 
 /// egg's explanation for each output.
 pub(crate) fn prove(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<egg::Explanation<Node>>, RewriteError> {
+    // The proof is of the result of the run without proofs, which is the one that is compiled.
+    prove_terms(lowered, options, &saturate(lowered, options, false)?.terms)
+}
+
+/// egg's explanation for each output, whose fused terms are these.
+pub(super) fn prove_terms(
+    lowered: &Verified,
+    options: &RewriteOptions,
+    fused: &[RecExpr<Node>],
+) -> Result<Vec<egg::Explanation<Node>>, RewriteError> {
     let no_proof = |output: &str| RewriteError::NoProof { output: output.to_owned() };
     if let (true, Some(output)) = (lowered.nodes().len() > MOST_OPS, lowered.outputs().first()) {
         return Err(no_proof(&output.name));
     }
-    // The proof is of the result of the run without proofs, which is the one that is compiled.
-    let fused = saturate(lowered, options, false)?.terms;
     let mut egraph = saturate(lowered, options, true)?.runner.egraph;
     let originals = original_terms(lowered)?;
     let mut proofs = Vec::with_capacity(fused.len());
-    for ((output, original), fused) in lowered.outputs().iter().zip(&originals).zip(&fused) {
+    for ((output, original), fused) in lowered.outputs().iter().zip(&originals).zip(fused) {
         let (left, right) = (egraph.add_expr_uncanonical(original), egraph.add_expr_uncanonical(fused));
         egraph.rebuild();
         if egraph.find(left) != egraph.find(right) {
@@ -128,7 +136,7 @@ pub(crate) fn prove(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<
 }
 
 /// The user's term of each output, as written.
-fn original_terms(lowered: &Verified) -> Result<Vec<RecExpr<Node>>, RewriteError> {
+pub(super) fn original_terms(lowered: &Verified) -> Result<Vec<RecExpr<Node>>, RewriteError> {
     let mut egraph = egg::EGraph::new(super::facts::Facts::new(lowered));
     let roots = add_graph(&mut egraph, lowered)?;
     Ok(roots.iter().map(|root| egraph.id_to_expr(*root)).collect())
@@ -212,28 +220,7 @@ fn write(graph: &Graph, term: Term<'_>, nested: bool, text: &mut String) {
     if text.len() > 4 * WIDTH {
         return;
     }
-    let call = |name: &str, children: &[usize], text: &mut String| {
-        text.push_str(name);
-        text.push('(');
-        for (position, child) in children.iter().enumerate() {
-            if position > 0 {
-                text.push_str(", ");
-            }
-            child_text(graph, term, *child, false, text);
-        }
-        text.push(')');
-    };
-    let infix = |sign: &str, text: &mut String| {
-        if nested {
-            text.push('(');
-        }
-        child_text(graph, term, 0, true, text);
-        text.push_str(&format!(" {sign} "));
-        child_text(graph, term, 1, true, text);
-        if nested {
-            text.push(')');
-        }
-    };
+    let call = |name: &str, children: &[usize], text: &mut String| write_call(graph, term, (name, children), text);
     let along = |name: &str, child: usize| {
         let mut axis = String::new();
         child_text(graph, term, child, false, &mut axis);
@@ -270,9 +257,35 @@ fn write(graph: &Graph, term: Term<'_>, nested: bool, text: &mut String) {
         Node::Binary(op @ (rhumb_ir::Binary::Min | rhumb_ir::Binary::Max | rhumb_ir::Binary::Pow), _) => {
             call(op.name(), &[0, 1], text);
         }
-        Node::Binary(op, _) => infix(binary_sign(*op), text),
-        Node::Compare(op, _) => infix(compare_sign(*op), text),
+        Node::Binary(op, _) => write_infix(graph, term, (binary_sign(*op), nested), text),
+        Node::Compare(op, _) => write_infix(graph, term, (compare_sign(*op), nested), text),
         Node::Const(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => text.push_str(&term.node().to_string()),
+    }
+}
+
+/// A function of some children.
+fn write_call(graph: &Graph, term: Term<'_>, (name, children): (&str, &[usize]), text: &mut String) {
+    text.push_str(name);
+    text.push('(');
+    for (position, child) in children.iter().enumerate() {
+        if position > 0 {
+            text.push_str(", ");
+        }
+        child_text(graph, term, *child, false, text);
+    }
+    text.push(')');
+}
+
+/// Two children with a sign between them, in brackets where they are nested.
+fn write_infix(graph: &Graph, term: Term<'_>, (sign, nested): (&str, bool), text: &mut String) {
+    if nested {
+        text.push('(');
+    }
+    child_text(graph, term, 0, true, text);
+    text.push_str(&format!(" {sign} "));
+    child_text(graph, term, 1, true, text);
+    if nested {
+        text.push(')');
     }
 }
 

@@ -1,6 +1,6 @@
 //! How long axes are, as far as it is known before a call.
 
-use rhumb_ir::{AxisSet, Extent, Graph, Op};
+use rhumb_ir::{AxisSet, Elem, Extent, Graph, Op, Value};
 
 /// The length assumed of a dynamic axis: long enough that work per (query, key) pair outweighs work per query or per key.
 const LONG: u64 = 1024;
@@ -14,11 +14,17 @@ pub(crate) struct Extents(Vec<u64>);
 
 impl Extents {
     /// Static axes have their length. Of the dynamic ones, those that both factors of a product share without summing over them are
-    /// batches and count 1: their length scales all work alike. The others count as long.
+    /// batches and count 1: their length scales all work alike. The others count as long. A mask that sums a row varies over queries as the
+    /// row does, which makes these no batch.
     pub(crate) fn of(graph: &Graph) -> Extents {
+        let is_mask =
+            |value: &Value| matches!(graph.op(*value), Op::Cast(_, x) if graph.ty(*x).elem == Elem::Bool);
         let mut shared = AxisSet::EMPTY;
         for node in graph.nodes() {
-            if let Op::Dot { a, b, axis } = &node.op {
+            if let Op::Dot { a, b, axis } = &node.op
+                && !is_mask(a)
+                && !is_mask(b)
+            {
                 let both = graph.ty(*a).axes.intersection(graph.ty(*b).axes).without(*axis);
                 shared = shared.union(both);
             }

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use egg::{Analysis, DidMerge, Id};
-use rhumb_ir::{AxisSet, Binary, Elem, Op, Type, Unary, Value, Verified};
+use egg::{Analysis, DidMerge, Id, Language};
+use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Type, Unary, Value, Verified};
 
 use super::constants::fold;
 use super::extents::Extents;
@@ -29,6 +29,8 @@ pub(crate) struct Fact {
     pub(crate) interval: Interval,
     /// Whether it is a term of a score, or a factor of one: nothing but sums, products and masks lies between it and a softmax.
     pub(crate) in_score: bool,
+    /// Whether it is computed of a sum over keys.
+    pub(crate) sums_keys: bool,
 }
 
 impl Fact {
@@ -79,14 +81,7 @@ impl Facts {
     ///
     /// The rules are those of [`rhumb_ir::infer`], which needs operands that stand in a graph.
     pub(crate) fn kind(&self, node: &Node, child: impl Fn(Id) -> Option<Kind>) -> Option<Kind> {
-        let ty = |id: Id| child(id)?.ty();
-        let axis = |id: Id| child(id)?.axis();
-        let join = |a: AxisSet, b: AxisSet| self.graph.join(a, b);
-        let value = |elem: Elem, axes: AxisSet| Some(Kind::Value(Type { elem, axes }));
-        let same = |a: Id, b: Id| {
-            let (a, b) = (ty(a)?, ty(b)?);
-            (a.elem == b.elem).then(|| Type { elem: a.elem, axes: join(a.axes, b.axes) })
-        };
+        let of = Children { facts: self, child };
         match node {
             Node::Leaf(index) => self.graph.nodes().get(*index as usize).map(|node| Kind::Value(node.ty)),
             Node::Const(number) => value(number.scalar().elem(), AxisSet::EMPTY),
@@ -94,68 +89,29 @@ impl Facts {
             Node::Block(pairing, start) => Some(Kind::Block(*pairing, *start)),
             Node::Base(base) => Some(Kind::Base(*base)),
             Node::NoSink => Some(Kind::NoSink),
-            Node::Iota([along]) => value(Elem::I32, AxisSet::EMPTY.with(axis(*along)?)),
-            Node::Size([along]) => axis(*along).and_then(|_| value(Elem::I32, AxisSet::EMPTY)),
-            Node::Rotate([x, angle, dim, pair, block]) => {
-                let (x, angle, dim, pair) = (ty(*x)?, ty(*angle)?, axis(*dim)?, axis(*pair)?);
-                let Kind::Block(_, start) = child(*block)? else { return None };
-                let (extent, pairs) = (self.graph.static_extent(dim)?, self.graph.static_extent(pair)?);
-                let fits = u64::from(start) + 2 * u64::from(pairs) <= u64::from(extent);
-                let typed = x.elem == Elem::F32
-                    && angle.elem == Elem::F32
-                    && x.axes.contains(dim)
-                    && !x.axes.contains(pair)
-                    && angle.axes.contains(pair)
-                    && !angle.axes.contains(dim);
-                if fits && typed { value(Elem::F32, join(x.axes, angle.axes.without(pair))) } else { None }
-            }
-            Node::Dot([a, b, along]) => {
-                let (a, b, along) = (ty(*a)?, ty(*b)?, axis(*along)?);
-                let typed = a.elem == Elem::F32 && b.elem == Elem::F32;
-                let along_both = a.axes.contains(along) && b.axes.contains(along);
-                if typed && along_both {
-                    value(Elem::F32, join(a.axes.without(along), b.axes.without(along)))
-                } else {
-                    None
-                }
-            }
-            Node::Softmax([x, along, sink, base]) | Node::LogSumExp([x, along, sink, base]) => {
-                let (x, along) = (ty(*x)?, axis(*along)?);
-                let Kind::Base(_) = child(*base)? else { return None };
-                let sink = match child(*sink)? {
-                    Kind::NoSink => AxisSet::EMPTY,
-                    Kind::Value(Type { elem: Elem::F32, axes }) if !axes.contains(along) => axes,
-                    _ => return None,
-                };
-                if x.elem != Elem::F32 || !x.axes.contains(along) {
-                    return None;
-                }
-                let axes = join(x.axes, sink);
-                value(Elem::F32, if matches!(node, Node::Softmax(_)) { axes } else { axes.without(along) })
+            Node::Iota([along]) => value(Elem::I32, AxisSet::EMPTY.with(of.axis(*along)?)),
+            Node::Size([along]) => of.axis(*along).and_then(|_| value(Elem::I32, AxisSet::EMPTY)),
+            Node::Rotate(operands) => of.rotate(*operands),
+            Node::Dot(operands) => of.dot(*operands),
+            Node::Softmax(operands) => of.normalised(*operands).and_then(|(axes, _)| value(Elem::F32, axes)),
+            Node::LogSumExp(operands) => {
+                of.normalised(*operands).and_then(|(axes, along)| value(Elem::F32, axes.without(along)))
             }
             Node::Select([cond, on_true, on_false]) => {
-                let (cond, result) = (ty(*cond)?, same(*on_true, *on_false)?);
-                if cond.elem == Elem::Bool { value(result.elem, join(cond.axes, result.axes)) } else { None }
+                let (cond, result) = (of.ty(*cond)?, of.same(*on_true, *on_false)?);
+                if cond.elem == Elem::Bool { value(result.elem, of.join(cond.axes, result.axes)) } else { None }
             }
             Node::Gather([table, along, index]) => {
-                let (table, along, index) = (ty(*table)?, axis(*along)?, ty(*index)?);
+                let (table, along, index) = (of.ty(*table)?, of.axis(*along)?, of.ty(*index)?);
                 if index.elem == Elem::I32 && table.axes.contains(along) {
-                    value(table.elem, join(table.axes.without(along), index.axes))
+                    value(table.elem, of.join(table.axes.without(along), index.axes))
                 } else {
                     None
                 }
             }
-            Node::Unary(op, [x]) => {
-                let x = ty(*x)?;
-                let fits = match op {
-                    Unary::Not => x.elem == Elem::Bool,
-                    Unary::Neg | Unary::Abs => x.elem != Elem::Bool,
-                    _ => x.elem == Elem::F32,
-                };
-                fits.then_some(Kind::Value(x))
-            }
+            Node::Unary(op, [x]) => of.unary(*op, *x),
             Node::Binary(op, [a, b]) => {
-                let ty = same(*a, *b)?;
+                let ty = of.same(*a, *b)?;
                 let fits = match op {
                     Binary::And | Binary::Or => ty.elem == Elem::Bool,
                     Binary::Pow => ty.elem == Elem::F32,
@@ -164,14 +120,25 @@ impl Facts {
                 fits.then_some(Kind::Value(ty))
             }
             Node::Compare(_, [a, b]) => {
-                let ty = same(*a, *b)?;
+                let ty = of.same(*a, *b)?;
                 if ty.elem == Elem::Bool { None } else { value(Elem::Bool, ty.axes) }
             }
             Node::Cast(elem, [x]) => {
-                let x = ty(*x)?;
+                let x = of.ty(*x)?;
                 if *elem == Elem::Bool && x.elem != Elem::Bool { None } else { value(*elem, x.axes) }
             }
         }
+    }
+
+    /// Whether a node is a sum over keys, or computed of one.
+    fn sums_keys(egraph: &EGraph, node: &Node) -> bool {
+        let own = match node {
+            Node::Dot([_, _, along]) => {
+                matches!(egraph[*along].data.kind, Some(Kind::Axis(axis)) if egraph.analysis.keys.contains(axis))
+            }
+            _ => false,
+        };
+        own || node.children().iter().any(|child| egraph[*child].data.sums_keys)
     }
 
     fn interval(egraph: &EGraph, node: &Node, elem: Elem) -> Interval {
@@ -217,20 +184,99 @@ impl Facts {
     }
 }
 
+fn value(elem: Elem, axes: AxisSet) -> Option<Kind> {
+    Some(Kind::Value(Type { elem, axes }))
+}
+
+/// The kinds of a node's children.
+struct Children<'f, F> {
+    facts: &'f Facts,
+    child: F,
+}
+
+impl<F: Fn(Id) -> Option<Kind>> Children<'_, F> {
+    fn ty(&self, id: Id) -> Option<Type> {
+        (self.child)(id)?.ty()
+    }
+
+    fn axis(&self, id: Id) -> Option<Axis> {
+        (self.child)(id)?.axis()
+    }
+
+    fn join(&self, a: AxisSet, b: AxisSet) -> AxisSet {
+        self.facts.graph.join(a, b)
+    }
+
+    /// The type of two operands of one element type.
+    fn same(&self, a: Id, b: Id) -> Option<Type> {
+        let (a, b) = (self.ty(a)?, self.ty(b)?);
+        (a.elem == b.elem).then(|| Type { elem: a.elem, axes: self.join(a.axes, b.axes) })
+    }
+
+    fn unary(&self, op: Unary, x: Id) -> Option<Kind> {
+        let x = self.ty(x)?;
+        let fits = match op {
+            Unary::Not => x.elem == Elem::Bool,
+            Unary::Neg | Unary::Abs => x.elem != Elem::Bool,
+            _ => x.elem == Elem::F32,
+        };
+        fits.then_some(Kind::Value(x))
+    }
+
+    fn rotate(&self, [x, angle, dim, pair, block]: [Id; 5]) -> Option<Kind> {
+        let (x, angle, dim, pair) = (self.ty(x)?, self.ty(angle)?, self.axis(dim)?, self.axis(pair)?);
+        let Kind::Block(_, start) = (self.child)(block)? else { return None };
+        let graph = &self.facts.graph;
+        let (extent, pairs) = (graph.static_extent(dim)?, graph.static_extent(pair)?);
+        let fits = u64::from(start) + 2 * u64::from(pairs) <= u64::from(extent);
+        let typed = x.elem == Elem::F32
+            && angle.elem == Elem::F32
+            && x.axes.contains(dim)
+            && !x.axes.contains(pair)
+            && angle.axes.contains(pair)
+            && !angle.axes.contains(dim);
+        if fits && typed { value(Elem::F32, self.join(x.axes, angle.axes.without(pair))) } else { None }
+    }
+
+    fn dot(&self, [a, b, along]: [Id; 3]) -> Option<Kind> {
+        let (a, b, along) = (self.ty(a)?, self.ty(b)?, self.axis(along)?);
+        let typed = a.elem == Elem::F32 && b.elem == Elem::F32;
+        if typed && a.axes.contains(along) && b.axes.contains(along) {
+            value(Elem::F32, self.join(a.axes.without(along), b.axes.without(along)))
+        } else {
+            None
+        }
+    }
+
+    /// The axes of a softmax, and the one that it runs along.
+    fn normalised(&self, [x, along, sink, base]: [Id; 4]) -> Option<(AxisSet, Axis)> {
+        let (x, along) = (self.ty(x)?, self.axis(along)?);
+        let Kind::Base(_) = (self.child)(base)? else { return None };
+        let sink = match (self.child)(sink)? {
+            Kind::NoSink => AxisSet::EMPTY,
+            Kind::Value(Type { elem: Elem::F32, axes }) if !axes.contains(along) => axes,
+            _ => return None,
+        };
+        let typed = x.elem == Elem::F32 && x.axes.contains(along);
+        typed.then(|| (self.join(x.axes, sink), along))
+    }
+}
+
 impl Analysis<Node> for Facts {
     type Data = Fact;
 
     fn make(egraph: &mut EGraph, node: &Node, _: Id) -> Fact {
         let kind = egraph.analysis.kind(node, |id| egraph[id].data.kind);
         let Some(Kind::Value(ty)) = kind else {
-            return Fact { kind, constant: None, interval: Interval::ANY, in_score: false };
+            return Fact { kind, constant: None, interval: Interval::ANY, in_score: false, sums_keys: false };
         };
         let constant = fold(&egraph.analysis.graph, node, |id| egraph[id].data.constant, |id| egraph[id].data.kind);
         let interval = match constant {
             Some(number) => Interval::point(number.scalar().as_f64()),
             None => Facts::interval(egraph, node, ty.elem),
         };
-        Fact { kind, constant, interval, in_score: false }
+        let sums_keys = Facts::sums_keys(egraph, node);
+        Fact { kind, constant, interval, in_score: false, sums_keys }
     }
 
     fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {
@@ -243,12 +289,14 @@ impl Analysis<Node> for Facts {
             (x, y) => x.or(y),
         };
         let interval = a.interval.meet(b.interval);
+        let sums_keys = a.sums_keys || b.sums_keys;
         let did = DidMerge(
-            constant != a.constant || interval != a.interval,
-            constant != b.constant || interval != b.interval || a.kind != b.kind,
+            constant != a.constant || interval != a.interval || sums_keys != a.sums_keys,
+            constant != b.constant || interval != b.interval || sums_keys != b.sums_keys || a.kind != b.kind,
         );
         a.constant = constant;
         a.interval = interval;
+        a.sums_keys = sums_keys;
         // No parent depends on it.
         a.in_score |= b.in_score;
         did

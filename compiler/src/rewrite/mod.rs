@@ -23,6 +23,7 @@ mod facts;
 mod fold;
 mod kind;
 pub(crate) mod language;
+mod origin;
 mod rebuild;
 mod rule;
 mod rules;
@@ -39,6 +40,7 @@ pub use apply::rules;
 pub use cost::Cost;
 pub use error::RewriteError;
 pub use explain::{Explanation, Proof, Step, explain};
+pub use origin::origins;
 pub use rule::{FloatClass, Rule, Theory};
 
 use extract::Extraction;
@@ -152,7 +154,7 @@ impl fmt::Display for Fused {
 /// [`RewriteError::NotLowered`] for a graph with scheme ops. Any other error is a fault of the rules, reported instead of a wrong result.
 pub fn fuse(lowered: &Verified, options: &RewriteOptions) -> Result<Fused, RewriteError> {
     let saturated = saturate(lowered, options, false)?;
-    let graph = rebuild::rebuild(lowered, &saturated.terms)?;
+    let graph = rebuild::rebuild(lowered, &saturated.terms)?.graph;
     Ok(Fused { graph, statistics: saturated.statistics })
 }
 

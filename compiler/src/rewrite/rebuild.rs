@@ -57,8 +57,14 @@ impl<'g> Made<'g> {
     }
 }
 
+/// A graph, and the value of each node of the terms that it was built of; parameters have none.
+pub(crate) struct Rebuilt {
+    pub(crate) graph: Verified,
+    pub(crate) values: Vec<Vec<Option<Value>>>,
+}
+
 /// Builds the graph that computes `terms`, one for each output of `original`: same name, axes, inputs (unused ones too) and outputs.
-pub(crate) fn rebuild(original: &Graph, terms: &[RecExpr<Node>]) -> Result<Verified, RewriteError> {
+pub(crate) fn rebuild(original: &Graph, terms: &[RecExpr<Node>]) -> Result<Rebuilt, RewriteError> {
     let builder = GraphBuilder::new(&original.name);
     for axis in original.axes() {
         builder.declare(axis.clone());
@@ -70,6 +76,7 @@ pub(crate) fn rebuild(original: &Graph, terms: &[RecExpr<Node>]) -> Result<Verif
     // Equal nodes of different outputs are one value.
     let mut shared: BTreeMap<Node, Id> = BTreeMap::new();
     let mut made: Vec<Made<'_>> = Vec::new();
+    let mut values = Vec::with_capacity(terms.len());
     for (output, term) in original.outputs().iter().zip(terms) {
         let mut ids: Vec<Id> = Vec::with_capacity(term.len());
         let mut result = None;
@@ -89,12 +96,13 @@ pub(crate) fn rebuild(original: &Graph, terms: &[RecExpr<Node>]) -> Result<Verif
             ids.push(id);
             result = made.get(usize::from(id)).copied();
         }
+        values.push(ids.iter().map(|id| made.get(usize::from(*id))?.value()).collect());
         match result {
             Some(Made::Value(expr)) => builder.output(&output.name, expr, output.dims.iter().copied()),
             _ => return Err(RewriteError::IllTyped { node: output.name.clone() }),
         }
     }
-    builder.finish().map_err(RewriteError::Rebuild)
+    Ok(Rebuilt { graph: builder.finish().map_err(RewriteError::Rebuild)?, values })
 }
 
 /// An input or table of the original, with its label.

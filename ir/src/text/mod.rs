@@ -2,8 +2,9 @@
 //!
 //! `print` is the printer, and `report` shows a line of the text with what is wrong in it. Of the parser, `lex` makes tokens, `parser` has
 //! its state and reads names and punctuation, `op` and `statement` read what these make up, and `parse` the whole. `error` and `grammar`
-//! say what is wrong and what should stand there.
+//! say what is wrong and what should stand there. `dot` prints for Graphviz.
 
+mod dot;
 pub(crate) mod error;
 mod grammar;
 mod lex;

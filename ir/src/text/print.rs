@@ -312,6 +312,13 @@ fn list_text(elements: impl ExactSizeIterator<Item = String>, data: Data, indent
 impl fmt::Display for Graph {
     /// The text form. [`Graph::parse`] reads it back; what it reads prints the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|_| None)
+    }
+}
+
+impl Graph {
+    /// Writes the text form, with notes as comments behind ops.
+    fn write(&self, f: &mut dyn fmt::Write, note: &dyn Fn(Value) -> Option<String>) -> fmt::Result {
         let printer = Printer::new(self);
         writeln!(f, "{}", printer.header())?;
         if !self.axes.is_empty() {
@@ -332,7 +339,12 @@ impl fmt::Display for Graph {
                 *printed = true;
                 writeln!(f, "{}", printer.site_line(*site))?;
             }
-            writeln!(f, "{}", printer.line(value, Data::Whole))?;
+            write!(f, "{}", printer.line(value, Data::Whole))?;
+            match note(value) {
+                // A comment ends with its line.
+                Some(note) => writeln!(f, " // {}", note.replace(['\n', '\r'], " "))?,
+                None => writeln!(f)?,
+            }
         }
         for (index, _) in printed.iter().enumerate().filter(|(_, printed)| !**printed) {
             writeln!(f, "{}", printer.site_line(SiteId(index as u32)))?;
@@ -345,9 +357,15 @@ impl fmt::Display for Graph {
         }
         Ok(())
     }
-}
 
-impl Graph {
+    /// The text form with notes on values, as comments behind their ops: [`Graph::parse`] reads the same graph.
+    pub fn annotated(&self, note: impl Fn(Value) -> Option<String>) -> String {
+        let mut text = String::new();
+        // A string takes all that is written to it.
+        let _ = self.write(&mut text, &note);
+        text
+    }
+
     /// The names that the text form gives to the values, in order, without the `%`.
     pub fn value_names(&self) -> Vec<String> {
         names(self)

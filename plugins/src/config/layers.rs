@@ -180,15 +180,21 @@ impl Layer<'_> {
                 _ => Kind::Full,
             },
             Layers::Indexed => return Err(self.other("model_type", "indexed_attention")),
-            Layers::V4 => match keys.list(&["compress_ratios"])?.value() {
-                Some(list) if list.get(i as usize).and_then(count) == Some(0) => Kind::Sliding,
-                Some(list) if list.get(i as usize).and_then(count) == Some(4) => {
-                    return Err(self.other("compress_ratios", "compressed_sparse_attention"));
-                }
-                Some(_) => return Err(self.other("compress_ratios", "heavily_compressed_attention")),
-                None => return Err(self.other("model_type", "heavily_compressed_attention")),
-            },
+            Layers::V4 => self.by_ratios()?,
         })
+    }
+
+    /// Layers whose keys are not compressed slide; the others are no attention of this kind.
+    fn by_ratios(&self) -> Result<Kind, ConfigError> {
+        const KEY: &str = "compress_ratios";
+        let Some(list) = self.keys.list(&[KEY])?.value() else {
+            return Err(self.other("model_type", "heavily_compressed_attention"));
+        };
+        match list.get(self.index as usize).and_then(count) {
+            Some(0) => Ok(Kind::Sliding),
+            Some(4) => Err(self.other(KEY, "compressed_sparse_attention")),
+            _ => Err(self.other(KEY, "heavily_compressed_attention")),
+        }
     }
 
     /// Every `n`-th layer is full; `sliding_window_pattern` has another `n`, or a letter for each layer: `LLLG`.

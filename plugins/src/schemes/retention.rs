@@ -5,8 +5,8 @@
 //! `gamma_h = 1 - 2^(-5 - h)`, and are 0 for those ahead. As torchscale has it, rows are divided by the root of the sum of their decays, and with
 //! `normalised` by `max(|the sum of the row|, 1)` too. A group norm after the attention makes either needless.
 //!
-//! Scores are the weights: `Attention::weights_with(|_, score| score)`, with a scale of `1 / sqrt(head_dim)`. The sum of a row is made before the
-//! row is, in a table; without `normalised` there is none.
+//! Scores are the weights: `Attention::weights_with(|_, score| score)`, with a scale of `1 / sqrt(head_dim)`. A row and the sum that divides it are
+//! made in one pass over the keys.
 //!
 //! ```text
 //! %q_out = scheme retention.query %q @0 : f32[h, q, d]

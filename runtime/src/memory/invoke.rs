@@ -68,7 +68,8 @@ impl TaskTiles<'_> {
         // that `record` checked: there is a query, all of them and all keys are within the lengths of their axes, and the function's shape
         // is within the state of the query tile, one of those there are. The query tile was begun by this task, so that its state has
         // positions of this call's queries. What the function writes of outputs is of its own queries, which are those of this task alone,
-        // since the counter passes a task once; tables are not written as long as tasks are taken.
+        // since the counter passes a task once; so are the rows that it writes of a table that is made of its results. Other tables are not
+        // written as long as tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
     }
 
@@ -95,6 +96,7 @@ impl TaskTiles<'_> {
         let layout = &plan.scratch;
         // All that a state holds of a query takes 4 bytes.
         let state = layout.states + position * layout.state_bytes + 4 * skipped;
+        let [values, more @ ..] = self.values;
         let share = |turn: usize| (SHARES * turn.min(turns)).checked_div(turns).unwrap_or(0);
         TileCall {
             first_query: (first + skipped) as u64,
@@ -105,12 +107,14 @@ impl TaskTiles<'_> {
             next_key: next.0 as u64,
             next_end: next.1 as u64,
             keys: self.keys.map(|rows| rows.of(keys.0)),
-            values: self.values.of(keys.0),
+            values: values.of(keys.0),
             next_keys: self.keys.map(|rows| rows.of(next.0)),
-            next_values: self.values.of(next.0),
+            next_values: values.of(next.0),
             share_from: share(turn) as u64,
             share_to: share(turn + 1) as u64,
             not_finite: 0,
+            more_values: more.map(|rows| rows.of(keys.0)),
+            more_next_values: more.map(|rows| rows.of(next.0)),
         }
     }
 

@@ -52,7 +52,7 @@ impl<'t> Outer<'t> {
     }
 
     /// The index along each outer axis, in their order.
-    pub(super) fn indices(&self) -> &[u64] {
+    pub(crate) fn indices(&self) -> &[u64] {
         &self.indices
     }
 

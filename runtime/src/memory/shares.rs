@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::Pod;
-use rhumb_compiler::abi::MOST_PRODUCTS;
+use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Attention, Plan};
 
 use crate::memory::outer::Rows;
@@ -48,8 +48,8 @@ pub(crate) struct TaskTiles<'t> {
     outer: Outer<'t>,
     /// Rows of the keys, for each product of the score.
     pub(super) keys: [Rows; MOST_PRODUCTS],
-    /// Rows of the values.
-    pub(super) values: Rows,
+    /// Rows of the values, for each reduction.
+    pub(super) values: [Rows; MOST_REDUCTIONS],
     /// The number of keys.
     pub(super) length: usize,
     /// The first query tile, and the end of them.
@@ -157,14 +157,17 @@ impl<'i> Tasks<'i> {
         for (rows, product) in keys.iter_mut().zip(&attention.products) {
             *rows = outer.rows(product.key, product.dim);
         }
-        let values = attention.reduction.as_ref().map(|reduction| outer.rows(reduction.value, reduction.dim));
+        let mut values = [Rows::default(); MOST_REDUCTIONS];
+        for (rows, reduction) in values.iter_mut().zip(&attention.reductions) {
+            *rows = outer.rows(reduction.value, reduction.dim);
+        }
         call.loaded.put_constants(scratch);
         put(scratch, call.loaded.plan().scratch.outer, outer.indices());
         let tiles = TaskTiles {
             call,
             outer,
             keys,
-            values: values.unwrap_or_default(),
+            values,
             length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),
             queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),

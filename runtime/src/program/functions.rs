@@ -8,8 +8,10 @@ use crate::memory::{FunctionId, LoadError, Loaded};
 /// The functions of a plan.
 #[derive(Debug)]
 pub(super) struct Functions {
-    /// Make the tables that every call has, in the plan's order.
+    /// Make the tables that every call has before the attention, in the plan's order.
     pub(super) tables: Vec<FunctionId>,
+    /// Make those of what the attention gives, in the plan's order.
+    pub(super) after: Vec<FunctionId>,
     /// Of the attention, if the plan has one.
     pub(super) tiles: Option<TileFunctions>,
 }
@@ -83,12 +85,13 @@ impl Functions {
     /// [`LoadError::Missing`] if the code lacks one, [`LoadError::Unexpected`] if it has one that the plan does not call.
     pub(super) fn of(loaded: &Loaded) -> Result<Functions, LoadError> {
         let (plan, mut rest) = (loaded.plan(), Rest(loaded.functions().collect()));
-        let (mut tables, mut squares) = (Vec::new(), Vec::new());
+        let (mut tables, mut after, mut squares) = (Vec::new(), Vec::new(), Vec::new());
         for (index, step) in plan.tables.iter().enumerate() {
             let function = rest.take(Role::Table(index))?;
             match step.source {
                 // Made where they tell something.
                 Source::Squares { .. } => squares.push((function, step.target)),
+                _ if step.after => after.push(function),
                 _ => tables.push(function),
             }
         }
@@ -96,7 +99,7 @@ impl Functions {
         let tiles = attention.map(|attention| TileFunctions::of(plan, attention, squares, &mut rest)).transpose()?;
         match rest.0.first() {
             Some(&(role, _)) => Err(LoadError::Unexpected { role }),
-            None => Ok(Functions { tables, tiles }),
+            None => Ok(Functions { tables, after, tiles }),
         }
     }
 }
@@ -129,9 +132,9 @@ impl TileFunctions {
             }
             None => None,
         };
-        let average = match attention.reduction {
-            Some(_) => Some(AverageFunctions { scan: rest.take(Role::Scan)?, guarded: rest.take(Role::Guarded)? }),
-            None => None,
+        let average = match attention.reductions.is_empty() {
+            false => Some(AverageFunctions { scan: rest.take(Role::Scan)?, guarded: rest.take(Role::Guarded)? }),
+            true => None,
         };
         let (begin, end) = (rest.take(Role::Begin)?, rest.take(Role::End)?);
         Ok(TileFunctions { begin, shapes, key_term, pruning, average, end })

@@ -11,6 +11,7 @@ use crate::error::{CallError, FirstUse, FirstUseError};
 use crate::interface::Bound;
 use crate::memory::Guard;
 use crate::threads::Threads;
+use crate::tile_map::TileMap;
 
 /// The kernels of a graph.
 #[derive(Debug)]
@@ -62,14 +63,22 @@ impl Programs {
     /// # Errors
     /// [`CallError`] if memory can't be had, or the kernel can't be made. Then nothing was written.
     pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
-        match self.decode_of(&bound.lengths) {
-            None => self.prefill.run(bound, threads),
-            Some(decode) => {
-                let program = decode.program.get_or_init(|| decode.load(self.guard).map_err(Arc::new));
-                let program = program.as_ref().map_err(|error| CallError::FirstUse(FirstUse(error.clone())))?;
-                program.run(bound, threads)
-            }
-        }
+        self.program(&bound.lengths)?.run(bound, threads)
+    }
+
+    /// Runs a call, and tells the key tiles that it visited.
+    ///
+    /// # Errors
+    /// As [`Programs::run`].
+    pub(crate) fn trace(&self, bound: Bound<'_>, threads: &Threads) -> Result<Option<TileMap>, CallError> {
+        self.program(&bound.lengths)?.trace(bound, threads)
+    }
+
+    /// The kernel that takes a call of these lengths.
+    fn program(&self, lengths: &[usize]) -> Result<&Program, CallError> {
+        let Some(decode) = self.decode_of(lengths) else { return Ok(&self.prefill) };
+        let program = decode.program.get_or_init(|| decode.load(self.guard).map_err(Arc::new));
+        program.as_ref().map_err(|error| CallError::FirstUse(FirstUse(error.clone())))
     }
 
     /// Those that there are.

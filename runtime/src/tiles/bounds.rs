@@ -26,7 +26,7 @@ impl Bounds {
 
     /// The tables of squared norms.
     pub(super) fn squares(&self) -> impl Iterator<Item = TensorId> {
-        self.tables.keys.into_iter().chain(self.tables.values)
+        self.tables.squares()
     }
 
     /// The greatest norm that squared norms allow: never 0.

@@ -22,12 +22,12 @@ pub(crate) struct Queries {
 }
 
 impl Queries {
-    pub(super) fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         (self.range.1 - self.range.0).div_ceil(self.lanes)
     }
 
     /// The positions of some vectors of queries: first and end.
-    pub(super) fn positions(&self, (from, to): (usize, usize)) -> (usize, usize) {
+    pub(crate) fn positions(&self, (from, to): (usize, usize)) -> (usize, usize) {
         let query = |column: usize| (self.range.0 + column * self.lanes).min(self.range.1);
         (query(from) / self.heads, query(to).div_ceil(self.heads))
     }

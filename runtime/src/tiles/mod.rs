@@ -13,7 +13,6 @@ mod segment;
 mod tree;
 
 pub(crate) use classify::{Classes, Classifier, Queries};
-#[cfg(test)]
 pub(crate) use key_tiles::KeyTiles;
 pub(crate) use lists::{Lists, Room};
 pub(crate) use segment::{Segment, take_tile};

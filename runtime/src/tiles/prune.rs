@@ -138,8 +138,10 @@ impl Scores<'_> {
         lists.visited += 1;
         let product = self.bounds.tables.keys.map_or(0.0, |keys| norm * self.bounds.norm(self.leaf(lists, at, keys)));
         let (scores, room) = self.of(lists, at, product);
-        let values = self.bounds.tables.values.map(|values| self.leaf(lists, at, values));
-        let finite = values.is_none_or(|squares| !squares.nan && squares.hi.is_finite());
+        let finite = self.bounds.tables.values.into_iter().flatten().all(|values| {
+            let squares = self.leaf(lists, at, values);
+            !squares.nan && squares.hi.is_finite()
+        });
         if scores.hi + room < limit && !scores.nan && finite {
             let (first, end) = self.span(at);
             match lists.dropped.last_mut() {

@@ -106,6 +106,24 @@ fn operands(rng: &mut Rng) -> Vec<Operand> {
     operands
 }
 
+/// At times a second sum by the same weights, of one number for each key, or an output that is computed of the two; with a word for it.
+fn more_sums<'g>(
+    rng: &mut Rng,
+    builder: &'g GraphBuilder,
+    (weights, out): (Expr<'g>, Expr<'g>),
+    (column, k): (Expr<'g>, Axis),
+) -> &'static str {
+    let drawn = rng.below(8);
+    if drawn > 1 {
+        return "";
+    }
+    let sum = weights.dot(column.cast(Elem::F32), k);
+    let (name, value) = if drawn == 0 { ("sum", sum) } else { ("quotient", out / (sum.abs() + 1.0)) };
+    let dims = rng.shuffled(value.ty().axes.iter().collect::<Vec<Axis>>());
+    builder.output(name, value, dims);
+    if drawn == 0 { "another sum, " } else { "a quotient of sums, " }
+}
+
 /// A graph under construction.
 struct Build<'g> {
     builder: &'g GraphBuilder,
@@ -208,6 +226,9 @@ impl Draft {
         let apart = out.ty().axes.iter().any(|axis| Some(axis) != build.axis("e") && !weights.ty().axes.contains(axis));
         if lse && (always || !apart) {
             builder.output("lse", score.log_sum_exp(k, sink), of_lse);
+        }
+        if !apart {
+            words += more_sums(rng, builder, (weights, out), (j % 5 - 2, k));
         }
         let name = |axis: &Axis| builder.axis_info(*axis).map_or_else(String::new, |info| info.name);
         words += &format!("{} steps, out[{}]", self.steps, of_out.iter().map(name).collect::<Vec<_>>().join(", "));

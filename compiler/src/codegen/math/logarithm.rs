@@ -71,7 +71,11 @@ impl Vocab<'_, '_> {
         let mantissa_log = self.fma(f, unit, low);
         let exponent_unit = self.float(exponent_unit);
         let result = self.fma(exponent, exponent_unit, mantissa_log);
+        self.where_defined(x, result)
+    }
 
+    /// A logarithm of positive numbers as that of any: infinite or NaN where `x` is, `-inf` at 0 and NaN below.
+    fn where_defined(&mut self, x: Value, result: Value) -> Value {
         let infinity = self.float(f64::INFINITY);
         let finite = self.fcmp(FloatCC::LessThan, x, infinity);
         let result = self.select_float(finite, result, x);

@@ -10,10 +10,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{either, range_loop};
 use crate::codegen::vocab::access;
-use crate::plan::HEADROOM;
-
-/// Weights that are summed up one after the other.
-const RUN: i64 = 16;
+use crate::plan::{HEADROOM, RUN, Reduction};
 
 /// Moves the bases of queries whose scores pass their limit, and tells what their accumulators are to be multiplied by.
 pub(super) fn rebase(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
@@ -81,8 +78,8 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, mode: M
     let mut carried = vec![rows];
     carried.extend((0..shape.columns).map(|_| emitter.v.float(0.0)));
     // Summed by runs of keys: rounding errors grow with the length of a sum.
-    let sums = range_loop(emitter, start, count, RUN, &carried, |emitter, first, carried| {
-        let end = emitter.fb().ins().iadd_imm_s(first, RUN);
+    let sums = range_loop(emitter, start, count, RUN as i64, &carried, |emitter, first, carried| {
+        let end = emitter.fb().ins().iadd_imm_s(first, RUN as i64);
         let end = emitter.v.smin(end, count);
         let mut run = vec![carried[0]];
         run.extend((0..shape.columns).map(|_| emitter.v.float(0.0)));
@@ -132,21 +129,29 @@ pub(super) fn marked(emitter: &mut ExprEmitter<'_, '_>, mode: Mode, score: Ssa, 
     emitter.v.select_float(hidden, mark, weight)
 }
 
-/// Adds the weighted values to the accumulators.
-pub(super) fn average(
+/// Adds the weighted values of every reduction to its accumulators.
+pub(super) fn averages(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
     mode: Mode,
     count: Ssa,
 ) -> Result<(), CodegenError> {
+    tile.attention.reductions.iter().try_for_each(|reduction| average(emitter, tile, mode, (reduction, count)))
+}
+
+fn average(
+    emitter: &mut ExprEmitter<'_, '_>,
+    tile: Tile<'_>,
+    mode: Mode,
+    (reduction, count): (&Reduction, Ssa),
+) -> Result<(), CodegenError> {
     let Tile { attention, shape, .. } = tile;
-    let Some(reduction) = &attention.reduction else { return Ok(()) };
     let of_tile = KeyTileRows::of_values(emitter, attention, reduction)?;
     let whole = i64::from(reduction.length) / shape.value_rows as i64;
     let rest = reduction.length as usize % shape.value_rows;
     let whole_end = emitter.fb().ins().iconst(types::I64, whole * shape.value_rows as i64);
     let start = emitter.fb().ins().iconst(types::I64, 0);
-    let values = Values { tile, of_tile, count };
+    let values = Values { tile, reduction, of_tile, count };
     // Each register tile asks for the values of some of the next keys.
     let asked = emitter.plan.tiling.keys.div_ceil(whole.max(1) as usize);
     let mut result = Ok(());
@@ -161,15 +166,16 @@ pub(super) fn average(
     result
 }
 
-/// The values of a key tile.
+/// The values of a key tile that a reduction sums up.
 struct Values<'a> {
     tile: Tile<'a>,
+    reduction: &'a Reduction,
     of_tile: KeyTileRows,
     count: Ssa,
 }
 
 impl Values<'_> {
-    /// A register tile of the average: `n` elements of the value head from `element`.
+    /// A register tile of the sum: `n` elements of the value head from `element`.
     fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, mode: Mode, element: Ssa, n: usize) {
         let (scratch, layout, shape) = (emitter.scratch, emitter.plan.scratch, self.tile.shape);
         let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
@@ -179,7 +185,8 @@ impl Values<'_> {
         let first = emitter.fb().ins().iadd(first, offset);
         let place = emitter.fb().ins().imul_imm_s(element, row_bytes);
         let place = emitter.fb().ins().iadd(self.tile.state, place);
-        let offset = |r: usize, c: usize| layout.accumulators as i32 + r as i32 * row_bytes as i32 + width * c as i32;
+        let first_row = layout.accumulators as i32 + self.reduction.first as i32 * row_bytes as i32;
+        let offset = |r: usize, c: usize| first_row + r as i32 * row_bytes as i32 + width * c as i32;
         let vectors = emitter.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
         let product = ProductTile {
             rows: Rows::Even { first, distance: stride, count: n },

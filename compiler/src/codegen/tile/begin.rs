@@ -25,9 +25,9 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
         queries(emitter, tile, product)?;
     }
     reset(emitter, tile);
-    if let Some(reduction) = &attention.reduction {
+    if !attention.reductions.is_empty() {
         let start = emitter.fb().ins().iadd_imm_s(tile.state, layout.accumulators as i64);
-        let end = emitter.fb().ins().iadd_imm_s(start, i64::from(reduction.length) * tile.row_bytes());
+        let end = emitter.fb().ins().iadd_imm_s(start, attention.value_length() as i64 * tile.row_bytes());
         let queries = call_word(emitter, offset_of!(TileCall, queries));
         let live = emitter.fb().ins().imul_imm_s(queries, 4);
         range_loop(emitter, start, end, tile.row_bytes(), &[], |emitter, row, _| {
@@ -45,10 +45,7 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
     for product in &attention.products {
         prefetch::keys(emitter, tile, product, rows)?;
     }
-    match &attention.reduction {
-        Some(reduction) => prefetch::values(emitter, tile, reduction, rows),
-        None => Ok(()),
-    }
+    attention.reductions.iter().try_for_each(|reduction| prefetch::values(emitter, tile, reduction, rows))
 }
 
 /// Writes the position of each lane's query.

@@ -21,10 +21,7 @@ pub(crate) fn end(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> R
     bind_batch_indices(emitter, attention);
     let tile = Tile::new(emitter, attention, shape);
     normalise_all(emitter, tile)?;
-    match &attention.reduction {
-        Some(reduction) => averages(emitter, tile, reduction),
-        None => Ok(()),
-    }
+    attention.reductions.iter().try_for_each(|reduction| averages(emitter, tile, reduction))
 }
 
 /// Normalises all queries of a softmax.
@@ -75,6 +72,8 @@ pub(super) struct OutputRows<'a> {
     zero: Ssa,
     /// Elements of a row.
     length: Ssa,
+    /// Offset in the state of the first row of accumulators.
+    accumulators: i64,
 }
 
 impl<'a> OutputRows<'a> {
@@ -90,7 +89,8 @@ impl<'a> OutputRows<'a> {
         let head_stride = tile.attention.packed.map(|packed| emitter.dim_stride(reduction.output, packed.axis));
         let zero = emitter.fb().ins().iconst(types::I64, 0);
         let length = emitter.fb().ins().iconst(types::I64, i64::from(reduction.length));
-        Ok(OutputRows { tile, first, base, query_stride, head_stride, stride, zero, length })
+        let accumulators = emitter.plan.scratch.accumulators as i64 + i64::from(reduction.first) * tile.row_bytes();
+        Ok(OutputRows { tile, first, base, query_stride, head_stride, stride, zero, length, accumulators })
     }
 
     /// The address of a lane in the state.
@@ -114,7 +114,7 @@ impl<'a> OutputRows<'a> {
 
     /// Stores the rows of the first lanes, up to `to`, four at a time.
     fn store_by_fours(&self, emitter: &mut ExprEmitter<'_, '_>, to: Ssa, queries: Ssa) {
-        let (tile, layout, step) = (self.tile, emitter.plan.scratch, ROW_LANES as i64);
+        let (tile, step) = (self.tile, ROW_LANES as i64);
         let last = emitter.fb().ins().iadd_imm_s(queries, -1);
         range_loop(emitter, self.zero, to, step, &[], |emitter, lane, _| {
             let column = self.column(emitter, lane);
@@ -125,7 +125,7 @@ impl<'a> OutputRows<'a> {
                 self.row(emitter, lane)
             });
             let factor = factor(emitter, tile, types::F32X4, column);
-            let accumulators = emitter.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
+            let accumulators = emitter.fb().ins().iadd_imm_s(column, self.accumulators);
             range_loop(emitter, self.zero, self.length, step, &[accumulators], |emitter, element, carried| {
                 let scaled = [0, 1, 2, 3].map(|row| {
                     let at = (row * tile.row_bytes()) as i32;
@@ -145,12 +145,12 @@ impl<'a> OutputRows<'a> {
 
     /// Stores the rows of lanes from and to, element by element.
     fn store_each(&self, emitter: &mut ExprEmitter<'_, '_>, (from, to): (Ssa, Ssa)) {
-        let (tile, layout) = (self.tile, emitter.plan.scratch);
+        let tile = self.tile;
         range_loop(emitter, from, to, 1, &[], |emitter, lane, _| {
             let column = self.column(emitter, lane);
             let out = self.row(emitter, lane);
             let factor = factor(emitter, tile, types::F32, column);
-            let accumulators = emitter.fb().ins().iadd_imm_s(column, layout.accumulators as i64);
+            let accumulators = emitter.fb().ins().iadd_imm_s(column, self.accumulators);
             range_loop(emitter, self.zero, self.length, 1, &[accumulators, out], |emitter, _, carried| {
                 let x = emitter.fb().ins().load(types::F32, access(), carried[0], 0);
                 let x = average(emitter, tile, x, factor);
@@ -236,6 +236,31 @@ impl Row {
     }
 }
 
+/// Adds the weight of a sink to the sum of a row: gives the greatest score that both are measured from then, the sum, and what that was
+/// multiplied with.
+fn with_sink(
+    emitter: &mut ExprEmitter<'_, '_>,
+    sink: TensorId,
+    (most, sum, shift): (Ssa, Ssa, Option<Ssa>),
+    zero: Ssa,
+) -> Result<[Ssa; 3], CodegenError> {
+    let sink = emitter.load(sink)?;
+    let sink = match shift {
+        Some(shift) => emitter.v.fsub(sink, shift),
+        None => sink,
+    };
+    let top = emitter.v.pseudo_max(sink, most);
+    let low = emitter.v.float(f64::NEG_INFINITY);
+    let empty = emitter.v.fcmp(FloatCC::Equal, top, low);
+    let top = emitter.v.select_float(empty, zero, top);
+    let difference = emitter.v.fsub(most, top);
+    let numerator = emitter.v.exp2(difference);
+    let difference = emitter.v.fsub(sink, top);
+    let weight = emitter.v.exp2(difference);
+    let scaled = emitter.v.fmul(sum, numerator);
+    Ok([top, emitter.v.fadd(scaled, weight), numerator])
+}
+
 /// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
 fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), CodegenError> {
     let (layout, attention) = (emitter.plan.scratch, tile.attention);
@@ -247,22 +272,7 @@ fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Re
     let one = emitter.v.float(1.0);
     let mut numerator = one;
     if let Some(sink) = attention.sink() {
-        let sink = emitter.load(sink)?;
-        let sink = match shift {
-            Some(shift) => emitter.v.fsub(sink, shift),
-            None => sink,
-        };
-        let top = emitter.v.pseudo_max(sink, most);
-        let low = emitter.v.float(f64::NEG_INFINITY);
-        let empty = emitter.v.fcmp(FloatCC::Equal, top, low);
-        let top = emitter.v.select_float(empty, zero, top);
-        let difference = emitter.v.fsub(most, top);
-        numerator = emitter.v.exp2(difference);
-        let difference = emitter.v.fsub(sink, top);
-        let weight = emitter.v.exp2(difference);
-        let scaled = emitter.v.fmul(sum, numerator);
-        sum = emitter.v.fadd(scaled, weight);
-        most = top;
+        [most, sum, numerator] = with_sink(emitter, sink, (most, sum, shift), zero)?;
     }
     let none = emitter.v.fcmp(FloatCC::Equal, sum, zero);
     let quotient = emitter.fb().ins().fdiv(numerator, sum);

@@ -44,7 +44,8 @@ pub(super) fn values(
     reduction: &Reduction,
     rows: (Ssa, usize),
 ) -> Result<(), CodegenError> {
-    next(emitter, tile, (reduction.value, reduction.dim, reduction.length), offset_of!(TileCall, next_values), rows)
+    let field = TileCall::next_values_of(reduction.index);
+    next(emitter, tile, (reduction.value, reduction.dim, reduction.length), field, rows)
 }
 
 /// Asks for rows of a tensor with a row of this length for each key, the first at the address in this field of the [`TileCall`].

@@ -130,13 +130,13 @@ pub(super) struct KeyTileRows {
 }
 
 impl KeyTileRows {
-    /// The values of the key tile.
+    /// The values of the key tile that a reduction sums up.
     pub(super) fn of_values(
         emitter: &mut ExprEmitter<'_, '_>,
         attention: &Attention,
         reduction: &Reduction,
     ) -> Result<KeyTileRows, CodegenError> {
-        KeyTileRows::new(emitter, attention, (reduction.value, reduction.dim), offset_of!(TileCall, values))
+        KeyTileRows::new(emitter, attention, (reduction.value, reduction.dim), TileCall::values_of(reduction.index))
     }
 
     /// The rows of a tensor along `dim`, the first at the address that a field of the [`TileCall`] has, by its offset.

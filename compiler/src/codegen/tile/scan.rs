@@ -11,12 +11,27 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::vocab::access;
-use crate::plan::Attention;
+use crate::plan::{Attention, Reduction};
 
-/// Tells whether the values of a key tile are all finite.
+/// Tells whether the values of a key tile are all finite, those of every reduction.
 pub(crate) fn scan(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
-    let Some(reduction) = &attention.reduction else { return Ok(()) };
     bind_batch_indices(emitter, attention);
+    let mut sum = None;
+    for reduction in &attention.reductions {
+        let of_values = zeros(emitter, attention, reduction)?;
+        sum = Some(match sum {
+            Some(sum) => emitter.fb().ins().fadd(sum, of_values),
+            None => of_values,
+        });
+    }
+    if let Some(sum) = sum {
+        tell(emitter, sum);
+    }
+    Ok(())
+}
+
+/// The sum of zeros times the values of a key tile.
+fn zeros(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, reduction: &Reduction) -> Result<Ssa, CodegenError> {
     let first = call_word(emitter, offset_of!(TileCall, first_key));
     let end = call_word(emitter, offset_of!(TileCall, end_key));
     let count = emitter.fb().ins().isub(end, first);
@@ -61,8 +76,7 @@ pub(crate) fn scan(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> 
         let x = emitter.fb().ins().extractlane(sums[0], lane as u8);
         sum = emitter.fb().ins().fadd(sum, x);
     }
-    tell(emitter, sum);
-    Ok(())
+    Ok(sum)
 }
 
 /// Tells whether a sum of zeros times the values is NaN: then one of them is not finite.

@@ -13,10 +13,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
-use crate::plan::Product;
-
-/// The most products that one chain of additions sums up.
-const LONGEST_SUM: u32 = 64;
+use crate::plan::{LONGEST_SUM, Product};
 
 /// Parts of a sum that are code of their own; of more, a loop is made.
 const MOST_PARTS: u32 = 16;
@@ -141,7 +138,7 @@ fn products(
     let chains = if product.length.is_multiple_of(chains) { chains } else { 1 };
     let parts = Parts { tile, place, rows, scores, of_tile, chains, first: product.first };
     let (before, more) = (product.index > 0, product.index + 1 < tile.attention.products.len());
-    let count = product.length.div_ceil(LONGEST_SUM * chains).max(1);
+    let count = product.length.div_ceil(LONGEST_SUM as u32 * chains).max(1);
     if count > MOST_PARTS {
         return Ok(parts.looped(emitter, product.length, (before, more)));
     }
@@ -177,7 +174,7 @@ struct Parts<'t> {
 impl Parts<'_> {
     /// The sums over the whole length, by a loop over its parts: whether there were some before, and whether more come.
     fn looped(&self, emitter: &mut ExprEmitter<'_, '_>, length: u32, (before, more): (bool, bool)) -> Vec<Ssa> {
-        let part = LONGEST_SUM * self.chains;
+        let part = LONGEST_SUM as u32 * self.chains;
         let last = (length - 1) / part * part;
         self.part(emitter, Start::Element(0), part, (before, true));
         let [start, end] = [part, last].map(|at| emitter.fb().ins().iconst(types::I64, i64::from(at)));

@@ -68,6 +68,8 @@ pub(super) fn rules() -> Vec<Rule> {
         // x m = select(m, x, 0), for a truth value m.
         rule(t, FiniteOnly, "mask-truth",        "(* ?x (f32 ?m))",                   "(select ?m ?x 0.0)",             [truth("?m")]).downgrade_if(Exact, finite("?x")),
         rule(t, FiniteOnly, "mask-truth-left",   "(* (f32 ?m) ?x)",                   "(select ?m ?x 0.0)",             [truth("?m")]).downgrade_if(Exact, finite("?x")),
+        // select(m, x, 0) . m = select(m, x, 0) . 1 over keys, for a truth value m.
+        rule(t, Exact,      "mask-row-sum",      "(dot (select ?m ?x 0.0) (f32 ?m) ?k)", "(dot (select ?m ?x 0.0) (f32 (>= (iota ?k) 0i)) ?k)", [truth("?m")]),
         // select(true, x, y) = x, select(false, x, y) = y, select(m, x, x) = x
         rule(t, Exact,      "select-true",       "(select ?m ?x ?y)",                "?x",                             [one("?m")]),
         rule(t, Exact,      "select-false",      "(select ?m ?x ?y)",                "?y",                             [zero("?m")]),

@@ -3,7 +3,7 @@
 use crate::rewrite::FloatClass::{Exact, FiniteOnly, Reassociating};
 use crate::rewrite::Theory::Scaling;
 use crate::rewrite::conditions::{
-    constant, finite, free, key_side, positive, query_side, scores_or_one_spans, shrinks, within,
+    constant, finite, free, key_side, positive, query_side, scores_or_one_spans, shrinks, sums_keys, within,
 };
 use crate::rewrite::rule::{Rule, rule};
 
@@ -20,6 +20,9 @@ pub(super) fn rules() -> Vec<Rule> {
         // the scores where there are fewer of these than elements of keys.
         rule(t, FiniteOnly,    "dot-descale-second", "(dot ?a (* ?b ?c) ?d)",  "(* (dot ?a ?b ?d) ?c)",    [free("?c", "?d"), key_side("?c"), key_side("?b"), query_side("?a"), shrinks("?b", "?c")]),
         rule(t, FiniteOnly,    "dot-descale-first",  "(dot (* ?b ?c) ?a ?d)",  "(* (dot ?b ?a ?d) ?c)",    [free("?c", "?d"), key_side("?c"), key_side("?b"), query_side("?a"), shrinks("?b", "?c")]),
+        // (w c) . v = (w . v) c over keys, where c is made of another sum over keys: of the weights' own, both are made in one pass then.
+        rule(t, FiniteOnly,    "dot-normalise",      "(dot (* ?w ?c) ?v ?k)", "(* (dot ?w ?v ?k) ?c)",    [free("?c", "?k"), key_side("?w"), sums_keys("?c")]),
+        rule(t, FiniteOnly,    "dot-normalise-mask", "(dot (select ?m (* ?w ?c) 0.0) ?v ?k)", "(* (dot (select ?m ?w 0.0) ?v ?k) ?c)", [free("?c", "?k"), key_side("?w"), sums_keys("?c")]),
         // (a + b) c = a c + b c, for a constant c and a sum that varies over keys: the score's own factor then reaches the query. Not
         // of two smaller spaces, but for scores.
         rule(t, Reassociating, "scale-sum",        "(* (+ ?a ?b) ?c)",         "(+ (* ?a ?c) (* ?b ?c))",  [constant("?c"), finite("?c"), key_side("?a"), scores_or_one_spans("?a", "?b")]),

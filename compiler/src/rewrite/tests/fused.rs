@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use rhumb_ir::{Axis, Base, Binary, Elem, Expr, GraphBuilder, Op, Pairing, Verified};
-use rhumb_plugins::schemes::{Alibi, Causal, Rope, SlidingWindow};
+use rhumb_plugins::schemes::{Alibi, Causal, Rope, SlidingWindow, Softcap};
 use rhumb_plugins::{Attention, Batch};
 
 use super::graphs::{lowered, over_pairs, rotation, usual};
@@ -59,6 +59,20 @@ fn softcap() {
     assert_snapshot!(fused);
     let pairs = ["le k q", "dot bhqd bhkd", "tanh bhqk", "mul bhqk ", "select qk bhqk ", "softmax bhqk"];
     assert_eq!(over_pairs(fused.graph()), pairs);
+}
+
+/// Terms of positions are grouped whether scores are capped before they are added or after: the cap then takes no more than one sum.
+#[test]
+fn caps_before_and_after_biases() {
+    let of = || Attention::new(4, 8);
+    let (alibi, cap) = (Alibi::new, || Softcap::new(30.0));
+    let before = fused(&lowered(&of().scheme(cap()).scheme(alibi()).scheme(alibi()).scheme(Causal)));
+    let pairs = ["le k q", "dot bhqd bhkd", "tanh bhqk", "mul bhqk ", "add bhqk hk", "select qk bhqk ", "softmax bhqk"];
+    assert_eq!(over_pairs(before.graph()), pairs);
+    let after = fused(&lowered(&of().scheme(alibi()).scheme(alibi()).scheme(cap()).scheme(Causal)));
+    let sums = over_pairs(after.graph()).iter().filter(|op| op.starts_with("add") || op.starts_with("sub")).count();
+    assert!(sums <= 2, "{:?}", over_pairs(after.graph()));
+    assert!(over_pairs(after.graph()).contains(&"tanh bhqk".to_owned()), "{:?}", over_pairs(after.graph()));
 }
 
 #[test]
@@ -263,4 +277,19 @@ fn long_chains_are_fused_to_what_they_compute() {
     let powers: Vec<f64> = inputs["x"].data.iter().map(|x| x * 2f64.powi(200)).collect();
     assert_eq!(expected["result"].data, powers);
     assert_eq!(difference(&expected, &found, 1e-12), None, "{fused}");
+}
+
+/// A sum of masked weights over the keys that the mask shows is a sum of the weights: what it is multiplied with varies over keys alone.
+#[test]
+fn sums_of_masked_weights_read_no_mask() {
+    let b = GraphBuilder::new("row sum");
+    let (q, k, d, e) = (b.axis("q"), b.axis("k"), b.axis_of("d", 8), b.axis_of("e", 8));
+    let input = |name: &str, dims: [Axis; 2]| b.input(name, Elem::F32, dims);
+    let seen = b.iota(k).le(b.iota(q) + 3);
+    let weights = seen.select((input("q", [q, d]).dot(input("k", [k, d]), d) * 0.3).tanh(), b.scalar(0.0));
+    let sum = weights.dot(seen.cast(Elem::F32), k);
+    b.output("out", (weights / sum.abs().max(1.0)).dot(input("v", [k, e]), k), [q, e]);
+    let fused = fused(&b.finish().expect("a graph"));
+    let pairs = ["le k q", "dot qd kd", "tanh qk", "select qk qk "];
+    assert_eq!(over_pairs(fused.graph()), pairs, "{fused}");
 }

@@ -4,6 +4,7 @@ mod cases;
 mod fused;
 mod graphs;
 mod notation;
+mod origins;
 mod proofs;
 mod random;
 mod rules;

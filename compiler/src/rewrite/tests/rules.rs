@@ -38,7 +38,7 @@ fn apply(rule: &Rule, allowed: FloatClass, original: &Verified) -> Vec<Verified>
             with_rhs.rebuild();
             let terms: Vec<RecExpr<Node>> =
                 roots.iter().map(|root| term(&with_rhs, *root, found.eclass, replacement)).collect();
-            results.push(rebuild(original, &terms).unwrap_or_else(|error| panic!("{}: {error}", rule.name)));
+            results.push(rebuild(original, &terms).unwrap_or_else(|error| panic!("{}: {error}", rule.name)).graph);
         }
     }
     results

@@ -5,6 +5,7 @@ mod lists;
 mod prune;
 mod reference;
 mod task;
+mod trace;
 
 use rhumb_compiler::plan::{Attention, Plan, Pruning};
 
@@ -12,9 +13,11 @@ use super::functions::TileFunctions;
 use super::pool::ThreadMemory;
 use crate::memory::{Frame, Invocation, OutOfMemory, Outer, query_tiles};
 use crate::threads::Threads;
+use crate::tile_map::TileMap;
 use crate::tiles::{Classes, Classifier, Trees};
 pub(super) use lists::TaskLists;
 use task::Task;
+pub(super) use trace::Trace;
 
 /// Tasks for each thread, if there are enough query tiles.
 const TASKS_PER_THREAD: usize = 8;
@@ -76,7 +79,12 @@ impl Prefill {
         self.classifier.reserve(frame, trees, (cut.pruning, cut.outer))
     }
 
-    /// Computes the attention. To be called after [`Prefill::reserve`], when the tables are made.
+    /// What a traced call noted.
+    pub(super) fn map(&self, frame: &Frame<'_>, trace: Trace) -> TileMap {
+        trace.map(&self.attention, frame)
+    }
+
+    /// Computes the attention, and notes the tiles that it visits if wanted. To be called after [`Prefill::reserve`], when the tables are made.
     pub(super) fn run(
         &self,
         call: &mut Invocation<'_>,
@@ -84,6 +92,7 @@ impl Prefill {
         threads: &Threads,
         trees: &mut Trees,
         memories: &mut [ThreadMemory],
+        trace: Option<&Trace>,
     ) {
         self.classifier.grow(call.frame(), trees, cut.pruning);
         if let (true, Some(pruning)) = (cut.pruning, &self.functions.pruning) {
@@ -97,17 +106,9 @@ impl Prefill {
                 let classes = Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer };
                 let pruning = cut.pruning && trees.can_prune[number];
                 let (attention, functions) = (&self.attention, &self.functions);
-                Task {
-                    attention,
-                    functions,
-                    classes,
-                    tiles,
-                    lists: &mut memory.lists,
-                    pruning,
-                    in_vain: 0,
-                    scanned: None,
-                }
-                .run();
+                let (lists, trace) = (&mut memory.lists, trace.map(|trace| (trace, number)));
+                let in_vain = 0;
+                Task { attention, functions, classes, tiles, lists, pruning, in_vain, scanned: None, trace }.run();
             }
         });
     }

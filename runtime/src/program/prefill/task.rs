@@ -3,6 +3,7 @@
 use rhumb_compiler::plan::Attention;
 
 use super::lists::{QueryTile, TaskLists};
+use super::trace::{self, Trace};
 use crate::memory::{TaskTiles, TileArgs};
 use crate::program::functions::TileFunctions;
 use crate::tiles::{Classes, Queries};
@@ -23,6 +24,8 @@ pub(super) struct Task<'t> {
     pub(super) in_vain: usize,
     /// The keys of values that were scanned last, and whether one is NaN or infinite.
     pub(super) scanned: Option<((usize, usize), bool)>,
+    /// Where key tiles are noted, and the number of the outer indices; `None` unless the call is traced.
+    pub(super) trace: Option<(&'t Trace, usize)>,
 }
 
 impl Task<'_> {
@@ -52,6 +55,7 @@ impl Task<'_> {
         let queries = Queries { range: self.tiles.queries(position), heads, lanes };
         let segment = self.lists.seen.segments.len();
         self.classes.segments(queries, &mut self.lists.seen);
+        let seen = self.trace.map(|_| trace::seen(&self.lists.seen.segments[segment..]));
         let near = self.take_near(queries, segment);
         let segments_end = self.lists.seen.segments.len();
         let mut query_tile = QueryTile { queries, segment, segments_end, key: None };
@@ -76,5 +80,10 @@ impl Task<'_> {
             query_tile.segments_end = self.lists.seen.segments.len();
         }
         self.lists.query_tiles.push(query_tile);
+        if let (Some((trace, number)), Some(seen)) = (self.trace, seen) {
+            let (frame, most) = (self.classes.frame, self.classes.frame.plan().tiling.keys);
+            let computed = near.iter().chain(&self.lists.seen.segments[segment..]);
+            trace.note(number, (queries, frame.length(self.attention.key), most), seen, computed);
+        }
     }
 }

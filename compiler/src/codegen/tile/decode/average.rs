@@ -1,10 +1,10 @@
 //! The weighted sum of values. Lanes are elements of the values.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::rows::{Rows, average_bytes, by_register_tiles, load, padded, score_bytes, splat};
+use super::rows::{
+    Rows, accumulators, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
+};
 use super::source::{Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
@@ -25,16 +25,24 @@ pub(super) fn values(
         tensor: reduction.value,
         dim: reduction.dim,
         length: reduction.length,
-        field: offset_of!(TileCall, values),
-        place: emitter.plan.scratch.value_rows,
+        field: TileCall::values_of(reduction.index),
+        place: emitter.plan.scratch.value_rows + emitter.plan.tiling.keys * values_before(emitter, rows, reduction),
         pitch: average_bytes(emitter, reduction),
     };
     Source::new(emitter, rows, wanted)
 }
 
-/// Adds the weighted values to the accumulators.
-pub(super) fn average(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode) -> Result<(), CodegenError> {
-    let Some(reduction) = &rows.tile.attention.reduction else { return Ok(()) };
+/// Adds the weighted values of every reduction to its accumulators.
+pub(super) fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode) -> Result<(), CodegenError> {
+    rows.tile.attention.reductions.iter().try_for_each(|reduction| average(emitter, rows, mode, reduction))
+}
+
+fn average(
+    emitter: &mut ExprEmitter<'_, '_>,
+    rows: Rows<'_>,
+    mode: Mode,
+    reduction: &Reduction,
+) -> Result<(), CodegenError> {
     let source = values(emitter, rows, reduction)?;
     let lanes = emitter.plan.machine.lanes;
     let vectors = padded(emitter, reduction.length) as usize / lanes;
@@ -105,6 +113,7 @@ impl Block<'_> {
         let (ty, width, layout) =
             (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32, emitter.plan.scratch);
         let pitch = average_bytes(emitter, self.reduction);
+        let accumulators = accumulators(emitter, self.rows, self.reduction);
         let skipped = emitter.fb().ins().imul_imm_s(self.row, pitch);
         let place = emitter.fb().ins().iadd(self.rows.tile.state, skipped);
         let place = emitter.fb().ins().iadd(place, at);
@@ -115,7 +124,7 @@ impl Block<'_> {
             let of_softmax = self.rows.tile.of_softmax();
             let rescale = of_softmax.then(|| splat(emitter, (scales, (layout.rescale + 4 * row) as i32)));
             for (c, &sum) in (0..).zip(sums) {
-                let at = layout.accumulators as i32 + (row as i64 * pitch) as i32 + width * c;
+                let at = (accumulators + row as i64 * pitch) as i32 + width * c;
                 let old = load(emitter, ty, place, at);
                 let new = match rescale {
                     Some(rescale) => emitter.v.fma(old, rescale, sum),

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::InstBuilder;
 
-use super::rows::{Rows, average_bytes, elements_before, query_bytes};
+use super::rows::{Rows, accumulators, average_bytes, elements_before, query_bytes};
 use super::source::write_row;
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
@@ -28,16 +28,17 @@ pub(crate) fn begin(
         queries(emitter, rows, product)?;
     }
     reset(emitter, rows.tile);
-    let Some(reduction) = &attention.reduction else { return Ok(()) };
-    let (accumulators, pitch) = (emitter.plan.scratch.accumulators, average_bytes(emitter, reduction));
-    let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, accumulators as i64);
-    let bytes = emitter.fb().ins().imul_imm_s(rows.count, pitch);
-    let end = emitter.fb().ins().iadd(start, bytes);
-    range_loop(emitter, start, end, emitter.plan.machine.vector_bytes() as i64, &[], |emitter, vector, _| {
-        let zero = emitter.v.float(0.0);
-        emitter.fb().ins().store(access(), zero, vector, 0);
-        Vec::new()
-    });
+    for reduction in &attention.reductions {
+        let (accumulators, pitch) = (accumulators(emitter, rows, reduction), average_bytes(emitter, reduction));
+        let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, accumulators);
+        let bytes = emitter.fb().ins().imul_imm_s(rows.count, pitch);
+        let end = emitter.fb().ins().iadd(start, bytes);
+        range_loop(emitter, start, end, emitter.plan.machine.vector_bytes() as i64, &[], |emitter, vector, _| {
+            let zero = emitter.v.float(0.0);
+            emitter.fb().ins().store(access(), zero, vector, 0);
+            Vec::new()
+        });
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
-use super::rows::{Rows, average_bytes, load};
+use super::rows::{Rows, accumulators, average_bytes, load};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -20,10 +20,7 @@ pub(crate) fn end(
 ) -> Result<(), CodegenError> {
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
     normalise_all(emitter, rows.tile)?;
-    match &attention.reduction {
-        Some(reduction) => averages(emitter, rows, reduction),
-        None => Ok(()),
-    }
+    attention.reductions.iter().try_for_each(|reduction| averages(emitter, rows, reduction))
 }
 
 /// Stores the averages: by four elements where rows of the output are contiguous.
@@ -34,8 +31,8 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduc
     let [zero, whole, length] =
         [0, whole, reduction.length].map(|n| emitter.fb().ins().iconst(types::I64, i64::from(n)));
     let vectors = emitter.fb().ins().select(dense, whole, zero);
-    let accumulators = emitter.plan.scratch.accumulators;
-    let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, accumulators as i64);
+    let accumulators = accumulators(emitter, rows, reduction);
+    let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, accumulators);
     let pitch = average_bytes(emitter, reduction);
     counted_loop(emitter, rows.count, &[start], |emitter, row, from| {
         let out = outputs.row(emitter, row);

@@ -56,5 +56,5 @@ pub(crate) fn keys(
     if rows.tile.of_softmax() {
         weights::weights(emitter, rows, mode);
     }
-    average::average(emitter, rows, mode)
+    average::averages(emitter, rows, mode)
 }

@@ -104,6 +104,18 @@ pub(super) fn elements_before(emitter: &ExprEmitter<'_, '_>, attention: &Attenti
     before.map(|product| padded(emitter, product.length) as usize).sum()
 }
 
+/// Bytes that a row of values takes of each of the reductions before one, all together.
+pub(super) fn values_before(emitter: &ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> usize {
+    let before = rows.tile.attention.reductions.iter().take(reduction.index);
+    before.map(|before| average_bytes(emitter, before) as usize).sum()
+}
+
+/// Offset in the state of the accumulators of a reduction, which follow those of the ones before it.
+pub(super) fn accumulators(emitter: &ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> i64 {
+    let before = emitter.plan.tiling.queries() * values_before(emitter, rows, reduction);
+    (emitter.plan.scratch.accumulators + before) as i64
+}
+
 /// Bytes from one row of accumulators to the next.
 pub(super) fn average_bytes(emitter: &ExprEmitter<'_, '_>, reduction: &Reduction) -> i64 {
     4 * i64::from(padded(emitter, reduction.length))

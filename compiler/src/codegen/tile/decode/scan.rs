@@ -1,6 +1,6 @@
 //! The scan of a key tile for values that are NaN or infinite.
 
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::average::values;
 use super::rows::{Rows, across, load, padded};
@@ -8,17 +8,31 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::tile::scan::tell;
-use crate::plan::{Attention, Decode};
+use crate::plan::{Attention, Decode, Reduction};
 
-/// Tells whether the values of a key tile are all finite.
+/// Tells whether the values of a key tile are all finite, those of every reduction.
 pub(crate) fn scan(
     emitter: &mut ExprEmitter<'_, '_>,
     attention: &Attention,
     decode: &Decode,
 ) -> Result<(), CodegenError> {
-    let (Some(rows), Some(reduction)) = (Rows::new(emitter, attention, decode), &attention.reduction) else {
-        return Ok(());
-    };
+    let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
+    let mut sum = None;
+    for reduction in &attention.reductions {
+        let of_values = zeros(emitter, rows, reduction)?;
+        sum = Some(match sum {
+            Some(sum) => emitter.fb().ins().fadd(sum, of_values),
+            None => of_values,
+        });
+    }
+    if let Some(sum) = sum {
+        tell(emitter, sum);
+    }
+    Ok(())
+}
+
+/// The sum of zeros times the values of a key tile.
+fn zeros(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> Result<Ssa, CodegenError> {
     let source = values(emitter, rows, reduction)?;
     let (ty, step) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i64);
     let zero = emitter.fb().ins().iconst(types::I64, 0);
@@ -35,7 +49,5 @@ pub(crate) fn scan(
         });
         vec![emitter.fb().ins().iadd(row, source.stride), sum[0]]
     });
-    let sum = across(emitter, sums[1], |emitter, a, b| emitter.v.fadd(a, b));
-    tell(emitter, sum);
-    Ok(())
+    Ok(across(emitter, sums[1], |emitter, a, b| emitter.v.fadd(a, b)))
 }
