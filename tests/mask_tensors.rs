@@ -24,7 +24,8 @@ fn documents() -> Verified {
 /// The bits of a call where these queries are of document 2, held against the interpreter.
 fn call(engine: &Engine, name: &str, sees_all: impl Fn(usize) -> bool) -> Vec<u32> {
     let graph = documents();
-    let (kernel, reference) = (engine.compile(&graph).expect("a kernel"), engine.reference(&graph).expect("a reference"));
+    let (kernel, reference) =
+        (engine.compile(&graph).expect("a kernel"), engine.reference(&graph).expect("a reference"));
     let lengths = Lengths { batch: 1, queries: 40, keys: 256 };
     let of_query: Vec<i32> = (0..40).map(|query| if sees_all(query) { 2 } else { 1 }).collect();
     let of_key: Vec<i32> = (0..256).map(|key| i32::from(is_of_document(key))).collect();

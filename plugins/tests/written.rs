@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use rhumb_ir::{Attr, Attrs, Graph};
-use rhumb_plugins::{
-    Alibi, Attention, Causal, Registry, RegistryError, Rope, Scheme, SlidingWindow, lower,
-};
+use rhumb_plugins::{Alibi, Attention, Causal, Registry, RegistryError, Rope, Scheme, SlidingWindow, lower};
 use rhumb_random::Rng;
 
 const SCHEMES: &str = include_str!("written/schemes.txt");

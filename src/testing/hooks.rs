@@ -11,11 +11,11 @@ const ALL: [Hook; 4] = [Hook::Query, Hook::Key, Hook::Score, Hook::Mask];
 
 /// Checks that the scheme lists every hook that it implements, and that it does something at every hook that it lists, at one of the trials at
 /// least.
-pub(super) fn check(subject: &Subject<'_>, trials: &[Trial]) -> Result<(), (Option<Trial>, Finding)> {
+pub(super) fn check(subject: &Subject<'_>, trials: &[Trial]) -> Result<(), (Option<Trial>, Box<Finding>)> {
     let mut acted = Vec::new();
     let mut listed = Vec::new();
     for trial in trials {
-        let at = |finding| (Some(*trial), finding);
+        let at = |finding| (Some(*trial), Box::new(finding));
         for hook in ALL {
             let builder = GraphBuilder::new("hook");
             let (parts, inputs, scheme) = subject.placed(&builder, trial).map_err(at)?;
@@ -40,7 +40,7 @@ pub(super) fn check(subject: &Subject<'_>, trials: &[Trial]) -> Result<(), (Opti
         }
     }
     let idle = ALL.into_iter().find(|hook| listed.contains(hook) && !acted.contains(hook));
-    idle.map_or(Ok(()), |hook| Err((None, Finding::Idle { hook })))
+    idle.map_or(Ok(()), |hook| Err((None, Box::new(Finding::Idle { hook }))))
 }
 
 /// Whether a hook gives back something else than its operand, or a mask that may hide something. What it refuses it has an opinion of.

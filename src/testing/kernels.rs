@@ -65,17 +65,17 @@ impl Engines {
         (graph, shape): (&Verified, &Shape),
         bindings: &Bindings,
         attended: &Attended,
-    ) -> Result<Off, (Option<Run>, Finding)> {
+    ) -> Result<Off, (Option<Run>, Box<Finding>)> {
         let inputs = Inputs::of(bindings);
         let Some([(_, first), _]) = self.0.first() else { return Ok(Off::default()) };
-        let reference = first.reference(graph).map_err(|error| (None, Finding::Compile(Box::new(error))))?;
+        let reference = first.reference(graph).map_err(|error| (None, Box::new(Finding::Compile(Box::new(error)))))?;
         let mut interpreted = Results::of(shape);
-        interpreted.run(shape, reference.call(), &inputs).map_err(|finding| (None, finding))?;
+        interpreted.run(shape, reference.call(), &inputs).map_err(|finding| (None, Box::new(finding)))?;
         let mut most = Off::default();
         let has_turn = |index: usize| turn == Turn::All || turn == Turn::One(index);
         let engines = self.0.iter().enumerate().filter(|(index, _)| has_turn(*index)).flat_map(|(_, engines)| engines);
         for (run, engine) in engines {
-            let at = |finding| (Some(run.clone()), finding);
+            let at = |finding| (Some(run.clone()), Box::new(finding));
             let kernel = engine.compile(graph).map_err(|error| at(Finding::Compile(Box::new(error))))?;
             // Without a kernel of its own the decode schedule is that of prefill, which has run.
             if run.kernels == Kernels::Decode && kernel.decode().is_err() {

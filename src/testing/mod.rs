@@ -179,14 +179,14 @@ impl<'a> SchemeTest<'a> {
     pub fn run(&self) -> Result<(), TestFailure> {
         let trials = self.trials();
         let Some(first) = trials.first() else { return Err(self.failure(None, None, Finding::NoShapes)) };
-        hooks::check(&self.subject, &trials).map_err(|(trial, finding)| self.failure(trial, None, finding))?;
+        hooks::check(&self.subject, &trials).map_err(|(trial, finding)| self.failure(trial, None, *finding))?;
         let engines = Engines::new(&self.targets).map_err(|error| self.failure(None, None, Finding::Engine(error)))?;
         let mut cases = Vec::new();
         for (number, trial) in trials.iter().enumerate() {
             // All targets at the last shape.
             let turn = if number + 2 < trials.len() { engines.turn(number) } else { Turn::All };
             let checked = self.at(trial, (&engines, turn));
-            cases.extend(checked.map_err(|(run, finding)| self.failure(Some(*trial), run, finding))?);
+            cases.extend(checked.map_err(|(run, finding)| self.failure(Some(*trial), run, *finding))?);
         }
         let Some(folder) = &self.goldens else { return Ok(()) };
         let written = goldens::write(folder, &cases);
@@ -208,8 +208,8 @@ impl<'a> SchemeTest<'a> {
         &self,
         trial: &Trial,
         (engines, turn): (&Engines, Turn),
-    ) -> Result<Option<goldens::Case>, (Option<Run>, Finding)> {
-        let of_no_kernel = |finding| (None, finding);
+    ) -> Result<Option<goldens::Case>, (Option<Run>, Box<Finding>)> {
+        let of_no_kernel = |finding| (None, Box::new(finding));
         let (graph, scheme) = self.subject.graph(trial, Outputs::Scores).map_err(of_no_kernel)?;
         let lowered = self.written(&graph, &scheme).map_err(of_no_kernel)?;
         let bindings = self.subject.bindings(trial, Rows::Random, 0);

@@ -108,7 +108,10 @@ mod tests {
         assert_eq!(KeyTiles::on_grid((64, 65), 64).around(64), (64, 65));
         // Far from the first key too.
         let far = KeyTiles::on_grid((8272, 8400), 64);
-        assert_eq!([8272, 8319, 8320, 8399].map(|key| far.around(key)), [(8272, 8320), (8272, 8320), (8320, 8384), (8384, 8400)]);
+        assert_eq!(
+            [8272, 8319, 8320, 8399].map(|key| far.around(key)),
+            [(8272, 8320), (8272, 8320), (8320, 8384), (8384, 8400)]
+        );
     }
 
     #[test]

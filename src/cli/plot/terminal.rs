@@ -60,7 +60,7 @@ fn number(x: f64) -> String {
     match x {
         f64::NEG_INFINITY => "hidden".to_owned(),
         // No sign before 0.
-        x if x == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         x if x.abs() >= 1e5 || x.abs() < 1e-3 => format!("{x:.3e}"),
         x => format!("{x:.4}"),
     }

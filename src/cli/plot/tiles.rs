@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use rhumb::prelude::*;
 use rhumb::runtime::TileMap;
 
 use super::super::args::EngineArgs;
