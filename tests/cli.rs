@@ -116,6 +116,15 @@ fn schemes_are_listed() {
 }
 
 #[test]
+fn what_is_most_likely_not_meant_is_told() {
+    let folder = Folder::new("warnings");
+    let line = "emit --heads 2 --head-dim 8 --scheme rope --scheme rope --scheme alibi --stage ir";
+    let Output { status, stdout, stderr } = folder.rhumb(line, "");
+    assert!(status.success() && !stdout.is_empty());
+    assert_snapshot!(String::from_utf8(stderr).expect("UTF-8"));
+}
+
+#[test]
 fn every_stage_is_printed() {
     let folder = Folder::new("emit");
     let target = "--target x86_64-unknown-linux-gnu";
@@ -379,7 +388,8 @@ fn mistakes_in_graphs() {
         "graph typo\naxis q = ?\n%x = input \"x\" : f32[q]\n%y = exq %x\noutput \"y\" = %y : f32[q]\n",
     );
     folder.write("axes.txt", "graph axes\naxis q = ?\naxis k = ?\n%x = input \"x\" : f32[q]\n%y = softmax %x over k\noutput \"y\" = %y : f32[q]\n");
-    let scheme = folder.prints("emit --heads 2 --head-dim 16 --scheme alibi --stage ir").replace("alibi", "alibu");
+    let scheme =
+        folder.prints("emit --heads 2 --head-dim 16 --causal --scheme alibi --stage ir").replace("alibi", "alibu");
     folder.write("scheme.txt", scheme);
     let lines = [
         "emit nowhere.txt --stage ir",
