@@ -48,6 +48,15 @@ fn schemes_are_listed() {
 }
 
 #[test]
+fn what_is_most_likely_not_meant_is_told() {
+    let folder = Folder::new("warnings");
+    let line = "emit --heads 2 --head-dim 8 --scheme rope --scheme rope --scheme alibi --stage ir";
+    let Output { status, stdout, stderr } = folder.rhumb(line, "");
+    assert!(status.success() && !stdout.is_empty());
+    assert_snapshot!(String::from_utf8(stderr).expect("UTF-8"));
+}
+
+#[test]
 fn every_stage_is_printed() {
     let folder = Folder::new("emit");
     let target = "--target x86_64-unknown-linux-gnu";

@@ -215,7 +215,9 @@ fn nan_of_an_operand_is_nan_of_the_result() {
         assert_eq!(clean.binary(op, clean, Elem::F32).nan, op == Binary::Mod, "{}", op.name());
     }
     for op in Unary::ALL.into_iter().filter(|op| *op != Unary::Not) {
-        assert!(nan.unary(op, Elem::F32).nan && !clean.unary(op, Elem::F32).nan, "{}", op.name());
+        assert!(nan.unary(op, Elem::F32).nan, "{}", op.name());
+        // There is no angle whose cosine is above 1.
+        assert_eq!(clean.unary(op, Elem::F32).nan, op == Unary::Acos, "{}", op.name());
     }
 }
 
