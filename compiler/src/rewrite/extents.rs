@@ -17,8 +17,7 @@ impl Extents {
     /// batches and count 1: their length scales all work alike. The others count as long. A mask that sums a row varies over queries as the
     /// row does, which makes these no batch.
     pub(crate) fn of(graph: &Graph) -> Extents {
-        let is_mask =
-            |value: &Value| matches!(graph.op(*value), Op::Cast(_, x) if graph.ty(*x).elem == Elem::Bool);
+        let is_mask = |value: &Value| matches!(graph.op(*value), Op::Cast(_, x) if graph.ty(*x).elem == Elem::Bool);
         let mut shared = AxisSet::EMPTY;
         for node in graph.nodes() {
             if let Op::Dot { a, b, axis } = &node.op
