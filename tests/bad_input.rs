@@ -121,8 +121,8 @@ fn graphs_that_are_no_attention() {
             text(&format!("%p = softmax %s over k\n%e = exp %p\n%o = dot %e, %v over k\n{}", out("%o"))),
         ),
         (
-            "an op after the average",
-            text(&format!("%p = softmax %s over k\n%o = dot %p, %v over k\n%e = tanh %o\n{}", out("%e"))),
+            "a softmax of the average",
+            text(&format!("%p = softmax %s over k\n%o = dot %p, %v over k\n%e = softmax %o over d\n{}", out("%e"))),
         ),
         (
             "a softmax in the score of another",

@@ -40,6 +40,10 @@ fn the_commands_of_the_readme_run_in_their_order() {
         readme.split("let config = r#\"").nth(1).and_then(|rest| rest.split("\"#").next()).expect("a configuration");
     fs::write(folder.join("config.json"), config).expect("a file");
 
+    fs::create_dir(folder.join("examples")).expect("a folder");
+    let scheme = "examples/tilted_alibi.scheme";
+    fs::copy(root.join(scheme), folder.join(scheme)).expect("a file");
+
     let commands = commands(&readme);
     assert!(commands.len() >= 7, "{commands:?}");
     for line in commands {

@@ -259,9 +259,12 @@ fn threads_change_no_bit() {
     }
 }
 
+/// What is written into a graph.
+type Write = for<'g> fn(&Pieces<'g>);
+
 #[test]
 fn what_one_pass_cannot_do_is_refused() {
-    let cases: [(&str, for<'g> fn(&Pieces<'g>)); 6] = [
+    let cases: [(&str, Write); 6] = [
         ("two weights", |p| {
             let ((v, e), (w, f)) = (p.values("v", 12), p.values("w", 7));
             p.rows("first", p.softmax().dot(v, p.k), e);

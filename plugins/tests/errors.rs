@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use rhumb_ir::{Attr, Attrs, Axis, Elem, Expr, Graph, GraphBuilder, Hook, Verified};
 use rhumb_plugins::{
-    Alibi, Attention, AttentionParts, Causal, Declared, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
+    Attention, AttentionParts, Causal, Declared, DynamicAlibi, Entry, LowerError, PositionScheme, Registry,
     RegistryError, Rope2d, SchemeContext, SchemeError, SchemeInfo, lower,
 };
 
