@@ -285,6 +285,7 @@ fn mistakes_in_plots() {
         "plot 't5 {table = %table}' --input table:f32[bucket,h]".to_owned(),
         "plot 't5 {table = %table}' --input 'table:f32[h=3]'".to_owned(),
         "plot 't5 {table = %q}'".to_owned(),
+        "plot 'documents {keys = %0}'".to_owned(),
         "plot alibi --input q:f32[h]".to_owned(),
         "plot 'kerple {p = %p, a = %a}' --input p:f32[h]=1e35 --input a:f32[h]=1e35".to_owned(),
         "plot --tiles".to_owned(),

@@ -100,17 +100,19 @@ fn scheme(
     registry: &Registry,
 ) -> Result<Scheme, CliError> {
     let names: Vec<&str> = values.keys().map(String::as_str).collect();
+    let undeclared = |value: &str| {
+        let known = names.iter().map(|name| format!("%{name}")).collect();
+        CliError::PlotValue { spec: spec.to_owned(), value: value.to_owned(), known }
+    };
     let (name, mut attrs, told) = parse_spec(spec, &names).map_err(|error| match error {
-        CliError::SchemeValue { spec, value } => {
-            CliError::PlotValue { spec, value, known: names.iter().map(|name| format!("%{name}")).collect() }
-        }
+        CliError::SchemeValue { value, .. } => undeclared(&value),
         other => other,
     })?;
     for attr in attrs.values_mut() {
-        if let Attr::Value(value) = attr
-            && let Some(known) = told.get(value.index()).and_then(|name| values.get(name))
-        {
-            *value = known.value();
+        if let Attr::Value(value) = attr {
+            // The text that the specification was read in has values of its own.
+            let name = told.get(value.index()).map_or("?", String::as_str);
+            *value = values.get(name).ok_or_else(|| undeclared(&format!("%{name}")))?.value();
         }
     }
     let made = registry.make(&name, &attrs).map_err(|source| refused(spec, &name, source, registry))?;

@@ -1,8 +1,9 @@
 //! Pictures of characters.
 
 use std::fmt::Write;
+use std::ops::Range;
 
-use rhumb::runtime::{KeyTileClass, TileUnit};
+use rhumb::runtime::{KeyTileClass, QueryTileRow};
 use textplots::{Chart, Plot, Shape};
 
 use super::picture::{Curves, Map, Picture, Tiles};
@@ -119,20 +120,20 @@ fn sign(class: KeyTileClass) -> char {
     }
 }
 
-/// The class that most pairs of some queries and keys have; the costlier of two that have as many.
-fn class(unit: &TileUnit, queries: (usize, usize), keys: (usize, usize)) -> Option<KeyTileClass> {
-    let common = |(from, to): (usize, usize), other: &std::ops::Range<usize>| {
-        to.min(other.end).saturating_sub(from.max(other.start))
+/// How many of some numbers, first and end, others are too.
+fn common((from, to): (usize, usize), other: &Range<usize>) -> usize {
+    to.min(other.end).saturating_sub(from.max(other.start))
+}
+
+/// The class that most pairs of some keys have with the queries of some rows, of which so many count; the costlier of two that have as many.
+fn class(rows: &[(&QueryTileRow, usize)], keys: (usize, usize)) -> Option<KeyTileClass> {
+    let of_row = |(row, queries): &(&QueryTileRow, usize), class: KeyTileClass| -> usize {
+        let tiles = row.tiles.iter().filter(|tile| tile.class == class);
+        queries * tiles.map(|tile| common(keys, &tile.keys)).sum::<usize>()
     };
-    let pairs = |class: KeyTileClass| -> usize {
-        let rows = unit.rows.iter().map(|row| (row, common(queries, &row.queries))).filter(|(_, n)| *n > 0);
-        let of_row = |(row, queries): (&rhumb::runtime::QueryTileRow, usize)| -> usize {
-            let tiles = row.tiles.iter().filter(|tile| tile.class == class);
-            queries * tiles.map(|tile| common(keys, &tile.keys)).sum::<usize>()
-        };
-        rows.map(of_row).sum()
-    };
-    KeyTileClass::ALL.into_iter().filter(|class| pairs(*class) > 0).max_by_key(|class| pairs(*class))
+    let pairs = |class: KeyTileClass| -> usize { rows.iter().map(|row| of_row(row, class)).sum() };
+    let counted = KeyTileClass::ALL.into_iter().map(|class| (pairs(class), class));
+    counted.filter(|(pairs, _)| *pairs > 0).max().map(|(_, class)| class)
 }
 
 fn tiles(picture: &Tiles) -> String {
@@ -143,7 +144,9 @@ fn tiles(picture: &Tiles) -> String {
         let width = map.keys().div_ceil(map.key_tile().div_ceil(2).max(1)).min(MOST.0);
         for y in 0..height {
             let queries = part(y, height, map.queries());
-            let signs = (0..width).map(|x| class(unit, queries, part(x, width, map.keys())).map_or(' ', sign));
+            let rows = unit.rows.iter().map(|row| (row, common(queries, &row.queries)));
+            let rows: Vec<_> = rows.filter(|(_, count)| *count > 0).collect();
+            let signs = (0..width).map(|x| class(&rows, part(x, width, map.keys())).map_or(' ', sign));
             let _ = writeln!(text, "|{}|", signs.collect::<String>());
         }
     }
