@@ -42,7 +42,7 @@ impl Workspace {
     /// Of what the caller asks for with [`Workspace::slice`] all must be accessible.
     pub(super) fn of_pages(pages: Pages, part: Range<usize>) -> Option<Workspace> {
         let inside = part.start <= part.end && part.end <= pages.bytes() && part.start.is_multiple_of(ALIGN);
-        inside.then(|| Workspace { memory: Memory::Part(pages, part) })
+        if inside { Some(Workspace { memory: Memory::Part(pages, part) }) } else { None }
     }
 
     /// The workspace of this part of its pages; any that is not of pages is as it was.
