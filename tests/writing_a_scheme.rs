@@ -54,6 +54,30 @@ fn a_rotation_as_closures() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+#[test]
+fn a_text_file() -> Result<(), Box<dyn Error>> {
+    let page = include_str!("../docs/writing-a-scheme.md");
+    let text = page.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a scheme in text");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("window.scheme");
+    fs::write(&file, text)?;
+    let registry = Registry::standard().load(&file)?;
+    let attrs = [("widths".to_owned(), vec![2.0, 4.0, 8.0, 16.0].into())].into();
+    let window = registry.make("text_window", &attrs)?;
+    let graph = Attention::new(4, 64).scheme(window).scheme(Causal).build()?;
+    Engine::host()?.compile(&graph)?;
+
+    let widths = [2.0, 4.0, 8.0, 16.0];
+    let make = || registry.make("text_window", &attrs).expect("a scheme");
+    SchemeTest::new(&registry, make)
+        .agrees_with(|p| p.score() - ((p.q_pos - p.k_pos) / widths[p.head as usize]).powi(2) / 2.0)
+        .shift_invariant()
+        .run()?;
+    // Three heads have no fourth width.
+    let few = Attention::new(3, 64).scheme(make()).build();
+    assert!(few.is_err_and(|error| error.to_string().contains("one width for each head")));
+    Ok(())
+}
+
 scheme! {
     /// A key loses score with the square of its distance.
     #[derive(Clone, Debug)]
