@@ -26,10 +26,6 @@ fn products_outside_of_a_softmax_are_refused() {
     let mut report = String::new();
     for (title, graph) in [
         ("scores alone", graph(|g, axes| g.expr(scores(g, axes)) * 0.5)),
-        (
-            "an op after a weighted sum",
-            graph(|g, axes @ [b, _, k, d]| g.expr(scores(g, axes)).sigmoid().dot(tensor(g, "v", &[b, k, d]), k).tanh()),
-        ),
         ("a matrix product", graph(|g, [_, q, k, d]| tensor(g, "x", &[q, d]).dot(tensor(g, "y", &[k, d]), d))),
         ("a norm", graph(|g, [_, q, _, d]| tensor(g, "x", &[q, d]).dot(tensor(g, "y", &[d]), d).sqrt())),
         ("an outer product", graph(|g, [_, q, k, _]| tensor(g, "x", &[q]) * tensor(g, "y", &[k]))),
