@@ -145,6 +145,8 @@ fn decodes(kernel: &Kernel, lengths: Lengths) -> bool {
             match (axis.extent, axis.name.as_str()) {
                 (Extent::Static(length), _) => length as usize,
                 (Extent::Dynamic, "q") => lengths.queries,
+                // Sequences that share all keys are rows of one tile.
+                (Extent::Dynamic, "b") => lengths.batch,
                 (Extent::Dynamic, name) => panic!("axis `{name}` tells nothing"),
             }
         })
