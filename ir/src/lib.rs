@@ -200,6 +200,7 @@ pub use place::Place;
 pub use suggest::closest;
 pub use text::error::{ParseError, ParseFault};
 pub use text::report::Report;
+pub use text::source;
 pub use types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
 pub use unary::Unary;
 pub use verify::{Problem, Verified, VerifyError};

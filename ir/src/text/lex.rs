@@ -1,5 +1,7 @@
 //! The lexer of the text form.
 
+use super::source::{Span, shorten};
+
 /// A token; text is a slice of the source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Token<'s> {
@@ -37,22 +39,6 @@ impl Token<'_> {
             Token::End => "the end of the text".to_owned(),
         }
     }
-}
-
-/// Long text in an error ends in `...`.
-pub(super) fn shorten(text: &str) -> String {
-    const MAX: usize = 40;
-    if text.chars().count() <= MAX {
-        return text.to_owned();
-    }
-    text.chars().take(MAX).chain("...".chars()).collect()
-}
-
-/// Bytes of the source: first, and one past the last.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
 }
 
 /// Splits the text into tokens, one at a time.

@@ -6,8 +6,9 @@ use crate::types::Elem;
 use crate::unary::Unary;
 
 use super::error::ParseFault;
-use super::lex::{Span, Token, shorten};
+use super::lex::Token;
 use super::parser::{Fallible, Parser, unknown};
+use super::source::{Span, shorten};
 
 /// An op as far as its text tells it; the type behind it may tell the rest.
 pub(super) enum Draft<'s> {

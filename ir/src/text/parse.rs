@@ -10,8 +10,9 @@ use crate::verify::Verified;
 
 use super::error::{ParseError, ParseFault};
 use super::grammar;
-use super::lex::{Span, Token};
+use super::lex::Token;
 use super::parser::{Fallible, Parser};
+use super::source::{Located, Span};
 
 impl Graph {
     /// Reads the text form and checks the graph.
@@ -105,17 +106,8 @@ impl Parser<'_> {
         })
     }
 
-    fn locate(&self, Span { start, end }: Span, fault: ParseFault) -> ParseError {
-        let before = &self.source[..start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line_end = self.source[start..].find('\n').map_or(self.source.len(), |at| start + at);
-        let source_line = self.source[line_start..line_end].trim_end_matches('\r').to_owned();
-        ParseError {
-            line: 1 + before.matches('\n').count(),
-            column: 1 + self.source[line_start..start].chars().count(),
-            width: self.source[start..end.clamp(start, line_end)].chars().count().max(1),
-            source_line,
-            fault: Box::new(fault),
-        }
+    fn locate(&self, span: Span, fault: ParseFault) -> ParseError {
+        let Located { line, column, width, source_line } = Located::of(self.source, span);
+        ParseError { line, column, width, source_line, fault: Box::new(fault) }
     }
 }

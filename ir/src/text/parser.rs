@@ -11,7 +11,8 @@ use crate::types::Axis;
 
 use super::error::ParseFault;
 use super::grammar;
-use super::lex::{Lexer, Span, Token, shorten, unquote};
+use super::lex::{Lexer, Token, unquote};
+use super::source::{Span, shorten};
 
 /// A mistake and where it is.
 pub(super) type Fallible<T> = Result<T, (Span, ParseFault)>;

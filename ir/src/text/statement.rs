@@ -10,10 +10,11 @@ use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
 
 use super::error::ParseFault;
 use super::grammar;
-use super::lex::{Span, Token};
+use super::lex::Token;
 use super::op::Draft;
 use super::parser::{Fallible, Parser, unknown};
 use super::print::Printer;
+use super::source::Span;
 
 /// A type as written, the axes in the order of writing.
 struct Annotation {

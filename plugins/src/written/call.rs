@@ -1,9 +1,9 @@
 //! The parser: functions.
 
+use rhumb_ir::source::Span;
 use rhumb_ir::{Binary, Elem, Unary};
 
 use super::error::SchemeTextFault;
-use super::lex::Span;
 use super::parser::{FUNCTIONS, Fallible, Parser};
 use super::tree::{DotAxis, Id, Kind, Op};
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use rhumb_ir::source::{Located, Span};
 use rhumb_ir::{Report, closest};
 use thiserror::Error;
 
-use super::lex::Span;
 use crate::error::SchemeError;
 
 /// A text that declares no schemes: where, what and how to mend it.
@@ -25,25 +25,10 @@ pub struct SchemeTextError {
 
 impl SchemeTextError {
     /// The fault at a place of the source.
-    pub(super) fn at(source: &str, Span { start, end }: Span, fault: SchemeTextFault) -> SchemeTextError {
-        let (line, column) = place(source, start);
-        let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = source[start..].find('\n').map_or(source.len(), |at| start + at);
-        SchemeTextError {
-            line,
-            column,
-            width: source[start..end.clamp(start, line_end)].chars().count().max(1),
-            source_line: source[line_start..line_end].trim_end_matches('\r').to_owned(),
-            fault: Box::new(fault),
-        }
+    pub(super) fn at(source: &str, span: Span, fault: SchemeTextFault) -> SchemeTextError {
+        let Located { line, column, width, source_line } = Located::of(source, span);
+        SchemeTextError { line, column, width, source_line, fault: Box::new(fault) }
     }
-}
-
-/// Line and column of a byte of the source, both from 1.
-pub(super) fn place(source: &str, at: usize) -> (usize, usize) {
-    let before = &source[..at];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
 }
 
 impl fmt::Display for SchemeTextError {
@@ -256,5 +241,5 @@ pub(super) fn unknown(what: &'static str, name: &str, names: &[&str]) -> SchemeT
         [] => format!("the scheme has no {what}"),
         list => format!("there is {}", list.join(", ")),
     };
-    SchemeTextFault::Unknown { what, name: super::lex::shorten(name), suggestion, known }
+    SchemeTextFault::Unknown { what, name: rhumb_ir::source::shorten(name), suggestion, known }
 }

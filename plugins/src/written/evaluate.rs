@@ -1,9 +1,9 @@
 //! What a scheme in text does: its operations as ops of the graph, those of constants done here.
 
+use rhumb_ir::source::Located;
 use rhumb_ir::{Attr, Axis, Binary, Compare, Elem, Expr, Op as IrOp, Pairing, Unary};
 
 use super::constant::{Constant, Trouble};
-use super::error::place;
 use super::tree::{AxisSource, Definition, DotAxis, Id, Known, Op};
 use crate::error::SchemeError;
 use crate::scheme::SchemeContext;
@@ -443,7 +443,8 @@ impl<'a, 'g> Evaluator<'a, 'g> {
 
     /// What is wrong with an operation, and where it stands.
     fn wrong(&self, id: Id, message: &str, hint: &str) -> SchemeError {
-        let (line, column) = place(&self.definition.source, self.definition.nodes[id.index()].span.start);
+        let node = &self.definition.nodes[id.index()];
+        let Located { line, column, .. } = Located::of(&self.definition.source, node.span);
         SchemeError::other(format!("{message}, at line {line}, column {column} of its text"), hint)
     }
 }

@@ -1,9 +1,10 @@
 //! The parser: expressions.
 
+use rhumb_ir::source::Span;
 use rhumb_ir::{Binary, Compare, Elem, Hook, Unary};
 
 use super::error::{SchemeTextFault, unknown};
-use super::lex::{Span, Token};
+use super::lex::Token;
 use super::parse::number;
 use super::parser::{Fallible, Named, Parser};
 use super::tree::{Id, Kind, Known, NUMBERS, Op};

@@ -1,5 +1,7 @@
 //! The lexer of schemes in text.
 
+use rhumb_ir::source::{Span, shorten};
+
 /// A token; text is a slice of the source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Token<'s> {
@@ -38,29 +40,6 @@ impl Token<'_> {
             Token::Bad(c) => format!("the character {c:?}"),
             Token::End => "the end of the text".to_owned(),
         }
-    }
-}
-
-/// Long text in an error ends in `...`.
-pub(super) fn shorten(text: &str) -> String {
-    const MOST: usize = 40;
-    if text.chars().count() <= MOST {
-        return text.to_owned();
-    }
-    text.chars().take(MOST).chain("...".chars()).collect()
-}
-
-/// Bytes of the source: first, and one past the last.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
-
-impl Span {
-    /// From the start of this to the end of another.
-    pub(super) fn to(self, end: Span) -> Span {
-        Span { start: self.start, end: end.end }
     }
 }
 

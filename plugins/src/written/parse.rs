@@ -3,10 +3,11 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use rhumb_ir::source::{Span, shorten};
 use rhumb_ir::{Attr, Elem, Hook};
 
 use super::error::{SchemeTextError, SchemeTextFault, unknown};
-use super::lex::{Span, Token, shorten};
+use super::lex::Token;
 use super::parser::{Draft, Fallible, Named, Parser, SCHEME};
 use super::tree::{Attribute, AxisSource, Definition, Id, Kind, OwnAxis, Requirement, SiteAxis, TensorAxis};
 use crate::attrs::{AttrInfo, AttrKind, AttrRange, AttrType, attr_words};

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rhumb_ir::source::Span;
 use rhumb_ir::{Hook, Unary};
 
 use super::error::{SchemeTextError, SchemeTextFault, unknown};
-use super::lex::{Lexer, Span, Token};
+use super::lex::{Lexer, Token};
 use super::tree::{Attribute, Id, Kind, Known, NUMBERS, Node, Op, OwnAxis, Requirement, SiteAxis, WORDS};
 
 /// A mistake and where it is.

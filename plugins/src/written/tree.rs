@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use rhumb_ir::source::Span;
 use rhumb_ir::{Binary, Compare, Elem, Hook, Unary};
 
-use super::lex::Span;
 use crate::info::SchemeInfo;
 
 /// The number of an operation.
