@@ -16,9 +16,18 @@ use crate::plan::{Attention, Reduction};
 /// Tells whether the values of a key tile are all finite, those of every reduction.
 pub(crate) fn scan(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
     bind_batch_indices(emitter, attention);
+    tell_all(emitter, attention, |emitter, reduction| zeros(emitter, attention, reduction))
+}
+
+/// Tells whether the values of every reduction are finite, where `zeros` gives the sum of zeros times those of one.
+pub(super) fn tell_all<'a, 'f>(
+    emitter: &mut ExprEmitter<'a, 'f>,
+    attention: &Attention,
+    mut zeros: impl FnMut(&mut ExprEmitter<'a, 'f>, &Reduction) -> Result<Ssa, CodegenError>,
+) -> Result<(), CodegenError> {
     let mut sum = None;
     for reduction in &attention.reductions {
-        let of_values = zeros(emitter, attention, reduction)?;
+        let of_values = zeros(emitter, reduction)?;
         sum = Some(match sum {
             Some(sum) => emitter.fb().ins().fadd(sum, of_values),
             None => of_values,

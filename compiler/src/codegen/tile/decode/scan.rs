@@ -7,7 +7,7 @@ use super::rows::{Rows, across, load, padded};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::tile::scan::tell;
+use crate::codegen::tile::scan::tell_all;
 use crate::plan::{Attention, Decode, Reduction};
 
 /// Tells whether the values of a key tile are all finite, those of every reduction.
@@ -17,18 +17,7 @@ pub(crate) fn scan(
     decode: &Decode,
 ) -> Result<(), CodegenError> {
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
-    let mut sum = None;
-    for reduction in &attention.reductions {
-        let of_values = zeros(emitter, rows, reduction)?;
-        sum = Some(match sum {
-            Some(sum) => emitter.fb().ins().fadd(sum, of_values),
-            None => of_values,
-        });
-    }
-    if let Some(sum) = sum {
-        tell(emitter, sum);
-    }
-    Ok(())
+    tell_all(emitter, attention, |emitter, reduction| zeros(emitter, rows, reduction))
 }
 
 /// The sum of zeros times the values of a key tile.
