@@ -66,7 +66,7 @@ impl<'a> Eval<'_, 'a> {
             Op::Unary(op, x) => self.map(out, *x, scalar::unary(*op, elem)),
             Op::Cast(to, x) => self.map(out, *x, scalar::cast(self.graph.ty(*x).elem, *to)),
             Op::Binary(op, a, b) => self.zip(out, *a, *b, scalar::binary(*op, elem)),
-            Op::Compare(op, a, b) => self.zip(out, *a, *b, scalar::compare(*op)),
+            Op::Compare(op, a, b) => self.zip(out, *a, *b, op.real()),
             Op::Select { cond, on_true, on_false } => self.select(out, *cond, *on_true, *on_false),
             Op::Gather { table, axis, index } => self.gather(out, *table, *axis, *index),
             Op::Rotate { x, angle, dim, pair, pairing, start } => {

@@ -1,6 +1,6 @@
 //! What the elementwise ops do to one element.
 
-use crate::op::{Base, Binary, Compare};
+use crate::op::{Base, Binary};
 use crate::types::Elem;
 use crate::unary::Unary;
 
@@ -41,17 +41,6 @@ fn floor_div(a: i32, b: i32) -> (i32, i32) {
     }
     let (quotient, remainder) = (a.wrapping_div(b), a.wrapping_rem(b));
     if remainder != 0 && (remainder < 0) != (b < 0) { (quotient - 1, remainder + b) } else { (quotient, remainder) }
-}
-
-pub(super) fn compare(op: Compare) -> fn(f64, f64) -> f64 {
-    match op {
-        Compare::Eq => |a, b| f64::from(u8::from(a == b)),
-        Compare::Ne => |a, b| f64::from(u8::from(a != b)),
-        Compare::Lt => |a, b| f64::from(u8::from(a < b)),
-        Compare::Le => |a, b| f64::from(u8::from(a <= b)),
-        Compare::Gt => |a, b| f64::from(u8::from(a > b)),
-        Compare::Ge => |a, b| f64::from(u8::from(a >= b)),
-    }
 }
 
 pub(super) fn cast(from: Elem, to: Elem) -> fn(f64) -> f64 {

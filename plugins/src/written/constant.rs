@@ -112,16 +112,7 @@ impl Constant {
     }
 
     pub(super) fn compare(&self, op: Compare, other: &Constant) -> Result<Constant, Trouble> {
-        self.zip(other, Elem::Bool, |a, b| {
-            f64::from(u8::from(match op {
-                Compare::Eq => a == b,
-                Compare::Ne => a != b,
-                Compare::Lt => a < b,
-                Compare::Le => a <= b,
-                Compare::Gt => a > b,
-                Compare::Ge => a >= b,
-            }))
-        })
+        self.zip(other, Elem::Bool, op.real())
     }
 
     /// This condition's choice between two.
