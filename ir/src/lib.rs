@@ -199,7 +199,7 @@ pub use op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing, Scalar, Site
 pub use place::Place;
 pub use suggest::closest;
 pub use text::error::{ParseError, ParseFault};
-pub use text::report::Report;
+#[doc(hidden)]
 pub use text::source;
 pub use types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
 pub use unary::Unary;

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::fault::Fault;
 use crate::suggest::did_you_mean;
 
-use super::report::Report;
+use super::source::report;
 
 /// A text that is no graph, or a graph that is not well formed: where, what and how to mend it.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,16 +27,7 @@ pub struct ParseError {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ParseError { line, column, width, source_line, fault } = self;
-        let (place, hint) = (format!("line {line}, column {column}"), fault.hint());
-        Report {
-            message: &fault.finding(),
-            place: &place,
-            number: Some(*line),
-            line: source_line,
-            span: (column.saturating_sub(1), *width),
-            hint: Some(&hint),
-        }
-        .fmt(f)
+        report(f, (*line, *column, *width, source_line), &fault.finding(), &fault.hint())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lexer of the text form.
 
-use super::source::{Span, shorten};
+use super::source::{Span, is_word, number_length, prefix, shorten};
 
 /// A token; text is a slice of the source.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,15 +99,6 @@ impl<'s> Lexer<'s> {
     }
 }
 
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
-}
-
-/// Bytes at the start of `text` whose characters all pass `test`.
-fn prefix(text: &str, test: impl Fn(char) -> bool) -> usize {
-    text.find(|c| !test(c)).unwrap_or(text.len())
-}
-
 /// Bytes of the string that `text` starts with, quotes included; `None` if its line ends first.
 fn string_length(text: &str) -> Option<usize> {
     let mut escaped = false;
@@ -121,19 +112,6 @@ fn string_length(text: &str) -> Option<usize> {
         }
     }
     None
-}
-
-/// Bytes of the number that `text` starts with: letters, digits and points, and a sign at the start or behind an exponent's `e`.
-fn number_length(text: &str) -> usize {
-    let mut previous = 'e';
-    for (at, c) in text.char_indices() {
-        let sign = matches!(c, '-' | '+') && matches!(previous, 'e' | 'E');
-        if !(is_word(c) || c == '.' || sign) {
-            return at;
-        }
-        previous = c;
-    }
-    text.len()
 }
 
 /// The text that a string token stands for, or the first escape that means nothing.

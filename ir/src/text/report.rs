@@ -6,19 +6,19 @@ use std::fmt;
 const SHOWN: usize = 120;
 
 /// A message about part of a line, as errors about texts print it: the message, where, the line with the part marked, and a hint.
-pub struct Report<'a> {
+pub(crate) struct Report<'a> {
     /// What is wrong.
-    pub message: &'a dyn fmt::Display,
+    pub(crate) message: &'a dyn fmt::Display,
     /// Where the line is: `op 5`, `line 3, column 7`.
-    pub place: &'a dyn fmt::Display,
+    pub(crate) place: &'a dyn fmt::Display,
     /// The number in front of the line, if it has one.
-    pub number: Option<usize>,
+    pub(crate) number: Option<usize>,
     /// The line.
-    pub line: &'a str,
+    pub(crate) line: &'a str,
     /// What of the line is meant, in characters: first and count.
-    pub span: (usize, usize),
+    pub(crate) span: (usize, usize),
     /// What would mend it.
-    pub hint: Option<&'a str>,
+    pub(crate) hint: Option<&'a str>,
 }
 
 impl fmt::Display for Report<'_> {

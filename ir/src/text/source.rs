@@ -1,4 +1,8 @@
-//! Places in a text, for errors about it.
+//! What readers of texts have in common: places, how errors show them, and words and numbers.
+
+use std::fmt;
+
+use super::report::Report;
 
 /// Bytes of a text: first, and one past the last.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +49,23 @@ impl Located {
     }
 }
 
+/// Prints an error about a place of a text: what was found, the line with the place marked, and what would mend it.
+///
+/// # Errors
+/// Where `f` can't be written to.
+pub fn report(
+    f: &mut fmt::Formatter<'_>,
+    (line, column, width, source_line): (usize, usize, usize, &str),
+    finding: &str,
+    hint: &str,
+) -> fmt::Result {
+    let place = format!("line {line}, column {column}");
+    let span = (column.saturating_sub(1), width);
+    let report =
+        Report { message: &finding, place: &place, number: Some(line), line: source_line, span, hint: Some(hint) };
+    write!(f, "{report}")
+}
+
 /// Long text in an error ends in `...`.
 pub fn shorten(text: &str) -> String {
     const MOST: usize = 40;
@@ -52,4 +73,27 @@ pub fn shorten(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(MOST).chain("...".chars()).collect()
+}
+
+/// Whether names hold a character.
+pub fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// Bytes at the start of `text` whose characters all pass `test`.
+pub fn prefix(text: &str, test: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !test(c)).unwrap_or(text.len())
+}
+
+/// Bytes of the number that `text` starts with: letters, digits and points, and a sign at the start or behind an exponent's `e`.
+pub fn number_length(text: &str) -> usize {
+    let mut previous = 'e';
+    for (at, c) in text.char_indices() {
+        let sign = matches!(c, '-' | '+') && matches!(previous, 'e' | 'E');
+        if !(is_word(c) || c == '.' || sign) {
+            return at;
+        }
+        previous = c;
+    }
+    text.len()
 }

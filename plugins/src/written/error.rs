@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use rhumb_ir::source::{Located, Span};
-use rhumb_ir::{Report, closest};
+use rhumb_ir::closest;
+use rhumb_ir::source::{Located, Span, report};
 use thiserror::Error;
 
 use crate::error::SchemeError;
@@ -34,16 +34,7 @@ impl SchemeTextError {
 impl fmt::Display for SchemeTextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SchemeTextError { line, column, width, source_line, fault } = self;
-        let (place, hint) = (format!("line {line}, column {column}"), fault.hint());
-        Report {
-            message: &fault.finding(),
-            place: &place,
-            number: Some(*line),
-            line: source_line,
-            span: (column.saturating_sub(1), *width),
-            hint: Some(&hint),
-        }
-        .fmt(f)
+        report(f, (*line, *column, *width, source_line), &fault.finding(), &fault.hint())
     }
 }
 

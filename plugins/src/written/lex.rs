@@ -1,6 +1,6 @@
 //! The lexer of schemes in text.
 
-use rhumb_ir::source::{Span, shorten};
+use rhumb_ir::source::{Span, is_word, number_length, prefix, shorten};
 
 /// A token; text is a slice of the source.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,26 +102,4 @@ impl<'s> Lexer<'s> {
 
 fn is_doc(rest: &str) -> bool {
     rest.starts_with("///") && !rest.starts_with("////")
-}
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
-}
-
-/// Bytes at the start of `text` whose characters all pass `test`.
-fn prefix(text: &str, test: impl Fn(char) -> bool) -> usize {
-    text.find(|c| !test(c)).unwrap_or(text.len())
-}
-
-/// Bytes of the number that `text` starts with: letters, digits and points, and a sign behind an exponent's `e`.
-fn number_length(text: &str) -> usize {
-    let mut previous = ' ';
-    for (at, c) in text.char_indices() {
-        let sign = matches!(c, '-' | '+') && matches!(previous, 'e' | 'E');
-        if !(is_word(c) || c == '.' || sign) {
-            return at;
-        }
-        previous = c;
-    }
-    text.len()
 }
