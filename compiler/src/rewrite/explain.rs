@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
-use egg::{RecExpr, TreeExplanation, TreeTerm};
+use egg::{RecExpr, TreeTerm};
 use rhumb_ir::{Graph, Op, Verified};
 
 use super::language::{Node, binary_sign, compare_sign};
+use super::proof::{Steps, walk};
 use super::{FloatClass, RewriteError, RewriteOptions, add_graph, rules, saturate};
 
 /// Graphs with more ops have no proof: egg walks proofs recursively.
@@ -89,8 +90,8 @@ pub fn explain(lowered: &Verified, options: &RewriteOptions) -> Result<Explanati
     Ok(Explanation {
         proofs: outputs
             .map(|(output, proof)| {
-                let mut steps = Steps { graph: lowered, seen: BTreeSet::new(), steps: Vec::new() };
-                steps.walk(&proof.explanation_trees);
+                let mut steps = Collected { graph: lowered, steps: Vec::new() };
+                walk(&mut steps, &mut BTreeSet::new(), &proof.explanation_trees);
                 let side = |term: Option<&Rc<TreeTerm<Node>>>, end| {
                     term.map_or_else(String::new, |term| print(lowered, Term { proof: term, end }))
                 };
@@ -142,31 +143,14 @@ pub(super) fn original_terms(lowered: &Verified) -> Result<Vec<RecExpr<Node>>, R
     Ok(roots.iter().map(|root| egraph.id_to_expr(*root)).collect())
 }
 
-/// Collects the steps of a proof in order; parts proved before are not proved again.
-struct Steps<'a> {
+/// Collects the steps of a proof.
+struct Collected<'a> {
     graph: &'a Graph,
-    seen: BTreeSet<(usize, usize)>,
     steps: Vec<Step>,
 }
 
-impl Steps<'_> {
-    fn walk(&mut self, terms: &TreeExplanation<Node>) {
-        let mut previous: Option<&Rc<TreeTerm<Node>>> = None;
-        for term in terms {
-            let from = previous.map_or(0, |term| Rc::as_ptr(term) as usize);
-            if self.seen.insert((from, Rc::as_ptr(term) as usize)) {
-                if let Some(previous) = previous {
-                    self.step(previous, term);
-                }
-                for children in &term.child_proofs {
-                    self.walk(children);
-                }
-            }
-            previous = Some(term);
-        }
-    }
-
-    fn step(&mut self, previous: &TreeTerm<Node>, term: &TreeTerm<Node>) {
+impl Steps for Collected<'_> {
+    fn step(&mut self, previous: &TreeTerm<Node>, term: &Rc<TreeTerm<Node>>) {
         let Some(rule) = term.forward_rule.or(term.backward_rule) else { return };
         let (name, rule) = (rule.as_str(), rules().iter().find(|known| known.name == rule.as_str()));
         self.steps.push(Step {

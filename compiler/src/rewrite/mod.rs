@@ -24,6 +24,7 @@ mod fold;
 mod kind;
 pub(crate) mod language;
 mod origin;
+mod proof;
 mod rebuild;
 mod rule;
 mod rules;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use egg::{Id, Language, RecExpr, TreeExplanation, TreeTerm};
+use egg::{Id, Language, RecExpr, TreeTerm};
 use rhumb_ir::Verified;
 
 use super::explain::{original_terms, prove_terms};
 use super::language::Node;
+use super::proof::{Steps, walk};
 use super::{RewriteError, RewriteOptions, rebuild, saturate};
 
 /// For each value of the graph that [`fuse`](super::fuse) makes of `lowered`: the rule that brought its op, the first in its output's proof,
@@ -27,8 +28,8 @@ pub fn origins(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<Optio
     }
     let mut rules: BTreeMap<Id, String> = BTreeMap::new();
     for proof in &proofs {
-        Steps { forms: &mut forms, known: &mut known, rules: &mut rules, seen: BTreeSet::new() }
-            .walk(&proof.explanation_trees);
+        let mut brought = Brought { forms: &mut forms, known: &mut known, rules: &mut rules };
+        walk(&mut brought, &mut BTreeSet::new(), &proof.explanation_trees);
     }
     for (term, values) in terms.iter().zip(&rebuilt.values) {
         for (form, value) in forms.of_term(term).into_iter().zip(values) {
@@ -96,36 +97,16 @@ impl Forms {
     }
 }
 
-/// A walk over the steps of proofs, which notes what each step brings.
-struct Steps<'a> {
+/// Notes what each step of a proof brings.
+struct Brought<'a> {
     forms: &'a mut Forms,
     /// What was there before: of the user's graph, or by a step.
     known: &'a mut BTreeSet<Id>,
     rules: &'a mut BTreeMap<Id, String>,
-    seen: BTreeSet<(usize, usize)>,
 }
 
-impl Steps<'_> {
-    fn walk(&mut self, terms: &TreeExplanation<Node>) {
-        let mut previous: Option<&Rc<TreeTerm<Node>>> = None;
-        for term in terms {
-            let from = previous.map_or(0, |term| Rc::as_ptr(term) as usize);
-            if self.seen.insert((from, Rc::as_ptr(term) as usize)) {
-                if previous.is_some() {
-                    self.step(term);
-                }
-                for children in &term.child_proofs {
-                    self.walk(children);
-                }
-                // The same ops, with what became of their operands.
-                let end = self.forms.of(term, true);
-                self.known.extend(self.forms.parts(end));
-            }
-            previous = Some(term);
-        }
-    }
-
-    fn step(&mut self, term: &Rc<TreeTerm<Node>>) {
+impl Steps for Brought<'_> {
+    fn step(&mut self, _: &TreeTerm<Node>, term: &Rc<TreeTerm<Node>>) {
         let Some(rule) = term.forward_rule.or(term.backward_rule) else { return };
         let after = self.forms.of(term, false);
         for form in self.forms.parts(after) {
@@ -133,5 +114,11 @@ impl Steps<'_> {
                 self.rules.insert(form, rule.as_str().to_owned());
             }
         }
+    }
+
+    /// The same ops, with what became of their operands.
+    fn done(&mut self, term: &Rc<TreeTerm<Node>>) {
+        let end = self.forms.of(term, true);
+        self.known.extend(self.forms.parts(end));
     }
 }
