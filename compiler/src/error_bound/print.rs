@@ -142,15 +142,20 @@ impl ErrorBound<'_> {
         format!("{} u sum|{query} `{key}`|{and}", self.sums.products[product.index] + own + more)
     }
 
+    /// What the errors of values add to a sum, by the sum of all weighted values and that of weights.
+    fn of_values(&self, roundings: &mut Roundings<'_>, values: TensorId, (sum, weights): (&str, &str)) -> String {
+        match roundings.tensor(values) {
+            Some(0) => String::new(),
+            Some(count) => format!(" + {count} u {sum}"),
+            None => format!(" + {weights} (what `{}` is off by)", self.plan.tensors[values].name),
+        }
+    }
+
     /// The errors of sums without a softmax.
     fn weighted_sums(&self, f: &mut fmt::Formatter<'_>, of: &Attention, roundings: &mut Roundings<'_>) -> fmt::Result {
         let (plan, sums) = (self.plan, &self.sums);
         for reduction in &of.reductions {
-            let off = match roundings.tensor(reduction.value) {
-                Some(0) => String::new(),
-                Some(count) => format!(" + {count} u sum|W v|"),
-                None => format!(" + sum |W| (what `{}` is off by)", plan.tensors[reduction.value].name),
-            };
+            let off = self.of_values(roundings, reduction.value, ("sum|W v|", "sum |W|"));
             let output = &plan.tensors[reduction.output].name;
             let keys = sums.keys + 1;
             writeln!(f, "  `{output}`: sum (that of W) |v|{off} + min(N, {keys} + tiles) u sum|W v| + u |out|")?;
@@ -222,11 +227,7 @@ impl ErrorBound<'_> {
         let (plan, sums) = (self.plan, &self.sums);
         let (run, most) = (RUN + sums.keys.div_ceil(RUN), sums.keys);
         for reduction in &of.reductions {
-            let moved = match roundings.tensor(reduction.value) {
-                Some(0) => String::new(),
-                Some(count) => format!(" + {count} u sum W|v|"),
-                None => format!(" + sum W (what `{}` is off by)", plan.tensors[reduction.value].name),
-            };
+            let moved = self.of_values(roundings, reduction.value, ("sum W|v|", "sum W"));
             let output = &plan.tensors[reduction.output].name;
             writeln!(
                 f,
