@@ -43,10 +43,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let reference = engine.reference(&graph)?;
     let interface = reference.interface();
     let lengths = Lengths::new(interface, &args.dims)?;
-    let mut tensors = match &args.inputs {
-        Some(path) => Tensors::from_file(interface, path, lengths)?,
-        None => Tensors::random(interface, &lengths, args.seed)?,
-    };
+    let mut tensors = Tensors::of(interface, args.inputs.as_deref(), lengths, args.seed)?;
     if let Some(path) = &args.save_inputs {
         write(&tensors.inputs, path)?;
     }

@@ -26,8 +26,21 @@ pub(super) struct Tensors {
 }
 
 impl Tensors {
+    /// Inputs from a file, if there is one, else random ones.
+    pub(super) fn of(
+        interface: &Interface,
+        file: Option<&Path>,
+        lengths: Lengths,
+        seed: u64,
+    ) -> Result<Tensors, CliError> {
+        match file {
+            Some(path) => Tensors::from_file(interface, path, lengths),
+            None => Tensors::random(interface, &lengths, seed),
+        }
+    }
+
     /// Inputs from a file; outputs as long as the inputs and `lengths` tell.
-    pub(super) fn from_file(interface: &Interface, path: &Path, mut lengths: Lengths) -> Result<Tensors, CliError> {
+    fn from_file(interface: &Interface, path: &Path, mut lengths: Lengths) -> Result<Tensors, CliError> {
         let inputs = read(interface, interface.inputs(), path)?;
         for port in interface.inputs() {
             if let Some(tensor) = inputs.get(&port.name) {

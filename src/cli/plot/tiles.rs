@@ -46,10 +46,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let kernel = engine.compile(&graph)?;
     let interface = kernel.interface();
     let lengths = Lengths::new(interface, &args.dims)?;
-    let mut tensors = match &args.inputs {
-        Some(path) => Tensors::from_file(interface, path, lengths)?,
-        None => Tensors::random(interface, &lengths, args.seed)?,
-    };
+    let mut tensors = Tensors::of(interface, args.inputs.as_deref(), lengths, args.seed)?;
     let bar = progress("running");
     let map = tensors.trace(kernel.call())?;
     bar.finish_and_clear();
