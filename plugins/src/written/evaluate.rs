@@ -451,7 +451,6 @@ impl<'a, 'g> Evaluator<'a, 'g> {
 
 /// A whole power, of any base.
 fn power(x: Expr<'_>, exponent: i32) -> Expr<'_> {
-    let one = x.builder().scalar(1.0);
     let (mut square, mut rest, mut product) = (x, exponent.unsigned_abs(), None);
     while rest > 0 {
         if rest % 2 == 1 {
@@ -462,6 +461,6 @@ fn power(x: Expr<'_>, exponent: i32) -> Expr<'_> {
             square = square * square;
         }
     }
-    let product = product.unwrap_or(one);
-    if exponent < 0 { one / product } else { product }
+    let product = product.unwrap_or_else(|| x.builder().scalar(1.0));
+    if exponent < 0 { 1.0 / product } else { product }
 }
