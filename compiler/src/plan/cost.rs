@@ -228,12 +228,6 @@ impl<'p> Score<'p> {
         }
         score
     }
-
-    /// Whether a value is computed for every query and key.
-    fn is_per_pair(&self, value: Value) -> bool {
-        let (graph, axes) = (&self.plan.graph, self.plan.graph.ty(value).axes);
-        graph.varies(axes, self.attention.query) && graph.varies(axes, self.attention.key)
-    }
 }
 
 impl Domain for Score<'_> {
@@ -246,7 +240,11 @@ impl Domain for Score<'_> {
     fn node(&self, value: Value) -> Node {
         // What the other loops have made is loaded.
         let is_made = !self.by_pair && self.plan.by_distance.contains(&value);
-        if self.is_per_pair(value) && !is_made { self.plan.node(value, |_| true) } else { Node::Opaque }
+        if self.attention.is_per_pair(&self.plan.graph, value) && !is_made {
+            self.plan.node(value, |_| true)
+        } else {
+            Node::Opaque
+        }
     }
 
     fn make(&mut self, value: Value, node: Node) -> Result<(), Infallible> {

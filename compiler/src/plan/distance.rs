@@ -3,7 +3,7 @@
 //! A tile of 48 queries and 64 keys has 3,072 pairs and 111 distances. A bias by distance, such as a table's (T5) or a logarithm's, then
 //! costs a pair one load. The distance must be one of indices: positions that a call gives are read pair by pair.
 
-use rhumb_ir::{Binary, Elem, Graph, Op, Scalar, Unary, Value};
+use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value, Verified};
 
 use super::cost::LOOKUP;
 use super::unit_cost::instructions;
@@ -37,7 +37,7 @@ pub(super) fn by_distance(problem: &Problem) -> Vec<Value> {
     let mut seen = vec![false; problem.graph.nodes().len()];
     let mut stack: Vec<Value> = attention.terms.iter().rev().map(|term| term.value).collect();
     while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) || !search.is_per_pair(value) {
+        if std::mem::replace(&mut seen[value.index()], true) || !attention.is_per_pair(&problem.graph, value) {
             continue;
         }
         if search.is_distance(value) && problem.graph.ty(value).elem == Elem::F32 {
@@ -56,17 +56,12 @@ pub(super) fn by_distance(problem: &Problem) -> Vec<Value> {
 }
 
 struct Search<'a> {
-    graph: &'a Graph,
+    graph: &'a Verified,
     attention: &'a Attention,
     dependence: Vec<Dependence>,
 }
 
 impl Search<'_> {
-    fn is_per_pair(&self, value: Value) -> bool {
-        let axes = self.graph.ty(value).axes;
-        self.graph.varies(axes, self.attention.query) && self.graph.varies(axes, self.attention.key)
-    }
-
     fn is_distance(&self, value: Value) -> bool {
         is_distance(self.dependence[value.index()])
     }
@@ -76,7 +71,7 @@ impl Search<'_> {
         let mut seen = vec![false; self.dependence.len()];
         let (mut stack, mut cost) = (vec![value], 0.0);
         while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) || !self.is_per_pair(value) {
+            if std::mem::replace(&mut seen[value.index()], true) || !self.attention.is_per_pair(self.graph, value) {
                 continue;
             }
             cost += match Node::of(self.graph, value, None, || None) {
@@ -98,7 +93,7 @@ fn is_distance(dependence: Dependence) -> bool {
 }
 
 /// How each value depends on the indices of query and key.
-fn dependences(graph: &Graph, attention: &Attention) -> Vec<Dependence> {
+fn dependences(graph: &Verified, attention: &Attention) -> Vec<Dependence> {
     let mut found = Vec::with_capacity(graph.nodes().len());
     for value in graph.values() {
         let axes = graph.ty(value).axes;
@@ -109,7 +104,7 @@ fn dependences(graph: &Graph, attention: &Attention) -> Vec<Dependence> {
 }
 
 /// How a value depends on indices, from how its operands do.
-fn dependence(graph: &Graph, attention: &Attention, value: Value, found: &[Dependence]) -> Dependence {
+fn dependence(graph: &Verified, attention: &Attention, value: Value, found: &[Dependence]) -> Dependence {
     let of = |value: Value| found[value.index()];
     let op = graph.op(value);
     if graph.ty(value).elem == Elem::I32
@@ -131,7 +126,7 @@ fn dependence(graph: &Graph, attention: &Attention, value: Value, found: &[Depen
 }
 
 /// An integer that is a sum of multiples of both indices.
-fn affine(graph: &Graph, attention: &Attention, op: &Op, of: impl Fn(Value) -> Dependence) -> Option<Dependence> {
+fn affine(graph: &Verified, attention: &Attention, op: &Op, of: impl Fn(Value) -> Dependence) -> Option<Dependence> {
     let parts = |value: Value| match of(value) {
         Dependence::Free => Some((0, 0)),
         Dependence::Affine { query, key } => Some((query, key)),

@@ -291,6 +291,12 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// Whether a value of the graph varies over queries and keys both.
+    pub(crate) fn is_per_pair(&self, graph: &Verified, value: Value) -> bool {
+        let axes = graph.ty(value).axes;
+        graph.varies(axes, self.query) && graph.varies(axes, self.key)
+    }
+
     /// Queries of a tile for each position of the query axis: the heads that are packed.
     pub fn queries_per_position(&self) -> usize {
         self.packed.map_or(1, |packed| packed.heads as usize)
