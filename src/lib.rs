@@ -94,6 +94,7 @@ pub use rhumb_compiler as compiler;
 pub use rhumb_ir as ir;
 pub use rhumb_plugins as plugins;
 pub use rhumb_runtime as runtime;
+pub use rhumb_runtime::merge_partials;
 
 #[cfg(feature = "testing")]
 pub mod testing;

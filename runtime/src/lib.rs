@@ -43,6 +43,7 @@ mod kernel;
 mod layout;
 mod limits;
 mod memory;
+mod merge;
 mod overlap;
 mod program;
 mod reference;
@@ -62,6 +63,7 @@ pub use limits::MAX_RANK;
 #[cfg(feature = "guard-pages")]
 pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
+pub use merge::{MergeError, Partial, Whose, merge_partials};
 pub use reference::Reference;
 pub use threads::ThreadPool;
 pub use tile_map::{KeyTile, KeyTileClass, QueryTileRow, TileMap, TileUnit};

@@ -5,18 +5,22 @@
 //! - `Span` and `SpanMut` are borrowed slices of one element type behind a raw pointer, so that views of foreign memory and views of
 //!   slices are one thing. Reads and writes here check their index; compiled code relies on the layouts that views prove.
 //! - `Loaded` is a plan with its code, `Frame` what code knows of a call, `Invocation` the two together. What threads share of it, each share
-//!   taken once, are `TableTurns` and `Tasks`; these run code (`invoke`).
+//!   taken once, are `TableTurns` and `Tasks`; these run code (`invoke`). What tasks of the same queries and other keys came to is kept in
+//!   `Partials`, until the last of them ends the queries.
 #![allow(unsafe_code, reason = "the one module that calls machine code and dereferences raw pointers")]
 
 mod alloc;
+mod chunks;
 mod code;
 mod frame;
+mod hand_in;
 mod invocation;
 mod invoke;
 mod load_error;
 mod loaded;
 mod outer;
 mod pages;
+mod part;
 mod places;
 mod raw;
 mod shares;
@@ -25,19 +29,21 @@ mod workspace;
 
 pub use alloc::OutOfMemory;
 pub(crate) use alloc::reserve;
+pub(crate) use chunks::{Partials, Records, chunks};
 pub use code::CodeError;
 pub(crate) use frame::Frame;
 pub(crate) use invocation::Invocation;
 pub(crate) use invoke::TileArgs;
 pub use load_error::LoadError;
 pub(crate) use loaded::{FunctionId, Loaded};
-pub(crate) use outer::Outer;
+pub(crate) use outer::{Outer, query_tiles};
+pub(crate) use part::Part;
 #[cfg(not(feature = "guard-pages"))]
 pub(crate) use places::Guard;
 #[cfg(feature = "guard-pages")]
 pub use places::Guard;
 pub(crate) use places::Places;
-pub(crate) use shares::{Part, TableTurns, TaskTiles, query_tiles};
+pub(crate) use shares::{TableTurns, TaskTiles};
 pub use span::{Element, OutputElement};
 pub(crate) use span::{Span, SpanMut};
 pub(crate) use workspace::Workspace;

@@ -38,7 +38,7 @@ impl Plan {
         let (problem, loaded) = decode::loaded(problem);
         let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
         let tiling = decode::tiling(machine, attention);
-        let schedule = Schedule::Decode(Decode { tiles: Decode::tiles(machine), loaded });
+        let schedule = Schedule::Decode(Decode::new(machine, loaded));
         Plan::with(problem, machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
     }
 

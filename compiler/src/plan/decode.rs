@@ -37,6 +37,9 @@ impl RowTile {
 pub struct Decode {
     /// Register tiles, most rows first; the last has one row.
     pub tiles: Vec<RowTile>,
+    /// Keys of a chunk: the keys of a call are cut into chunks of so many, which threads take, and what these come to is joined in their
+    /// order. A whole number of key tiles.
+    pub chunk_keys: usize,
     /// Tables of rows that are not made: rows are computed for each key tile while it is loaded.
     pub loaded: Vec<Loaded>,
 }
@@ -89,9 +92,22 @@ impl fmt::Display for NoDecode {
     }
 }
 
+/// Keys of a chunk. Fewer make for more tasks, each of which loads its queries and stores what it came to.
+const CHUNK_KEYS: usize = 1024;
+
 impl Decode {
+    /// What is decided for a machine, and what is computed while rows are loaded.
+    pub(super) fn new(machine: Machine, loaded: Vec<Loaded>) -> Decode {
+        Decode { tiles: Decode::tiles(machine), chunk_keys: CHUNK_KEYS, loaded }
+    }
+
+    /// The number of chunks that this many keys are cut into: one at least.
+    pub fn chunks(&self, keys: usize) -> usize {
+        keys.div_ceil(self.chunk_keys.max(1)).max(1)
+    }
+
     /// The tiles of a machine: accumulators fill half of the registers.
-    pub(super) fn tiles(machine: Machine) -> Vec<RowTile> {
+    fn tiles(machine: Machine) -> Vec<RowTile> {
         let accumulators = machine.registers / 2;
         let most = if machine.registers >= 32 { 4 } else { 2 };
         let tile = |rows: usize| {
@@ -105,7 +121,9 @@ impl Decode {
 /// The tiling that decode shares with prefill: query tiles of a few vectors, one at a time.
 pub(super) fn tiling(machine: Machine, attention: &Attention) -> Tiling {
     let bytes = 4 * attention.query_length().max(1);
-    let keys = (TILE_BYTES / bytes / 16 * 16).clamp(16, 64);
+    // A power of 2: chunks, and pages of a cache, are whole numbers of tiles.
+    let keys = (TILE_BYTES / bytes).clamp(16, 64);
+    let keys = if keys.is_power_of_two() { keys } else { keys.next_power_of_two() / 2 };
     let shape = TileShape {
         columns: 3,
         queries: 3 * machine.lanes,

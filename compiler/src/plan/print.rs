@@ -153,7 +153,7 @@ impl Plan {
             writeln!(f, "      {placed}")?;
         }
         let (rows, keys, lanes) = (self.tiling.queries(), self.tiling.keys, self.machine.lanes);
-        writeln!(f, "    tiles of {rows} rows x {keys} keys; {lanes} lanes")?;
+        writeln!(f, "    tiles of {rows} rows x {keys} keys, chunks of {} keys; {lanes} lanes", decode.chunk_keys)?;
         for tile in &decode.tiles {
             let RowTile { rows, key_groups, columns } = *tile;
             let keys = RowTile::GROUP * key_groups;

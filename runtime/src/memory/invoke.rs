@@ -68,7 +68,8 @@ impl TaskTiles<'_> {
         // that `record` checked: there is a query, all of them and all keys are within the lengths of their axes, and the function's shape
         // is within the state of the query tile, one of those there are. The query tile was begun by this task, so that its state has
         // positions of this call's queries. What the function writes of outputs is of its own queries, which are those of this task alone,
-        // since the counter passes a task once; so are the rows that it writes of a table that is made of its results. Other tables are not
+        // since the counter passes a task once, or, where keys are cut into chunks, those of the
+        // one task that was the last to be handed in, as `record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not
         // written as long as tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
     }
@@ -90,6 +91,8 @@ impl TaskTiles<'_> {
         assert!(within(keys) && within(next), "keys past the end of their axis");
         assert!((keys.1 - keys.0 <= most) && (keys.0 < keys.1 || most == 0), "more keys or fewer than a tile has");
         assert!(position < self.begun, "a query tile that was not begun");
+        let ends = position < self.handed_in && self.last;
+        assert!(role != Role::End || !self.is_of_chunks() || ends, "outputs that other tasks have a part in");
         let (first, end) = self.queries(position);
         let skipped = column * plan.machine.lanes;
         assert!(skipped < end - first && skipped + width <= size, "queries past the end of their tile");

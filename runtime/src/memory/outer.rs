@@ -99,6 +99,16 @@ impl<'t> Outer<'t> {
     }
 }
 
+/// Query tiles of an outer index.
+pub(crate) fn query_tiles(attention: &Attention, frame: &Frame<'_>) -> usize {
+    queries(attention, frame).div_ceil(frame.plan().tiling.queries())
+}
+
+/// Queries of an outer index, counted with the heads that are packed.
+pub(super) fn queries(attention: &Attention, frame: &Frame<'_>) -> usize {
+    frame.length(attention.query).saturating_mul(attention.queries_per_position())
+}
+
 /// Turns of the loop over an outer axis: its length, or the number of groups where heads are packed.
 fn groups(attention: &Attention, frame: &Frame<'_>, axis: Axis) -> usize {
     match attention.packed {

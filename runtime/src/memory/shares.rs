@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::Pod;
 use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
-use rhumb_compiler::plan::{Attention, Plan};
+use rhumb_compiler::plan::{Attention, Plan, Reduction};
 
-use crate::memory::outer::Rows;
+use crate::memory::chunks::{self, Partials, chunks};
+use crate::memory::outer::{Rows, queries, query_tiles};
+use crate::memory::part::Part;
 use crate::memory::{Frame, FunctionId, Invocation, Outer, Workspace};
 
 /// A table that is being made. Threads take turns of its outermost loop, no two the same; nothing reads tables meanwhile.
@@ -39,13 +41,28 @@ pub(crate) struct Tasks<'i> {
     query_tiles: usize,
     /// Outer indices.
     outer: usize,
+    /// Chunks that keys are cut into.
+    chunks: usize,
+    partials: &'i Partials,
     next: AtomicUsize,
 }
 
 /// The query tiles of a task, and the scratch memory of the thread that has taken it: no other thread writes the outputs of their queries.
+/// Where keys are cut into chunks several tasks have the same query tiles, and the last that is handed in writes the outputs.
 pub(crate) struct TaskTiles<'t> {
     pub(super) call: &'t Invocation<'t>,
+    pub(super) attention: &'t Attention,
     outer: Outer<'t>,
+    /// The number of the outer indices.
+    number: usize,
+    /// The chunk of the keys, and how many there are.
+    pub(super) chunk: (usize, usize),
+    pub(super) partials: &'t Partials,
+    /// Query tiles that have been handed in, and whether the last was so by no other task any more.
+    pub(super) handed_in: usize,
+    pub(super) last: bool,
+    /// Query tiles of an outer index.
+    all_query_tiles: usize,
     /// Rows of the keys, for each product of the score.
     pub(super) keys: [Rows; MOST_PRODUCTS],
     /// Rows of the values, for each reduction.
@@ -59,16 +76,6 @@ pub(crate) struct TaskTiles<'t> {
     /// Query tiles that have been begun.
     pub(super) begun: usize,
     pub(super) scratch: &'t mut Workspace,
-}
-
-/// A part of the state of a query tile that is read and written here too: a number for each query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Bases,
-    Limits,
-    Sums,
-    References,
-    Squares,
 }
 
 impl Invocation<'_> {
@@ -90,11 +97,14 @@ impl Invocation<'_> {
     }
 
     /// The tasks of the plan's attention, if it has one, of this many query tiles but for the last: one at least, and as many as the scratch
-    /// memory has states at most.
-    pub(crate) fn tasks(&mut self, together: usize) -> Option<Tasks<'_>> {
+    /// memory has states at most. What chunks of keys come to is kept in `partials`, which has room for this call.
+    pub(crate) fn tasks<'i>(&'i mut self, together: usize, partials: &'i Partials) -> Option<Tasks<'i>> {
         let plan = self.loaded.plan();
         let attention = plan.attention.as_ref()?;
+        let chunks = chunks(attention, &self.frame);
         Some(Tasks {
+            chunks,
+            partials,
             call: self,
             attention,
             together: together.min(plan.tiling.query_tiles_per_task).max(1),
@@ -103,16 +113,6 @@ impl Invocation<'_> {
             next: AtomicUsize::new(0),
         })
     }
-}
-
-/// Query tiles of an outer index.
-pub(crate) fn query_tiles(attention: &Attention, frame: &Frame<'_>) -> usize {
-    queries(attention, frame).div_ceil(frame.plan().tiling.queries())
-}
-
-/// Queries of an outer index, counted with the heads that are packed.
-fn queries(attention: &Attention, frame: &Frame<'_>) -> usize {
-    frame.length(attention.query).saturating_mul(attention.queries_per_position())
 }
 
 impl TableTurns<'_> {
@@ -137,6 +137,11 @@ impl<'i> Tasks<'i> {
 
     /// The number of tasks.
     pub(crate) fn count(&self) -> usize {
+        self.chunk_tasks().saturating_mul(self.chunks)
+    }
+
+    /// The number of tasks of a chunk of keys.
+    fn chunk_tasks(&self) -> usize {
         self.outer.saturating_mul(self.query_tiles.div_ceil(self.together))
     }
 
@@ -144,12 +149,13 @@ impl<'i> Tasks<'i> {
     ///
     /// Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
     pub(crate) fn take<'t>(&'t self, scratch: &'t mut Workspace) -> Option<(usize, TaskTiles<'t>)> {
-        let Tasks { call, attention, together, query_tiles, outer: count, .. } = *self;
+        let Tasks { call, attention, together, query_tiles, outer: count, chunks, partials, .. } = *self;
         // Tasks share nothing but this counter; what they write is handed over when their threads end.
         let task = self.next.fetch_add(1, Ordering::Relaxed);
         if task >= self.count() {
             return None;
         }
+        let (chunk, task) = (task / self.chunk_tasks(), task % self.chunk_tasks());
         let (number, from_last) = (task % count, task / count);
         let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
         let outer = Outer::new(attention, &call.frame, number);
@@ -165,7 +171,14 @@ impl<'i> Tasks<'i> {
         put(scratch, call.loaded.plan().scratch.outer, outer.indices());
         let tiles = TaskTiles {
             call,
+            attention,
             outer,
+            number,
+            chunk: (chunk, chunks),
+            partials,
+            handed_in: 0,
+            last: false,
+            all_query_tiles: query_tiles,
             keys,
             values,
             length: call.frame.length(attention.key),
@@ -187,6 +200,36 @@ impl<'t> TaskTiles<'t> {
     /// The number of query tiles.
     pub(crate) fn len(&self) -> usize {
         self.query_tiles.1 - self.query_tiles.0
+    }
+
+    /// The keys of the task: from and to.
+    pub(crate) fn keys(&self) -> (usize, usize) {
+        chunks::keys(self.plan(), self.chunk.0, self.length)
+    }
+
+    /// Whether other tasks have the other keys of the query tiles.
+    pub(crate) fn is_of_chunks(&self) -> bool {
+        self.chunk.1 > 1
+    }
+
+    /// The number of the query tile at a position among those of all outer indices.
+    pub(super) fn group(&self, position: usize) -> usize {
+        self.number * self.all_query_tiles + self.query_tiles.0 + position
+    }
+
+    /// The accumulators of a reduction in the state of the query tile at a position, in decode: the rows of all queries that a tile can have,
+    /// and the elements of a row.
+    pub(crate) fn accumulators(&mut self, position: usize, reduction: usize) -> (&mut [f32], usize) {
+        assert!(position < self.begun, "a query tile that was not begun");
+        let (plan, (queries, _)) = (self.plan(), self.queries);
+        let (layout, lanes) = (&plan.scratch, plan.machine.lanes);
+        let padded = |reduction: &Reduction| (reduction.length as usize).next_multiple_of(lanes);
+        let reductions = &self.attention.reductions;
+        let before: usize = reductions[..reduction].iter().map(padded).sum();
+        let length = padded(&reductions[reduction]);
+        let start = layout.states + position * layout.state_bytes + layout.accumulators + 4 * queries * before;
+        let rows = self.scratch.slice_mut::<f32>(start, queries * length);
+        (rows.expect("accumulators of a state of this plan"), length)
     }
 
     /// The queries of the tile at a position: the first, and the end of them. There is one at least.

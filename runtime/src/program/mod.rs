@@ -89,19 +89,19 @@ impl Program {
         let guard = self.pool.guard();
         let mut placed = self.loaded.place(bound, guard)?;
         let mut lease = self.pool.lease(placed.places()).map_err(|_| placed.too_large())?;
-        let CallMemory { tables, trees, threads: memories } = &mut *lease;
+        let CallMemory { tables, trees, partials, threads: memories } = &mut *lease;
         let mut call = self.loaded.call(&mut placed, tables);
         let attention = self.prefill.as_ref().map(|prefill| (prefill, prefill.cut(call.frame(), threads)));
         let parts = self.tables.iter().chain(&self.after).map(|table| tables::parts(&call, *table, threads));
         let most = parts.chain(attention.iter().map(|(_, cut)| cut.tasks)).max().unwrap_or(0);
         let memories = of_threads(memories, (threads.count().min(most), self.loaded.scratch_bytes()), guard)?;
         if let Some((prefill, cut)) = &attention {
-            prefill.reserve(call.frame(), cut, trees, memories)?;
+            prefill.reserve(call.frame(), cut, (trees, partials), memories)?;
         }
         // All memory is there: nothing fails from here on, where outputs are written.
         tables::make(&mut call, &self.tables, threads, memories);
         if let Some((prefill, cut)) = &attention {
-            prefill.run(&mut call, cut, threads, trees, memories, trace.as_ref());
+            prefill.run(&mut call, cut, threads, (trees, partials), memories, trace.as_ref());
         }
         tables::make(&mut call, &self.after, threads, memories);
         Ok(attention.zip(trace).map(|((prefill, _), trace)| prefill.map(call.frame(), trace)))

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::prefill::TaskLists;
-use crate::memory::{Guard, OutOfMemory, Places, Workspace, reserve};
+use crate::memory::{Guard, OutOfMemory, Partials, Places, Workspace, reserve};
 use crate::tiles::Trees;
 
 /// The least step that sizes are rounded up to.
@@ -15,6 +15,7 @@ const STEP: usize = 64;
 pub(super) struct CallMemory {
     pub(super) tables: Workspace,
     pub(super) trees: Trees,
+    pub(super) partials: Partials,
     pub(super) threads: Vec<ThreadMemory>,
 }
 

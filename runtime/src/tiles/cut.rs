@@ -21,17 +21,17 @@ impl Classes<'_> {
     }
 
     fn find(&self, queries: Queries, lists: &mut Lists, start: usize) {
-        let (classifier, keys) = (self.classifier, self.frame.length(self.classifier.key));
+        let (classifier, keys) = (self.classifier, self.keys);
         // Without keys there are no nodes.
         let Some(top) = self.trees.top() else { return };
         let columns = queries.columns();
         if classifier.program.is_empty() {
-            lists.segments.push(Segment::new((0, keys), false, (0, columns)));
+            lists.segments.push(Segment::new(keys, false, (0, columns)));
             return;
         }
         self.set_rows(classifier.leaves.of_mask(), lists);
         self.fix(queries.positions((0, columns)), lists);
-        self.descend(lists, start, (top, 0), (keys, columns));
+        self.descend(lists, start, (top, 0), columns);
         if classifier.on_grid {
             onto_grid(lists, start, classifier.most);
         } else {
@@ -43,18 +43,21 @@ impl Classes<'_> {
     }
 
     /// Appends what is seen of a node.
-    fn descend(&self, lists: &mut Lists, start: usize, (level, node): (usize, usize), (keys, columns): (usize, usize)) {
+    fn descend(&self, lists: &mut Lists, start: usize, (level, node): (usize, usize), columns: usize) {
+        let span = UNIT << level;
+        let (first, end) = ((node * span).max(self.keys.0), ((node + 1) * span).min(self.keys.1));
+        if first >= end {
+            return;
+        }
         match self.class(lists, (level, node)) {
             TileClass::Skip => {}
             TileClass::Partial if level > 0 => {
-                self.descend(lists, start, (level - 1, 2 * node), (keys, columns));
+                self.descend(lists, start, (level - 1, 2 * node), columns);
                 if 2 * node + 1 < self.trees.width(level - 1) {
-                    self.descend(lists, start, (level - 1, 2 * node + 1), (keys, columns));
+                    self.descend(lists, start, (level - 1, 2 * node + 1), columns);
                 }
             }
             class => {
-                let span = UNIT << level;
-                let (first, end) = (node * span, ((node + 1) * span).min(keys));
                 let partial = class == TileClass::Partial;
                 push(&mut lists.segments, start, Segment::new((first, end), partial, (0, columns)));
             }

@@ -8,7 +8,7 @@ use rhumb_plugins::{Alibi, Causal, Registry, Rope};
 use super::*;
 use crate::interface::{Bindings, Interface};
 use crate::memory::Loaded;
-use crate::memory::shares::Part;
+use crate::memory::{Part, Partials};
 use crate::view::{TensorView, TensorViewMut};
 
 const HEADS: usize = 3;
@@ -70,11 +70,12 @@ fn no_part_of_a_table_is_made_twice() {
 
 #[test]
 fn tasks_have_every_query_once() {
+    let partials = Partials::default();
     with_call(|loaded, call, scratch| {
         for together in [0, 1, 3, 1000] {
             let mut seen = vec![0; HEADS * TOKENS];
             let (tasks, most) =
-                (call.tasks(together).expect("an attention"), loaded.plan().tiling.query_tiles_per_task);
+                (call.tasks(together, &partials).expect("an attention"), loaded.plan().tiling.query_tiles_per_task);
             let mut count = 0;
             while let Some((number, tiles)) = tasks.take(scratch) {
                 assert!((1..=together.clamp(1, most)).contains(&tiles.len()));
@@ -94,11 +95,12 @@ fn tasks_have_every_query_once() {
 
 #[test]
 fn functions_get_no_query_tile_that_they_would_leave() {
+    let partials = Partials::default();
     with_call(|loaded, call, scratch| {
         let of = |role| function(loaded, role);
         let (begin, full, end) = (of(Role::Begin), of(Role::Full(0)), of(Role::End));
         let (lanes, most) = (loaded.plan().machine.lanes, loaded.plan().tiling.keys);
-        let tasks = call.tasks(2).expect("an attention");
+        let tasks = call.tasks(2, &partials).expect("an attention");
         // The first tasks have what is left of the last query tiles, one for each head.
         (0..HEADS).for_each(|_| drop(tasks.take(scratch)));
         let (_, mut tiles) = tasks.take(scratch).expect("a task");

@@ -1,6 +1,7 @@
 //! An attention: queries are cut into tiles and these into tasks, which threads take.
 
 mod add;
+mod join;
 mod lists;
 mod prune;
 mod reference;
@@ -11,7 +12,7 @@ use rhumb_compiler::plan::{Attention, Plan, Pruning};
 
 use super::functions::TileFunctions;
 use super::pool::ThreadMemory;
-use crate::memory::{Frame, Invocation, OutOfMemory, Outer, query_tiles};
+use crate::memory::{Frame, Invocation, OutOfMemory, Outer, Partials, chunks, query_tiles};
 use crate::threads::Threads;
 use crate::tile_map::TileMap;
 use crate::tiles::{Classes, Classifier, Trees};
@@ -60,7 +61,8 @@ impl Prefill {
             // Enough tasks that threads end together.
             count => (query_tiles.saturating_mul(outer) / (TASKS_PER_THREAD * count)).clamp(1, most),
         };
-        Cut { pruning, outer, together, tasks: outer.saturating_mul(query_tiles.div_ceil(together)) }
+        let tasks = outer.saturating_mul(query_tiles.div_ceil(together)).saturating_mul(chunks(attention, frame));
+        Cut { pruning, outer, together, tasks }
     }
 
     /// Makes room for all that a call lists.
@@ -68,7 +70,7 @@ impl Prefill {
         &self,
         frame: &Frame<'_>,
         cut: &Cut,
-        trees: &mut Trees,
+        (trees, partials): (&mut Trees, &mut Partials),
         memories: &mut [ThreadMemory],
     ) -> Result<(), OutOfMemory> {
         let query_tiles = query_tiles(&self.attention, frame).min(cut.together);
@@ -76,6 +78,7 @@ impl Prefill {
         for memory in memories {
             memory.lists.reserve(room, query_tiles)?;
         }
+        partials.reserve(&self.attention, frame)?;
         self.classifier.reserve(frame, trees, (cut.pruning, cut.outer))
     }
 
@@ -90,7 +93,7 @@ impl Prefill {
         call: &mut Invocation<'_>,
         cut: &Cut,
         threads: &Threads,
-        trees: &mut Trees,
+        (trees, partials): (&mut Trees, &Partials),
         memories: &mut [ThreadMemory],
         trace: Option<&Trace>,
     ) {
@@ -98,12 +101,13 @@ impl Prefill {
         if let (true, Some(pruning)) = (cut.pruning, &self.functions.pruning) {
             self.measure(call, pruning, threads, trees, memories);
         }
-        let tasks = call.tasks(cut.together).expect("a plan with an attention");
+        let tasks = call.tasks(cut.together, partials).expect("a plan with an attention");
         let (trees, workers) = (&*trees, memories.len().min(tasks.count()));
         threads.run(&mut memories[..workers], |memory| {
             while let Some((number, tiles)) = tasks.take(&mut memory.scratch) {
-                let outer = tiles.outer().clone();
-                let classes = Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer };
+                let (outer, keys) = (tiles.outer().clone(), tiles.keys());
+                let classes =
+                    Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer, keys };
                 let pruning = cut.pruning && trees.can_prune[number];
                 let (attention, functions) = (&self.attention, &self.functions);
                 let (lists, trace) = (&mut memory.lists, trace.map(|trace| (trace, number)));

@@ -28,7 +28,8 @@ impl Prefill {
         let Some(memory) = memories.first_mut() else { return };
         for number in 0..Outer::count(&self.attention, call.frame()) {
             let outer = Outer::new(&self.attention, call.frame(), number);
-            let classes = Classes { classifier: &self.classifier, frame: call.frame(), trees, outer: &outer };
+            let keys = (0, call.frame().length(self.attention.key));
+            let classes = Classes { classifier: &self.classifier, frame: call.frame(), trees, outer: &outer, keys };
             let can_prune = classes.may_prune(&mut memory.lists.seen);
             trees.can_prune.push(can_prune);
         }

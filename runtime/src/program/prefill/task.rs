@@ -44,7 +44,9 @@ impl Task<'_> {
             }
         }
         for position in 0..self.tiles.len() {
-            self.tiles.call(functions.end, position, TileArgs::default());
+            if !self.tiles.is_of_chunks() || self.join(position) {
+                self.tiles.call(functions.end, position, TileArgs::default());
+            }
         }
         debug_assert_eq!(self.lists.capacities(), room, "lists that have no room");
     }
@@ -81,9 +83,8 @@ impl Task<'_> {
         }
         self.lists.query_tiles.push(query_tile);
         if let (Some((trace, number)), Some(seen)) = (self.trace, seen) {
-            let (frame, most) = (self.classes.frame, self.classes.frame.plan().tiling.keys);
             let computed = near.iter().chain(&self.lists.seen.segments[segment..]);
-            trace.note(number, (queries, frame.length(self.attention.key), most), seen, computed);
+            trace.note(number, queries, seen, computed);
         }
     }
 }

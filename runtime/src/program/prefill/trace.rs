@@ -12,8 +12,8 @@ use crate::tiles::{KeyTiles, Queries, Segment};
 /// What tasks note of their query tiles.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    /// The number of the outer indices, and a query tile there.
-    rows: Mutex<Vec<(usize, QueryTileRow)>>,
+    /// The number of the outer indices, the first row of a query tile there, and its tiles of a chunk of keys.
+    rows: Mutex<Vec<(usize, usize, QueryTileRow)>>,
 }
 
 /// The key tiles that queries see, before any are pruned.
@@ -36,11 +36,11 @@ fn tiles(segment: &Segment) -> impl Iterator<Item = Range<usize>> {
 }
 
 impl Trace {
-    /// Notes a query tile: `seen` are the tiles that its queries see, `computed` what was left of their segments.
+    /// Notes a query tile: `seen` are the tiles of a chunk of keys that its queries see, `computed` what was left of their segments.
     pub(super) fn note<'s>(
         &self,
         number: usize,
-        (queries, keys, most): (Queries, usize, usize),
+        queries: Queries,
         mut seen: Vec<KeyTile>,
         computed: impl Iterator<Item = &'s Segment>,
     ) {
@@ -53,14 +53,24 @@ impl Trace {
             }
         }
         let (first, end) = queries.positions((0, queries.columns()));
-        let row = QueryTileRow { queries: first..end, tiles: with_skipped(seen, keys, most) };
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).push((number, row));
+        let row = QueryTileRow { queries: first..end, tiles: seen };
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).push((number, queries.range.0, row));
     }
 
     /// What tasks noted, in order.
     pub(super) fn map(self, attention: &Attention, frame: &Frame<'_>) -> TileMap {
         let graph = &frame.plan().graph;
-        let rows = self.rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Those of one query tile follow one another, in the order of their keys.
+        let first = |row: &QueryTileRow| row.tiles.first().map_or(0, |tile| tile.keys.start);
+        rows.sort_unstable_by_key(|(number, query, row)| (*number, *query, first(row)));
+        rows.dedup_by(|chunk, before| {
+            let same = (chunk.0, chunk.1) == (before.0, before.1);
+            if same {
+                before.2.tiles.append(&mut chunk.2.tiles);
+            }
+            same
+        });
         // A call without queries may have any number of sequences.
         let count = if rows.is_empty() { 0 } else { Outer::count(attention, frame) };
         let index = |number: usize| {
@@ -73,18 +83,16 @@ impl Trace {
             along.collect()
         };
         let mut units: Vec<TileUnit> = (0..count).map(|n| TileUnit { index: index(n), rows: Vec::new() }).collect();
-        for (number, row) in rows {
-            units[number].rows.push(row);
-        }
-        for unit in &mut units {
-            unit.rows.sort_unstable_by_key(|row| (row.queries.start, row.queries.end));
+        let (keys, key_tile) = (frame.length(attention.key), frame.plan().tiling.keys);
+        for (number, _, QueryTileRow { queries, tiles }) in rows {
+            units[number].rows.push(QueryTileRow { queries, tiles: with_skipped(tiles, keys, key_tile) });
         }
         TileMap {
             axes: attention.outer.iter().map(|axis| graph.axis(*axis).name.clone()).collect(),
             queries: frame.length(attention.query),
-            keys: frame.length(attention.key),
+            keys,
             query_tile: frame.plan().tiling.queries(),
-            key_tile: frame.plan().tiling.keys,
+            key_tile,
             units,
         }
     }

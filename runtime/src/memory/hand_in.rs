@@ -1,0 +1,35 @@
+//! Query tiles whose keys are cut into chunks: each task hands in what its chunk came to.
+
+use crate::memory::TaskTiles;
+use crate::memory::chunks::{Record, Records};
+
+impl<'t> TaskTiles<'t> {
+    /// Hands in what the query tile at a position came to. The last of the tasks that have the query tile gets what all came to, and ends it.
+    ///
+    /// # Panics
+    /// If the query tile was handed in before, or its keys are not cut into chunks.
+    pub(crate) fn hand_in(&mut self, position: usize) -> Option<Records<'t>> {
+        let (chunk, chunks) = self.chunk;
+        assert!(
+            position == self.handed_in && position < self.begun && chunks > 1,
+            "query tiles are handed in in order"
+        );
+        self.handed_in += 1;
+        let (first, end) = self.queries(position);
+        let record = Record::new(self.plan(), self.attention, end - first);
+        let mut records = Records::lock(self.partials, self.group(position), (record, chunks));
+        let own = records.of_mut(chunk);
+        for &part in record.parts() {
+            let to = record.part(part).expect("a part of the record");
+            own[to].copy_from_slice(&self.part(position, part)[..record.rows]);
+        }
+        let mut before = 0;
+        for index in 0..self.attention.reductions.len() {
+            let (from, length) = self.accumulators(position, index);
+            own[record.accumulators(before, length)].copy_from_slice(&from[..record.rows * length]);
+            before += length;
+        }
+        self.last = records.count();
+        self.last.then_some(records)
+    }
+}
