@@ -58,11 +58,11 @@ pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, Interfa
 pub use error_bound::ErrorBound;
 pub use interface::{Interface, Port};
 pub use kernel::{Kernel, KernelError};
-pub use limits::MAX_RANK;
+pub use limits::{MAX_RANK, PAGE_UNIT};
 #[cfg(feature = "guard-pages")]
 pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
 pub use reference::Reference;
 pub use threads::ThreadPool;
 pub use tile_map::{KeyTile, KeyTileClass, QueryTileRow, TileMap, TileUnit};
-pub use view::{TensorView, TensorViewMut};
+pub use view::{PagedView, PagedViewError, TensorView, TensorViewMut};
