@@ -178,11 +178,22 @@ impl Layout {
 
     /// The layout without `dim`, held at `index`, and the offset of its first element.
     pub(crate) fn select(&self, dim: usize, index: usize) -> Result<(Layout, isize), ViewError> {
-        let (mut layout, offset) = self.narrow(dim, index, 1)?;
+        let (layout, offset) = self.narrow(dim, index, 1)?;
+        Ok((layout.without(dim)?, offset))
+    }
+
+    /// The layout of the other dimensions.
+    pub(crate) fn without(&self, dim: usize) -> Result<Layout, ViewError> {
+        self.size(dim)?;
+        let mut layout = *self;
         layout.shape.copy_within(dim + 1.., dim);
         layout.strides.copy_within(dim + 1.., dim);
         layout.rank -= 1;
-        Ok((layout, offset))
+        // Of a dimension of size 0, the others were not held to anything.
+        match layout.reach_checked() {
+            Some(_) => Ok(layout),
+            None => Err(ViewError::Overflow { shape: layout.shape().to_vec(), strides: layout.strides().to_vec() }),
+        }
     }
 
     fn size(&self, dim: usize) -> Result<usize, ViewError> {

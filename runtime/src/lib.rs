@@ -59,7 +59,7 @@ pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, Interfa
 pub use error_bound::ErrorBound;
 pub use interface::{Interface, Port};
 pub use kernel::{Kernel, KernelError};
-pub use limits::MAX_RANK;
+pub use limits::{MAX_RANK, PAGE_UNIT};
 #[cfg(feature = "guard-pages")]
 pub use memory::Guard;
 pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
@@ -67,4 +67,4 @@ pub use merge::{MergeError, Partial, Whose, merge_partials};
 pub use reference::Reference;
 pub use threads::ThreadPool;
 pub use tile_map::{KeyTile, KeyTileClass, QueryTileRow, TileMap, TileUnit};
-pub use view::{TensorView, TensorViewMut};
+pub use view::{PagedView, PagedViewError, TensorView, TensorViewMut};

@@ -9,6 +9,10 @@ use crate::layout::Layout;
 use crate::memory::{Element, OutputElement, Span, SpanMut};
 use crate::overlap::Region;
 
+mod paged;
+
+pub use paged::{PagedView, PagedViewError};
+
 /// A borrowed tensor that a call reads.
 ///
 /// Sizes and strides count elements, outermost dimension first. Any strides are legal whose offsets stay inside the slice: 0 repeats

@@ -1,0 +1,210 @@
+//! Borrowed tensors in pages.
+
+use std::fmt;
+
+use rhumb_ir::Elem;
+
+use crate::error::ViewError;
+use crate::layout::Layout;
+use crate::limits::{MAX_RANK, PAGE_UNIT};
+use crate::memory::Span;
+use crate::overlap::{Region, overlap};
+use crate::view::TensorView;
+
+mod error;
+
+pub use error::PagedViewError;
+
+/// A borrowed tensor that a call reads, one dimension of which lies in pages: the tokens of a sequence in a cache of keys or values.
+///
+/// A pool holds pages, all of one layout, and a table has the number of each page of the sequence, in order. Page `i` of the sequence
+/// has its tokens from `i * page_size` on. The pages may lie anywhere in the pool, and a page may be of many sequences, or in one table
+/// twice. Views are plain values, copied at will.
+///
+/// ```
+/// use rhumb_runtime::{PagedView, TensorView};
+///
+/// // 8 pages of 16 tokens, for 2 heads: [page, head, token, dim].
+/// let data: Vec<f32> = (0..8 * 2 * 16 * 4).map(|x| x as f32).collect();
+/// let pool = TensorView::from_slice(&data, &[8, 2, 16, 4])?;
+/// // The sequence's 40 tokens lie in pages 5, 0 and 3. Without dimension 0, which counts pages, dimension 1 counts tokens.
+/// let keys = PagedView::new(pool, &[5, 0, 3], 0, 1, 40)?;
+/// assert_eq!(keys.shape(), [2, 40, 4]);
+/// assert_eq!(keys.get(&[1, 20, 3]), pool.get(&[0, 1, 4, 3]));
+/// // The last page has the 8 tokens from 32 on.
+/// assert_eq!(keys.page(2).map(|page| page.shape().to_vec()), Some(vec![2, 8, 4]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct PagedView<'a> {
+    span: Span<'a>,
+    /// Of element 0 of the pool's page 0.
+    offset: usize,
+    /// Of a whole page.
+    page: Layout,
+    /// From a page of the pool to the next, in elements; 0 where there is no element.
+    step: isize,
+    /// Those that have tokens.
+    pages: &'a [u32],
+    token_dim: usize,
+    shape: [usize; MAX_RANK],
+}
+
+impl<'a> PagedView<'a> {
+    /// The tensor of `len` tokens in those of the pool's pages that `pages` lists, the first `page_size` tokens in the first.
+    ///
+    /// Dimension `page_dim` of the pool counts pages. Of the dimensions that are left without it, which are the tensor's, `token_dim`
+    /// counts tokens; its size in the pool is the page size. Numbers in `pages` past those that `len` tokens take are not looked at.
+    ///
+    /// # Errors
+    /// [`PagedViewError`] if there are no such dimensions, the page size is not a multiple of [`PAGE_UNIT`](crate::PAGE_UNIT), the tokens take more pages
+    /// than are listed, or a page is not in the pool.
+    pub fn new(
+        pool: TensorView<'a>,
+        pages: &'a [u32],
+        page_dim: usize,
+        token_dim: usize,
+        len: usize,
+    ) -> Result<PagedView<'a>, PagedViewError> {
+        let page = pool.layout.without(page_dim)?;
+        let rank = page.shape().len();
+        let page_size = *page.shape().get(token_dim).ok_or(ViewError::NoDim { dim: token_dim, rank })?;
+        if page_size == 0 || !page_size.is_multiple_of(PAGE_UNIT) {
+            return Err(PagedViewError::PageSize { size: page_size });
+        }
+        let used = pages.get(..len.div_ceil(page_size));
+        let pages = used.ok_or(PagedViewError::TooFewPages { len, page_size, pages: pages.len() })?;
+        let count = pool.shape()[page_dim];
+        if let Some((position, &page)) = pages.iter().enumerate().find(|(_, page)| **page as usize >= count) {
+            return Err(PagedViewError::NoPage { position, page, count });
+        }
+        let mut shape = [0; MAX_RANK];
+        shape[..rank].copy_from_slice(page.shape());
+        shape[token_dim] = len;
+        // A table may list a page more often than memory could hold it.
+        Layout::contiguous(&shape[..rank])?;
+        let step = if pool.is_empty() { 0 } else { pool.strides()[page_dim] };
+        Ok(PagedView { span: pool.span, offset: pool.offset, page, step, pages, token_dim, shape })
+    }
+
+    /// The element type.
+    pub fn elem(&self) -> Elem {
+        self.span.elem()
+    }
+
+    /// Sizes of the dimensions, outermost first: those of a page, but for the number of tokens.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape[..self.rank()]
+    }
+
+    /// Steps between neighbours along each dimension inside a page, in elements.
+    pub fn strides(&self) -> &[isize] {
+        self.page.strides()
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.page.shape().len()
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The dimension that lies in pages.
+    pub fn token_dim(&self) -> usize {
+        self.token_dim
+    }
+
+    /// Number of tokens.
+    pub fn len_tokens(&self) -> usize {
+        self.shape[self.token_dim]
+    }
+
+    /// Tokens of a page that is full.
+    pub fn page_size(&self) -> usize {
+        self.page.shape()[self.token_dim]
+    }
+
+    /// The numbers of the pages in the pool, in the order of the sequence.
+    pub fn page_table(&self) -> &'a [u32] {
+        self.pages
+    }
+
+    /// The element at an index, as a number; truth values are 0 and 1. `None` outside the shape.
+    pub fn get(&self, index: &[usize]) -> Option<f64> {
+        let token = *index.get(self.token_dim)?;
+        let mut inside = [0; MAX_RANK];
+        let inside = inside.get_mut(..index.len())?;
+        inside.copy_from_slice(index);
+        inside[self.token_dim] = token % self.page_size();
+        self.page(token / self.page_size())?.get(inside)
+    }
+
+    /// The tokens in the page at a position of the sequence, which is the whole page but for the last; `None` past that.
+    pub fn page(&self, position: usize) -> Option<TensorView<'a>> {
+        let number = *self.pages.get(position)?;
+        let len = (self.len_tokens() - position * self.page_size()).min(self.page_size());
+        let (layout, _) = self.page.narrow(self.token_dim, 0, len).ok()?;
+        Some(TensorView { span: self.span, offset: self.offset_of(number), layout })
+    }
+
+    /// The tokens in each page, in the order of the sequence.
+    pub fn pages(&self) -> impl Iterator<Item = TensorView<'a>> {
+        let view = *self;
+        (0..self.pages.len()).filter_map(move |position| view.page(position))
+    }
+
+    /// Offset of element 0 of a page of the pool. The pool's layout proves that it fits.
+    fn offset_of(&self, number: u32) -> usize {
+        self.offset.wrapping_add_signed(self.step * number as isize)
+    }
+
+    /// All elements as numbers, in row-major order of the tensor.
+    #[allow(dead_code, reason = "for what interprets calls")]
+    pub(crate) fn elements(&self) -> impl Iterator<Item = f64> {
+        let mut index = [0; MAX_RANK];
+        (0..self.len()).filter_map(move |_| {
+            let element = self.get(&index[..self.rank()]);
+            for (i, size) in index.iter_mut().zip(self.shape()).rev() {
+                *i += 1;
+                if *i < *size {
+                    break;
+                }
+                *i = 0;
+            }
+            element
+        })
+    }
+
+    /// For each page of the sequence the address of its element at index 0 of every dimension. Without elements, addresses that are not
+    /// to be read.
+    #[allow(dead_code, reason = "for what calls machine code")]
+    pub(crate) fn addresses(&self) -> impl ExactSizeIterator<Item = *const u8> {
+        let bytes = self.elem().bytes();
+        self.pages.iter().map(move |number| self.span.as_ptr().wrapping_add(self.offset_of(*number) * bytes))
+    }
+
+    /// Whether an element shares a byte with a region.
+    #[allow(dead_code, reason = "for the validator of calls")]
+    pub(crate) fn overlaps(&self, region: Region<'_>) -> bool {
+        self.pages().any(|page| overlap(page.region(), region))
+    }
+}
+
+impl fmt::Debug for PagedView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (elem, shape, strides) = (self.elem(), self.shape(), self.strides());
+        let (dim, size, pages) = (self.token_dim, self.page_size(), self.pages);
+        write!(f, "PagedView: {elem}{shape:?} strides {strides:?}, dimension {dim} in pages of {size}: {pages:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests;
