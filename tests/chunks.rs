@@ -6,6 +6,7 @@ use common::calls::bits;
 use common::{Layout, Lengths, Rng, Tensor, Tensors, agree, inputs, outputs, run, targets};
 use rhumb::compiler::Kernels;
 use rhumb::merge_partials;
+
 use rhumb::prelude::*;
 use rhumb::runtime::Partial;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::batch::CallBatch;
 use crate::error::CallError;
 use crate::interface::{Bindings, Bound, Interface};
 use crate::tile_map::TileMap;
@@ -42,6 +43,9 @@ pub trait Operator: fmt::Debug + Send + Sync {
 
     /// Starts a call.
     fn call<'a>(&self) -> Call<'_, 'a>;
+
+    /// Starts a batch of calls, which run together.
+    fn batch<'a>(&self) -> CallBatch<'_, 'a>;
 }
 
 /// Runs calls: a kernel, a reference or an error bound.

@@ -110,6 +110,18 @@ pub enum ViewError {
         /// The dimension's size.
         size: usize,
     },
+    /// Offsets that do not cut a dimension.
+    #[error(
+        "offsets {offsets:?} do not cut dimension {dim}, which has {size}; give them in ascending order, none past the end"
+    )]
+    Offsets {
+        /// The dimension.
+        dim: usize,
+        /// The offsets.
+        offsets: Vec<usize>,
+        /// The dimension's size.
+        size: usize,
+    },
     /// A null pointer.
     #[error("the pointer to the tensor's elements is null; pass the address of its first element")]
     Null,

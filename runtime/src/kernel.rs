@@ -7,6 +7,7 @@ use std::time::Duration;
 use rhumb_compiler::plan::{NoDecode, Plan};
 use rhumb_compiler::{Choice, CompileError, Compiled, DecodeKernel, Target, Timing};
 
+use crate::batch::{CallBatch, Failed, RunsAll};
 use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::error_bound::ErrorBound;
@@ -75,6 +76,11 @@ impl Kernel {
         Call::new(&self.interface, self)
     }
 
+    /// Starts a batch of calls, which run together: sequences of different lengths, say.
+    pub fn batch<'a>(&self) -> CallBatch<'_, 'a> {
+        CallBatch::new(&self.interface, self)
+    }
+
     /// The plan that its code follows: loops, tiles, tables. Prints.
     pub fn plan(&self) -> &Plan {
         self.programs.prefill.plan()
@@ -133,6 +139,10 @@ impl Operator for Kernel {
     fn call<'a>(&self) -> Call<'_, 'a> {
         Call::new(&self.interface, self)
     }
+
+    fn batch<'a>(&self) -> CallBatch<'_, 'a> {
+        CallBatch::new(&self.interface, self)
+    }
 }
 
 impl Runner for Kernel {
@@ -142,6 +152,12 @@ impl Runner for Kernel {
 
     fn trace(&self, bound: Bound<'_>) -> Result<Option<TileMap>, CallError> {
         self.programs.trace(bound, &self.threads)
+    }
+}
+
+impl RunsAll for Kernel {
+    fn run_all(&self, all: Vec<Bound<'_>>) -> Result<(), Failed> {
+        self.programs.run_all(all.into_iter(), &self.threads)
     }
 }
 

@@ -33,6 +33,7 @@
 //! - `unsafe` is in the module `memory` alone, and no memory is writable and executable at once.
 #![cfg_attr(test, allow(missing_docs, reason = "tests"))]
 
+mod batch;
 mod cache;
 mod call;
 mod engine;
@@ -52,6 +53,7 @@ mod tile_map;
 mod tiles;
 mod view;
 
+pub use batch::{BatchError, BatchedCall, CallBatch};
 pub use cache::CacheStats;
 pub use call::{Call, Operator};
 pub use engine::{Engine, EngineBuilder, EngineError};

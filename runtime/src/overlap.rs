@@ -70,7 +70,7 @@ fn reachable(terms: &[Term], total: i128, steps: &mut usize) -> bool {
 }
 
 /// The lowest and highest address of a byte; `None` for an empty region.
-fn bytes(region: Region<'_>) -> Option<(i128, i128)> {
+pub(crate) fn bytes(region: Region<'_>) -> Option<(i128, i128)> {
     let (low, high) = region.layout.reach()?;
     let at = |offset: isize| region.address as i128 + offset as i128 * region.width as i128;
     Some((at(low), at(high) + region.width as i128 - 1))

@@ -2,6 +2,7 @@
 
 use rhumb_ir::{Bindings as Operands, InterpError, MAX_ELEMENTS, Tensor, Verified, interpret};
 
+use crate::batch::{CallBatch, Failed, RunsAll};
 use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::interface::{Bound, Interface};
@@ -35,6 +36,30 @@ impl Reference {
     pub fn call<'a>(&self) -> Call<'_, 'a> {
         Call::new(&self.interface, self)
     }
+
+    /// Starts a batch of calls, which are interpreted one after the other.
+    pub fn batch<'a>(&self) -> CallBatch<'_, 'a> {
+        CallBatch::new(&self.interface, self)
+    }
+
+    /// What a call gives, by the names of outputs.
+    fn results(&self, bound: &Bound<'_>) -> Result<Operands, CallError> {
+        let refused = |source| CallError::Reference(Box::new(source));
+        let mut operands = Operands::new();
+        for ((name, value), view) in self.graph.inputs().zip(&bound.inputs) {
+            operands.insert(name.to_owned(), tensor(view, || self.graph.line(value)).map_err(refused)?);
+        }
+        interpret(&self.graph, &operands).map_err(refused)
+    }
+
+    /// Writes what a call gives.
+    fn write(&self, bound: &mut Bound<'_>, results: &Operands) {
+        for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
+            if let Some(result) = results.get(&port.name) {
+                view.fill_from(&result.data);
+            }
+        }
+    }
 }
 
 impl Operator for Reference {
@@ -45,21 +70,25 @@ impl Operator for Reference {
     fn call<'a>(&self) -> Call<'_, 'a> {
         Call::new(&self.interface, self)
     }
+
+    fn batch<'a>(&self) -> CallBatch<'_, 'a> {
+        CallBatch::new(&self.interface, self)
+    }
 }
 
 impl Runner for Reference {
     fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
-        let refused = |source| CallError::Reference(Box::new(source));
-        let mut operands = Operands::new();
-        for ((name, value), view) in self.graph.inputs().zip(&bound.inputs) {
-            operands.insert(name.to_owned(), tensor(view, || self.graph.line(value)).map_err(refused)?);
-        }
-        let results = interpret(&self.graph, &operands).map_err(refused)?;
-        for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
-            if let Some(result) = results.get(&port.name) {
-                view.fill_from(&result.data);
-            }
-        }
+        let results = self.results(&bound)?;
+        self.write(&mut bound, &results);
+        Ok(())
+    }
+}
+
+impl RunsAll for Reference {
+    fn run_all(&self, mut all: Vec<Bound<'_>>) -> Result<(), Failed> {
+        let of = |(call, bound): (usize, &Bound<'_>)| self.results(bound).map_err(|error| (call, error.into()));
+        let results = all.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?;
+        all.iter_mut().zip(&results).for_each(|(bound, results)| self.write(bound, results));
         Ok(())
     }
 }

@@ -75,6 +75,9 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
+    /// The caller's alone.
+    pub(crate) const ONE: Threads = Threads { count: 1, pool: None };
+
     /// More threads than any machine has.
     const MOST: usize = 1 << 16;
 

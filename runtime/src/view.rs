@@ -106,6 +106,14 @@ impl<'a> TensorView<'a> {
         Ok(TensorView { layout, offset: self.offset.wrapping_add_signed(step), ..self })
     }
 
+    /// The view with another dimension of size 1, before what was dimension `dim`, or after all: that of a batch of one sequence, say.
+    ///
+    /// # Errors
+    /// [`ViewError`] if there is no such place, or the view has as many dimensions as there can be.
+    pub fn insert(self, dim: usize) -> Result<TensorView<'a>, ViewError> {
+        Ok(TensorView { layout: self.layout.insert(dim)?, ..self })
+    }
+
     /// The view at one index of `dim`, which goes away: of a packed `[batch, token, 3, head, dim]` the keys are `select(2, 1)`.
     ///
     /// # Errors
@@ -201,6 +209,14 @@ impl<'a> TensorViewMut<'a> {
         Ok(TensorViewMut { layout, offset: self.offset.wrapping_add_signed(step), ..self })
     }
 
+    /// The view with another dimension of size 1, before what was dimension `dim`, or after all: that of a batch of one sequence, say.
+    ///
+    /// # Errors
+    /// [`ViewError`] if there is no such place, or the view has as many dimensions as there can be.
+    pub fn insert(self, dim: usize) -> Result<TensorViewMut<'a>, ViewError> {
+        Ok(TensorViewMut { layout: self.layout.insert(dim)?, ..self })
+    }
+
     /// The view at one index of `dim`, which goes away.
     ///
     /// # Errors
@@ -208,6 +224,27 @@ impl<'a> TensorViewMut<'a> {
     pub fn select(self, dim: usize, index: usize) -> Result<TensorViewMut<'a>, ViewError> {
         let (layout, step) = self.layout.select(dim, index)?;
         Ok(TensorViewMut { layout, offset: self.offset.wrapping_add_signed(step), ..self })
+    }
+
+    /// Views of the parts of a dimension, from each offset to the next: of sequences that lie one after the other, by their cumulative
+    /// lengths from 0 on. What is before the first offset, and after the last, is part of none.
+    ///
+    /// # Errors
+    /// [`ViewError`] if there is no such dimension, or offsets do not ascend, or pass its end.
+    pub fn split(self, dim: usize, offsets: &[usize]) -> Result<Vec<TensorViewMut<'a>>, ViewError> {
+        let size = *self.shape().get(dim).ok_or(ViewError::NoDim { dim, rank: self.rank() })?;
+        if !offsets.is_sorted() || offsets.last().is_some_and(|last| *last > size) {
+            return Err(ViewError::Offsets { dim, offsets: offsets.to_vec(), size });
+        }
+        let (mut parts, mut rest, mut at) = (Vec::with_capacity(offsets.len().saturating_sub(1)), self, 0);
+        for (number, offset) in offsets.iter().enumerate() {
+            let (part, after) = rest.split_at(dim, offset - at)?;
+            if number > 0 {
+                parts.push(part);
+            }
+            (rest, at) = (after, *offset);
+        }
+        Ok(parts)
     }
 
     /// The same view, borrowed for shorter, so that one view serves many calls.

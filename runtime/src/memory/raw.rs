@@ -90,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::interface::{Bindings, Interface};
+    use crate::reference::Reference;
 
     #[test]
     fn foreign_memory_is_checked_as_far_as_it_can_be() {
@@ -127,6 +128,42 @@ mod tests {
             bindings.output("y", TensorViewMut::from_raw(start.add(y_at), &[10], &[stride]).expect("y"));
         }
         interface.bind(bindings).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// What one call of a batch writes another reads: each by itself could run.
+    #[test]
+    fn outputs_of_a_batch_keep_apart() {
+        let builder = GraphBuilder::new("double");
+        let n = builder.axis("n");
+        let x = builder.input("x", Elem::F32, [n]);
+        builder.output("y", x + x, [n]);
+        let reference = Reference::of(builder.finish().expect("a graph")).expect("a reference");
+        let mut data = vec![1.0f32; 100];
+        let start = data.as_mut_ptr();
+        // Each call reads and writes ten elements, from these on.
+        let run = |calls: &[(usize, usize)]| {
+            let mut batch = reference.batch();
+            for &(x, y) in calls {
+                // SAFETY: ten elements from an offset up to 90 are inside the live vector, and nothing else uses it.
+                let (x, y) = unsafe {
+                    let x = TensorView::from_raw(start.add(x).cast_const(), &[10], &[1]).expect("x");
+                    (x, TensorViewMut::from_raw(start.add(y), &[10], &[1]).expect("y"))
+                };
+                batch.add().input("x", x).output("y", y);
+            }
+            batch.run().map_err(|error| error.to_string())
+        };
+        assert_snapshot!(
+            run(&[(0, 40), (60, 5)]).expect_err("refused"),
+            @"output `y` of call 1 of the batch shares memory with input `x` of call 0; calls of a batch run at the same time: give each output memory of its own"
+        );
+        assert_snapshot!(
+            run(&[(0, 40), (0, 20), (0, 49)]).expect_err("refused"),
+            @"output `y` of call 0 of the batch shares memory with output `y` of call 2; calls of a batch run at the same time: give each output memory of its own"
+        );
+        assert_eq!(run(&[(0, 40), (0, 50), (5, 60)]), Ok(()));
+        assert_eq!(data[..40], [1.0; 40], "what is refused has written nothing");
+        assert_eq!(data[40..70], [2.0; 30]);
     }
 
     #[test]

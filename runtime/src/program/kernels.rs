@@ -6,7 +6,13 @@ use rhumb_compiler::DecodeKernel;
 use rhumb_compiler::plan::{NoDecode, Plan};
 use rhumb_ir::{Axis, Extent};
 
+use smallvec::SmallVec;
+
 use super::Program;
+use super::pool::Pool;
+use super::prefill::Trace;
+use super::run::run;
+use crate::batch::Failed;
 use crate::error::{CallError, FirstUse, FirstUseError};
 use crate::interface::Bound;
 use crate::memory::Guard;
@@ -18,7 +24,7 @@ use crate::tile_map::TileMap;
 pub(crate) struct Programs {
     pub(crate) prefill: Program,
     decode: Result<Decode, NoDecode>,
-    guard: Option<Guard>,
+    pool: Pool,
 }
 
 /// The decode kernel, made on first use.
@@ -32,7 +38,7 @@ impl Programs {
     /// A kernel for any call, and one that may be made.
     pub(crate) fn new(prefill: Program, decode: Result<DecodeKernel, NoDecode>, guard: Option<Guard>) -> Programs {
         let decode = decode.map(|kernel| Decode { kernel, program: OnceLock::new() });
-        Programs { prefill, decode, guard }
+        Programs { prefill, decode, pool: Pool::new(guard) }
     }
 
     /// The decode kernel, or why there is none.
@@ -63,7 +69,24 @@ impl Programs {
     /// # Errors
     /// [`CallError`] if memory can't be had, or the kernel can't be made. Then nothing was written.
     pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
-        self.program(&bound.lengths)?.run(bound, threads)
+        let program = self.program(&bound.lengths)?;
+        run([(program, bound)], (&self.pool, threads), None).map(|_| ()).map_err(|(_, error)| *error)
+    }
+
+    /// Runs calls that share no memory that any of them writes. Each takes the kernel that it takes alone, and gives the same bits.
+    ///
+    /// # Errors
+    /// As [`Programs::run`], with the number of the call.
+    pub(crate) fn run_all<'b>(
+        &self,
+        all: impl ExactSizeIterator<Item = Bound<'b>>,
+        threads: &Threads,
+    ) -> Result<(), Failed> {
+        let mut calls: SmallVec<[_; 1]> = SmallVec::with_capacity(all.len());
+        for (number, bound) in all.enumerate() {
+            calls.push((self.program(&bound.lengths).map_err(|error| (number, error.into()))?, bound));
+        }
+        run(calls, (&self.pool, threads), None).map(|_| ())
     }
 
     /// Runs a call, and tells the key tiles that it visited.
@@ -71,13 +94,14 @@ impl Programs {
     /// # Errors
     /// As [`Programs::run`].
     pub(crate) fn trace(&self, bound: Bound<'_>, threads: &Threads) -> Result<Option<TileMap>, CallError> {
-        self.program(&bound.lengths)?.trace(bound, threads)
+        let program = self.program(&bound.lengths)?;
+        run([(program, bound)], (&self.pool, threads), Some(Trace::default())).map_err(|(_, error)| *error)
     }
 
     /// The kernel that takes a call of these lengths.
     fn program(&self, lengths: &[usize]) -> Result<&Program, CallError> {
         let Some(decode) = self.decode_of(lengths) else { return Ok(&self.prefill) };
-        let program = decode.program.get_or_init(|| decode.load(self.guard).map_err(Arc::new));
+        let program = decode.program.get_or_init(|| decode.load(self.pool.guard()).map_err(Arc::new));
         program.as_ref().map_err(|error| CallError::FirstUse(FirstUse(error.clone())))
     }
 
@@ -94,7 +118,7 @@ impl Programs {
 
     /// Frees the memory kept for calls.
     pub(crate) fn trim(&self) {
-        self.made().for_each(Program::trim);
+        self.pool.clear();
     }
 }
 

@@ -16,20 +16,21 @@ pub(super) struct CallMemory {
     pub(super) tables: Workspace,
     pub(super) trees: Trees,
     pub(super) partials: Partials,
-    pub(super) threads: Vec<ThreadMemory>,
 }
 
-/// The memory of one thread of a call.
+/// The memory of one thread of some calls.
 #[derive(Debug, Default)]
 pub(super) struct ThreadMemory {
     pub(super) scratch: Workspace,
     pub(super) lists: TaskLists,
 }
 
-/// Memory waiting for the next call, so that a warm kernel allocates nothing.
+/// Memory waiting for the next calls, so that a warm kernel allocates nothing.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     free: Mutex<Vec<CallMemory>>,
+    /// The memories of the threads of some calls that ran together.
+    threads: Mutex<Vec<Vec<ThreadMemory>>>,
     guard: Option<Guard>,
 }
 
@@ -40,7 +41,7 @@ pub(super) struct Lease<'p> {
     memory: CallMemory,
 }
 
-/// Makes sure of scratch memory of this size for this many threads, and gives theirs.
+/// Makes sure of scratch memory of this size at the least for this many threads, and gives theirs.
 pub(super) fn of_threads(
     memories: &mut Vec<ThreadMemory>,
     (threads, scratch): (usize, usize),
@@ -48,9 +49,13 @@ pub(super) fn of_threads(
 ) -> Result<&mut [ThreadMemory], OutOfMemory> {
     let missing = threads.saturating_sub(memories.len());
     reserve(memories, missing)?;
-    for _ in 0..missing {
-        let scratch = Places::single(guard, scratch)?;
-        memories.push(ThreadMemory { scratch, lists: TaskLists::default() });
+    memories.extend((0..missing).map(|_| ThreadMemory::default()));
+    for memory in &mut memories[..threads] {
+        if memory.scratch.bytes() < scratch {
+            // What is too small is freed first.
+            memory.scratch = Workspace::default();
+            memory.scratch = Places::single(guard, scratch)?;
+        }
     }
     Ok(&mut memories[..threads])
 }
@@ -58,7 +63,7 @@ pub(super) fn of_threads(
 impl Pool {
     /// A pool of memory between inaccessible pages, which is not kept; or without such, if there is no guard.
     pub(super) const fn new(guard: Option<Guard>) -> Pool {
-        Pool { free: Mutex::new(Vec::new()), guard }
+        Pool { free: Mutex::new(Vec::new()), threads: Mutex::new(Vec::new()), guard }
     }
 
     pub(super) fn guard(&self) -> Option<Guard> {
@@ -97,6 +102,16 @@ impl Pool {
     /// Frees the memory that no call uses.
     pub(super) fn clear(&self) {
         *self.free() = Vec::new();
+        *self.free_threads() = Vec::new();
+    }
+
+    /// The memories of threads: those of calls before, or none.
+    pub(super) fn lease_threads(&self) -> ThreadsLease<'_> {
+        ThreadsLease { pool: self, memories: self.free_threads().pop().unwrap_or_default() }
+    }
+
+    fn free_threads(&self) -> MutexGuard<'_, Vec<Vec<ThreadMemory>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<CallMemory>> {
@@ -128,6 +143,40 @@ impl Drop for Lease<'_> {
         // Without room for it, it is freed.
         if reserve(&mut free, 1).is_ok() {
             free.push(memory);
+        }
+    }
+}
+
+/// The memories of threads, lent by a [`Pool`]; they go back on drop.
+#[derive(Debug)]
+pub(super) struct ThreadsLease<'p> {
+    pool: &'p Pool,
+    memories: Vec<ThreadMemory>,
+}
+
+impl Deref for ThreadsLease<'_> {
+    type Target = Vec<ThreadMemory>;
+
+    fn deref(&self) -> &Vec<ThreadMemory> {
+        &self.memories
+    }
+}
+
+impl DerefMut for ThreadsLease<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<ThreadMemory> {
+        &mut self.memories
+    }
+}
+
+impl Drop for ThreadsLease<'_> {
+    fn drop(&mut self) {
+        if self.pool.guard.is_some() {
+            return;
+        }
+        let memories = std::mem::take(&mut self.memories);
+        let mut free = self.pool.free_threads();
+        if reserve(&mut free, 1).is_ok() {
+            free.push(memories);
         }
     }
 }
@@ -167,15 +216,17 @@ mod tests {
     fn threads_keep_their_memory() {
         let pool = Pool::new(None);
         let starts = |threads: usize| {
-            let mut lease = lease(&pool, 64).expect("memory");
-            assert_eq!(of_threads(&mut lease.threads, (threads, 256), None).expect("memory").len(), threads);
-            assert!(lease.threads.iter().all(|thread| thread.scratch.bytes() == 256));
-            lease.threads.iter().map(|thread| thread.scratch.as_ptr()).collect::<Vec<_>>()
+            let mut lease = pool.lease_threads();
+            assert_eq!(of_threads(&mut lease, (threads, 256), None).expect("memory").len(), threads);
+            assert!(lease[..threads].iter().all(|thread| thread.scratch.bytes() == 256));
+            lease.iter().map(|thread| thread.scratch.as_ptr()).collect::<Vec<_>>()
         };
         let two = starts(2);
         assert_eq!((two.len(), starts(1)), (2, two.clone()), "none is given up");
         assert_eq!(starts(4)[..2], two);
-        assert!(of_threads(&mut lease(&pool, 64).expect("memory").threads, (5, usize::MAX), None).is_err());
-        assert_eq!(starts(4).len(), 4, "what was had is kept");
+        assert!(of_threads(&mut pool.lease_threads(), (5, usize::MAX), None).is_err());
+        assert_eq!(starts(4).len(), 5, "what can't be had takes nothing away");
+        let larger = of_threads(&mut pool.lease_threads(), (2, 512), None).expect("memory")[1].scratch.bytes();
+        assert_eq!(larger, 512, "that of another kernel of the same graph");
     }
 }

@@ -9,15 +9,17 @@ use rhumb_ir::{Bindings, Extent, Tensor, Verified, interpret};
 use rhumb_plugins::{Alibi, Causal, Registry, Rope, SlidingWindow};
 use rhumb_random::Rng;
 
-use super::pool::ThreadMemory;
+use super::pool::{Pool, ThreadMemory};
+use super::run::run as run_calls;
 use super::*;
 use crate::interface::{Bindings as Views, Interface};
-use crate::memory::Places;
+use crate::threads::Threads;
 use crate::view::{TensorView, TensorViewMut};
 
 /// A compiled call.
 struct Ran {
     program: Program,
+    pool: Pool,
     inputs: Bindings,
     /// Greatest difference from the reference, over all outputs.
     off: f64,
@@ -26,8 +28,7 @@ struct Ran {
 impl Ran {
     /// The memory of a single thread, which is that of the last task.
     fn memory(&self) -> ThreadMemory {
-        let mut lease = self.program.pool.lease(&Places::new(None)).expect("memory");
-        lease.threads.pop().expect("a thread")
+        self.pool.lease_threads().pop().expect("a thread")
     }
 }
 
@@ -66,7 +67,8 @@ fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
         views.output(name, TensorViewMut::from_slice(data, shape).expect("a view"));
     }
     let threads = Threads::new(1).expect("threads");
-    program.run(interface.bind(views).expect("fits"), &threads).expect("runs");
+    let (pool, bound) = (Pool::new(None), interface.bind(views).expect("fits"));
+    run_calls([(&program, bound)], (&pool, &threads), None).expect("runs");
     let inputs: Bindings = inputs
         .iter()
         .map(|(name, shape, data)| {
@@ -81,7 +83,7 @@ fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
             worst = if f64::from(*x) == *y { worst } else { worst.max(if off.is_nan() { f64::INFINITY } else { off }) };
         }
     }
-    Ran { program, inputs, off: worst }
+    Ran { program, pool, inputs, off: worst }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rhumb_compiler::plan::{Attention, Plan, Pruning};
 
 use super::functions::TileFunctions;
 use super::pool::ThreadMemory;
-use crate::memory::{Frame, Invocation, OutOfMemory, Outer, Partials, chunks, query_tiles};
+use crate::memory::{Frame, Invocation, OutOfMemory, Outer, Partials, Tasks, chunks, query_tiles};
 use crate::threads::Threads;
 use crate::tile_map::TileMap;
 use crate::tiles::{Classes, Classifier, Trees};
@@ -39,7 +39,9 @@ pub(super) struct Cut {
     /// Outer indices.
     outer: usize,
     /// Query tiles of a task.
-    together: usize,
+    pub(super) together: usize,
+    /// Pairs of a query and a key of a task, about.
+    pub(super) weight: usize,
     /// Tasks.
     pub(super) tasks: usize,
 }
@@ -62,7 +64,10 @@ impl Prefill {
             count => (query_tiles.saturating_mul(outer) / (TASKS_PER_THREAD * count)).clamp(1, most),
         };
         let tasks = outer.saturating_mul(query_tiles.div_ceil(together)).saturating_mul(chunks(attention, frame));
-        Cut { pruning, outer, together, tasks }
+        let rows =
+            queries.saturating_mul(attention.queries_per_position()).min(together * frame.plan().tiling.queries());
+        let weight = rows.saturating_mul(keys / chunks(attention, frame));
+        Cut { pruning, outer, together, weight, tasks }
     }
 
     /// Makes room for all that a call lists.
@@ -87,33 +92,29 @@ impl Prefill {
         trace.map(&self.attention, frame)
     }
 
-    /// Computes the attention, and notes the tiles that it visits if wanted. To be called after [`Prefill::reserve`], when the tables are made.
+    /// Fills the trees of a call whose tables are made. To be called after [`Prefill::reserve`].
+    pub(super) fn grow(&self, call: &Invocation<'_>, cut: &Cut, trees: &mut Trees) {
+        self.classifier.grow(call.frame(), trees, cut.pruning);
+    }
+
+    /// Computes tasks of a call until none is left, and notes the tiles that they visit if wanted. To be called when trees are filled and
+    /// norms measured.
     pub(super) fn run(
         &self,
-        call: &mut Invocation<'_>,
+        tasks: &Tasks<'_>,
         cut: &Cut,
-        threads: &Threads,
-        (trees, partials): (&mut Trees, &Partials),
-        memories: &mut [ThreadMemory],
+        trees: &Trees,
+        memory: &mut ThreadMemory,
         trace: Option<&Trace>,
     ) {
-        self.classifier.grow(call.frame(), trees, cut.pruning);
-        if let (true, Some(pruning)) = (cut.pruning, &self.functions.pruning) {
-            self.measure(call, pruning, threads, trees, memories);
+        while let Some((number, tiles)) = tasks.take(&mut memory.scratch) {
+            let (outer, keys) = (tiles.outer().clone(), tiles.keys());
+            let classes = Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer, keys };
+            let pruning = cut.pruning && trees.can_prune[number];
+            let (attention, functions) = (&self.attention, &self.functions);
+            let (lists, trace) = (&mut memory.lists, trace.map(|trace| (trace, number)));
+            let in_vain = 0;
+            Task { attention, functions, classes, tiles, lists, pruning, in_vain, scanned: None, trace }.run();
         }
-        let tasks = call.tasks(cut.together, partials).expect("a plan with an attention");
-        let (trees, workers) = (&*trees, memories.len().min(tasks.count()));
-        threads.run(&mut memories[..workers], |memory| {
-            while let Some((number, tiles)) = tasks.take(&mut memory.scratch) {
-                let (outer, keys) = (tiles.outer().clone(), tiles.keys());
-                let classes =
-                    Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer, keys };
-                let pruning = cut.pruning && trees.can_prune[number];
-                let (attention, functions) = (&self.attention, &self.functions);
-                let (lists, trace) = (&mut memory.lists, trace.map(|trace| (trace, number)));
-                let in_vain = 0;
-                Task { attention, functions, classes, tiles, lists, pruning, in_vain, scanned: None, trace }.run();
-            }
-        });
     }
 }

@@ -2,10 +2,9 @@
 
 use rhumb_compiler::plan::Pruning;
 
-use super::Prefill;
 use super::task::Task;
+use super::{Cut, Prefill};
 use crate::memory::{Invocation, Outer, Part, TileArgs};
-use crate::program::functions::PruningFunctions;
 use crate::program::pool::ThreadMemory;
 use crate::program::tables;
 use crate::threads::Threads;
@@ -16,14 +15,15 @@ const ROOM: f64 = 1.0 / 64.0;
 
 impl Prefill {
     /// Makes the squared norms that tell which keys have no weight, for the outer indices where some may have none.
-    pub(super) fn measure(
+    pub(in crate::program) fn measure(
         &self,
         call: &mut Invocation<'_>,
-        functions: &PruningFunctions,
+        cut: &Cut,
         threads: &Threads,
         trees: &mut Trees,
         memories: &mut [ThreadMemory],
     ) {
+        let (true, Some(functions)) = (cut.pruning, &self.functions.pruning) else { return };
         // Without tasks there are no outer indices either.
         let Some(memory) = memories.first_mut() else { return };
         for number in 0..Outer::count(&self.attention, call.frame()) {
