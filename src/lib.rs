@@ -116,8 +116,8 @@ pub mod prelude {
     #[cfg(feature = "config")]
     pub use rhumb_plugins::{ConfigError, ModelConfig};
     pub use rhumb_runtime::{
-        BatchError, Call, CallBatch, CallError, Engine, EngineError, Kernel, KernelError, Operator, Reference,
-        TensorView, TensorViewMut, ViewError,
+        BatchError, Call, CallBatch, CallError, Engine, EngineError, InputView, Kernel, KernelError, Operator,
+        PagedView, PagedViewError, Reference, TensorView, TensorViewMut, ViewError,
     };
 }
 

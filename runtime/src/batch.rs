@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::{CallError, Direction};
 use crate::interface::{Bindings, Bound, Interface};
 use crate::overlap::{bytes, overlap};
-use crate::view::{TensorView, TensorViewMut};
+use crate::view::{InputView, TensorViewMut};
 
 /// Calls of a kernel that run together: sequences of different lengths, say, of which some have a whole prompt and others one token.
 ///
@@ -95,8 +95,8 @@ pub enum BatchError {
 rhumb_ir::debug_as_display!(BatchError);
 
 impl<'a> BatchedCall<'a> {
-    /// Binds a tensor to read.
-    pub fn input(&mut self, name: &'a str, view: TensorView<'a>) -> &mut BatchedCall<'a> {
+    /// Binds a tensor to read: a [`TensorView`](crate::TensorView), or a [`PagedView`](crate::PagedView) of one whose tokens lie in pages.
+    pub fn input(&mut self, name: &'a str, view: impl Into<InputView<'a>>) -> &mut BatchedCall<'a> {
         self.bindings.input(name, view);
         self
     }
@@ -157,23 +157,28 @@ struct Lies {
 /// Checks that no output of a call shares memory with a tensor of another.
 fn check_apart(interface: &Interface, bound: &[Bound<'_>]) -> Result<(), BatchError> {
     let inputs = interface.inputs().len();
-    let region = |lies: &Lies| {
-        let Bound { inputs: read, outputs: written, .. } = &bound[lies.call];
-        match lies.port.checked_sub(inputs) {
-            None => read[lies.port].region(),
-            Some(output) => written[output].region(),
-        }
+    let read = |lies: &Lies| &bound[lies.call].inputs[lies.port];
+    let written = |lies: &Lies| bound[lies.call].outputs[lies.port - inputs].region();
+    let is_output = |lies: &Lies| lies.port >= inputs;
+    let shared = |one: &Lies, other: &Lies| match (is_output(one), is_output(other)) {
+        (true, true) => overlap(written(one), written(other)),
+        (true, false) => read(other).overlaps(written(one)),
+        (false, true) => read(one).overlaps(written(other)),
+        (false, false) => false,
     };
     let ports = inputs + interface.outputs().len();
     let all = (0..bound.len()).flat_map(|call| (0..ports).map(move |port| Lies { first: 0, last: 0, call, port }));
-    let mut all: Vec<Lies> =
-        all.filter_map(|lies| bytes(region(&lies)).map(|(first, last)| Lies { first, last, ..lies })).collect();
+    let mut all: Vec<Lies> = all
+        .filter_map(|lies| {
+            let reached = if is_output(&lies) { bytes(written(&lies)) } else { read(&lies).bytes() };
+            reached.map(|(first, last)| Lies { first, last, ..lies })
+        })
+        .collect();
     all.sort_unstable_by_key(|lies| (lies.first, lies.call, lies.port));
     for (number, one) in all.iter().enumerate() {
         for other in all[number + 1..].iter().take_while(|other| other.first <= one.last) {
-            let written = one.port >= inputs || other.port >= inputs;
-            if one.call != other.call && written && overlap(region(one), region(other)) {
-                let (writes, with) = if one.port >= inputs { (one, other) } else { (other, one) };
+            if one.call != other.call && shared(one, other) {
+                let (writes, with) = if is_output(one) { (one, other) } else { (other, one) };
                 let name = |port: usize| match port.checked_sub(inputs) {
                     None => interface.inputs()[port].name.as_str().into(),
                     Some(output) => interface.outputs()[output].name.as_str().into(),
@@ -182,7 +187,7 @@ fn check_apart(interface: &Interface, bound: &[Bound<'_>]) -> Result<(), BatchEr
                     call: writes.call,
                     output: name(writes.port),
                     with: with.call,
-                    direction: if with.port >= inputs { Direction::Output } else { Direction::Input },
+                    direction: if is_output(with) { Direction::Output } else { Direction::Input },
                     other: name(with.port),
                 });
             }

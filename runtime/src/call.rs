@@ -6,7 +6,7 @@ use crate::batch::CallBatch;
 use crate::error::CallError;
 use crate::interface::{Bindings, Bound, Interface};
 use crate::tile_map::TileMap;
-use crate::view::{TensorView, TensorViewMut};
+use crate::view::{InputView, TensorViewMut};
 
 /// A call being prepared: bind every input and output by name, in any order, then [`Call::run`].
 #[derive(Debug)]
@@ -64,8 +64,8 @@ impl<'k, 'a> Call<'k, 'a> {
         Call { interface, runner, bindings: Bindings::default() }
     }
 
-    /// Binds a tensor to read.
-    pub fn input(mut self, name: &'a str, view: TensorView<'a>) -> Call<'k, 'a> {
+    /// Binds a tensor to read: a [`TensorView`](crate::TensorView), or a [`PagedView`](crate::PagedView) of one whose tokens lie in pages.
+    pub fn input(mut self, name: &'a str, view: impl Into<InputView<'a>>) -> Call<'k, 'a> {
         self.bindings.input(name, view);
         self
     }

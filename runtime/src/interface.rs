@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use crate::error::{CallError, Direction, Grouping, InterfaceError};
 use crate::limits::MAX_RANK;
-use crate::overlap::{Region, overlap};
-use crate::view::{TensorView, TensorViewMut};
+use crate::overlap::overlap;
+use crate::view::{InputView, TensorViewMut};
 
 /// A tensor that a graph reads or writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,14 +39,14 @@ pub struct Interface {
 /// Views by name, as a call was given them.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings<'a> {
-    inputs: SmallVec<[(&'a str, TensorView<'a>); 8]>,
+    inputs: SmallVec<[(&'a str, InputView<'a>); 8]>,
     outputs: SmallVec<[(&'a str, TensorViewMut<'a>); 4]>,
 }
 
 impl<'a> Bindings<'a> {
     /// Adds a tensor to read.
-    pub(crate) fn input(&mut self, name: &'a str, view: TensorView<'a>) {
-        self.inputs.push((name, view));
+    pub(crate) fn input(&mut self, name: &'a str, view: impl Into<InputView<'a>>) {
+        self.inputs.push((name, view.into()));
     }
 
     /// Adds a tensor to write.
@@ -64,7 +64,7 @@ pub(crate) struct Bound<'a> {
     /// Length of each axis of the graph, by [`Axis::index`]; 0 for a dynamic axis that nothing uses.
     pub(crate) lengths: SmallVec<[usize; 16]>,
     /// In the order of [`Interface::inputs`].
-    pub(crate) inputs: SmallVec<[TensorView<'a>; 8]>,
+    pub(crate) inputs: SmallVec<[InputView<'a>; 8]>,
     /// In the order of [`Interface::outputs`].
     pub(crate) outputs: SmallVec<[TensorViewMut<'a>; 8]>,
 }
@@ -147,8 +147,7 @@ impl Interface {
         let shapes = inputs.iter().map(|view| (view.elem(), view.shape()));
         let shapes = shapes.chain(outputs.iter().map(|view| (view.elem(), view.shape())));
         let lengths = self.lengths(shapes)?;
-        let regions = inputs.iter().map(TensorView::region).chain(outputs.iter().map(TensorViewMut::region));
-        self.check_apart(&regions.collect::<SmallVec<[_; 12]>>())?;
+        self.check_apart(&inputs, &outputs)?;
         Ok(Bound { lengths, inputs, outputs })
     }
 
@@ -304,12 +303,14 @@ impl Interface {
         }
     }
 
-    /// Checks that no output shares memory with anything else; regions come in the order of the ports.
-    fn check_apart(&self, regions: &[Region<'_>]) -> Result<(), CallError> {
-        for (output, region) in regions.iter().enumerate().skip(self.inputs.len()) {
-            let shared = regions[..output].iter().position(|earlier| overlap(*region, *earlier));
+    /// Checks that no output shares memory with anything else; views come in the order of the ports.
+    fn check_apart(&self, inputs: &[InputView<'_>], outputs: &[TensorViewMut<'_>]) -> Result<(), CallError> {
+        for (number, output) in outputs.iter().enumerate() {
+            let read = inputs.iter().position(|input| input.overlaps(output.region()));
+            let written = || outputs[..number].iter().position(|earlier| overlap(output.region(), earlier.region()));
+            let shared = read.or_else(|| written().map(|written| inputs.len() + written));
             if let Some((other_direction, other)) = shared.and_then(|other| self.ports().nth(other)) {
-                let output = self.outputs[output - self.inputs.len()].name.as_str().into();
+                let output = self.outputs[number].name.as_str().into();
                 return Err(CallError::Overlap { output, other_direction, other: other.name.as_str().into() });
             }
         }

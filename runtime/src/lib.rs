@@ -69,4 +69,4 @@ pub use merge::{MergeError, Partial, Whose, merge_partials};
 pub use reference::Reference;
 pub use threads::ThreadPool;
 pub use tile_map::{KeyTile, KeyTileClass, QueryTileRow, TileMap, TileUnit};
-pub use view::{PagedView, PagedViewError, TensorView, TensorViewMut};
+pub use view::{InputView, PagedView, PagedViewError, TensorView, TensorViewMut};

@@ -12,6 +12,7 @@
 mod alloc;
 mod chunks;
 mod code;
+mod copy;
 mod frame;
 mod hand_in;
 mod invocation;
@@ -19,6 +20,7 @@ mod invoke;
 mod load_error;
 mod loaded;
 mod outer;
+mod paged;
 mod pages;
 mod part;
 mod places;

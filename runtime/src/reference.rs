@@ -6,7 +6,7 @@ use crate::batch::{CallBatch, Failed, RunsAll};
 use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::interface::{Bound, Interface};
-use crate::view::TensorView;
+use crate::view::InputView;
 
 /// A graph that is interpreted in double precision, slow and plain: what a [`Kernel`](crate::Kernel) of the graph is held against.
 ///
@@ -95,7 +95,7 @@ impl RunsAll for Reference {
 
 /// The elements of an input, copied. A view can have more of them than memory: one may repeat.
 /// `line` prints the input.
-pub(crate) fn tensor(view: &TensorView<'_>, line: impl Fn() -> String) -> Result<Tensor, InterpError> {
+pub(crate) fn tensor(view: &InputView<'_>, line: impl Fn() -> String) -> Result<Tensor, InterpError> {
     let (count, shape) = (view.len(), view.shape().to_vec());
     if count > MAX_ELEMENTS {
         return Err(InterpError::TooLarge { line: line(), shape });
@@ -112,7 +112,7 @@ mod tests {
     use rhumb_ir::{Elem, GraphBuilder};
 
     use super::*;
-    use crate::view::TensorViewMut;
+    use crate::view::{TensorView, TensorViewMut};
 
     /// `y[n, m] = x[m, n] + (m > n ? shift[n] : 0)`, `positive = x > 0`.
     fn graph() -> Verified {

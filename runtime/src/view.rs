@@ -9,8 +9,10 @@ use crate::layout::Layout;
 use crate::memory::{Element, OutputElement, Span, SpanMut};
 use crate::overlap::Region;
 
+mod input;
 mod paged;
 
+pub use input::InputView;
 pub use paged::{PagedView, PagedViewError};
 
 /// A borrowed tensor that a call reads.

@@ -10,6 +10,7 @@ mod key_cost;
 mod layout;
 mod place;
 mod print;
+mod reads;
 mod table_cost;
 mod unit_cost;
 
@@ -120,6 +121,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether key tiles begin at multiples of their size, whatever masks show: chunks of keys and pages of a cache are whole tiles then.
+    pub fn tiles_on_grid(&self) -> bool {
+        self.schedule != Schedule::Prefill || self.attention.as_ref().is_some_and(|attention| attention.on_grid)
+    }
+
     /// The tables, and the rows that are computed while they are loaded: what is made of inputs, in order.
     pub(crate) fn made(&self) -> impl Iterator<Item = &Table> {
         let loaded = match &self.schedule {

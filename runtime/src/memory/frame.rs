@@ -1,13 +1,16 @@
 //! The frame of a call: what compiled functions know of the tensors they read and write.
 
+use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Origin, Plan, Storage, Tensor, TensorId};
 use rhumb_ir::{Axis, Extent, Op};
 use smallvec::SmallVec;
 
 use crate::error::CallError;
 use crate::interface::Bound;
+use crate::memory::paged::{PagedInput, gather};
 use crate::memory::places::{Guard, Places};
 use crate::memory::{OutOfMemory, Workspace};
+use crate::view::InputView;
 
 /// Bytes after every table and constant, beside the elements of [`pad`]: the narrowest of them too can be loaded as a whole vector.
 const SLACK: usize = 64;
@@ -93,6 +96,8 @@ pub(crate) struct Placed<'p, 'a> {
     plan: &'p Plan,
     bound: Bound<'a>,
     slots: SmallVec<[Slot; 32]>,
+    /// Inputs in pages that key tiles read there.
+    paged: SmallVec<[PagedInput<'a>; 2]>,
     places: Places,
 }
 
@@ -105,6 +110,7 @@ pub(crate) struct Frame<'a> {
     words: SmallVec<[u64; 160]>,
     lengths: &'a [usize],
     slots: &'a [Slot],
+    paged: &'a [PagedInput<'a>],
     tables: &'a mut Workspace,
 }
 
@@ -113,7 +119,14 @@ impl<'p, 'a> Placed<'p, 'a> {
     ///
     /// # Errors
     /// [`CallError::Tables`] if the tables of the plan can't be had at these lengths.
-    pub(crate) fn new(plan: &'p Plan, mut bound: Bound<'a>, guard: Option<Guard>) -> Result<Placed<'p, 'a>, CallError> {
+    ///
+    /// `in_tiles` says of each input whether key tiles alone read it: then it is read where it lies if it is in pages, else it is copied
+    /// whole.
+    pub(crate) fn new(
+        (plan, in_tiles): (&'p Plan, &[bool]),
+        mut bound: Bound<'a>,
+        guard: Option<Guard>,
+    ) -> Result<Placed<'p, 'a>, CallError> {
         // Axes that the planner added have lengths of their own; no tensor of the call has them.
         let added = plan.graph.axes().iter().skip(bound.lengths.len());
         bound.lengths.extend(added.map(|info| match info.extent {
@@ -123,8 +136,17 @@ impl<'p, 'a> Placed<'p, 'a> {
         let pad = pad(plan);
         let mut slots: SmallVec<[Slot; 32]> = SmallVec::new();
         let mut places = Places::new(guard);
-        for tensor in &plan.tensors {
-            let slot = if tensor.origin == Origin::Table {
+        let mut paged: SmallVec<[PagedInput<'a>; 2]> = SmallVec::new();
+        let mut gathered: SmallVec<[TensorId; 2]> = SmallVec::new();
+        for ((view, &id), in_tiles) in bound.inputs.iter().zip(&plan.inputs).zip(in_tiles) {
+            match view {
+                InputView::Dense(_) => {}
+                InputView::Paged(view) if *in_tiles => paged.push(PagedInput::new(plan, id, *view)),
+                InputView::Paged(_) => gathered.push(id),
+            }
+        }
+        for (id, tensor) in plan.tensors.iter().enumerate() {
+            let slot = if tensor.origin == Origin::Table || gathered.contains(&id) {
                 let place = elements(tensor, &bound).and_then(|len| {
                     let start = places.take(padded(len, pad, tensor.storage)?)?;
                     Some(Slot { start, len })
@@ -135,7 +157,7 @@ impl<'p, 'a> Placed<'p, 'a> {
             };
             slots.push(slot);
         }
-        Ok(Placed { plan, bound, slots, places })
+        Ok(Placed { plan, bound, slots, paged, places })
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -154,7 +176,7 @@ impl<'p, 'a> Placed<'p, 'a> {
 
     /// The frame of the call, with the constants of its plan and memory that has the places.
     pub(super) fn frame<'f>(&'f mut self, constants: &'f Constants, tables: &'f mut Workspace) -> Frame<'f> {
-        let Placed { plan, bound, slots, places } = self;
+        let Placed { plan, bound, slots, paged, places } = self;
         assert!(places.bytes() <= tables.bytes(), "the memory is of other places");
         let base = tables.as_mut_ptr();
         let layout = &plan.frame;
@@ -163,9 +185,22 @@ impl<'p, 'a> Placed<'p, 'a> {
             *word = *length as u64;
         }
         for (view, &id) in bound.inputs.iter().zip(&plan.inputs) {
-            words[layout.address(id)] = view.as_ptr() as u64;
-            let bytes = plan.tensors[id].storage.bytes();
-            view_strides(&mut words[layout.strides(id)], view.shape(), view.strides(), bytes);
+            let (bytes, dims) = (plan.tensors[id].storage.bytes(), &plan.tensors[id].dims);
+            match (view, paged.iter().find(|input| input.tensor == id)) {
+                (InputView::Dense(view), _) => {
+                    words[layout.address(id)] = view.as_ptr() as u64;
+                    view_strides(&mut words[layout.strides(id)], view.shape(), view.strides(), bytes);
+                }
+                // The call record has the addresses of its rows.
+                (InputView::Paged(_), Some(input)) => {
+                    input.put_strides(&mut words[layout.strides(id)], row_dim(plan, id));
+                }
+                (InputView::Paged(view), None) => {
+                    words[layout.address(id)] = base.wrapping_add(slots[id].start) as u64;
+                    dense_strides(&mut words[layout.strides(id)], dims, bound, bytes);
+                    assert!(gather(view, tables, slots[id].start), "a place for an input in pages");
+                }
+            }
         }
         for (view, &id) in bound.outputs.iter_mut().zip(&plan.outputs) {
             words[layout.address(id)] = view.as_mut_ptr() as u64;
@@ -182,7 +217,7 @@ impl<'p, 'a> Placed<'p, 'a> {
             words[layout.address(id)] = start as u64;
             dense_strides(&mut words[layout.strides(id)], &tensor.dims, bound, tensor.storage.bytes());
         }
-        Frame { plan, words, lengths: &bound.lengths, slots, tables }
+        Frame { plan, words, lengths: &bound.lengths, slots, paged, tables }
     }
 }
 
@@ -202,6 +237,18 @@ impl Frame<'_> {
     pub(super) fn tensor(&self, tensor: TensorId) -> (u64, &[u64]) {
         let layout = &self.plan.frame;
         (self.words[layout.address(tensor)], &self.words[layout.strides(tensor)])
+    }
+
+    /// An input in pages that key tiles read there.
+    pub(super) fn paged(&self, tensor: TensorId) -> Option<&PagedInput<'_>> {
+        self.paged.iter().find(|input| input.tensor == tensor)
+    }
+
+    /// Bytes of scratch memory, beside those of the plan, where rows in pages are copied.
+    pub(super) fn copied_bytes(&self) -> usize {
+        let of = |input: &PagedInput<'_>| input.copied_bytes(self.plan, row_dim(self.plan, input.tensor)).unwrap_or(0);
+        // A tensor can be keys and values, of several products.
+        (MOST_PRODUCTS + MOST_REDUCTIONS) * self.paged.iter().map(of).max().unwrap_or(0)
     }
 
     /// The length of an axis.
@@ -226,6 +273,17 @@ impl Frame<'_> {
         let Slot { start, len } = self.slots[table];
         self.tables.slice(start, len).unwrap_or(&[])
     }
+}
+
+/// The dimension of the elements of a tensor's rows, of one that key tiles read.
+fn row_dim(plan: &Plan, tensor: TensorId) -> usize {
+    let attention = plan.attention.iter();
+    let mut axis = attention.flat_map(|attention| {
+        let products = attention.products.iter().filter(|product| product.key == tensor).map(|product| product.dim);
+        products.chain(attention.reductions.iter().filter(|of| of.value == tensor).map(|of| of.dim))
+    });
+    let axis = axis.next();
+    plan.tensors[tensor].dims.iter().position(|dim| Some(*dim) == axis).unwrap_or(0)
 }
 
 /// Elements of a table; none if they can't be counted.

@@ -3,6 +3,7 @@
 use rhumb_compiler::codegen::Role;
 use rhumb_compiler::plan::Table;
 
+use crate::memory::alloc::ALIGN;
 use crate::memory::frame::Placed;
 use crate::memory::{Frame, FunctionId, Loaded, Workspace};
 
@@ -25,6 +26,14 @@ impl<'a> Invocation<'a> {
     /// What the call knows of its tensors.
     pub(crate) fn frame(&self) -> &Frame<'a> {
         &self.frame
+    }
+
+    /// Bytes of the scratch memory of a thread: those of the plan, and where rows in pages are copied.
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        match self.frame.copied_bytes() {
+            0 => self.loaded.scratch_bytes(),
+            copied => self.loaded.scratch_bytes().next_multiple_of(ALIGN).saturating_add(copied),
+        }
     }
 
     /// Turns of the outermost loop of the table that a function makes, and elements of each.

@@ -6,8 +6,8 @@
 use rhumb_compiler::abi::{SHARES, TableCall, TileCall};
 use rhumb_compiler::codegen::Role;
 
-use crate::memory::shares::put;
-use crate::memory::shares::{TableTurns, TaskTiles};
+use crate::memory::outer::Rows;
+use crate::memory::shares::{TableTurns, TaskTiles, put};
 use crate::memory::{FunctionId, Invocation, Workspace};
 
 /// Keys that a function is called for: from and to.
@@ -61,6 +61,7 @@ impl TaskTiles<'_> {
     pub(crate) fn call(&mut self, function: FunctionId, position: usize, args: TileArgs) {
         let Invocation { loaded, frame } = self.call;
         let (role, function) = loaded.function(function);
+        self.copy_rows(role, args.keys);
         let record = self.record(role, position, args);
         put(self.scratch, loaded.plan().scratch.call, &[record]);
         // SAFETY: the function is of the plan that the frame is of; both are of `Loaded`. The scratch memory has the plan's size and its
@@ -72,6 +73,20 @@ impl TaskTiles<'_> {
         // one task that was the last to be handed in, as `record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not
         // written as long as tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
+    }
+
+    /// Copies the rows of a key tile that lie in several pages, if the function reads them.
+    fn copy_rows(&mut self, role: Role, keys: (usize, usize)) {
+        if !reads_rows(role) || self.copied == Some(keys) {
+            return;
+        }
+        assert!(keys.1 <= self.length && keys.1.saturating_sub(keys.0) <= self.plan().tiling.keys, "keys of no tile");
+        for rows in self.keys.iter().chain(&self.values) {
+            if let Some((rows, place)) = rows.copied() {
+                assert!(rows.copy(keys, self.scratch, place), "scratch memory without room for rows");
+            }
+        }
+        self.copied = Some(keys);
     }
 
     /// The call record of a function with this role.
@@ -99,7 +114,15 @@ impl TaskTiles<'_> {
         let layout = &plan.scratch;
         // All that a state holds of a query takes 4 bytes.
         let state = layout.states + position * layout.state_bytes + 4 * skipped;
-        let [values, more @ ..] = self.values;
+        // Rows that are copied are not there before their tile is the next.
+        let rows = || self.keys.iter().chain(&self.values);
+        let next = if rows().any(|rows| rows.place().is_some()) { (0, 0) } else { next };
+        let scratch = self.scratch.as_ptr() as u64;
+        let of = |rows: &Rows<'_>, keys| rows.of(scratch, keys);
+        let taken = if reads_rows(role) { keys } else { (0, 0) };
+        let [keys_at, next_keys] = [taken, next].map(|keys| self.keys.each_ref().map(|rows| of(rows, keys)));
+        let [values_at, next_values] = [taken, next].map(|keys| self.values.each_ref().map(|rows| of(rows, keys)));
+        let ([values, more_values @ ..], [next_values, more_next_values @ ..]) = (values_at, next_values);
         let share = |turn: usize| (SHARES * turn.min(turns)).checked_div(turns).unwrap_or(0);
         TileCall {
             first_query: (first + skipped) as u64,
@@ -109,21 +132,26 @@ impl TaskTiles<'_> {
             state: state as u64,
             next_key: next.0 as u64,
             next_end: next.1 as u64,
-            keys: self.keys.map(|rows| rows.of(keys.0)),
-            values: values.of(keys.0),
-            next_keys: self.keys.map(|rows| rows.of(next.0)),
-            next_values: values.of(next.0),
+            keys: keys_at,
+            values,
+            next_keys,
+            next_values,
             share_from: share(turn) as u64,
             share_to: share(turn + 1) as u64,
             not_finite: 0,
-            more_values: more.map(|rows| rows.of(keys.0)),
-            more_next_values: more.map(|rows| rows.of(next.0)),
+            more_values,
+            more_next_values,
         }
     }
 
     fn role(&self, function: FunctionId) -> Role {
         self.call.loaded.function(function).0
     }
+}
+
+/// Whether a function with this role reads rows of keys or values.
+fn reads_rows(role: Role) -> bool {
+    matches!(role, Role::Full(_) | Role::Partial(_) | Role::Guarded | Role::Scan)
 }
 
 #[cfg(test)]

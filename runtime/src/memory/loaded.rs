@@ -23,6 +23,8 @@ pub(crate) struct Loaded {
     roles: Vec<Role>,
     vector_constants: Vec<u32>,
     constants: Constants,
+    /// Of each input whether key tiles alone read it.
+    in_tiles: Vec<bool>,
 }
 
 impl Loaded {
@@ -44,6 +46,7 @@ impl Loaded {
             roles: code.functions.iter().map(|function| function.role).collect(),
             vector_constants: code.constants.clone(),
             constants: Constants::new(&plan, guard)?,
+            in_tiles: plan.read_by_key_tiles(),
             plan,
         })
     }
@@ -70,7 +73,7 @@ impl Loaded {
 
     /// Gives the tables of a call their places.
     pub(crate) fn place<'a>(&self, bound: Bound<'a>, guard: Option<Guard>) -> Result<Placed<'_, 'a>, CallError> {
-        Placed::new(&self.plan, bound, guard)
+        Placed::new((&self.plan, &self.in_tiles), bound, guard)
     }
 
     pub(super) fn constants(&self) -> &Constants {

@@ -1,11 +1,12 @@
 //! The outer indices of a task: which attention of a call it is part of.
 
-use rhumb_compiler::plan::{Attention, TensorId};
+use rhumb_compiler::plan::{Attention, Plan, TensorId};
 use rhumb_ir::Axis;
 use smallvec::{SmallVec, smallvec};
 
 use crate::limits::MAX_RANK;
 use crate::memory::Frame;
+use crate::memory::paged::PagedRows;
 
 /// One index along each outer axis, less than its length; of heads that are packed, that of the first.
 #[derive(Clone)]
@@ -18,17 +19,40 @@ pub(crate) struct Outer<'t> {
 
 /// Rows of keys or values, one for each key.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rows {
+pub(super) struct Rows<'t> {
     /// Address of that of key 0.
     first: u64,
     /// From each to the next, in bytes.
     stride: u64,
+    /// Where they lie in pages: the rows there, and where in the scratch memory they are copied for each key tile, if they are.
+    paged: Option<(PagedRows<'t>, Option<usize>)>,
 }
 
-impl Rows {
-    /// Address of the row of a key.
-    pub(super) fn of(self, key: usize) -> u64 {
-        self.first.wrapping_add((key as u64).wrapping_mul(self.stride))
+impl<'t> Rows<'t> {
+    /// Where in the scratch memory they are copied for each key tile, if they are.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.copied().map(|(_, place)| place)
+    }
+
+    /// The rows that are copied for each key tile, and where in the scratch memory.
+    pub(super) fn copied(&self) -> Option<(&PagedRows<'t>, usize)> {
+        self.paged.as_ref().and_then(|(rows, place)| Some((rows, (*place)?)))
+    }
+
+    /// Address of the row of a key, with scratch memory at this address.
+    ///
+    /// # Panics
+    /// If keys up to `end` lie in several pages, and are not copied.
+    pub(super) fn of(&self, scratch: u64, (key, end): (usize, usize)) -> u64 {
+        match &self.paged {
+            None => self.first.wrapping_add((key as u64).wrapping_mul(self.stride)),
+            Some((_, Some(place))) => scratch.wrapping_add(*place as u64),
+            Some((rows, None)) => {
+                let (address, page_end) = rows.address(key);
+                assert!(end <= page_end || end <= key, "a key tile of several pages");
+                address
+            }
+        }
     }
 }
 
@@ -56,6 +80,11 @@ impl<'t> Outer<'t> {
         &self.indices
     }
 
+    /// The plan of the call.
+    fn plan(&self) -> &'t Plan {
+        self.frame.plan()
+    }
+
     /// The index along an axis: its own, or that of the axis that it groups; 0 along others.
     fn index(&self, axis: Axis) -> usize {
         let position = |axis| self.attention.outer.iter().position(|outer| *outer == axis);
@@ -69,9 +98,18 @@ impl<'t> Outer<'t> {
     }
 
     /// Rows of keys or values here, whose elements lie along `dim`.
-    pub(super) fn rows(&self, tensor: TensorId, dim: Axis) -> Rows {
+    ///
+    /// Those that are copied for each key tile have their place in the scratch memory from `place` on, which is moved past it.
+    pub(super) fn rows(&self, tensor: TensorId, dim: Axis, place: &mut usize) -> Rows<'t> {
         let (first, strides) = self.frame.tensor(tensor);
-        let mut rows = Rows { first, stride: 0 };
+        let mut rows = Rows { first, stride: 0, paged: None };
+        if let Some(input) = self.frame.paged(tensor) {
+            let dims = &self.plan().tensors[tensor].dims;
+            let row_dim = dims.iter().position(|axis| *axis == dim).expect("rows along their dimension");
+            let copied = input.copied_bytes(self.plan(), row_dim).map(|bytes| std::mem::replace(place, *place + bytes));
+            rows.paged = Some((PagedRows::new(input, row_dim, |dim| self.index(dims[dim])), copied));
+            return rows;
+        }
         for (&axis, &stride) in self.frame.plan().tensors[tensor].dims.iter().zip(strides) {
             if axis == self.attention.key {
                 rows.stride = stride;

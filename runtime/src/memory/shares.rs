@@ -6,6 +6,7 @@ use bytemuck::Pod;
 use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Attention, Plan, Reduction};
 
+use crate::memory::alloc::ALIGN;
 use crate::memory::chunks::{self, Partials, chunks};
 use crate::memory::outer::{Rows, queries, query_tiles};
 use crate::memory::part::Part;
@@ -64,9 +65,11 @@ pub(crate) struct TaskTiles<'t> {
     /// Query tiles of an outer index.
     all_query_tiles: usize,
     /// Rows of the keys, for each product of the score.
-    pub(super) keys: [Rows; MOST_PRODUCTS],
+    pub(super) keys: [Rows<'t>; MOST_PRODUCTS],
     /// Rows of the values, for each reduction.
-    pub(super) values: [Rows; MOST_REDUCTIONS],
+    pub(super) values: [Rows<'t>; MOST_REDUCTIONS],
+    /// The keys whose rows were copied last, of inputs in pages.
+    pub(super) copied: Option<(usize, usize)>,
     /// The number of keys.
     pub(super) length: usize,
     /// The first query tile, and the end of them.
@@ -159,13 +162,14 @@ impl<'i> Tasks<'i> {
         let (number, from_last) = (task % count, task / count);
         let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
         let outer = Outer::new(attention, &call.frame, number);
+        let mut place = call.loaded.scratch_bytes().next_multiple_of(ALIGN);
         let mut keys = [Rows::default(); MOST_PRODUCTS];
         for (rows, product) in keys.iter_mut().zip(&attention.products) {
-            *rows = outer.rows(product.key, product.dim);
+            *rows = outer.rows(product.key, product.dim, &mut place);
         }
         let mut values = [Rows::default(); MOST_REDUCTIONS];
         for (rows, reduction) in values.iter_mut().zip(&attention.reductions) {
-            *rows = outer.rows(reduction.value, reduction.dim);
+            *rows = outer.rows(reduction.value, reduction.dim, &mut place);
         }
         call.loaded.put_constants(scratch);
         put(scratch, call.loaded.plan().scratch.outer, outer.indices());
@@ -181,6 +185,7 @@ impl<'i> Tasks<'i> {
             all_query_tiles: query_tiles,
             keys,
             values,
+            copied: None,
             length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),
             queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),

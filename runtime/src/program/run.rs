@@ -60,7 +60,7 @@ pub(super) fn run<'p, 'b>(
         let parts = program.tables.iter().chain(&program.after).map(|table| tables::parts(&call, *table, threads));
         let tasks = parts.chain(attention.iter().map(|(_, cut)| cut.tasks)).max().unwrap_or(0);
         most = usize::saturating_add(most, tasks);
-        scratch = scratch.max(program.loaded.scratch_bytes());
+        scratch = scratch.max(call.scratch_bytes());
         ready.push(Ready { program, call, attention, trees, partials });
     }
     let mut workers = pool.lease_threads();

@@ -1,7 +1,7 @@
 //! The class of a range of keys, for a query tile at one outer index.
 
 use rhumb_compiler::intervals::{Interval, MaskProgram, TileClass};
-use rhumb_compiler::plan::{Attention, Plan, Schedule, TensorId};
+use rhumb_compiler::plan::{Attention, Plan, TensorId};
 use rhumb_ir::Axis;
 
 use super::bounds::Bounds;
@@ -64,9 +64,7 @@ impl Classifier {
             bounds.score.bounds(&mut steps, Interval::ANY, |_| Interval::ANY);
         }
         let steps = of_mask.max(steps.len());
-        let Attention { key, query, .. } = *attention;
-        // Chunks of keys and pages of a cache are whole key tiles, wherever a mask begins.
-        let on_grid = attention.on_grid || plan.schedule != Schedule::Prefill;
+        let (&Attention { key, query, .. }, on_grid) = (attention, plan.tiles_on_grid());
         Classifier { program, leaves, pruning, key, query, most: plan.tiling.keys, on_grid, steps }
     }
 

@@ -93,7 +93,7 @@ fn frame_of(graph: &Verified, plan: &Plan, [b, h, q, k]: [usize; 4]) -> Result<u
     views.input("lengths", TensorView::with_strides(&lengths, &[b], &[0]).expect("a view"));
     views.output("out", TensorViewMut::from_slice(&mut out, &[b, h, q, 4]).expect("a view"));
     let constants = Constants::new(plan, None).expect("memory");
-    let mut placed = Placed::new(plan, interface.bind(views).expect("fits"), None)?;
+    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), interface.bind(views).expect("fits"), None)?;
     let mut tables = placed.places().workspace().map_err(|_| placed.too_large())?;
     Ok(placed.frame(&constants, &mut tables).tables.bytes())
 }

@@ -1,0 +1,105 @@
+//! What reads the tensors of a call.
+
+use rhumb_ir::{Op, Value};
+
+use super::{Plan, Source, TensorId};
+
+impl Plan {
+    /// The inputs, by their number, that are read as rows of key tiles alone, each at the address that the call record has: keys that are
+    /// multiplied as they are, values that are summed up as they are. No table is made of them, and no other expression reads them.
+    pub fn read_by_key_tiles(&self) -> Vec<bool> {
+        let Some(attention) = &self.attention else { return vec![false; self.inputs.len()] };
+        let read = self.read_otherwise();
+        let products = attention.products.iter().map(|product| product.key);
+        let rows: Vec<TensorId> =
+            products.chain(attention.reductions.iter().map(|reduction| reduction.value)).collect();
+        self.inputs.iter().map(|tensor| rows.contains(tensor) && !read[*tensor]).collect()
+    }
+
+    /// For each tensor whether it is an input that an expression reads.
+    fn read_otherwise(&self) -> Vec<bool> {
+        let mut read = vec![false; self.tensors.len()];
+        let mut visited = vec![false; self.graph.nodes().len()];
+        let mut left: Vec<Value> = Vec::new();
+        for table in self.made() {
+            match &table.source {
+                // The operands of a value that has a table; below, such values are read as tables.
+                Source::Value(root) => self.visit(*root, &mut left),
+                Source::Sum(terms) => left.extend(terms.iter().map(|term| term.value)),
+                Source::Cos(angle) | Source::Sin(angle) => left.push(*angle),
+                Source::Squares { tensor, .. } => read[*tensor] = true,
+            }
+            if let Source::Value(root) = table.source
+                && let Some(input) = self.input(root)
+            {
+                read[input] = true;
+            }
+        }
+        let leaves = self.attention.iter().flat_map(|attention| {
+            let log_sum = attention.log_sum().map(|log_sum| log_sum.leaf);
+            attention.products.iter().map(|product| product.dot).chain(log_sum)
+        });
+        leaves.for_each(|leaf| visited[leaf.index()] = true);
+        if let Some(attention) = &self.attention {
+            left.extend(attention.terms.iter().chain(&attention.masks).map(|term| term.value));
+            left.extend(attention.products.iter().map(|product| product.query));
+            left.extend(attention.log_sum().map(|log_sum| log_sum.value));
+        }
+        while let Some(value) = left.pop() {
+            if std::mem::replace(&mut visited[value.index()], true) || self.table_of.contains_key(&Source::Value(value))
+            {
+                continue;
+            }
+            match self.input(value) {
+                Some(input) => read[input] = true,
+                None => self.visit(value, &mut left),
+            }
+        }
+        read
+    }
+
+    fn visit(&self, value: Value, left: &mut Vec<Value>) {
+        match self.graph.op(value) {
+            Op::Input { .. } => {}
+            op => left.extend(op.operands()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rhumb_plugins::{Alibi, Attention, Causal, QkNorm, Registry, Rope, lower};
+
+    use crate::machine::Machine;
+    use crate::plan::{Plan, plan};
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    /// The names of the inputs that key tiles alone read, in prefill and in decode.
+    fn read(attention: &Attention) -> [String; 2] {
+        let graph = attention.build().expect("a graph");
+        let fused = fuse(&lower(&graph, &Registry::standard()).expect("lowers"), &RewriteOptions::default());
+        let prefill = plan(fused.expect("fuses").graph(), Machine::of(16, 32)).expect("a plan");
+        let decode = Plan::decode(&Arc::clone(&prefill.problem), prefill.machine).expect("a plan");
+        [prefill, decode].map(|plan| {
+            let inputs = plan.inputs.iter().zip(plan.read_by_key_tiles()).filter(|(_, read)| *read);
+            inputs.map(|(tensor, _)| plan.tensors[*tensor].name.as_str()).collect::<Vec<_>>().join(" ")
+        })
+    }
+
+    #[test]
+    fn rows_that_nothing_else_reads_are_found() {
+        let of = || Attention::new(4, 16).kv_heads(2).lse();
+        assert_eq!(read(&of().scheme(Causal).softcap(3.0)), ["k v", "k v"]);
+        assert_eq!(read(&of().scheme(Rope::new())), ["v", "v"], "keys are rotated");
+        assert_eq!(read(&of().scheme(Rope::new().query_only())), ["k v", "k v"]);
+        assert_eq!(read(&of().scheme(QkNorm::rms())), ["v", "v"]);
+        assert_eq!(
+            read(&of().scheme(Alibi::new()).scheme(Causal)),
+            ["", "k v"],
+            "norms tell which keys have no weight"
+        );
+        assert_eq!(read(&of().key_lengths().sinks()), ["k v", "k v"]);
+    }
+}
