@@ -7,8 +7,8 @@ use rhumb::prelude::*;
 
 fn compile(criterion: &mut Criterion) {
     let graphs = [
-        ("Llama 3", Attention::new(32, 128).kv_heads(8).scheme(Rope::new().base(500_000.0)).scheme(Causal)),
-        ("BLOOM", Attention::new(32, 128).scheme(Alibi::new()).scheme(Causal)),
+        ("Llama 3", Attention::heads(32).head_dim(128).kv_heads(8).scheme(Rope::new().base(500_000.0)).scheme(Causal)),
+        ("BLOOM", Attention::heads(32).head_dim(128).scheme(Alibi::new()).scheme(Causal)),
     ];
     let graphs = graphs.map(|(name, attention)| (name, attention.build().expect("a graph")));
     let cold = Engine::builder().cache_capacity(0).build().expect("an engine");

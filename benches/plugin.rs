@@ -19,8 +19,8 @@ fn plugin(criterion: &mut Criterion) {
     group.sample_size(20).measurement_time(Duration::from_secs(3));
     group.throughput(Throughput::Elements(common::operations(TOKENS * (TOKENS + 1) / 2)));
     let cases = [
-        ("of one's own", Attention::new(HEADS, DIM).scheme(Slanted).scheme(Causal)),
-        ("built in", Attention::new(HEADS, DIM).scheme(Alibi::new()).scheme(Causal)),
+        ("of one's own", Attention::heads(HEADS).head_dim(DIM).scheme(Slanted).scheme(Causal)),
+        ("built in", Attention::heads(HEADS).head_dim(DIM).scheme(Alibi::new()).scheme(Causal)),
     ];
     for (name, attention) in cases {
         let mut case = Case::new(&engine, &attention, TOKENS);

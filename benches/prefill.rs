@@ -16,7 +16,7 @@ const TOKENS: usize = 2048;
 
 /// What is timed: a name, the attention, and the pairs that see one another.
 fn cases() -> [(&'static str, Attention, usize); 3] {
-    let attention = || Attention::new(HEADS, DIM);
+    let attention = || Attention::heads(HEADS).head_dim(DIM);
     let (all, causal) = (TOKENS * TOKENS, TOKENS * (TOKENS + 1) / 2);
     [
         ("causal ALiBi", attention().scheme(Alibi::new()).scheme(Causal), causal),

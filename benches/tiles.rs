@@ -15,7 +15,7 @@ fn tiles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("window of 256");
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     let engine = engine(&of_4_lanes());
-    let attention = Attention::new(HEADS, DIM).scheme(Rope::new()).scheme(SlidingWindow::new(WINDOW as i32));
+    let attention = Attention::heads(HEADS).head_dim(DIM).scheme(Rope::new()).scheme(SlidingWindow::new(WINDOW as i32));
     for tokens in [1024, 2048, 4096, 8192] {
         let mut case = Case::new(&engine, &attention, tokens);
         let pairs = (0..tokens).map(|query| WINDOW.min(query + 1)).sum();

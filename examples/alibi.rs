@@ -57,7 +57,7 @@ fn by_operators(engine: &Engine) -> Result<(), Box<dyn Error>> {
     println!();
 
     // The same by the built-in scheme, both held against the reference.
-    let built_in = Attention::new(HEADS, DIM).scheme(Alibi::new()).scheme(Causal).lse().build()?;
+    let built_in = Attention::heads(HEADS).head_dim(DIM).scheme(Alibi::new()).scheme(Causal).lse().build()?;
     let tensors = Tensors::random(HEADS, HEADS, 130, DIM);
     let (out, lse) = with_lse(&tensors, &engine.reference(&graph)?)?;
     for (name, graph) in [("by operators", &graph), ("built in", &built_in)] {
@@ -90,7 +90,7 @@ fn other_head_counts(engine: &Engine) -> Result<(), Box<dyn Error>> {
         let slopes: Vec<String> = slopes.iter().map(|slope| format!("2^{:.1}", slope.log2())).collect();
         println!("{heads:2} heads: {}", slopes.join(" "));
     }
-    let graph = Attention::new(12, DIM).scheme(Alibi::new()).scheme(Causal).build()?;
+    let graph = Attention::heads(12).head_dim(DIM).scheme(Alibi::new()).scheme(Causal).build()?;
     let tensors = Tensors::random(12, 12, 61, DIM);
     let found = tensors.run(&*engine.compile(&graph)?)?;
     let expected = tensors.run(&engine.reference(&graph)?)?;
@@ -101,7 +101,7 @@ fn other_head_counts(engine: &Engine) -> Result<(), Box<dyn Error>> {
 /// Slopes that flatten past the training length: `m 256 / L` for a call of `L` tokens, of which the kernel learns at the call.
 fn dynamic_slopes(engine: &Engine) -> Result<(), Box<dyn Error>> {
     println!("\n== Dynamic slopes, trained on 256 tokens\n");
-    let graph = Attention::new(HEADS, DIM).scheme(DynamicAlibi::new(256)).scheme(Causal).build()?;
+    let graph = Attention::heads(HEADS).head_dim(DIM).scheme(DynamicAlibi::new(256)).scheme(Causal).build()?;
     let kernel = engine.compile(&graph)?;
     let compiled = engine.cache_stats().misses;
     for tokens in [128, 256, 512, 1024] {
@@ -110,7 +110,7 @@ fn dynamic_slopes(engine: &Engine) -> Result<(), Box<dyn Error>> {
 
         // Against fixed slopes, scaled by hand.
         let scale = (256.0 / tokens as f64).min(1.0);
-        let fixed = Attention::new(HEADS, DIM).scheme(Alibi::new().scale(scale)).scheme(Causal).build()?;
+        let fixed = Attention::heads(HEADS).head_dim(DIM).scheme(Alibi::new().scale(scale)).scheme(Causal).build()?;
         let expected = tensors.run(&engine.reference(&fixed)?)?;
         let error = max_error(&found, &expected, 5e-6)?;
         println!("{tokens:4} tokens, slopes times {scale:5.3}: largest difference to the reference {error:.1e}");

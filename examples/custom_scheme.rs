@@ -40,8 +40,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // It composes like any other: here with RoPE and a causal mask.
     let scheme = LogDistance { r: 0.5 };
-    let graph =
-        Attention::new(8, 64).kv_heads(2).scheme(Rope::new().rotary_dim(16)).scheme(scheme).scheme(Causal).build()?;
+    let graph = Attention::heads(8)
+        .head_dim(64)
+        .kv_heads(2)
+        .scheme(Rope::new().rotary_dim(16))
+        .scheme(scheme)
+        .scheme(Causal)
+        .build()?;
     let fused = fuse(&lower(&graph, &Registry::empty())?, &RewriteOptions::default())?;
     println!("fused:");
     print_graph(&fused.to_string(), true);

@@ -18,11 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}; {} threads", engine.target(), engine.threads());
 
     // 32 query heads on 8 key/value heads of 128 elements; queries and keys turn with their position.
-    let llama = Attention::new(32, 128).kv_heads(8).scheme(Rope::new().base(500_000.0)).scheme(Causal);
+    let llama = Attention::heads(32).head_dim(128).kv_heads(8).scheme(Rope::new().base(500_000.0)).scheme(Causal);
     tour(&engine, "Llama 3: 32 heads on 8, RoPE", &llama.build()?, 8)?;
 
     // Every head has keys of its own, and a slope: the penalty per token of distance.
-    let bloom = Attention::new(32, 128).scheme(Alibi::new()).scheme(Causal);
+    let bloom = Attention::heads(32).head_dim(128).scheme(Alibi::new()).scheme(Causal);
     tour(&engine, "BLOOM: 32 heads, ALiBi", &bloom.build()?, 32)
 }
 

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::host()?;
     // ViT-B/16 at 224 x 224 pixels. Every token sees every other: no mask.
     let rope = Rope2d::grid(GRID, GRID).prefix(1).base(100.0);
-    let attention = Attention::new(HEADS as u32, DIM as u32);
+    let attention = Attention::heads(HEADS as u32).head_dim(DIM as u32);
     let graph = attention.scheme(rope).build()?;
     let kernel = engine.compile(&graph)?;
     println!("{IMAGES} images of {GRID} x {GRID} patches and a class token, {HEADS} heads of {DIM}");
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("largest difference to the reference: {:.1e}", max_error(&found, &expected, 5e-6)?);
 
     // Where a patch is matters: without positions the same tensors give something else.
-    let blind = Attention::new(HEADS as u32, DIM as u32).build()?;
+    let blind = Attention::heads(HEADS as u32).head_dim(DIM as u32).build()?;
     let blind = attend(&packed, &*engine.compile(&blind)?)?;
     let moved = blind.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     println!("largest difference to attention without positions: {moved:.2}");

@@ -13,7 +13,12 @@
 //! use rhumb::prelude::*;
 //!
 //! // Describe: 8 query heads on 2 key/value heads of 32 elements, rotary positions, causal.
-//! let graph = Attention::new(8, 32).kv_heads(2).scheme(Rope::new().base(500_000.0)).scheme(Causal).build()?;
+//! let graph = Attention::heads(8)
+//!     .head_dim(32)
+//!     .kv_heads(2)
+//!     .scheme(Rope::new().base(500_000.0))
+//!     .scheme(Causal)
+//!     .build()?;
 //!
 //! // Compile: for this machine, on all its threads. Compiling the same graph again gives the same kernel.
 //! let engine = Engine::host()?;
@@ -68,7 +73,8 @@
 //!     }
 //! }
 //!
-//! let kernel = Engine::host()?.compile(&Attention::new(8, 32).scheme(LogDistance).scheme(Causal).build()?)?;
+//! let graph = Attention::heads(8).head_dim(32).scheme(LogDistance).scheme(Causal).build()?;
+//! let kernel = Engine::host()?.compile(&graph)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

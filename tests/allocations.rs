@@ -12,7 +12,7 @@ const DIM: usize = 32;
 
 #[test]
 fn warm_calls_allocate_nothing() {
-    let attention = || Attention::new(HEADS as u32, DIM as u32).kv_heads(2).lse();
+    let attention = || Attention::heads(HEADS as u32).head_dim(DIM as u32).kv_heads(2).lse();
     let attentions = [
         attention().scheme(Rope::new()).scheme(Alibi::new()).scheme(SlidingWindow::new(50)),
         // Many runs of keys, and terms of keys that are looked for the greatest.

@@ -79,14 +79,14 @@ fn schemes_that_do_not_fit() {
 #[test]
 fn attentions_that_cannot_be() {
     let mut report = Report::default();
-    let attention = || Attention::new(6, 9);
+    let attention = || Attention::heads(6).head_dim(9);
     for (title, attention) in [
         ("an odd head for RoPE", attention().scheme(Rope::new())),
         ("an odd rotary dimension", attention().scheme(Rope::new().rotary_dim(5))),
         ("more than the head", attention().scheme(Rope::new().rotary_dim(10))),
         ("2D RoPE of a head that is no multiple of 4", attention().scheme(Rope2d::grid(4, 4))),
         ("heads that do not divide", attention().kv_heads(4)),
-        ("no heads", Attention::new(0, 64)),
+        ("no heads", Attention::heads(0).head_dim(64)),
         ("a negative window", attention().scheme(SlidingWindow::new(-3))),
         ("no window", attention().scheme(SlidingWindow::new(0))),
         ("a negative prefix", attention().scheme(PrefixLm::new(-1))),
@@ -218,7 +218,8 @@ fn call<'a>(
 #[test]
 fn calls_that_cannot_be() {
     let engine = Engine::host().expect("an engine");
-    let graph = Attention::new(6, 8).kv_heads(3).scheme(Rope::new()).scheme(Causal).build().expect("a graph");
+    let graph =
+        Attention::heads(6).head_dim(8).kv_heads(3).scheme(Rope::new()).scheme(Causal).build().expect("a graph");
     let kernel = engine.compile(&graph).expect("a kernel");
     let mut rng = Rng::new(1);
     let tensors = (rng.normals(2 * 6 * 5 * 8), rng.normals(2 * 3 * 7 * 8));

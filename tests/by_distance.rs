@@ -62,7 +62,7 @@ const BIASES: &[(&str, usize, Bias)] = &[
 
 /// The attention of four heads on some key/value heads.
 fn graph(bias: Bias, kv_heads: u32, causal: bool) -> Verified {
-    let attention = Attention::new(4, 16).kv_heads(kv_heads).score_with(move |cx, score| score + bias(cx));
+    let attention = Attention::heads(4).head_dim(16).kv_heads(kv_heads).score_with(move |cx, score| score + bias(cx));
     let attention = if causal { attention.scheme(Causal) } else { attention };
     attention.build().expect("a graph")
 }

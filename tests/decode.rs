@@ -9,7 +9,7 @@ use rhumb::prelude::*;
 
 /// Attentions that differ in what scores are made of, of four heads in groups of two.
 fn attentions([d, e]: [u32; 2]) -> Vec<(&'static str, Attention)> {
-    let of = || Attention::new(4, d).kv_heads(2).value_dim(e).lse();
+    let of = || Attention::heads(4).head_dim(d).kv_heads(2).value_dim(e).lse();
     let mut all = vec![
         ("plain", of()),
         ("causal", of().scheme(Causal)),
@@ -19,16 +19,16 @@ fn attentions([d, e]: [u32; 2]) -> Vec<(&'static str, Attention)> {
         ("softcap and sinks", of().softcap(2.0).sinks().scheme(Causal)),
         ("a bias", of().bias(Batch::Shared)),
         ("documents", of().documents(Batch::Each)),
-        ("one group", Attention::new(6, d).kv_heads(1).value_dim(e).scheme(Alibi::new())),
+        ("one group", Attention::heads(6).head_dim(d).kv_heads(1).value_dim(e).scheme(Alibi::new())),
         ("norms of norms", of().scheme(QkNorm::rms()).scheme(QkNorm::rms().eps(0.25)).scheme(Causal)),
-        ("no groups", Attention::new(3, d).value_dim(e).lse()),
+        ("no groups", Attention::heads(3).head_dim(d).value_dim(e).lse()),
         ("a term of keys", of().score_with(|cx, score| score + cx.input("of_keys", Elem::F32, [cx.b, cx.k]))),
     ];
     if d.is_multiple_of(2) {
         all.push(("rotations", of().scheme(Rope::new()).scheme(Causal)));
         all.push(("interleaved rotations", of().scheme(Rope::new().interleaved())));
         // Its row sums are sums of the same pass.
-        let retention = Attention::new(4, d).kv_heads(2).value_dim(e).scheme(Retention::new());
+        let retention = Attention::heads(4).head_dim(d).kv_heads(2).value_dim(e).scheme(Retention::new());
         all.push(("retention", retention.weights_with(|_, score| score)));
     }
     all
@@ -98,7 +98,8 @@ fn strides_change_no_bit() {
 #[test]
 fn the_first_call_of_few_queries_makes_their_kernel() {
     let engine = Engine::builder().threads(1).build().expect("an engine");
-    let graph = Attention::new(8, 64).kv_heads(2).scheme(Rope::new()).scheme(Causal).build().expect("a graph");
+    let graph =
+        Attention::heads(8).head_dim(64).kv_heads(2).scheme(Rope::new()).scheme(Causal).build().expect("a graph");
     let kernel = engine.compile(&graph).expect("compiles");
     let most = kernel.decode().expect("a kernel").most_rows.expect("a limit") / 4;
     assert!(most >= 1, "one query of four heads");
@@ -146,18 +147,18 @@ fn graphs_without_a_kernel_for_few_queries_say_why() {
         kernel.decode().expect_err("no kernel").to_string()
     };
     assert_eq!(
-        why(&Attention::new(2, 2048).build().expect("a graph")),
+        why(&Attention::heads(2).head_dim(2048).build().expect("a graph")),
         "axis `d` has 2048 elements, and decode kernels take up to 1024"
     );
     assert_eq!(
-        why(&Attention::new(2, 16).value_dim(1100).build().expect("a graph")),
+        why(&Attention::heads(2).head_dim(16).value_dim(1100).build().expect("a graph")),
         "axis `e` has 1100 elements, and decode kernels take up to 1024"
     );
     assert_eq!(
-        why(&Attention::new(2, 8).scheme(Rope::new()).q_offset(0).key_graph().expect("a graph")),
+        why(&Attention::heads(2).head_dim(8).scheme(Rope::new()).q_offset(0).key_graph().expect("a graph")),
         "there is no attention"
     );
     let prefill = Engine::builder().kernels(Kernels::Prefill).build().expect("an engine");
-    let kernel = prefill.compile(&Attention::new(2, 8).build().expect("a graph")).expect("compiles");
+    let kernel = prefill.compile(&Attention::heads(2).head_dim(8).build().expect("a graph")).expect("compiles");
     assert_eq!(kernel.decode().expect_err("not asked for").to_string(), "the prefill kernel alone is asked for");
 }

@@ -114,7 +114,7 @@ const LENGTHS: Lengths = Lengths { batch: 1, queries: 40, keys: 200 };
 
 #[test]
 fn the_bound_of_a_plain_attention_is_small() {
-    let results = results(&Attention::new(2, 64).lse(), LENGTHS, |_| ());
+    let results = results(&Attention::heads(2).head_dim(64).lse(), LENGTHS, |_| ());
     results.hold("plain");
     let (bound, off) = results.worst("out");
     println!("bound {bound:e}, observed {off:e}");
@@ -125,7 +125,7 @@ fn the_bound_of_a_plain_attention_is_small() {
 
 #[test]
 fn the_bound_grows_with_a_term() {
-    let attention = Attention::new(2, 16).bias(Batch::Shared);
+    let attention = Attention::heads(2).head_dim(16).bias(Batch::Shared);
     // What is added to all scores of a row moves no weight, but takes its digits.
     let of = |added: f32| {
         let results = results(&attention, LENGTHS, |inputs| {
@@ -140,7 +140,7 @@ fn the_bound_grows_with_a_term() {
 
 #[test]
 fn what_is_hidden_changes_no_bound() {
-    let attention = Attention::new(2, 16).key_lengths().bias(Batch::Shared).lse();
+    let attention = Attention::heads(2).head_dim(16).key_lengths().bias(Batch::Shared).lse();
     let of = |garbage: Option<f32>| {
         results(&attention, Lengths { batch: 2, ..LENGTHS }, |inputs| {
             inputs.insert("key_lengths".to_owned(), Tensor::i32([2], vec![150, 0]));
@@ -169,7 +169,7 @@ fn what_is_hidden_changes_no_bound() {
 
 #[test]
 fn what_is_seen_of_infinities_and_nan_is_told() {
-    let attention = Attention::new(1, 16).scheme(Causal).bias(Batch::Shared).lse();
+    let attention = Attention::heads(1).head_dim(16).scheme(Causal).bias(Batch::Shared).lse();
     let lengths = Lengths { batch: 1, queries: 30, keys: 30 };
     let of = |name: &'static str, index: usize, value: f32| {
         let results = results(&attention, lengths, |inputs| {
@@ -219,8 +219,8 @@ fn bounds_print_what_they_are_made_of() {
         let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ());
         compiled.expect("compiles").plan.error_bound().to_string()
     };
-    let rotated = Attention::new(2, 128).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal).lse();
+    let rotated = Attention::heads(2).head_dim(128).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal).lse();
     insta::assert_snapshot!("error_bound_of_key_terms", print(&rotated));
-    let capped = Attention::new(2, 64).bias(Batch::Shared).softcap(30.0);
+    let capped = Attention::heads(2).head_dim(64).bias(Batch::Shared).softcap(30.0);
     insta::assert_snapshot!("error_bound_of_terms", print(&capped));
 }

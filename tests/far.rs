@@ -22,13 +22,13 @@ fn rotations_are_accurate_at_large_positions() {
     let lengths = Lengths { batch: 2, queries: 37, keys: 50 };
     for target in &targets() {
         let engine = engine(target, 2);
-        let given = || Attention::new(2, 64).kv_heads(1).lse().q_positions(Elem::I32, Batch::Each);
+        let given = || Attention::heads(2).head_dim(64).kv_heads(1).lse().q_positions(Elem::I32, Batch::Each);
         let given = || given().k_positions(Elem::I32, Batch::Each);
         for (name, attention) in [
             ("positions", given().scheme(Rope::new())),
             ("positions, interleaved", given().scheme(Rope::new().interleaved()).scheme(Causal)),
-            ("offset", Attention::new(2, 64).lse().scheme(Rope::new().offset(1_000_000)).scheme(Causal)),
-            ("query only", Attention::new(2, 64).lse().scheme(Rope::new().offset(1_000_000).query_only())),
+            ("offset", Attention::heads(2).head_dim(64).lse().scheme(Rope::new().offset(1_000_000)).scheme(Causal)),
+            ("query only", Attention::heads(2).head_dim(64).lse().scheme(Rope::new().offset(1_000_000).query_only())),
         ] {
             for top in [1_000_000, 2_000_000_000] {
                 let kernel = compile(&engine, &attention);
@@ -54,7 +54,7 @@ fn scaled_rotations_are_accurate_at_a_million() {
     let factors = |step: f64| (0..32).map(|j| 1.0 + step * f64::from(j)).collect::<Vec<f64>>();
     for target in &targets() {
         let engine = engine(target, 2);
-        let given = || Attention::new(2, 64).kv_heads(1).lse().q_positions(Elem::I32, Batch::Each);
+        let given = || Attention::heads(2).head_dim(64).kv_heads(1).lse().q_positions(Elem::I32, Batch::Each);
         let given = || given().k_positions(Elem::I32, Batch::Each).length_input();
         for (name, attention) in [
             ("yarn", given().scheme(Yarn::new(16.0, 65_536).attention_factor(1.1))),
@@ -88,7 +88,7 @@ fn biases_are_accurate_at_large_distances() {
             .into_iter()
             .flat_map(|form| [(3, 4096), (40, 4000)].map(|(queries, keys)| (form, Lengths { batch: 1, queries, keys })))
         {
-            let attention = Attention::new(3, 8).lse().scheme(Alibi::new().form(form)).scheme(Causal);
+            let attention = Attention::heads(3).head_dim(8).lse().scheme(Alibi::new().form(form)).scheme(Causal);
             let kernel = compile(&engine, &attention);
             let inputs = inputs(&mut Rng::new(14), kernel.interface(), lengths);
             let made = call(&kernel, &inputs, lengths).expect("runs");
@@ -106,7 +106,8 @@ fn biases_are_accurate_at_large_distances() {
 #[test]
 fn functions_of_distances_are_accurate_at_far_positions() {
     let lengths = Lengths { batch: 2, queries: 33, keys: 70 };
-    let attention = Attention::new(2, 16).lse().q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Each);
+    let attention =
+        Attention::heads(2).head_dim(16).lse().q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Each);
     let attention = attention.score_with(|cx, score| {
         let slopes = cx.per_head([0.03, 0.01]).expect("two heads");
         let distance = cx.q_pos() - cx.k_pos();

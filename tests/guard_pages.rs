@@ -136,26 +136,29 @@ fn kernels(graph: &Verified, target: &Target) -> [(Guard, std::sync::Arc<Kernel>
 
 /// All kinds of code: what transforms queries and keys, terms and masks of all kinds, heads that are packed, odd sizes.
 fn attentions() -> Vec<(&'static str, Attention)> {
-    let rope = |d| Attention::new(4, d).kv_heads(2).scheme(Rope::new());
+    let rope = |d| Attention::heads(4).head_dim(d).kv_heads(2).scheme(Rope::new());
     vec![
-        ("one element, causal", Attention::new(2, 1).scheme(Causal)),
-        ("15 elements on 17, window", Attention::new(2, 15).value_dim(17).scheme(SlidingWindow::new(9)).lse()),
-        ("17 elements on 15, bias", Attention::new(3, 17).value_dim(15).kv_heads(1).bias(Batch::Each)),
-        ("130 elements, packed", Attention::new(4, 130).kv_heads(1).scheme(Causal)),
+        ("one element, causal", Attention::heads(2).head_dim(1).scheme(Causal)),
+        (
+            "15 elements on 17, window",
+            Attention::heads(2).head_dim(15).value_dim(17).scheme(SlidingWindow::new(9)).lse(),
+        ),
+        ("17 elements on 15, bias", Attention::heads(3).head_dim(17).value_dim(15).kv_heads(1).bias(Batch::Each)),
+        ("130 elements, packed", Attention::heads(4).head_dim(130).kv_heads(1).scheme(Causal)),
         ("rope, packed", rope(16).scheme(Causal).lse()),
         (
             "rope, 18 elements, interleaved",
-            Attention::new(2, 18).scheme(Rope::new().interleaved().rotary_dim(10).start(3)),
+            Attention::heads(2).head_dim(18).scheme(Rope::new().interleaved().rotary_dim(10).start(3)),
         ),
         ("rope, slopes", rope(32).scheme(Alibi::new()).scheme(Causal).sinks()),
-        ("alibi", Attention::new(2, 8).scheme(Alibi::new().slopes([0.5, 4.0])).scheme(Causal).lse()),
-        ("alibi without causal", Attention::new(2, 20).scheme(Alibi::new().symmetric()).softcap(5.0)),
-        ("documents, lengths", Attention::new(2, 8).documents(Batch::Each).key_lengths()),
+        ("alibi", Attention::heads(2).head_dim(8).scheme(Alibi::new().slopes([0.5, 4.0])).scheme(Causal).lse()),
+        ("alibi without causal", Attention::heads(2).head_dim(20).scheme(Alibi::new().symmetric()).softcap(5.0)),
+        ("documents, lengths", Attention::heads(2).head_dim(8).documents(Batch::Each).key_lengths()),
         ("positions", rope(8).q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Shared).scheme(Causal)),
-        ("grid", Attention::new(2, 16).scheme(Rope2d::grid(9, 7))),
+        ("grid", Attention::heads(2).head_dim(16).scheme(Rope2d::grid(9, 7))),
         (
             "buckets",
-            Attention::new(2, 8).score_with(|cx, score| {
+            Attention::heads(2).head_dim(8).score_with(|cx, score| {
                 let bucket = cx.axis("bucket", 5);
                 let table = cx.table(&[bucket], [0.1, -0.2, 0.3, -0.4, 0.5]);
                 score + table.gather(bucket, cx.k_index() - cx.q_index() + 2)
@@ -249,7 +252,7 @@ fn groups_of_queries_stay_within_the_tensor() {
 #[test]
 fn long_heads_stay_within_their_memory() {
     for (d, e) in [(1025, 3), (2501, 1300)] {
-        let attention = Attention::new(1, d).value_dim(e).scheme(Causal).build().expect("a graph");
+        let attention = Attention::heads(1).head_dim(d).value_dim(e).scheme(Causal).build().expect("a graph");
         let rng = &mut Rng::new(1);
         let (d, e) = (d as usize, e as usize);
         let shapes = [("q", vec![1, 1, 20, d]), ("k", vec![1, 1, 19, d]), ("v", vec![1, 1, 19, e])];

@@ -15,7 +15,8 @@ const LENGTHS: Lengths = Lengths { batch: 1, queries: 40, keys: 53 };
 #[test]
 fn rows_that_sums_read_are_keys_and_values_too() {
     for (name, engine) in &common::engines(1) {
-        let norms = Attention::new(2, 12).scheme(QkNorm::rms()).scheme(QkNorm::rms().eps(0.25)).scheme(Causal);
+        let norms =
+            Attention::heads(2).head_dim(12).scheme(QkNorm::rms()).scheme(QkNorm::rms().eps(0.25)).scheme(Causal);
         let graph = norms.build().expect("a graph");
         let (kernel, reference) =
             (engine.compile(&graph).expect("compiles"), engine.reference(&graph).expect("a reference"));

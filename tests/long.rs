@@ -12,7 +12,7 @@ use rhumb::prelude::*;
 type Make = fn(usize) -> Verified;
 
 fn small() -> Attention {
-    Attention::new(2, 8).kv_heads(1).value_dim(4)
+    Attention::heads(2).head_dim(8).kv_heads(1).value_dim(4)
 }
 
 fn score(steps: usize, step: impl for<'g> Fn(&AttentionParts<'g>, Expr<'g>) -> Expr<'g> + 'static) -> Verified {

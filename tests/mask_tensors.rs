@@ -13,7 +13,7 @@ fn is_of_document(key: usize) -> bool {
 
 /// Queries of document 1 see its keys, those of document 2 all.
 fn documents() -> Verified {
-    let attention = Attention::new(2, 16).mask_with(|cx| {
+    let attention = Attention::heads(2).head_dim(16).mask_with(|cx| {
         let of_query = cx.input("q_documents", Elem::I32, [cx.q]);
         let of_key = cx.input("k_documents", Elem::I32, [cx.k]);
         of_query.eq(of_key) | of_query.eq(2)

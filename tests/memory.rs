@@ -100,7 +100,7 @@ fn call(
 
 #[test]
 fn the_reference_refuses_what_it_cannot_hold() {
-    let graph = Attention::new(1, 4).build().expect("a graph");
+    let graph = Attention::heads(1).head_dim(4).build().expect("a graph");
     let reference = engine().reference(&graph).expect("a reference");
     // 2^30 keys that are one.
     let (x, mut out) = ([1.0f32; 4], [7.0f32; 4]);
@@ -177,7 +177,7 @@ fn lists_of_tasks_are_refused_before_a_task_runs() {
     const QUERIES: usize = 3200;
     const KEYS: usize = 1 << 14;
     // Every other 16 keys are a run of their own.
-    let graph = Attention::new(1, 1).mask_with(|cx| (cx.k_index() / 16 % 2).eq(0)).build().expect("a graph");
+    let graph = Attention::heads(1).head_dim(1).mask_with(|cx| (cx.k_index() / 16 % 2).eq(0)).build().expect("a graph");
     for (target, threads) in targets().iter().flat_map(|target| [(target, 1), (target, 2)]) {
         let kernel = common::engine(target, threads).compile(&graph).expect("a kernel");
         let shape = [1, 1, QUERIES, 1];
@@ -204,7 +204,8 @@ fn run(kernel: &Kernel) {
 
 #[test]
 fn trim_frees_all_that_calls_keep() {
-    let graph = Attention::new(1, 8).scheme(Alibi::new().slopes([2.0])).scheme(Causal).build().expect("a graph");
+    let graph =
+        Attention::heads(1).head_dim(8).scheme(Alibi::new().slopes([2.0])).scheme(Causal).build().expect("a graph");
     let kernel = engine().compile(&graph).expect("a kernel");
     let before = LIVE.get();
     for _ in 0..2 {
@@ -221,7 +222,7 @@ fn trim_frees_all_that_calls_keep() {
 /// The memory of a thread grows with the head sizes: very long ones work, longer ones are refused at once.
 #[test]
 fn long_heads_work_or_are_refused_at_once() {
-    let attention = |d: u32| Attention::new(1, d).scheme(Causal).build().expect("a graph");
+    let attention = |d: u32| Attention::heads(1).head_dim(d).scheme(Causal).build().expect("a graph");
     let start = Instant::now();
     let error = engine().compile(&attention(1_000_000)).expect_err("too long").to_string();
     assert!(error.starts_with("axis `e` is 1000000 long: a thread would need "), "{error}");

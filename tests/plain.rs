@@ -36,7 +36,7 @@ fn products_outside_of_a_softmax_are_refused() {
     }
     // Beside an attention too.
     let builder = GraphBuilder::new("beside");
-    let (parts, [query, key, value]) = Attention::new(2, 8).parts(&builder).expect("parts");
+    let (parts, [query, key, value]) = Attention::heads(2).head_dim(8).parts(&builder).expect("parts");
     let score = query.dot(key, parts.d);
     parts.output(score, value, None);
     builder.output("scores", score, [parts.b, parts.h, parts.q, parts.k]);
@@ -48,7 +48,7 @@ fn products_outside_of_a_softmax_are_refused() {
 #[test]
 fn rotations_tables_and_elementwise_ops_stay() {
     let lengths = Lengths { batch: 2, queries: 5, keys: 9 };
-    let attention = || Attention::new(4, 8).kv_heads(2).k_positions(Elem::F32, Batch::Each);
+    let attention = || Attention::heads(4).head_dim(8).kv_heads(2).k_positions(Elem::F32, Batch::Each);
     for (name, graph) in [
         ("keys", attention().scheme(Rope::new()).q_offset(0).key_graph().expect("a graph")),
         (

@@ -10,7 +10,7 @@ use rhumb::prelude::*;
 use slanted::Slanted;
 
 fn attention(scheme: impl PositionScheme + 'static) -> Verified {
-    Attention::new(8, 16).scheme(scheme).scheme(Causal).lse().build().expect("a graph")
+    Attention::heads(8).head_dim(16).scheme(scheme).scheme(Causal).lse().build().expect("a graph")
 }
 
 fn compiled(graph: &Verified, target: &Target) -> Compiled {

@@ -36,11 +36,19 @@ fn panics(engine: &Engine, text: &str) -> bool {
 #[test]
 fn mutated_graphs_never_panic() {
     let engine = Engine::builder().threads(1).cache_capacity(0).build().expect("an engine");
-    let attention = Attention::new(4, 8).kv_heads(2).scheme(Rope::new()).scheme(SlidingWindow::new(5)).softcap(3.0);
+    let attention =
+        Attention::heads(4).head_dim(8).kv_heads(2).scheme(Rope::new()).scheme(SlidingWindow::new(5)).softcap(3.0);
     let graphs = [
         attention.lse().build().expect("a graph").to_string(),
-        Attention::new(2, 8).scheme(Alibi::new()).scheme(Causal).sinks().build().expect("a graph").to_string(),
-        Attention::new(2, 8).scheme(Rope2d::grid(3, 3)).key_lengths().build().expect("a graph").to_string(),
+        Attention::heads(2)
+            .head_dim(8)
+            .scheme(Alibi::new())
+            .scheme(Causal)
+            .sinks()
+            .build()
+            .expect("a graph")
+            .to_string(),
+        Attention::heads(2).head_dim(8).scheme(Rope2d::grid(3, 3)).key_lengths().build().expect("a graph").to_string(),
         text(&format!("%x = add %s, %s\n{OUT}")),
     ];
     let mut rng = Rng::new(1);

@@ -201,7 +201,8 @@ fn all_sums_are_right_in_one_pass() {
 /// Retention divides a row by the sum of its weights: both are sums of one pass, and no table has a product of queries and keys.
 #[test]
 fn retention_sums_its_rows_in_the_same_pass() {
-    let attention = Attention::new(4, 16).kv_heads(2).scheme(Retention::new()).weights_with(|_, score| score);
+    let attention =
+        Attention::heads(4).head_dim(16).kv_heads(2).scheme(Retention::new()).weights_with(|_, score| score);
     let kernel = engine(&targets()[0], 1).compile(&attention.build().expect("a graph")).expect("compiles");
     let plan = kernel.plan();
     let of = plan.attention.as_ref().expect("an attention");

@@ -10,7 +10,7 @@ use rhumb::prelude::*;
 
 /// Six query heads on three of keys and values.
 fn attention() -> Attention {
-    Attention::new(6, 16).kv_heads(3).value_dim(12)
+    Attention::heads(6).head_dim(16).kv_heads(3).value_dim(12)
 }
 
 fn input<'g>(cx: &AttentionParts<'g>, name: &str, dims: &[Axis]) -> Expr<'g> {

@@ -16,7 +16,7 @@ const DIM: u32 = 16;
 const LENGTHS: Lengths = Lengths { batch: 2, queries: 53, keys: 75 };
 
 fn attention() -> Attention {
-    Attention::new(HEADS, DIM).kv_heads(2).lse()
+    Attention::heads(HEADS).head_dim(DIM).kv_heads(2).lse()
 }
 
 /// Normal numbers and random truth values.

@@ -37,7 +37,7 @@ const SCORES: &[(&str, Score)] = &[
 ];
 
 fn attention(head_dim: u32, score: Score) -> Attention {
-    Attention::new(4, head_dim).kv_heads(2).value_dim(8).score_with(score)
+    Attention::heads(4).head_dim(head_dim).kv_heads(2).value_dim(8).score_with(score)
 }
 
 fn host() -> Target {
@@ -83,7 +83,7 @@ fn check(name: &str, attention: &Attention, target: &Target, changes: &[&dyn Fn(
 #[test]
 fn powers_of_e_are_computed_as_powers_of_2() {
     // Rewriting that may do nothing leaves them.
-    let attention = Attention::new(2, 8).sink(0.5).scheme(Alibi::new()).scheme(Causal).lse();
+    let attention = Attention::heads(2).head_dim(8).sink(0.5).scheme(Alibi::new()).scheme(Causal).lse();
     let none = planned(&attention, RewriteOptions { iteration_limit: 0, ..RewriteOptions::default() }).expect("a plan");
     let text = none.graph.to_string();
     assert!(text.contains("base 2") && text.lines().all(|line| !line.contains("softmax") || line.contains("base 2")));
@@ -101,10 +101,10 @@ fn every_score_is_right() {
 #[test]
 fn no_graph_is_refused_because_rewriting_stopped() {
     let all: [(&str, Attention); 7] = [
-        ("ALiBi", Attention::new(4, 32).scheme(Alibi::new()).scheme(Causal).lse()),
-        ("RoPE", Attention::new(4, 32).kv_heads(2).scheme(Rope::new()).scheme(SlidingWindow::new(5)).lse()),
-        ("sinks", Attention::new(4, 32).sinks().softcap(30.0).scheme(Alibi::new().symmetric()).lse()),
-        ("bias", Attention::new(4, 32).bias(Batch::Each).scheme(Alibi::new()).lse()),
+        ("ALiBi", Attention::heads(4).head_dim(32).scheme(Alibi::new()).scheme(Causal).lse()),
+        ("RoPE", Attention::heads(4).head_dim(32).kv_heads(2).scheme(Rope::new()).scheme(SlidingWindow::new(5)).lse()),
+        ("sinks", Attention::heads(4).head_dim(32).sinks().softcap(30.0).scheme(Alibi::new().symmetric()).lse()),
+        ("bias", Attention::heads(4).head_dim(32).bias(Batch::Each).scheme(Alibi::new()).lse()),
         ("s s", attention(32, |_, s| s * s).scheme(Causal).lse()),
         ("s - 0.5 s", attention(32, |_, s| s - s * 0.5).lse()),
         ("a term of queries", attention(32, |cx, s| s + cx.input("f", Elem::F32, [cx.h, cx.q])).lse()),
@@ -139,7 +139,7 @@ fn put(inputs: &mut Tensors, name: &str) {
 
 #[test]
 fn a_term_of_queries_alone_hides_whole_rows() {
-    let base = || Attention::new(4, 16).kv_heads(2).value_dim(8);
+    let base = || Attention::heads(4).head_dim(16).kv_heads(2).value_dim(8);
     let of_heads: Score = |cx, s| s + cx.input("f", Elem::F32, [cx.h, cx.q]);
     let of_queries: Score = |cx, s| s - cx.input("f", Elem::F32, [cx.q]);
     let of_batches: Score = |cx, s| cx.input("f", Elem::F32, [cx.b, cx.q]) + s * 2.0;
@@ -175,7 +175,7 @@ fn a_term_of_queries_alone_hides_whole_rows() {
 #[test]
 fn scores_that_differ_in_a_term_of_queries_share_a_kernel() {
     let builder = GraphBuilder::new("apart");
-    let (parts, [query, key, value]) = Attention::new(4, 16).value_dim(8).parts(&builder).expect("parts");
+    let (parts, [query, key, value]) = Attention::heads(4).head_dim(16).value_dim(8).parts(&builder).expect("parts");
     let score = query.dot(key, parts.d);
     let f = builder.input("f", Elem::F32, [parts.h, parts.q]);
     let g = builder.input("g", Elem::F32, [parts.q]);
@@ -197,7 +197,7 @@ fn scores_that_differ_in_a_term_of_queries_share_a_kernel() {
     }
     // With a sink, scores that differ are different.
     let builder = GraphBuilder::new("sunk");
-    let (parts, [query, key, value]) = Attention::new(4, 16).parts(&builder).expect("parts");
+    let (parts, [query, key, value]) = Attention::heads(4).head_dim(16).parts(&builder).expect("parts");
     let (score, sink) = (query.dot(key, parts.d), Some(builder.scalar(0.0)));
     parts.output(score + builder.input("f", Elem::F32, [parts.q]), value, sink);
     parts.output_lse(score, sink);

@@ -19,7 +19,7 @@ const LENGTHS: Lengths = Lengths { batch: 1, queries: 37, keys: 45 };
 const APART: f64 = 1e-3;
 
 fn attention() -> Attention {
-    Attention::new(HEADS, DIM).lse()
+    Attention::heads(HEADS).head_dim(DIM).lse()
 }
 
 fn with(scheme: impl Into<Scheme>) -> Attention {

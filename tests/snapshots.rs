@@ -30,7 +30,7 @@ fn stages(name: &str, attention: &Attention) {
 /// The plan for few queries.
 #[test]
 fn decode() {
-    let attention = Attention::new(4, 8).kv_heads(2).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal);
+    let attention = Attention::heads(4).head_dim(8).kv_heads(2).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal);
     let kernel = compiled(&attention, TRIPLES[0]).decode.expect("a kernel");
     insta::assert_snapshot!("decode_plan", format!("{kernel}\n{}", kernel.plan));
 }
@@ -49,7 +49,7 @@ fn code(name: &str, attention: &Attention, wanted: Role) {
 
 /// As little as shows a scheme.
 fn small() -> Attention {
-    Attention::new(2, 8)
+    Attention::heads(2).head_dim(8)
 }
 
 #[test]

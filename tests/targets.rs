@@ -13,7 +13,8 @@ use rhumb::prelude::*;
 
 /// All parts of a kernel: rotated queries and keys, tables, masks, exponentials and logarithms.
 fn graph() -> Verified {
-    let attention = Attention::new(4, 24).kv_heads(2).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal);
+    let attention =
+        Attention::heads(4).head_dim(24).kv_heads(2).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal);
     attention.softcap(20.0).lse().build().expect("a graph")
 }
 

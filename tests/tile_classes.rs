@@ -23,7 +23,7 @@ enum Finds {
 
 /// Masks, by how much of them intervals find. Queries stand at the last keys.
 fn masks() -> Vec<(&'static str, Attention, Finds)> {
-    let of = || Attention::new(2, 8);
+    let of = || Attention::heads(2).head_dim(8);
     let window = |size: i32| SlidingWindow::new(size);
     vec![
         ("causal", of().scheme(Causal), Finds::All),
@@ -213,7 +213,7 @@ fn classes_of_tiles_are_those_of_their_pairs() {
 /// What the counts are for causal masks, by hand: of `n` tiles along either side, those above the diagonal.
 #[test]
 fn causal_masks_skip_all_above_the_diagonal() {
-    let mut case = Case::new(&Attention::new(2, 8).q_offset(0).scheme(Causal));
+    let mut case = Case::new(&Attention::heads(2).head_dim(8).q_offset(0).scheme(Causal));
     let tiles = |count: usize| (0..count / 16).map(|at| (16 * at, 16 * at + 16));
     let mut counts = [0; 3];
     for (queries, keys) in tiles(QUERIES).flat_map(|queries| tiles(KEYS).map(move |keys| (queries, keys))) {

@@ -76,7 +76,7 @@ fn covers(map: &TileMap, name: &str) {
 type Sees = fn(usize, usize, usize) -> bool;
 
 fn masks() -> Vec<(&'static str, Attention, Sees)> {
-    let of = || Attention::new(2, 8);
+    let of = || Attention::heads(2).head_dim(8);
     vec![
         ("causal", of().scheme(Causal), |_, q, k| k <= q),
         ("causal, heads that share keys", of().kv_heads(1).scheme(Causal), |_, q, k| k <= q),
@@ -127,7 +127,7 @@ fn skipped_tiles_hide_nothing_that_is_seen_and_full_ones_nothing_at_all() {
 #[test]
 fn keys_without_weight_are_pruned_and_not_skipped() {
     // A slope of 1/4 a token leaves keys some hundreds of tokens away without weight, one of 1/64 or less none of these.
-    let attention = Attention::new(4, 8).scheme(Alibi::new()).scheme(Causal);
+    let attention = Attention::heads(4).head_dim(8).scheme(Alibi::new()).scheme(Causal);
     let lengths = Lengths { batch: 1, queries: 700, keys: 700 };
     let kernel = Engine::host().expect("an engine").compile(&attention.build().expect("a graph")).expect("compiles");
     let map = traced(&kernel, lengths, "ALiBi");
@@ -146,7 +146,7 @@ fn keys_without_weight_are_pruned_and_not_skipped() {
 
 #[test]
 fn decode_kernels_tell_their_tiles_too() {
-    let graph = Attention::new(2, 8).scheme(SlidingWindow::new(100)).build().expect("a graph");
+    let graph = Attention::heads(2).head_dim(8).scheme(SlidingWindow::new(100)).build().expect("a graph");
     let engine = Engine::builder().kernels(Kernels::Decode).build().expect("an engine");
     let kernel = engine.compile(&graph).expect("compiles");
     let lengths = Lengths { batch: 1, queries: 1, keys: 1000 };
@@ -165,7 +165,7 @@ fn decode_kernels_tell_their_tiles_too() {
 
 #[test]
 fn calls_without_pairs_and_without_tiles_have_maps_of_their_own() {
-    let graph = Attention::new(2, 8).scheme(Causal).build().expect("a graph");
+    let graph = Attention::heads(2).head_dim(8).scheme(Causal).build().expect("a graph");
     let engine = Engine::host().expect("an engine");
     let kernel = engine.compile(&graph).expect("compiles");
     for (queries, keys) in [(0, 5), (5, 0)] {

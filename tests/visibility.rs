@@ -21,7 +21,7 @@ struct Case {
 }
 
 fn attention() -> Attention {
-    Attention::new(HEADS, DIM).lse()
+    Attention::heads(HEADS).head_dim(DIM).lse()
 }
 
 fn steep() -> Alibi {

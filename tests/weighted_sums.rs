@@ -50,7 +50,7 @@ const WEIGHTS: &[(&str, Weight)] = &[
 fn graph(weight: Weight, [d, e]: [u32; 2], schemes: &[Scheme]) -> Verified {
     let builder = GraphBuilder::new("weighted");
     let (parts, [mut query, mut key, value]) =
-        Attention::new(4, d).kv_heads(2).value_dim(e).parts(&builder).expect("parts");
+        Attention::heads(4).head_dim(d).kv_heads(2).value_dim(e).parts(&builder).expect("parts");
     for scheme in schemes {
         query = parts.apply(scheme, Hook::Query, query);
         key = parts.apply(scheme, Hook::Key, key);
@@ -173,7 +173,7 @@ fn the_plan_and_its_bound_print() {
 /// The usual attention with weights of its own: schemes, masks, biases and lengths as with a softmax.
 #[test]
 fn the_usual_attention_takes_weights() {
-    let of = || Attention::new(4, 16).kv_heads(2).weights_with(|_, score| (score * 0.5).sigmoid());
+    let of = || Attention::heads(4).head_dim(16).kv_heads(2).weights_with(|_, score| (score * 0.5).sigmoid());
     let attentions = [
         of(),
         of().scheme(Rope::new()).scheme(Causal).softcap(8.0),

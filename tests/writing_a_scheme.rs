@@ -11,7 +11,8 @@ use rhumb::testing::SchemeTest;
 
 #[test]
 fn a_formula_as_a_closure() -> Result<(), Box<dyn Error>> {
-    let attention = Attention::new(4, 64)
+    let attention = Attention::heads(4)
+        .head_dim(64)
         .score_with(|cx, score| {
             let width = cx.table(&[cx.h], [2.0, 4.0, 8.0, 16.0]);
             let distance = (cx.q_pos() - cx.k_pos()) / width;
@@ -39,7 +40,8 @@ fn a_formula_as_a_closure() -> Result<(), Box<dyn Error>> {
 fn a_rotation_as_closures() -> Result<(), Box<dyn Error>> {
     let turns: Vec<f64> = (0..32).map(|pair| 0.8f64.powi(pair)).collect();
     let (of_queries, of_keys) = (turns.clone(), turns);
-    let graph = Attention::new(4, 64)
+    let graph = Attention::heads(4)
+        .head_dim(64)
         .query_with(move |cx, query| {
             let pair = cx.axis("pair", 32);
             query.rotate(cx.q_pos() * cx.table(&[pair], of_queries.clone()), cx.d, pair, Pairing::Half, 0)
@@ -63,7 +65,7 @@ fn a_text_file() -> Result<(), Box<dyn Error>> {
     let registry = Registry::standard().load(&file)?;
     let attrs = [("widths".to_owned(), vec![2.0, 4.0, 8.0, 16.0].into())].into();
     let window = registry.make("text_window", &attrs)?;
-    let graph = Attention::new(4, 64).scheme(window).scheme(Causal).build()?;
+    let graph = Attention::heads(4).head_dim(64).scheme(window).scheme(Causal).build()?;
     Engine::host()?.compile(&graph)?;
 
     let widths = [2.0, 4.0, 8.0, 16.0];
@@ -73,7 +75,7 @@ fn a_text_file() -> Result<(), Box<dyn Error>> {
         .shift_invariant()
         .run()?;
     // Three heads have no fourth width.
-    let few = Attention::new(3, 64).scheme(make()).build();
+    let few = Attention::heads(3).head_dim(64).scheme(make()).build();
     assert!(few.is_err_and(|error| error.to_string().contains("one width for each head")));
     Ok(())
 }
@@ -106,7 +108,8 @@ impl PositionScheme for Window {
 #[test]
 fn a_scheme_and_what_becomes_of_it() -> Result<(), Box<dyn Error>> {
     let window = Window { widths: vec![2.0, 4.0, 8.0, 16.0] };
-    let graph = Attention::new(4, 64).kv_heads(2).scheme(Rope::new()).scheme(window).scheme(Causal).build()?;
+    let graph =
+        Attention::heads(4).head_dim(64).kv_heads(2).scheme(Rope::new()).scheme(window).scheme(Causal).build()?;
 
     let mut stages = Vec::new();
     let options = Options::default();

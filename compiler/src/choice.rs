@@ -121,12 +121,12 @@ mod tests {
     }
 
     fn prefill() -> Verified {
-        Attention::new(8, 64).scheme(Alibi::new()).scheme(Causal).build().expect("a graph")
+        Attention::heads(8).head_dim(64).scheme(Alibi::new()).scheme(Causal).build().expect("a graph")
     }
 
     /// This many queries.
     fn of_queries(count: u32) -> Verified {
-        let graph = Attention::new(8, 64).build().expect("a graph").to_string();
+        let graph = Attention::heads(8).head_dim(64).build().expect("a graph").to_string();
         Graph::parse(&graph.replace("axis q = ?", &format!("axis q = {count}"))).expect("a graph")
     }
 
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_has_no_attention_is_not_ranked() {
-        let rotation = Attention::new(2, 8).scheme(Rope::new()).q_offset(0).key_graph().expect("a graph");
+        let rotation = Attention::heads(2).head_dim(8).scheme(Rope::new()).q_offset(0).key_graph().expect("a graph");
         let [avx512, ..] = hosts();
         let choice = choice(&rotation, &avx512);
         assert_eq!(choice.target().machine().lanes, 16);

@@ -16,7 +16,7 @@
 //! use rhumb_compiler::{Options, Stage, Target, compile};
 //! use rhumb_plugins::{Alibi, Attention, Causal, Registry};
 //!
-//! let graph = Attention::new(8, 64).scheme(Alibi::new()).scheme(Causal).build()?;
+//! let graph = Attention::heads(8).head_dim(64).scheme(Alibi::new()).scheme(Causal).build()?;
 //! let target = Target::named("x86_64-unknown-linux-gnu")?.with_lanes(16)?;
 //! let mut fused = String::new();
 //! let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |stage, text| {

@@ -102,7 +102,7 @@ pub(crate) const SCHEMES: [Scheme; 10] = [
 ];
 
 fn causal(scheme: impl PositionScheme + 'static) -> Attention {
-    Attention::new(HEADS, DIM).scheme(scheme).scheme(Causal)
+    Attention::heads(HEADS).head_dim(DIM).scheme(scheme).scheme(Causal)
 }
 
 /// How many times the trained length a context is.

@@ -30,7 +30,7 @@
 //!     }
 //! }
 //!
-//! let graph = Attention::new(8, 64).scheme(LogDistance { rate: 0.5 }).scheme(Causal).build()?;
+//! let graph = Attention::heads(8).head_dim(64).scheme(LogDistance { rate: 0.5 }).scheme(Causal).build()?;
 //! let lowered = lower(&graph, &Registry::empty())?;
 //! assert!(lowered.sites().is_empty());
 //!
@@ -61,7 +61,7 @@ mod scheme;
 mod standard;
 mod warnings;
 
-pub use attention::{Attention, AttentionParts, Batch, BuildError};
+pub use attention::{Attention, AttentionParts, Batch, BuildError, Heads};
 pub use attrs::{AttrInfo, AttrKind, AttrRange, AttrType, Choice, IntOrValue, ListOrValue};
 #[cfg(feature = "config")]
 pub use config::{ConfigError, ModelConfig};

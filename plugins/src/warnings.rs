@@ -61,7 +61,7 @@ impl fmt::Display for Warning {
 /// ```
 /// use rhumb_plugins::{Alibi, Attention, Causal, Registry, Warning, warnings};
 ///
-/// let attention = Attention::new(8, 64).scheme(Alibi::new());
+/// let attention = Attention::heads(8).head_dim(64).scheme(Alibi::new());
 /// let found = warnings(&attention.clone().build()?, &Registry::standard())?;
 /// assert_eq!(found, [Warning::LaterKeysFavoured]);
 /// assert_eq!(warnings(&attention.scheme(Causal).build()?, &Registry::standard())?, []);

@@ -80,7 +80,7 @@ fn none(_: usize) -> f64 {
 #[test]
 fn plain() {
     let bindings = bindings(SIZES);
-    let outputs = run(&Attention::new(6, 4).kv_heads(2).value_dim(3), &bindings);
+    let outputs = run(&Attention::heads(6).head_dim(4).kv_heads(2).value_dim(3), &bindings);
     let (out, _) = attention(SIZES, &bindings, |_, _, _, _, dot| dot * 0.5, none);
     assert_eq!(outputs["out"].shape, [2, 6, 3, 3]);
     assert_close(&outputs["out"].data, &out);
@@ -92,7 +92,8 @@ fn score_stages_come_in_order() {
     let mut bindings = bindings(SIZES);
     bindings.insert("bias".to_owned(), Tensor::f32([6, 3, 5], noise(4, 6 * 3 * 5)));
     bindings.insert("sinks".to_owned(), Tensor::f32([6], noise(5, 6)));
-    let built = Attention::new(6, 4)
+    let built = Attention::heads(6)
+        .head_dim(4)
         .kv_heads(2)
         .value_dim(3)
         .scale(0.3)
@@ -122,7 +123,7 @@ fn score_stages_come_in_order() {
 /// A rotation by closures is the scheme's, at its place among the others and in the graph of keys.
 #[test]
 fn closures_transform_queries_and_keys() {
-    let of = || Attention::new(6, 4).kv_heads(2).value_dim(3).scheme(Alibi::new());
+    let of = || Attention::heads(6).head_dim(4).kv_heads(2).value_dim(3).scheme(Alibi::new());
     let by_scheme = of().scheme(Rope::new()).scheme(Causal);
     let by_closures = of()
         .query_with(|cx, query| {
@@ -151,7 +152,7 @@ fn closures_transform_queries_and_keys() {
 fn rows_that_see_nothing_are_zero() {
     let mut bindings = bindings(SIZES);
     bindings.insert("key_lengths".to_owned(), Tensor::i32([2], [0, 4]));
-    let outputs = run(&Attention::new(6, 4).kv_heads(2).value_dim(3).key_lengths().lse(), &bindings);
+    let outputs = run(&Attention::heads(6).head_dim(4).kv_heads(2).value_dim(3).key_lengths().lse(), &bindings);
     let score = |b: usize, _, _, j: usize, dot: f64| if b == 1 && j < 4 { dot * 0.5 } else { f64::NEG_INFINITY };
     let (out, lse) = attention(SIZES, &bindings, score, none);
     assert_close(&outputs["out"].data, &out);
@@ -172,7 +173,8 @@ fn offsets_positions_and_documents_are_bound_by_name() {
         ("k_documents".to_owned(), Tensor::i32([2, 5], [0, 0, 0, 1, 1, 5, 6, 6, 7, 7])),
         ("bias".to_owned(), Tensor::f32([2, 6, 3, 5], noise(4, 2 * 6 * 3 * 5))),
     ]);
-    let built = Attention::new(6, 4)
+    let built = Attention::heads(6)
+        .head_dim(4)
         .kv_heads(2)
         .value_dim(3)
         .q_offset_input()
@@ -201,7 +203,7 @@ fn offsets_positions_and_documents_are_bound_by_name() {
 #[test]
 fn numbers_stand_in_for_inputs() {
     let attention = || {
-        let attention = Attention::new(6, 4).kv_heads(2).value_dim(3).scheme(Causal);
+        let attention = Attention::heads(6).head_dim(4).kv_heads(2).value_dim(3).scheme(Causal);
         attention.score_with(|cx, score| score + cx.length() * 0.5 - cx.q_index() * 0.25)
     };
     let mut bindings = bindings(SIZES);
@@ -220,15 +222,15 @@ fn numbers_stand_in_for_inputs() {
 #[test]
 fn the_least_softcap_is_above_zero() {
     for cap in [0.0, -0.0] {
-        let error = Attention::new(8, 64).softcap(cap).build().expect_err("no cap");
+        let error = Attention::heads(8).head_dim(64).softcap(cap).build().expect_err("no cap");
         assert!(matches!(error, BuildError::Number { what: "the softcap", .. }), "{error}");
     }
-    Attention::new(8, 64).softcap(f64::MIN_POSITIVE).build().expect("a cap");
+    Attention::heads(8).head_dim(64).softcap(f64::MIN_POSITIVE).build().expect("a cap");
 }
 
 #[test]
 fn an_attention_tells_its_sizes_when_debugged() {
-    let attention = Attention::new(8, 64).kv_heads(2).value_dim(32).scheme(Causal);
+    let attention = Attention::heads(8).head_dim(64).kv_heads(2).value_dim(32).scheme(Causal);
     assert_eq!(format!("{attention:?}"), "Attention(8 heads on 2, 64 elements, value 32, 1 steps)");
 }
 
@@ -236,9 +238,10 @@ fn an_attention_tells_its_sizes_when_debugged() {
 fn keys_are_rotated_for_a_cache_once() {
     let mut whole = bindings(SIZES);
     let rope = || Rope::new().base(100.0);
-    let expected = run(&Attention::new(6, 4).kv_heads(2).value_dim(3).scheme(rope()).scheme(Causal), &whole);
+    let expected = run(&Attention::heads(6).head_dim(4).kv_heads(2).value_dim(3).scheme(rope()).scheme(Causal), &whole);
 
-    let cached = Attention::new(6, 4)
+    let cached = Attention::heads(6)
+        .head_dim(4)
         .kv_heads(2)
         .scheme(rope())
         .q_offset(0)
@@ -248,13 +251,17 @@ fn keys_are_rotated_for_a_cache_once() {
     let keys = Bindings::from([("k".to_owned(), whole["k"].clone())]);
     let mut rotated = interpret(&cached, &keys).unwrap_or_else(|error| panic!("{error}"));
     whole.insert("k".to_owned(), rotated.remove("k_out").expect("the keys come out"));
-    let found = run(&Attention::new(6, 4).kv_heads(2).value_dim(3).scheme(rope().query_only()).scheme(Causal), &whole);
+    let found = run(
+        &Attention::heads(6).head_dim(4).kv_heads(2).value_dim(3).scheme(rope().query_only()).scheme(Causal),
+        &whole,
+    );
     assert_close(&found["out"].data, &expected["out"].data);
 }
 
 #[test]
 fn the_usual_graph() {
-    let attention = Attention::new(32, 128)
+    let attention = Attention::heads(32)
+        .head_dim(128)
         .kv_heads(8)
         .scheme(Rope::new().base(500_000.0))
         .scheme(SlidingWindow::new(4096))
@@ -268,7 +275,7 @@ fn the_usual_graph() {
 /// The graph written by hand is the one the builder makes.
 #[test]
 fn parts_make_the_same_graph() {
-    let attention = Attention::new(4, 8).kv_heads(2);
+    let attention = Attention::heads(4).head_dim(8).kv_heads(2);
     let by_builder = attention.build().unwrap_or_else(|error| panic!("{error}"));
     let builder = rhumb_ir::GraphBuilder::new("attention");
     let (parts, [query, key, value]) = attention.parts(&builder).unwrap_or_else(|error| panic!("{error}"));
@@ -281,28 +288,28 @@ fn parts_make_the_same_graph() {
 #[test]
 fn what_the_builder_refuses() {
     let cases: Vec<(&str, Attention)> = vec![
-        ("no heads", Attention::new(0, 8)),
-        ("no kv heads", Attention::new(8, 8).kv_heads(0)),
-        ("no elements", Attention::new(8, 0)),
-        ("no value", Attention::new(8, 8).value_dim(0)),
-        ("uneven groups", Attention::new(8, 64).kv_heads(3)),
-        ("more kv heads", Attention::new(2, 64).kv_heads(4)),
-        ("too many heads", Attention::new(u32::MAX, 8)),
-        ("scale", Attention::new(8, 64).scale(f64::NAN)),
-        ("softcap", Attention::new(8, 64).softcap(-50.0)),
-        ("sink", Attention::new(8, 64).sink(f64::INFINITY)),
-        ("odd head", Attention::new(8, 63).scheme(Rope::new())),
-        ("2D odd head", Attention::new(8, 66).scheme(Rope2d::grid(14, 14))),
-        ("window", Attention::new(8, 64).scheme(SlidingWindow::new(-1))),
-        ("prefix", Attention::new(8, 64).scheme(PrefixLm::new(-1))),
+        ("no heads", Attention::heads(0).head_dim(8)),
+        ("no kv heads", Attention::heads(8).head_dim(8).kv_heads(0)),
+        ("no elements", Attention::heads(8).head_dim(0)),
+        ("no value", Attention::heads(8).head_dim(8).value_dim(0)),
+        ("uneven groups", Attention::heads(8).head_dim(64).kv_heads(3)),
+        ("more kv heads", Attention::heads(2).head_dim(64).kv_heads(4)),
+        ("too many heads", Attention::heads(u32::MAX).head_dim(8)),
+        ("scale", Attention::heads(8).head_dim(64).scale(f64::NAN)),
+        ("softcap", Attention::heads(8).head_dim(64).softcap(-50.0)),
+        ("sink", Attention::heads(8).head_dim(64).sink(f64::INFINITY)),
+        ("odd head", Attention::heads(8).head_dim(63).scheme(Rope::new())),
+        ("2D odd head", Attention::heads(8).head_dim(66).scheme(Rope2d::grid(14, 14))),
+        ("window", Attention::heads(8).head_dim(64).scheme(SlidingWindow::new(-1))),
+        ("prefix", Attention::heads(8).head_dim(64).scheme(PrefixLm::new(-1))),
         ("foreign value", {
             let other = rhumb_ir::GraphBuilder::new("other");
             let lengths = (0..1000).map(|i| other.int(i)).last().expect("there are a thousand");
-            Attention::new(8, 64).scheme(KeyLengths::new(lengths))
+            Attention::heads(8).head_dim(64).scheme(KeyLengths::new(lengths))
         }),
-        ("score", Attention::new(8, 64).score_with(|cx, score| score + cx.k_index().le(3))),
-        ("mask", Attention::new(8, 64).mask_with(|cx| cx.k_index() - 1)),
-        ("name", Attention::new(8, 64).score_with(|cx, score| score + cx.input("q", Elem::F32, []))),
+        ("score", Attention::heads(8).head_dim(64).score_with(|cx, score| score + cx.k_index().le(3))),
+        ("mask", Attention::heads(8).head_dim(64).mask_with(|cx| cx.k_index() - 1)),
+        ("name", Attention::heads(8).head_dim(64).score_with(|cx, score| score + cx.input("q", Elem::F32, []))),
     ];
     let mut report = String::new();
     for (name, attention) in cases {

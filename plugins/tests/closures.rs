@@ -54,7 +54,7 @@ impl PositionScheme for ByHand {
 /// An axis that a closure declares is the one that a hook of the scheme asks for by the same name and length, in lowering too.
 #[test]
 fn an_axis_of_a_closure_is_that_of_a_scheme() {
-    let attention = || Attention::new(HEADS as u32, DIM as u32).scale(1.0).scheme(Causal);
+    let attention = || Attention::heads(HEADS as u32).head_dim(DIM as u32).scale(1.0).scheme(Causal);
     let by_closure = attention().score_with(|cx, score| {
         let table = cx.input("table", Elem::F32, [cx.axis("bucket", BUCKETS as u32), cx.h]);
         biased(cx, score, table)
@@ -74,7 +74,7 @@ fn an_axis_of_a_closure_is_that_of_a_scheme() {
 /// Another length, or an axis of the attention, is another axis.
 #[test]
 fn a_name_that_is_taken_by_something_else_gets_a_number() {
-    let graph = Attention::new(HEADS as u32, DIM as u32).score_with(|cx, score| {
+    let graph = Attention::heads(HEADS as u32).head_dim(DIM as u32).score_with(|cx, score| {
         let axes = [("n", 3), ("n", 5), ("n", 3), ("n", 5), ("d", DIM as u32)].map(|(name, n)| cx.axis(name, n));
         assert_eq!(axes.map(|axis| cx.axis_name(axis)), ["n", "n_2", "n", "n_2", "d_2"]);
         score
@@ -84,7 +84,7 @@ fn a_name_that_is_taken_by_something_else_gets_a_number() {
 
 #[test]
 fn errors_name_the_closure() {
-    let attention = || Attention::new(2, 8);
+    let attention = || Attention::heads(2).head_dim(8);
     let cases: [(&str, Attention); 6] = [
         ("one", attention().score_with(|cx, score| score + cx.k_index().le(3))),
         (
@@ -112,7 +112,7 @@ fn errors_name_the_closure() {
 /// What `?` in `main` and `unwrap` print is what `Display` does: with the hint.
 #[test]
 fn errors_print_what_would_mend_them() {
-    let error = Attention::new(12, 64).kv_heads(5).build().expect_err("uneven");
+    let error = Attention::heads(12).head_dim(64).kv_heads(5).build().expect_err("uneven");
     assert_eq!(
         format!("{error}"),
         "12 query heads can't share 5 key/value heads evenly\n  hint: use a number of key/value heads that divides 12"
@@ -125,7 +125,7 @@ fn errors_print_what_would_mend_them() {
 
 #[test]
 fn an_attention_can_be_cloned() {
-    let attention = Attention::new(2, 8).scheme(Rope::new()).score_with(|_, score| score * 2.0f32);
+    let attention = Attention::heads(2).head_dim(8).scheme(Rope::new()).score_with(|_, score| score * 2.0f32);
     let (one, other) = (attention.clone().scheme(Causal), attention);
     let text = |attention: Attention| attention.build().expect("a graph").to_string();
     assert_eq!(text(one), text(other.scheme(Causal)));
@@ -134,7 +134,7 @@ fn an_attention_can_be_cloned() {
 /// A key that is decoded later is rotated as in the whole.
 #[test]
 fn a_graph_of_keys_alone_is_told_where_they_stand() {
-    let attention = || Attention::new(1, 4).scheme(Rope::new().base(100.0));
+    let attention = || Attention::heads(1).head_dim(4).scheme(Rope::new().base(100.0));
     let error = attention().key_graph().expect_err("nothing tells");
     assert_eq!(error, BuildError::NoKeyPositions);
     insta::assert_snapshot!(error.to_string());

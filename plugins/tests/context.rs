@@ -5,7 +5,7 @@ use rhumb_plugins::{Attention, Causal, Entry, Scheme, SchemeError};
 
 #[test]
 fn axes_of_schemes_are_known_by_name_and_length() {
-    let attention = Attention::new(2, 8).score_with(|cx, score| {
+    let attention = Attention::heads(2).head_dim(8).score_with(|cx, score| {
         let [first, again, longer, longest, other] =
             [("reach", 3), ("reach", 3), ("reach", 4), ("reach", 5), ("other", 3)].map(|(name, n)| cx.axis(name, n));
         assert_eq!(first, again);
@@ -20,7 +20,7 @@ fn axes_of_schemes_are_known_by_name_and_length() {
 fn axes_may_be_as_long_as_a_table() {
     let head_dim = |length| {
         let builder = GraphBuilder::new("long");
-        let (parts, _) = Attention::new(1, length).parts(&builder).expect("sizes");
+        let (parts, _) = Attention::heads(1).head_dim(length).parts(&builder).expect("sizes");
         parts.head_dim()
     };
     assert_eq!(head_dim(1 << 20), Ok(1 << 20));

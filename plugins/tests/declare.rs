@@ -209,7 +209,7 @@ fn what_registries_refuse_of_a_declared_scheme() {
 /// What is given as a value is held to the same ranges, before the scheme is asked.
 #[test]
 fn schemes_out_of_their_ranges_do_not_build() {
-    let build = |parts: Parts| Attention::new(2, 8).scheme(parts).build().map_err(|error| error.finding());
+    let build = |parts: Parts| Attention::heads(2).head_dim(8).scheme(parts).build().map_err(|error| error.finding());
     assert!(build(parts()).is_ok());
     let out =
         [Parts { reach: 0, ..parts() }, Parts { share: 1.0, ..parts() }, Parts { slopes: vec![f64::NAN], ..parts() }];
@@ -227,7 +227,7 @@ fn declared_schemes_are_what_is_written_of_them() -> Result<(), Box<dyn std::err
     let shifted = Parts { offset: IntOrValue::Int(2), side: Side::Past, ..parts() };
     for scheme in [parts().into(), shifted.into(), Twice { alibi: Alibi::new().scale(0.5) }.into()] {
         let scheme: Scheme = scheme;
-        let graph = Attention::new(2, 8).scheme(scheme).build()?;
+        let graph = Attention::heads(2).head_dim(8).scheme(scheme).build()?;
         let read = lower(&Graph::parse(&graph.to_string())?, &registry)?;
         assert_eq!(read, lower(&graph, &Registry::empty())?);
     }
@@ -242,7 +242,8 @@ fn attributes_of_a_field_are_those_of_the_scheme() {
     assert_eq!(made.attributes(), attrs(&[("scale", Attr::Float(3.0))]));
     let error = registry.make("twice", &attrs(&[("bias_max", Attr::Int(0))])).err();
     assert!(matches!(error, Some(RegistryError::Attrs { source: SchemeError::AttrRange { .. }, .. })), "{error:?}");
-    let text = Attention::new(2, 8).scheme(Twice { alibi: Alibi::new() }).build().expect("a graph").to_string();
+    let text =
+        Attention::heads(2).head_dim(8).scheme(Twice { alibi: Alibi::new() }).build().expect("a graph").to_string();
     lower(&Graph::parse(&text).expect("parses"), &registry).expect("lowers");
 }
 

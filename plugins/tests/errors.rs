@@ -413,7 +413,7 @@ fn try_all(
 fn lengths_that_vary_are_refused() {
     let vary = |axis: fn(&AttentionParts<'_>) -> Axis| {
         let builder = GraphBuilder::new("varies");
-        let (parts, _) = Attention::new(2, 8).parts(&builder).expect("sizes");
+        let (parts, _) = Attention::heads(2).head_dim(8).parts(&builder).expect("sizes");
         let length = parts.input("n", Elem::I32, [axis(&parts)]);
         parts.check(&DynamicAlibi::new(8).length(length))
     };
@@ -439,7 +439,7 @@ fn unknown_attributes_are_told_what_is_known() {
 fn bounds_of_2d_rope_are_where_they_are_said_to_be() {
     let check = |make: &dyn Fn(&AttentionParts<'_>) -> Rope2d| {
         let builder = GraphBuilder::new("bounds");
-        let (parts, _) = Attention::new(2, 8).parts(&builder).expect("sizes");
+        let (parts, _) = Attention::heads(2).head_dim(8).parts(&builder).expect("sizes");
         parts.check(&make(&parts)).is_ok()
     };
     let grid = || Rope2d::grid(2, 2);

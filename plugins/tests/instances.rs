@@ -46,9 +46,10 @@ fn lowered(graph: &Verified) -> Verified {
 
 #[test]
 fn the_scheme_that_was_given_is_lowered() {
-    let own = |slope| Attention::new(2, 8).scheme(Lazy { slope }).scheme(Causal).build().expect("a graph");
+    let own = |slope| Attention::heads(2).head_dim(8).scheme(Lazy { slope }).scheme(Causal).build().expect("a graph");
     let closure = |slope: f64| {
-        let attention = Attention::new(2, 8).score_with(move |cx, score| score + slope * (cx.k_pos() - cx.q_pos()));
+        let attention =
+            Attention::heads(2).head_dim(8).score_with(move |cx, score| score + slope * (cx.k_pos() - cx.q_pos()));
         attention.scheme(Causal).build().expect("a graph")
     };
     for slope in [1.0, 0.5, 0.25] {
@@ -66,7 +67,7 @@ fn the_scheme_that_was_given_is_lowered() {
 
 #[test]
 fn graphs_of_one_attention_are_equal() {
-    let attention = Attention::new(2, 8).scheme(Rope::new()).scheme(Lazy { slope: 1.0 });
+    let attention = Attention::heads(2).head_dim(8).scheme(Rope::new()).scheme(Lazy { slope: 1.0 });
     assert_eq!(attention.build().expect("a graph"), attention.build().expect("a graph"));
 }
 
@@ -74,7 +75,7 @@ fn graphs_of_one_attention_are_equal() {
 /// values that nothing depends on.
 fn behind<S: PositionScheme + 'static>(make: impl for<'g> Fn(&SchemeContext<'g>, Expr<'g>) -> S) -> Verified {
     let builder = GraphBuilder::new("behind");
-    let (parts, [query, key, value]) = Attention::new(2, 8).parts(&builder).expect("sizes");
+    let (parts, [query, key, value]) = Attention::heads(2).head_dim(8).parts(&builder).expect("sizes");
     let dead = builder.scalar(1.0) + parts.q_pos();
     let _ = dead.exp();
     let rope = Scheme::new(Rope::new());
@@ -162,7 +163,7 @@ fn values_that_are_not_told_are_refused() {
 
 #[test]
 fn ops_that_are_changed_under_their_scheme_are_refused() {
-    let graph = Attention::new(2, 8).scheme(Alibi::new().scale(2.0)).build().expect("a graph");
+    let graph = Attention::heads(2).head_dim(8).scheme(Alibi::new().scale(2.0)).build().expect("a graph");
     let edited = |change: fn(&mut String, &mut Attrs, &mut Option<Instance>)| {
         rebuilt(&graph, |mut op| {
             if let Op::Scheme { scheme, attrs, instance, .. } = &mut op {
@@ -187,7 +188,7 @@ fn ops_that_are_changed_under_their_scheme_are_refused() {
         attrs.insert("scale".to_owned(), Attr::Float(4.0));
         *instance = None;
     });
-    let expected = Attention::new(2, 8).scheme(Alibi::new().scale(4.0)).build().expect("a graph");
+    let expected = Attention::heads(2).head_dim(8).scheme(Alibi::new().scale(4.0)).build().expect("a graph");
     assert_eq!(lower(&remade, &Registry::standard()).expect("lowers").to_string(), lowered(&expected).to_string());
 }
 

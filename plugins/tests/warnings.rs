@@ -10,7 +10,7 @@ fn of(attention: &Attention) -> Vec<Warning> {
 }
 
 fn attention() -> Attention {
-    Attention::new(4, 32)
+    Attention::heads(4).head_dim(32)
 }
 
 #[test]

@@ -21,7 +21,8 @@ fn made(name: &str, attrs: &[(&str, Attr)]) -> Scheme {
 
 /// The lowered graph of an attention with a scheme, as text.
 fn lowered(scheme: impl Into<Scheme>) -> String {
-    let graph = Attention::new(8, 16).kv_heads(2).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
+    let graph =
+        Attention::heads(8).head_dim(16).kv_heads(2).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
     lower(&graph, &Registry::empty()).unwrap_or_else(|error| panic!("{error}")).to_string()
 }
 
@@ -65,7 +66,7 @@ fn norms_and_lists_are_computed() {
     let twelve: Vec<f64> = (1..=12).map(f64::from).collect();
     let attrs = [("slopes".to_owned(), Attr::List(twelve))].into();
     let scheme = registry().make("slopes_given", &attrs).unwrap_or_else(|error| panic!("{error}"));
-    let graph = Attention::new(12, 8).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
+    let graph = Attention::heads(12).head_dim(8).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
     let text = lower(&graph, &Registry::empty()).unwrap_or_else(|error| panic!("{error}")).to_string();
     assert!(text.contains("table [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0] : f32[h]"), "{text}");
 }
@@ -83,7 +84,7 @@ fn instances_and_texts_agree() {
     let scheme = made("rope_text", &[("base", 10_000.0.into()), ("pairing", "interleaved".into())]);
     // The base is at its default.
     assert_eq!(scheme.attributes(), Attrs::from([("pairing".to_owned(), "interleaved".into())]));
-    let graph = Attention::new(4, 8).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
+    let graph = Attention::heads(4).head_dim(8).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
     let read = Graph::parse(&graph.to_string()).unwrap_or_else(|error| panic!("{error}"));
     let (a, b) = (lower(&graph, &Registry::empty()), lower(&read, &registry));
     assert_eq!(a, b);
@@ -133,7 +134,7 @@ fn what_is_refused_in_place() {
         let registry = Registry::empty().with_text(text).unwrap_or_else(|error| panic!("{error}"));
         let refused = match registry.make("s", &attrs) {
             Err(error) => error.to_string(),
-            Ok(scheme) => match Attention::new(4, 8).scheme(scheme).build() {
+            Ok(scheme) => match Attention::heads(4).head_dim(8).scheme(scheme).build() {
                 Err(error) => error.to_string(),
                 Ok(graph) => match lower(&graph, &registry) {
                     Err(error) => error.to_string(),
@@ -174,7 +175,7 @@ fn damaged_texts_are_read_or_refused() {
                 read += 1;
                 for name in registry.schemes().map(|info| info.name.clone()).collect::<Vec<_>>() {
                     let Ok(scheme) = registry.make(&name, &Attrs::new()) else { continue };
-                    if let Ok(graph) = Attention::new(3, 8).scheme(scheme).build() {
+                    if let Ok(graph) = Attention::heads(3).head_dim(8).scheme(scheme).build() {
                         let _ = lower(&graph, &registry);
                     }
                 }
@@ -202,7 +203,7 @@ fn deep_and_long_texts_are_refused() {
     let chain = format!("scheme s {{ score = score{} }}", " + q_pos".repeat(3000));
     let registry = Registry::empty().with_text(&chain).unwrap_or_else(|error| panic!("{error}"));
     let scheme = registry.make("s", &Attrs::new()).unwrap_or_else(|error| panic!("{error}"));
-    let graph = Attention::new(2, 8).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
+    let graph = Attention::heads(2).head_dim(8).scheme(scheme).build().unwrap_or_else(|error| panic!("{error}"));
     assert!(lower(&graph, &registry).is_ok());
 }
 

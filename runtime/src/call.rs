@@ -32,7 +32,7 @@ pub struct Call<'k, 'a> {
 ///     Ok(out)
 /// }
 ///
-/// let graph = Attention::new(1, 4).build()?;
+/// let graph = Attention::heads(1).head_dim(4).build()?;
 /// let engine = Engine::host()?;
 /// assert_eq!(average(&*engine.compile(&graph)?)?, average(&engine.reference(&graph)?)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

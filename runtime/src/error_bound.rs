@@ -22,7 +22,7 @@ use crate::reference::tensor;
 /// use rhumb_plugins::{Attention, Causal};
 /// use rhumb_runtime::{Engine, ErrorBound, TensorView, TensorViewMut};
 ///
-/// let graph = Attention::new(2, 16).scheme(Causal).build()?;
+/// let graph = Attention::heads(2).head_dim(16).scheme(Causal).build()?;
 /// let engine = Engine::host()?;
 /// let kernel = engine.compile(&graph)?;
 /// let bound = kernel.error_bound();

@@ -5,7 +5,7 @@
 //! use rhumb_runtime::{Engine, TensorView, TensorViewMut};
 //!
 //! // 8 query heads on 2 key/value heads.
-//! let graph = Attention::new(8, 32).kv_heads(2).scheme(Rope::new()).scheme(Causal).build()?;
+//! let graph = Attention::heads(8).head_dim(32).kv_heads(2).scheme(Rope::new()).scheme(Causal).build()?;
 //! let engine = Engine::host()?;
 //! let kernel = engine.compile(&graph)?;
 //!

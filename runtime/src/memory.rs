@@ -34,6 +34,8 @@ pub(crate) use alloc::reserve;
 pub(crate) use chunks::{Partials, Records, chunks};
 pub use code::CodeError;
 pub(crate) use frame::Frame;
+#[cfg(test)]
+pub(crate) use frame::tests::{planned, with_tables};
 pub(crate) use invocation::Invocation;
 pub(crate) use invoke::TileArgs;
 pub use load_error::LoadError;

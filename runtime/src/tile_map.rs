@@ -72,7 +72,7 @@ pub struct TileUnit {
 /// use rhumb_plugins::{Attention, Causal};
 /// use rhumb_runtime::{Engine, KeyTileClass, TensorView, TensorViewMut};
 ///
-/// let graph = Attention::new(1, 16).scheme(Causal).build()?;
+/// let graph = Attention::heads(1).head_dim(16).scheme(Causal).build()?;
 /// let (shape, data) = ([1, 1, 512, 16], vec![0.5f32; 512 * 16]);
 /// let view = TensorView::from_slice(&data, &shape)?;
 /// let mut out = vec![0.0f32; 512 * 16];

@@ -16,7 +16,8 @@ const HEADS: usize = 4;
 const DIM: usize = 16;
 
 fn llama() -> Verified {
-    Attention::new(HEADS as u32, DIM as u32)
+    Attention::heads(HEADS as u32)
+        .head_dim(DIM as u32)
         .kv_heads(2)
         .scheme(Rope::new())
         .scheme(Causal)
@@ -181,7 +182,7 @@ fn kernels_are_kept_by_the_text_of_their_lowered_graph() {
     let engine = Engine::builder().threads(1).cache_capacity(2).build().expect("an engine");
     let first = engine.compile(&llama()).expect("a kernel");
     assert!(Arc::ptr_eq(&first, &engine.compile(&llama()).expect("a kernel")));
-    let alibi = Attention::new(4, 16).scheme(Alibi::new()).build().expect("a graph");
+    let alibi = Attention::heads(4).head_dim(16).scheme(Alibi::new()).build().expect("a graph");
     let other = engine.compile(&alibi).expect("a kernel");
     assert!(!Arc::ptr_eq(&first, &other));
     let stats = engine.cache_stats();
@@ -190,7 +191,7 @@ fn kernels_are_kept_by_the_text_of_their_lowered_graph() {
         kernel.timings().iter().filter(|timing| timing.stage != Stage::Lowered).map(|timing| timing.time).sum()
     };
     assert!(stats.compile_time >= compiling(&first) + compiling(&other));
-    engine.compile(&Attention::new(4, 16).build().expect("a graph")).expect("a kernel");
+    engine.compile(&Attention::heads(4).head_dim(16).build().expect("a graph")).expect("a kernel");
     assert_eq!((engine.cache_stats().evictions, engine.cache_stats().entries), (1, 2));
     engine.clear_cache();
     assert_eq!(engine.cache_stats().entries, 0);
@@ -223,7 +224,7 @@ impl PositionScheme for Lazy {
 
 #[test]
 fn schemes_that_read_the_same_are_compiled_as_they_are() {
-    let attention = || Attention::new(HEADS as u32, DIM as u32).kv_heads(2).lse();
+    let attention = || Attention::heads(HEADS as u32).head_dim(DIM as u32).kv_heads(2).lse();
     let lazy = |slope| attention().scheme(Lazy { slope }).scheme(Causal).build().expect("a graph");
     let closure = |slope: f64| {
         let attention = attention().score_with(move |cx, score| score + slope * (cx.k_pos() - cx.q_pos()));
@@ -351,7 +352,7 @@ fn refused_graphs_and_calls_leave_the_engine_as_it_was() {
     assert_snapshot!(shown);
 
     assert_eq!(bare.cache_stats().entries, 0);
-    bare.compile(&Attention::new(4, 16).build().expect("a graph")).expect("a kernel");
+    bare.compile(&Attention::heads(4).head_dim(16).build().expect("a graph")).expect("a kernel");
     let mut again = Tensors::new(9, 9);
     again.run(&kernel).expect("runs");
     assert_eq!(again, good);
@@ -377,7 +378,7 @@ fn a_thousand_kernels_leave_no_mappings() {
     let engine = Engine::builder().threads(1).cache_capacity(2).build().expect("an engine");
     let mut before = 0;
     for number in 0..1000 {
-        let graph = Attention::new(1, 4).scale(1.0 + f64::from(number)).build().expect("a graph");
+        let graph = Attention::heads(1).head_dim(4).scale(1.0 + f64::from(number)).build().expect("a graph");
         engine.compile(&graph).expect("a kernel");
         if number == 9 {
             before = mappings();

@@ -107,7 +107,7 @@ impl GraphArgs {
     }
 
     fn build(&self, heads: u32, head_dim: u32, registry: &Registry) -> Result<Verified, CliError> {
-        let mut attention = Attention::new(heads, head_dim);
+        let mut attention = Attention::heads(heads).head_dim(head_dim);
         if let Some(kv_heads) = self.kv_heads {
             attention = attention.kv_heads(kv_heads);
         }

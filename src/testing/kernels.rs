@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn scheme_ops_that_are_left_are_found() {
-        let graph = Attention::new(2, 8).scheme(Causal).build().expect("a graph");
+        let graph = Attention::heads(2).head_dim(8).scheme(Causal).build().expect("a graph");
         let found = scheme_op(&graph).expect_err("it is not lowered").to_string();
         assert!(found.starts_with("a scheme op is left in the fused graph: ") && found.contains("causal"), "{found}");
         let lowered = rhumb_plugins::lower(&graph, &rhumb_plugins::Registry::empty()).expect("lowers");

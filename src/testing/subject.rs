@@ -52,7 +52,7 @@ impl<'a> Subject<'a> {
         trial: &Trial,
     ) -> Result<(AttentionParts<'g>, [Expr<'g>; 3], Scheme), Finding> {
         let Shape { heads, kv_heads, head_dim, .. } = trial.shape;
-        let mut attention = Attention::new(heads, head_dim).kv_heads(kv_heads);
+        let mut attention = Attention::heads(heads).head_dim(head_dim).kv_heads(kv_heads);
         if trial.positions == Positions::Given {
             attention = attention.q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Each);
         }

@@ -11,7 +11,7 @@ pub(crate) const HEADS: u32 = 2;
 pub(crate) const DIM: u32 = 16;
 
 pub(crate) fn attention() -> Attention {
-    Attention::new(HEADS, DIM).lse()
+    Attention::heads(HEADS).head_dim(DIM).lse()
 }
 
 pub(crate) fn compile(engine: &Engine, attention: &Attention) -> Arc<Kernel> {

@@ -26,7 +26,8 @@ pub(crate) fn setup(golden: &Golden) -> Setup {
     let (q, k, v) = (golden["q"].shape(), golden["k"].shape(), golden["v"].shape());
     let (queries, keys) = (q[2], k[2]);
     let mut inputs = Tensors::new();
-    let mut a = Attention::new(q[1] as u32, q[3] as u32)
+    let mut a = Attention::heads(q[1] as u32)
+        .head_dim(q[3] as u32)
         .kv_heads(k[1] as u32)
         .value_dim(v[3] as u32)
         .scale(golden.number("scale"));

@@ -69,7 +69,7 @@ fn files_hold_what_kernels_compute() {
     let bytes = fs::read(folder.join("alibi_6on2x8_3x11_indices.safetensors")).expect("a file");
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let [q, k, v, out] = ["q", "k", "v", "out"].map(|name| floats(&file, name));
-    let graph = Attention::new(6, 8).kv_heads(2).scheme(Alibi::new().symmetric()).build().expect("a graph");
+    let graph = Attention::heads(6).head_dim(8).kv_heads(2).scheme(Alibi::new().symmetric()).build().expect("a graph");
     let kernel = Engine::host().expect("an engine").compile(&graph).expect("compiles");
     let mut made = vec![0.0f32; out.1.len()];
     let call = kernel.call().input("q", view(&q)).input("k", view(&k)).input("v", view(&v));

@@ -39,7 +39,8 @@ pub(crate) fn prepare(
     };
     let engine = Engine::builder().target(Target::of(features)?).threads(threads).cache_capacity(0).build()?;
     let number = |count: usize| u32::try_from(count).map_err(|_| Failure(format!("{count} does not fit in 32 bits")));
-    let mut attention = Attention::new(number(case.heads)?, number(case.head_dim)?).kv_heads(number(case.kv_heads)?);
+    let mut attention =
+        Attention::heads(number(case.heads)?).head_dim(number(case.head_dim)?).kv_heads(number(case.kv_heads)?);
     if let Some(cap) = case.softcap {
         attention = attention.softcap(cap);
     }

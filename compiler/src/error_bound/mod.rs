@@ -80,7 +80,7 @@ use walk::{Seeds, Walk};
 /// use rhumb_compiler::{Options, Target, compile};
 /// use rhumb_plugins::{Attention, Registry};
 ///
-/// let graph = Attention::new(2, 8).build()?;
+/// let graph = Attention::heads(2).head_dim(8).build()?;
 /// let target = Target::named("x86_64-unknown-linux-gnu")?;
 /// let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ())?;
 /// let bound = compiled.plan.error_bound();

@@ -81,7 +81,7 @@ mod tests {
     /// Few rows cost less by elements, many by lanes of their own.
     #[test]
     fn few_rows_cost_less_in_decode() {
-        let graph = Attention::new(8, 128).kv_heads(2).build().expect("a graph");
+        let graph = Attention::heads(8).head_dim(128).kv_heads(2).build().expect("a graph");
         let lowered = lower(&graph, &Registry::standard()).expect("lowers");
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
         let problem = Arc::new(recognize(fused.graph()).expect("a problem"));

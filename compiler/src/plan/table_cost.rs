@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn rotating_all_keys_for_one_query_costs_most_of_the_time() {
-        let of = || Attention::new(8, 64);
+        let of = || Attention::heads(8).head_dim(64);
         let (rotated, cached) = (of().scheme(Rope::new()), of().scheme(Rope::new().query_only()));
         let [one, one_cached] = [&rotated, &cached].map(|attention| estimate(attention, 1));
         assert!(one.tables > 10.0 * one_cached.tables, "{one}, {one_cached}");

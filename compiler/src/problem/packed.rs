@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn heads_that_share_keys_are_packed() {
-        let of = |heads, groups| Attention::new(heads, 16).kv_heads(groups);
+        let of = |heads, groups| Attention::heads(heads).head_dim(16).kv_heads(groups);
         assert_eq!(heads(&of(8, 2)), Some(4));
         assert_eq!(heads(&of(6, 2)), Some(3));
         assert_eq!(heads(&of(6, 1)), Some(6));
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn heads_that_score_in_ways_of_their_own_are_not() {
-        let of = |heads, groups| Attention::new(heads, 16).kv_heads(groups);
+        let of = |heads, groups| Attention::heads(heads).head_dim(16).kv_heads(groups);
         assert_eq!(heads(&of(8, 2).scheme(Alibi::new()).scheme(Causal)), None);
         assert_eq!(heads(&of(8, 2).scheme(Alibi::new().symmetric())), None);
     }

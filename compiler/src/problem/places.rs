@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_op_of_an_attention_has_a_place() {
-        let attention = Attention::new(2, 8).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal).lse();
+        let attention = Attention::heads(2).head_dim(8).scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal).lse();
         let plan = planned(&attention);
         let places = plan.places();
         let of = |wanted: fn(&Op) -> bool| -> Vec<&Place> {

@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn small() -> Attention {
-        Attention::new(4, 16).kv_heads(2)
+        Attention::heads(4).head_dim(16).kv_heads(2)
     }
 
     #[test]

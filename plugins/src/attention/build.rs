@@ -41,7 +41,7 @@ impl Attention {
     /// use rhumb_plugins::{Attention, Causal, Rope, Scheme};
     ///
     /// let builder = GraphBuilder::new("squared");
-    /// let (parts, [query, key, value]) = Attention::new(8, 64).kv_heads(2).parts(&builder)?;
+    /// let (parts, [query, key, value]) = Attention::heads(8).head_dim(64).kv_heads(2).parts(&builder)?;
     /// let (rope, causal) = (Scheme::new(Rope::new()), Scheme::new(Causal));
     /// let score = parts.apply(&rope, Hook::Query, query).dot(parts.apply(&rope, Hook::Key, key), parts.d);
     /// let score = score * score * 0.125;

@@ -9,5 +9,5 @@ mod parts;
 mod steps;
 
 pub use error::BuildError;
-pub use options::{Attention, Batch};
+pub use options::{Attention, Batch, Heads};
 pub use parts::AttentionParts;

@@ -8,7 +8,7 @@ use rhumb_ir::{Elem, Expr, Length};
 use super::parts::AttentionParts;
 use crate::scheme::Scheme;
 
-/// Builds the usual attention graph.
+/// Builds the usual attention graph: [`Attention::heads`] begins, [`Heads::head_dim`] follows, and all other methods are as wanted.
 ///
 /// Axes: `b` batch, `h` query heads, `g` key/value heads (where they are fewer than query heads; otherwise `h`), `q` queries, `k` keys,
 /// `d` elements of a head of query and key, `e` elements of a head of the value. `b`, `q` and `k` are told by each call.
@@ -129,10 +129,15 @@ impl fmt::Debug for Attention {
     }
 }
 
-impl Attention {
-    /// Attention of `heads` query heads with `head_dim` elements each.
-    pub fn new(heads: impl Length, head_dim: impl Length) -> Attention {
-        let (heads, head_dim) = (heads.length(), head_dim.length());
+/// The query heads of an [`Attention`], made by [`Attention::heads`]: what [`Heads::head_dim`] makes one of.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "an attention is built once `head_dim` tells the elements of a head"]
+pub struct Heads(i128);
+
+impl Heads {
+    /// The attention whose query heads and key/value heads have this many elements each.
+    pub fn head_dim(self, head_dim: impl Length) -> Attention {
+        let (Heads(heads), head_dim) = (self, head_dim.length());
         Attention {
             heads,
             kv_heads: heads,
@@ -152,6 +157,22 @@ impl Attention {
             bias: None,
             steps: Vec::new(),
         }
+    }
+}
+
+impl Attention {
+    /// Attention of this many query heads. [`Heads::head_dim`] tells the elements of each, and comes next:
+    ///
+    /// ```
+    /// use rhumb_plugins::{Attention, Causal, Rope};
+    ///
+    /// // 32 query heads on 8 key/value heads, of 128 elements each.
+    /// let attention = Attention::heads(32).head_dim(128).kv_heads(8).scheme(Rope::new()).scheme(Causal);
+    /// # attention.build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
+    pub fn heads(heads: impl Length) -> Heads {
+        Heads(heads.length())
     }
 
     /// Fewer key/value heads than query heads (GQA; MQA with 1): query head `i` uses key/value head `i / (heads / kv_heads)`.
@@ -267,7 +288,8 @@ impl Attention {
     /// use rhumb_plugins::{Attention, PrefixLm};
     ///
     /// // A prefix of each sequence, bound at each call.
-    /// let graph = Attention::new(8, 64)
+    /// let graph = Attention::heads(8)
+    ///     .head_dim(64)
     ///     .scheme_with(|cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b])))
     ///     .build()?;
     /// # Ok::<(), rhumb_plugins::BuildError>(())
@@ -288,7 +310,8 @@ impl Attention {
     /// use rhumb_plugins::{Attention, Causal};
     ///
     /// // A penalty that grows with the logarithm of the distance.
-    /// let graph = Attention::new(8, 64)
+    /// let graph = Attention::heads(8)
+    ///     .head_dim(64)
     ///     .score_with(|cx, score| score - 0.5 * (1.0 + (cx.q_pos() - cx.k_pos()).abs()).log())
     ///     .scheme(Causal)
     ///     .build()?;
@@ -323,7 +346,8 @@ impl Attention {
     /// let pairs = 32;
     /// let turns: Vec<f64> = (0..pairs).map(|pair| 0.5f64.powi(pair)).collect();
     /// let (of_queries, of_keys) = (turns.clone(), turns);
-    /// let graph = Attention::new(8, 64)
+    /// let graph = Attention::heads(8)
+    ///     .head_dim(64)
     ///     .query_with(move |cx, query| {
     ///         let pair = cx.axis("pair", 32);
     ///         let angle = cx.q_pos().cast(Elem::F32) * cx.builder().table([pair], of_queries.clone());
@@ -354,7 +378,8 @@ impl Attention {
     /// use rhumb_ir::Elem;
     /// use rhumb_plugins::{Attention, Causal, Rope};
     ///
-    /// let graph = Attention::new(8, 64)
+    /// let graph = Attention::heads(8)
+    ///     .head_dim(64)
     ///     .scheme(Rope::new())
     ///     .scheme(Causal)
     ///     .weights_with(|cx, score| (score - cx.builder().size(cx.k).cast(Elem::F32).log()).sigmoid())
@@ -376,7 +401,8 @@ impl Attention {
     /// use rhumb_plugins::{Attention, Causal};
     ///
     /// // The first four keys, and of the others every third.
-    /// let graph = Attention::new(8, 64)
+    /// let graph = Attention::heads(8)
+    ///     .head_dim(64)
     ///     .mask_with(|cx| cx.k_index().lt(4) | (cx.k_index() % 3).eq(0))
     ///     .scheme(Causal)
     ///     .build()?;

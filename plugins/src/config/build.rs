@@ -40,7 +40,8 @@ impl ModelConfig {
             if turns(family, keys)? && at.layer(self).rotates(kind)? { self.turned(&at, kind, &shape)? } else { None };
 
         let magnitude = turned.as_ref().map_or(1.0, |turned| turned.magnitude);
-        let mut a = Attention::new(shape.heads, shape.head_dim)
+        let mut a = Attention::heads(shape.heads)
+            .head_dim(shape.head_dim)
             .kv_heads(shape.kv_heads)
             .value_dim(shape.value_dim)
             .scale(self.scale(&at, shape.head_dim)? * magnitude);

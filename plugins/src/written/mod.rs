@@ -14,7 +14,7 @@
 //!      }",
 //! )?;
 //! let tilted = registry.make("tilted_alibi", &[("slope".to_owned(), 0.25.into())].into())?;
-//! let graph = Attention::new(8, 64).scheme(tilted).scheme(Causal).build()?;
+//! let graph = Attention::heads(8).head_dim(64).scheme(tilted).scheme(Causal).build()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -81,8 +81,9 @@
 //!       key = rotate(key, k_pos * theta, pair, pairing)
 //!     }"#,
 //! )?;
-//! # let turn = Attention::new(8, 64).scheme(registry.make("turn", &Default::default())?).build()?;
-//! # assert_eq!(lower(&turn, &registry)?.nodes().len(), lower(&Attention::new(8, 64).scheme(Rope::new()).build()?, &registry)?.nodes().len());
+//! # let turn = Attention::heads(8).head_dim(64).scheme(registry.make("turn", &Default::default())?).build()?;
+//! # let rope = Attention::heads(8).head_dim(64).scheme(Rope::new()).build()?;
+//! # assert_eq!(lower(&turn, &registry)?.nodes().len(), lower(&rope, &registry)?.nodes().len());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

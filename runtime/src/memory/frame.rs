@@ -345,4 +345,4 @@ fn dense_strides(words: &mut [u64], dims: &[Axis], bound: &Bound<'_>, bytes: usi
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

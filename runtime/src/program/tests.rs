@@ -91,9 +91,9 @@ fn kernels_agree_with_the_reference() {
     let targets = Target::host().expect("a target").candidates();
     for (q, k) in [(1, 1), (15, 17), (17, 15), (130, 130), (1, 130), (48, 64), (0, 5), (5, 0)] {
         let sizes = [("b", 2), ("q", q), ("k", k)];
-        let plain = rhumb_plugins::Attention::new(4, 32);
-        let alibi = rhumb_plugins::Attention::new(6, 32).kv_heads(2).scheme(Alibi::new()).scheme(Causal);
-        let rope = rhumb_plugins::Attention::new(4, 24).kv_heads(1).scheme(Rope::new()).scheme(Causal).lse();
+        let plain = rhumb_plugins::Attention::heads(4).head_dim(32);
+        let alibi = rhumb_plugins::Attention::heads(6).head_dim(32).kv_heads(2).scheme(Alibi::new()).scheme(Causal);
+        let rope = rhumb_plugins::Attention::heads(4).head_dim(24).kv_heads(1).scheme(Rope::new()).scheme(Causal).lse();
         for (name, attention) in [("plain", plain), ("alibi", alibi), ("rope", rope)] {
             let graph = attention.build().expect("a graph");
             for target in &targets {

@@ -48,7 +48,7 @@ mod tests {
     /// The norms of rows are no greater, whatever rounding did to their squares.
     #[test]
     fn norms_are_bounded_from_above() {
-        let graph = Attention::new(1, 24).scheme(Alibi::new()).build().expect("a graph");
+        let graph = Attention::heads(1).head_dim(24).scheme(Alibi::new()).build().expect("a graph");
         let target = Target::host().expect("a target");
         let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ());
         let plan = compiled.expect("compiles").plan;

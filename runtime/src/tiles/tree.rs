@@ -281,3 +281,6 @@ pub(super) fn range(frame: &Frame<'_>, table: TensorId, first: usize, end: usize
         Storage::Byte => Interval::ANY,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ impl ScoreGraph {
         let builder = GraphBuilder::new("scores");
         let Setting { heads, head_dim, first, position, length, .. } = *setting;
         let first = i32::try_from(first).map_err(|_| setting.too_large())?;
-        let mut attention = Attention::new(heads, head_dim).value_dim(1).q_offset(first);
+        let mut attention = Attention::heads(heads).head_dim(head_dim).value_dim(1).q_offset(first);
         if let Some(length) = length {
             attention = attention.length(length);
         }

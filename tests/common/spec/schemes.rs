@@ -19,7 +19,7 @@ struct Draft {
 
 impl Draft {
     fn with(&mut self, word: &str, change: impl FnOnce(Attention) -> Attention) {
-        let attention = std::mem::replace(&mut self.attention, Attention::new(1, 1));
+        let attention = std::mem::replace(&mut self.attention, Attention::heads(1).head_dim(1));
         self.attention = change(attention);
         self.words.push(word.to_owned());
     }
@@ -65,7 +65,7 @@ fn spec(graph: Verified, what: String, sizes: Sizes) -> Spec {
 fn draft(rng: &mut Rng, wild: bool) -> (Draft, Sizes) {
     let sizes = sizes(rng);
     let Sizes { heads, kv_heads, head_dim, value_dim, small } = sizes;
-    let attention = Attention::new(heads, head_dim).kv_heads(kv_heads).value_dim(value_dim);
+    let attention = Attention::heads(heads).head_dim(head_dim).kv_heads(kv_heads).value_dim(value_dim);
     let words = vec![format!("{heads}/{kv_heads} heads, {head_dim}/{value_dim} elements")];
     let mut draft = Draft { attention, words, head_dim, heads };
 

@@ -17,7 +17,7 @@ fn fused(graph: &Verified) -> Fused {
 
 #[test]
 fn causal_alibi() {
-    let fused = fused(&lowered(&Attention::new(4, 8).scheme(Alibi::new()).scheme(Causal)));
+    let fused = fused(&lowered(&Attention::heads(4).head_dim(8).scheme(Alibi::new()).scheme(Causal)));
     assert_snapshot!(fused);
     assert_eq!(
         over_pairs(fused.graph()),
@@ -38,7 +38,7 @@ fn causal_alibi() {
 
 #[test]
 fn causal_alibi_with_lse() {
-    let fused = fused(&lowered(&Attention::new(4, 8).scheme(Alibi::new()).scheme(Causal).lse()));
+    let fused = fused(&lowered(&Attention::heads(4).head_dim(8).scheme(Alibi::new()).scheme(Causal).lse()));
     assert_snapshot!(fused);
     assert_eq!(
         over_pairs(fused.graph()),
@@ -48,14 +48,14 @@ fn causal_alibi_with_lse() {
 
 #[test]
 fn grouped_causal_rope() {
-    let fused = fused(&lowered(&Attention::new(4, 8).kv_heads(2).scheme(Rope::new()).scheme(Causal)));
+    let fused = fused(&lowered(&Attention::heads(4).head_dim(8).kv_heads(2).scheme(Rope::new()).scheme(Causal)));
     assert_snapshot!(fused);
     assert_eq!(over_pairs(fused.graph()), ["le k q", "dot bhqd bgkd", "select qk bhqk ", "softmax bhqk"]);
 }
 
 #[test]
 fn softcap() {
-    let fused = fused(&lowered(&Attention::new(4, 8).softcap(30.0).scheme(Causal)));
+    let fused = fused(&lowered(&Attention::heads(4).head_dim(8).softcap(30.0).scheme(Causal)));
     assert_snapshot!(fused);
     let pairs = ["le k q", "dot bhqd bhkd", "tanh bhqk", "mul bhqk ", "select qk bhqk ", "softmax bhqk"];
     assert_eq!(over_pairs(fused.graph()), pairs);
@@ -65,7 +65,7 @@ fn softcap() {
 /// have no terms of their own.
 #[test]
 fn caps_before_and_after_biases() {
-    let of = || Attention::new(4, 8);
+    let of = || Attention::heads(4).head_dim(8);
     let (alibi, cap) = (Alibi::new, || Softcap::new(30.0));
     let before = fused(&lowered(&of().scheme(cap()).scheme(alibi()).scheme(alibi()).scheme(Causal)));
     let pairs = ["le k q", "dot bhqd bhkd", "tanh bhqk", "mul bhqk ", "add bhqk hk", "select qk bhqk ", "softmax bhqk"];
@@ -88,7 +88,7 @@ fn caps_before_and_after_biases() {
 
 #[test]
 fn sinks_and_a_window() {
-    let attention = Attention::new(4, 8).sinks().scheme(SlidingWindow::new(3)).lse();
+    let attention = Attention::heads(4).head_dim(8).sinks().scheme(SlidingWindow::new(3)).lse();
     let fused = fused(&lowered(&attention));
     assert_snapshot!(fused);
     let pairs = ["gt k q", "le k q", "and qk qk", "dot bhqd bhkd", "select qk bhqk ", "softmax bhqk h"];
@@ -101,7 +101,7 @@ fn sinks_and_a_window() {
 
 #[test]
 fn a_bias_leaves_the_scale_on_the_query_and_the_mask_outermost() {
-    let fused = fused(&lowered(&Attention::new(4, 8).bias(Batch::Each).scheme(Alibi::new()).scheme(Causal)));
+    let fused = fused(&lowered(&Attention::heads(4).head_dim(8).bias(Batch::Each).scheme(Alibi::new()).scheme(Causal)));
     assert_eq!(
         over_pairs(fused.graph()),
         [
@@ -120,7 +120,7 @@ fn a_bias_leaves_the_scale_on_the_query_and_the_mask_outermost() {
 #[test]
 fn sums_of_many_terms_keep_one_addition_per_score() {
     // Two biases, in any order around the score, leave one term per key.
-    let attention = Attention::new(4, 8).scheme(Alibi::new()).scheme(Alibi::new().scale(0.5)).scheme(Causal);
+    let attention = Attention::heads(4).head_dim(8).scheme(Alibi::new()).scheme(Alibi::new().scale(0.5)).scheme(Causal);
     let fused = fused(&lowered(&attention));
     let additions = over_pairs(fused.graph()).into_iter().filter(|op| op.starts_with("add") || op.starts_with("sub"));
     assert_eq!(additions.collect::<Vec<_>>(), ["add bhqk hk"]);
@@ -189,7 +189,7 @@ fn equal_graphs_give_equal_results_and_fused_graphs_are_at_rest() {
 
 #[test]
 fn the_interface_is_kept() {
-    let attention = Attention::new(4, 8).kv_heads(2).sinks().scheme(Rope::new()).scheme(Causal).lse();
+    let attention = Attention::heads(4).head_dim(8).kv_heads(2).sinks().scheme(Rope::new()).scheme(Causal).lse();
     let graph = lowered(&attention);
     let fused = fused(&graph);
     let fused = fused.graph();
@@ -253,7 +253,7 @@ fn a_bare_rotation_passes() {
 
 #[test]
 fn options_limit_what_is_done() {
-    let graph = lowered(&Attention::new(4, 8).scheme(Alibi::new()).scheme(Causal));
+    let graph = lowered(&Attention::heads(4).head_dim(8).scheme(Alibi::new()).scheme(Causal));
     let with = |options: RewriteOptions| fuse(&graph, &options).unwrap_or_else(|error| panic!("{error}"));
     let exact = with(RewriteOptions { float_class: FloatClass::Exact, ..RewriteOptions::default() });
     assert!(exact.to_string().contains("softmax") && !exact.to_string().contains("base 2"));
@@ -267,7 +267,7 @@ fn options_limit_what_is_done() {
 
 #[test]
 fn schemes_must_have_been_lowered() {
-    let graph = Attention::new(4, 8).scheme(Rope::new()).build().expect("the attention is well formed");
+    let graph = Attention::heads(4).head_dim(8).scheme(Rope::new()).build().expect("the attention is well formed");
     let error = fuse(&graph, &RewriteOptions::default()).expect_err("it has scheme ops");
     assert!(matches!(error, RewriteError::NotLowered { .. }));
     assert_snapshot!(error, @"`rope.query` stands at value 9 of the graph; lower its schemes before rewriting");

@@ -12,8 +12,8 @@ pub(super) fn lowered(attention: &Attention) -> Verified {
 
 /// Names and graphs of the compositions that tests go through.
 pub(super) fn usual() -> Vec<(&'static str, Verified)> {
-    let small = || Attention::new(4, 8);
-    let grouped = || Attention::new(4, 8).kv_heads(2).value_dim(6);
+    let small = || Attention::heads(4).head_dim(8);
+    let grouped = || Attention::heads(4).head_dim(8).kv_heads(2).value_dim(6);
     [
         ("plain", small()),
         ("plain with lse", small().lse()),

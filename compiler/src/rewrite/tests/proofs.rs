@@ -14,7 +14,7 @@ use crate::rewrite::{FloatClass, RewriteOptions, explain};
 
 #[test]
 fn proofs_read_well() {
-    let graph = lowered(&Attention::new(4, 8).scheme(Alibi::new()).scheme(Causal));
+    let graph = lowered(&Attention::heads(4).head_dim(8).scheme(Alibi::new()).scheme(Causal));
     assert_snapshot!(explain(&graph, &RewriteOptions::default()).unwrap_or_else(|error| panic!("{error}")));
 }
 
@@ -64,7 +64,7 @@ fn value(term: &FlatTerm<Node>) -> f64 {
 
 #[test]
 fn every_step_names_a_rule() {
-    let graph = lowered(&Attention::new(4, 8).softcap(5.0).scheme(Alibi::new()).scheme(Causal).lse());
+    let graph = lowered(&Attention::heads(4).head_dim(8).softcap(5.0).scheme(Alibi::new()).scheme(Causal).lse());
     let explanation = explain(&graph, &RewriteOptions::default()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(explanation.proofs.len(), 2);
     let known: Vec<&str> = crate::rewrite::rules().iter().map(|rule| rule.name).chain([FOLD]).collect();

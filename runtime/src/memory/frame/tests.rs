@@ -4,12 +4,50 @@ use rhumb_compiler::rewrite::{RewriteOptions, fuse};
 use rhumb_ir::{Elem, GraphBuilder, Verified};
 
 use super::*;
-use crate::interface::{Bindings, Interface};
+use crate::interface::{Bindings, Interface, Port};
 use crate::view::{TensorView, TensorViewMut};
 
-fn planned(graph: &Verified, lanes: usize) -> Plan {
+pub(crate) fn planned(graph: &Verified, lanes: usize) -> Plan {
     let fused = fuse(graph, &RewriteOptions::default()).expect("fuses");
     plan(fused.graph(), Machine::of(lanes, 2 * lanes)).expect("a plan")
+}
+
+/// Runs `then` on the frame of a call on zeros, at these lengths of dynamic axes. No code makes its tables: `element` gives the elements of
+/// those of `f32`, the others hold zeros.
+pub(crate) fn with_tables<T>(
+    (graph, plan): (&Verified, &Plan),
+    lengths: &[(&str, usize)],
+    element: impl Fn(TensorId, usize) -> f32,
+    then: impl FnOnce(&Frame<'_>) -> T,
+) -> T {
+    let interface = Interface::of(graph).expect("an interface");
+    let length = |axis: &Axis| match graph.axis(*axis).extent {
+        Extent::Static(length) => length as usize,
+        Extent::Dynamic => lengths.iter().find(|(name, _)| *name == graph.axis(*axis).name).expect("a length").1,
+    };
+    let zeros = |port: &Port| {
+        let shape: Vec<usize> = port.dims.iter().map(length).collect();
+        (vec![0.0f32; shape.iter().product()], shape)
+    };
+    let inputs: Vec<_> = interface.inputs().iter().map(zeros).collect();
+    let mut outputs: Vec<_> = interface.outputs().iter().map(zeros).collect();
+    let mut views = Bindings::default();
+    for (port, (data, shape)) in interface.inputs().iter().zip(&inputs) {
+        views.input(&port.name, TensorView::from_slice(data, shape).expect("a view"));
+    }
+    for (port, (data, shape)) in interface.outputs().iter().zip(&mut outputs) {
+        views.output(&port.name, TensorViewMut::from_slice(data, shape).expect("a view"));
+    }
+    let constants = Constants::new(plan, None).expect("memory");
+    let mut placed = Placed::new(plan, interface.bind(views).expect("fits"), None).expect("small tables");
+    let mut memory = placed.places().workspace().expect("memory");
+    for (id, (tensor, slot)) in plan.tensors.iter().zip(&placed.slots).enumerate() {
+        if tensor.origin == Origin::Table && tensor.storage == Storage::F32 {
+            let elements = memory.slice_mut::<f32>(slot.start, slot.len).expect("a table");
+            elements.iter_mut().enumerate().for_each(|(index, x)| *x = element(id, index));
+        }
+    }
+    then(&placed.frame(&constants, &mut memory))
 }
 
 /// One query, and for each query an integer that the mask reads.

@@ -17,7 +17,7 @@ const DIM: usize = 8;
 
 /// A call of a causal attention whose keys are a table, on zeroed scratch memory.
 fn with_call(test: impl FnOnce(&Loaded, &mut Invocation<'_>, &mut Workspace)) {
-    let attention = rhumb_plugins::Attention::new(HEADS as u32, DIM as u32);
+    let attention = rhumb_plugins::Attention::heads(HEADS as u32).head_dim(DIM as u32);
     let graph = attention.scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal).build().expect("a graph");
     let target = Target::host().expect("a target");
     let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ());

@@ -39,7 +39,7 @@ fn at(inputs: &Bindings, name: &str, index: usize) -> f64 {
 
 /// The mask that an input decides, of this many elements for a head.
 fn by_input(write: impl for<'g> Fn(&AttentionParts<'g>) -> Expr<'g> + 'static) -> Attention {
-    Attention::new(2, 8).mask_with(write)
+    Attention::heads(2).head_dim(8).mask_with(write)
 }
 
 /// Blocks of 4 keys and of 8 queries: a query sees the blocks up to its own, and of one that an input tells nothing.
@@ -58,7 +58,7 @@ fn blocks(by_input: bool) -> Verified {
 }
 
 fn masks() -> Vec<Mask> {
-    let of = || Attention::new(1, 8);
+    let of = || Attention::heads(1).head_dim(8);
     let on_grid = |of: Mask| Mask { on_grid: true, ..of };
     vec![
         mask("causal", &of().scheme(Causal), |_, q, k| k <= q),
@@ -74,11 +74,13 @@ fn masks() -> Vec<Mask> {
         mask("all", &of(), |_, _, _| true),
         Mask {
             packed: 4,
-            ..mask("causal, heads packed", &Attention::new(4, 8).kv_heads(1).scheme(Causal), |_, q, k| k <= q)
+            ..mask("causal, heads packed", &Attention::heads(4).head_dim(8).kv_heads(1).scheme(Causal), |_, q, k| {
+                k <= q
+            })
         },
         mask(
             "a window by head",
-            &Attention::new(3, 8).mask_with(|cx| {
+            &Attention::heads(3).head_dim(8).mask_with(|cx| {
                 let window = (cx.head().expect("heads") + 1) * 20;
                 (cx.q_index() - cx.k_index()).abs().lt(window)
             }),
@@ -217,10 +219,10 @@ fn keys_that_all_queries_see_take_no_mask() {
     let mut short = 0;
     for target in Target::host().expect("a target").candidates() {
         for (name, attention, window) in [
-            ("causal", Attention::new(1, 8).scheme(Causal), TOKENS),
-            ("a window", Attention::new(1, 8).scheme(SlidingWindow::new(140)), 140),
-            ("a window of just enough", Attention::new(1, 8).scheme(SlidingWindow::new(112)), 112),
-            ("a short window", Attention::new(1, 8).scheme(SlidingWindow::new(90)), 90),
+            ("causal", Attention::heads(1).head_dim(8).scheme(Causal), TOKENS),
+            ("a window", Attention::heads(1).head_dim(8).scheme(SlidingWindow::new(140)), 140),
+            ("a window of just enough", Attention::heads(1).head_dim(8).scheme(SlidingWindow::new(112)), 112),
+            ("a short window", Attention::heads(1).head_dim(8).scheme(SlidingWindow::new(90)), 90),
         ] {
             let ran = run(&attention.build().expect("a graph"), &target, &[("b", 1), ("q", TOKENS), ("k", TOKENS)]);
             let mut full = 0;

@@ -18,7 +18,7 @@ fn load(compiled: &Compiled) -> Result<Program, LoadError> {
 
 /// Plans with and without each kind of function.
 fn attentions() -> [Attention; 4] {
-    let of = || Attention::new(2, 8);
+    let of = || Attention::heads(2).head_dim(8);
     [
         of(),
         of().scheme(Rope::new()).scheme(Causal).lse(),

@@ -37,7 +37,7 @@ struct Case {
 }
 
 fn cases(scale: f64) -> Vec<Case> {
-    let of = || Attention::new(2, DIM as u32).scale(scale);
+    let of = || Attention::heads(2).head_dim(DIM as u32).scale(scale);
     let (causal, symmetric) =
         (|| of().scheme(Alibi::new().slopes(SLOPES)), || of().scheme(Alibi::new().slopes(SLOPES).symmetric()));
     let case = |name, bias, attention, sees| Case { name, attention, bias, sees };
