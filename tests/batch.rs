@@ -8,13 +8,16 @@ use rhumb::compiler::Kernels;
 use rhumb::prelude::*;
 
 fn attentions() -> Vec<(&'static str, Attention)> {
-    let of = || Attention::new(4, 16).kv_heads(2).value_dim(8).lse();
+    let of = || Attention::heads(4).head_dim(16).kv_heads(2).value_dim(8).lse();
     vec![
         ("causal", of().scheme(Causal)),
         ("rotations and ALiBi", of().scheme(Rope::new()).scheme(Alibi::new()).scheme(Causal)),
         ("a window", of().scheme(SlidingWindow::new(100)).scheme(Rope::new())),
-        ("ALiBi that prunes", Attention::new(2, 16).scheme(Alibi::new()).scheme(Causal)),
-        ("retention", Attention::new(4, 16).kv_heads(2).scheme(Retention::new()).weights_with(|_, score| score)),
+        ("ALiBi that prunes", Attention::heads(2).head_dim(16).scheme(Alibi::new()).scheme(Causal)),
+        (
+            "retention",
+            Attention::heads(4).head_dim(16).kv_heads(2).scheme(Retention::new()).weights_with(|_, score| score),
+        ),
         ("norms and lengths", of().scheme(QkNorm::rms()).key_lengths()),
         ("positions", of().scheme(Rope::new()).q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Each)),
     ]
@@ -104,7 +107,7 @@ fn view_mut(data: &mut [f32]) -> TensorViewMut<'_> {
 /// A mistake in one call is told with its number, and nothing is written by any.
 #[test]
 fn what_can_not_run_together_is_refused() {
-    let graph = Attention::new(1, 4).build().expect("a graph");
+    let graph = Attention::heads(1).head_dim(4).build().expect("a graph");
     let engine = Engine::builder().threads(2).build().expect("an engine");
     let operators: [&dyn Operator; 2] =
         [&*engine.compile(&graph).expect("compiles"), &engine.reference(&graph).expect("a reference")];

@@ -12,7 +12,7 @@ use rhumb::runtime::Partial;
 
 /// Attentions that differ in what chunks have to tell one another.
 fn attentions() -> Vec<(&'static str, Attention)> {
-    let of = || Attention::new(4, 16).kv_heads(2).value_dim(24).lse();
+    let of = || Attention::heads(4).head_dim(16).kv_heads(2).value_dim(24).lse();
     vec![
         ("plain", of()),
         ("causal", of().scheme(Causal)),
@@ -26,8 +26,8 @@ fn attentions() -> Vec<(&'static str, Attention)> {
         ("lengths", of().key_lengths()),
         ("a term of keys", of().score_with(|cx, score| score + cx.input("of_keys", Elem::F32, [cx.b, cx.k]))),
         ("norms", of().scheme(QkNorm::rms())),
-        ("retention", Attention::new(4, 16).scheme(Retention::new()).weights_with(|_, score| score)),
-        ("sigmoid", Attention::new(4, 16).kv_heads(1).weights_with(|_, score| score.sigmoid())),
+        ("retention", Attention::heads(4).head_dim(16).scheme(Retention::new()).weights_with(|_, score| score)),
+        ("sigmoid", Attention::heads(4).head_dim(16).kv_heads(1).weights_with(|_, score| score.sigmoid())),
     ]
 }
 
@@ -89,7 +89,7 @@ fn threads_change_no_bit_of_joined_chunks() {
 #[test]
 fn hidden_keys_of_other_chunks_change_no_bit() {
     let kernel = {
-        let attention = Attention::new(2, 16).lse().scheme(SlidingWindow::new(300)).scheme(Alibi::new());
+        let attention = Attention::heads(2).head_dim(16).lse().scheme(SlidingWindow::new(300)).scheme(Alibi::new());
         engine(&targets()[0], 2).compile(&attention.build().expect("a graph")).expect("compiles")
     };
     let lengths = Lengths { batch: 1, queries: 2, keys: 2500 };
@@ -107,7 +107,7 @@ fn hidden_keys_of_other_chunks_change_no_bit() {
     assert!(bits(&expected) == bits(&made(&kernel, &garbage, lengths)));
     assert!(expected["out"].values().iter().all(|x| x.is_finite()));
 
-    let attention = Attention::new(2, 16).lse().key_lengths().build().expect("a graph");
+    let attention = Attention::heads(2).head_dim(16).lse().key_lengths().build().expect("a graph");
     let kernel = engine(&targets()[0], 2).compile(&attention).expect("compiles");
     let lengths = Lengths { batch: 2, queries: 1, keys: 2500 };
     let mut none = inputs(&mut Rng::new(3), kernel.interface(), lengths);
@@ -122,7 +122,7 @@ fn hidden_keys_of_other_chunks_change_no_bit() {
 #[test]
 fn what_is_not_finite_comes_through() {
     let engine = engine(&targets()[0], 2);
-    let graph = Attention::new(1, 16).lse().build().expect("a graph");
+    let graph = Attention::heads(1).head_dim(16).lse().build().expect("a graph");
     let (kernel, reference) =
         (engine.compile(&graph).expect("compiles"), engine.reference(&graph).expect("a reference"));
     let lengths = Lengths { batch: 1, queries: 1, keys: 3000 };
@@ -140,7 +140,10 @@ fn what_is_not_finite_comes_through() {
 #[test]
 fn partial_results_merge_to_the_whole() {
     let engine = engine(&targets()[0], 1);
-    for attention in [Attention::new(4, 16).kv_heads(2).value_dim(24), Attention::new(2, 8).scheme(Alibi::new())] {
+    for attention in [
+        Attention::heads(4).head_dim(16).kv_heads(2).value_dim(24),
+        Attention::heads(2).head_dim(8).scheme(Alibi::new()),
+    ] {
         let graph = attention.lse().k_positions(Elem::I32, Batch::Shared).q_positions(Elem::I32, Batch::Shared);
         let kernel = engine.compile(&graph.build().expect("a graph")).expect("compiles");
         let lengths = Lengths { batch: 2, queries: 3, keys: 200 };

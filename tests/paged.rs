@@ -8,7 +8,7 @@ use rhumb::compiler::Kernels;
 use rhumb::prelude::*;
 
 fn attentions() -> Vec<(&'static str, Attention)> {
-    let of = || Attention::new(4, 16).kv_heads(2).value_dim(24).lse();
+    let of = || Attention::heads(4).head_dim(16).kv_heads(2).value_dim(24).lse();
     vec![
         ("plain", of()),
         ("causal", of().scheme(Causal)),
@@ -18,8 +18,8 @@ fn attentions() -> Vec<(&'static str, Attention)> {
         ("softcap, sinks, lengths", of().softcap(2.0).sinks().key_lengths()),
         ("norms", of().scheme(QkNorm::rms())),
         ("documents", of().documents(Batch::Each)),
-        ("odd rows", Attention::new(3, 15).value_dim(17).scheme(Causal)),
-        ("retention", Attention::new(4, 16).scheme(Retention::new()).weights_with(|_, score| score)),
+        ("odd rows", Attention::heads(3).head_dim(15).value_dim(17).scheme(Causal)),
+        ("retention", Attention::heads(4).head_dim(16).scheme(Retention::new()).weights_with(|_, score| score)),
         ("a term of keys", of().score_with(|cx, score| score + cx.input("of_keys", Elem::F32, [cx.b, cx.k]))),
     ]
 }
@@ -134,7 +134,8 @@ fn pages_are_interpreted() {
 #[test]
 fn sequences_share_pages() {
     let engine = Engine::builder().threads(2).build().expect("an engine");
-    let kernel = engine.compile(&Attention::new(2, 16).scheme(Causal).build().expect("a graph")).expect("compiles");
+    let kernel =
+        engine.compile(&Attention::heads(2).head_dim(16).scheme(Causal).build().expect("a graph")).expect("compiles");
     let rng = &mut Rng::new(3);
     let (keys, values) = (rng.normals(5 * 2 * 64 * 16), rng.normals(5 * 2 * 64 * 16));
     let pool = |data| TensorView::from_slice(data, &[5, 1, 2, 64, 16]).expect("a pool");
@@ -161,7 +162,7 @@ fn sequences_share_pages() {
 #[test]
 fn pages_that_do_not_fit_are_refused() {
     let engine = Engine::builder().build().expect("an engine");
-    let kernel = engine.compile(&Attention::new(2, 16).build().expect("a graph")).expect("compiles");
+    let kernel = engine.compile(&Attention::heads(2).head_dim(16).build().expect("a graph")).expect("compiles");
     let data = vec![0.5f32; 4 * 2 * 16 * 16];
     let pool = TensorView::from_slice(&data, &[4, 1, 2, 16, 16]).expect("a pool");
     let query = TensorView::from_slice(&data[..32], &[1, 2, 1, 16]).expect("a query");

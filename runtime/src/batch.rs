@@ -16,7 +16,7 @@ use crate::view::{InputView, TensorViewMut};
 /// use rhumb_plugins::{Attention, Causal};
 /// use rhumb_runtime::{Engine, TensorView, TensorViewMut};
 ///
-/// let kernel = Engine::host()?.compile(&Attention::new(2, 4).scheme(Causal).build()?)?;
+/// let kernel = Engine::host()?.compile(&Attention::heads(2).head_dim(4).scheme(Causal).build()?)?;
 /// // Sequences of 3, 1 and 2 tokens, one after the other: tokens first, heads second.
 /// let offsets = [0, 3, 4, 6];
 /// let x: Vec<f32> = (0..6 * 2 * 4).map(|n| (n as f32).cos()).collect();

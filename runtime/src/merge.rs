@@ -98,7 +98,7 @@ impl std::fmt::Debug for MergeError {
 /// use rhumb_plugins::Attention;
 /// use rhumb_runtime::{Engine, Partial, TensorView, TensorViewMut, merge_partials};
 ///
-/// let kernel = Engine::host()?.compile(&Attention::new(1, 4).lse().build()?)?;
+/// let kernel = Engine::host()?.compile(&Attention::heads(1).head_dim(4).lse().build()?)?;
 /// let q = [1.0f32, 0.0, 0.5, -1.0];
 /// let rows: Vec<f32> = (0..40).map(|n| (n as f32).sin()).collect();
 /// // Attention over the keys from `first` to `end`, with its log-sum-exp.

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn rows_that_nothing_else_reads_are_found() {
-        let of = || Attention::new(4, 16).kv_heads(2).lse();
+        let of = || Attention::heads(4).head_dim(16).kv_heads(2).lse();
         assert_eq!(read(&of().scheme(Causal).softcap(3.0)), ["k v", "k v"]);
         assert_eq!(read(&of().scheme(Rope::new())), ["v", "v"], "keys are rotated");
         assert_eq!(read(&of().scheme(Rope::new().query_only())), ["k v", "k v"]);

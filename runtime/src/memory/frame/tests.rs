@@ -39,7 +39,8 @@ pub(crate) fn with_tables<T>(
         views.output(&port.name, TensorViewMut::from_slice(data, shape).expect("a view"));
     }
     let constants = Constants::new(plan, None).expect("memory");
-    let mut placed = Placed::new(plan, interface.bind(views).expect("fits"), None).expect("small tables");
+    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), interface.bind(views).expect("fits"), None)
+        .expect("small tables");
     let mut memory = placed.places().workspace().expect("memory");
     for (id, (tensor, slot)) in plan.tensors.iter().zip(&placed.slots).enumerate() {
         if tensor.origin == Origin::Table && tensor.storage == Storage::F32 {
