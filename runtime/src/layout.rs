@@ -196,6 +196,23 @@ impl Layout {
         }
     }
 
+    /// The layout with a dimension of size 1 before `dim`.
+    pub(crate) fn with_unit(&self, dim: usize) -> Result<Layout, ViewError> {
+        let rank = self.shape().len();
+        if rank == MAX_RANK {
+            return Err(ViewError::TooManyDims { rank: rank + 1 });
+        }
+        if dim > rank {
+            return Err(ViewError::NoDim { dim, rank: rank + 1 });
+        }
+        let mut layout = *self;
+        layout.rank += 1;
+        layout.shape.copy_within(dim..rank, dim + 1);
+        layout.strides.copy_within(dim..rank, dim + 1);
+        (layout.shape[dim], layout.strides[dim]) = (1, 0);
+        Ok(layout)
+    }
+
     fn size(&self, dim: usize) -> Result<usize, ViewError> {
         self.shape().get(dim).copied().ok_or(ViewError::NoDim { dim, rank: self.shape().len() })
     }

@@ -10,6 +10,7 @@
 
 mod alloc;
 mod code;
+mod copy;
 mod frame;
 mod invocation;
 mod invoke;

@@ -115,6 +115,14 @@ impl<'a> TensorView<'a> {
         Ok(TensorView { layout, offset: self.offset.wrapping_add_signed(step), ..self })
     }
 
+    /// The view with a dimension of size 1 that becomes dimension `dim`: `[head, token, dim]` is a batch of one by `insert_dim(0)`.
+    ///
+    /// # Errors
+    /// [`ViewError`] if there are fewer dimensions, or as many as there can be.
+    pub fn insert_dim(self, dim: usize) -> Result<TensorView<'a>, ViewError> {
+        Ok(TensorView { layout: self.layout.with_unit(dim)?, ..self })
+    }
+
     /// The element at an index, as a number; truth values are 0 and 1. `None` outside the shape.
     pub fn get(&self, index: &[usize]) -> Option<f64> {
         self.span.read(self.offset.wrapping_add_signed(self.layout.offset(index)?))
