@@ -51,7 +51,7 @@
 //! | [`plugins`] | the usual attention, position schemes, masks, the registry | [`Attention`](plugins::Attention), [`PositionScheme`](plugins::PositionScheme), [`schemes`](plugins::schemes) |
 //! | [`ir`] | graphs over named axes: operators, text form, verifier, reference interpreter | [`GraphBuilder`](ir::GraphBuilder), [`Graph::parse`](ir::Graph::parse), [`Op`](ir::Op) |
 //! | [`compiler`] | rewriting, planning, code generation; every stage prints | [`compile`](compiler::compile), [`explain`](compiler::rewrite::explain), [`Target`](compiler::Target) |
-//! | [`runtime`] | engines, kernels, calls, views | [`Engine`](runtime::Engine), [`TensorView`](runtime::TensorView) |
+//! | [`runtime`] | engines, kernels, calls, views, caches of keys and values | [`Engine`](runtime::Engine), [`TensorView`](runtime::TensorView), [`KvCache`](runtime::KvCache) |
 //! | [`testing`] | a test kit for schemes of one's own | [`SchemeTest`](testing::SchemeTest) |
 //!
 //! # A scheme of one's own
@@ -93,7 +93,8 @@
 //! [`BuildError`](plugins::BuildError) of the usual attention, [`VerifyError`](ir::VerifyError) of graphs of one's own,
 //! [`ParseError`](ir::ParseError) of the text form, [`EngineError`](runtime::EngineError) of a machine, lane count or backend without code,
 //! [`KernelError`](runtime::KernelError) of the stage of compilation that refused a graph, [`ViewError`](runtime::ViewError) of views
-//! that would leave their slice, [`CallError`](runtime::CallError) of tensors that do not fit. After an error every object is as good as
+//! that would leave their slice, [`CallError`](runtime::CallError) of tensors that do not fit, [`KvError`](runtime::KvError) of a cache of
+//! keys and values that is full, or asked for what it does not have. After an error every object is as good as
 //! before, and no output has been written.
 
 pub use rhumb_compiler as compiler;
@@ -122,8 +123,8 @@ pub mod prelude {
     #[cfg(feature = "config")]
     pub use rhumb_plugins::{ConfigError, ModelConfig};
     pub use rhumb_runtime::{
-        BatchError, Call, CallBatch, CallError, Engine, EngineError, InputView, Kernel, KernelError, Operator,
-        PagedView, PagedViewError, Reference, TensorView, TensorViewMut, ViewError,
+        BatchError, Call, CallBatch, CallError, Engine, EngineError, InputView, Kernel, KernelError, KvCache, KvError,
+        Operator, PagedView, PagedViewError, Reference, SequenceId, TensorView, TensorViewMut, ViewError,
     };
 }
 

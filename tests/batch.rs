@@ -159,11 +159,11 @@ fn outputs_are_split_by_offsets() {
     assert!(refused(0, &[7]).contains("none past the end"));
     assert_eq!(refused(2, &[0]), "there is no dimension 2 in a view of 2; the first is 0");
     let view = TensorView::from_slice(&data, &[6, 4]).expect("a view");
-    let inserted = view.insert(1).expect("a view");
+    let inserted = view.insert_dim(1).expect("a view");
     assert_eq!((inserted.shape(), inserted.get(&[1, 0, 2])), (&[6, 1, 4][..], Some(2.0)));
-    assert_eq!(view.insert(2).expect("a view").shape(), [6, 4, 1]);
+    assert_eq!(view.insert_dim(2).expect("a view").shape(), [6, 4, 1]);
     assert_eq!(
-        view.insert(3).expect_err("no place").to_string(),
+        view.insert_dim(3).expect_err("no place").to_string(),
         "there is no dimension 3 in a view of 2; the first is 0"
     );
 }

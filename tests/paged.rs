@@ -62,7 +62,7 @@ impl Pages {
     fn view(&self) -> PagedView<'_> {
         let pool = TensorView::from_slice(&self.pool, &self.shape).expect("a pool");
         let order = if self.tokens_first { [0, 1, 3, 2, 4] } else { [0, 1, 2, 3, 4] };
-        let pool = pool.insert(1).and_then(|pool| pool.permute(&order)).expect("a view");
+        let pool = pool.insert_dim(1).and_then(|pool| pool.permute(&order)).expect("a view");
         PagedView::new(pool, &self.table, 0, 2, self.tokens).expect("a view in pages")
     }
 }

@@ -27,8 +27,8 @@ use crate::view::{InputView, TensorViewMut};
 /// let mut batch = kernel.batch();
 /// for (ends, out) in offsets.windows(2).zip(outputs) {
 ///     // Of each sequence `[b, h, q, d]`.
-///     let rows = tokens.narrow(0, ends[0], ends[1] - ends[0])?.insert(0)?.permute(&[0, 2, 1, 3])?;
-///     let out = out.insert(0)?.permute(&[0, 2, 1, 3])?;
+///     let rows = tokens.narrow(0, ends[0], ends[1] - ends[0])?.insert_dim(0)?.permute(&[0, 2, 1, 3])?;
+///     let out = out.insert_dim(0)?.permute(&[0, 2, 1, 3])?;
 ///     batch.add().input("q", rows).input("k", rows).input("v", rows).output("out", out);
 /// }
 /// batch.run()?;

@@ -164,23 +164,6 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The layout with a dimension of size 1 before `dim`.
-    pub(crate) fn insert(&self, dim: usize) -> Result<Layout, ViewError> {
-        let rank = self.shape().len();
-        if dim > rank {
-            return Err(ViewError::NoDim { dim, rank });
-        }
-        if rank == MAX_RANK {
-            return Err(ViewError::TooManyDims { rank: rank + 1 });
-        }
-        let mut layout = *self;
-        layout.shape.copy_within(dim..rank, dim + 1);
-        layout.strides.copy_within(dim..rank, dim + 1);
-        (layout.shape[dim], layout.strides[dim]) = (1, 0);
-        layout.rank += 1;
-        Ok(layout)
-    }
-
     /// The layout of `len` steps along `dim` from `start`, and the offset of its first element.
     pub(crate) fn narrow(&self, dim: usize, start: usize, len: usize) -> Result<(Layout, isize), ViewError> {
         let size = self.size(dim)?;
@@ -211,6 +194,23 @@ impl Layout {
             Some(_) => Ok(layout),
             None => Err(ViewError::Overflow { shape: layout.shape().to_vec(), strides: layout.strides().to_vec() }),
         }
+    }
+
+    /// The layout with a dimension of size 1 before `dim`.
+    pub(crate) fn with_unit(&self, dim: usize) -> Result<Layout, ViewError> {
+        let rank = self.shape().len();
+        if rank == MAX_RANK {
+            return Err(ViewError::TooManyDims { rank: rank + 1 });
+        }
+        if dim > rank {
+            return Err(ViewError::NoDim { dim, rank: rank + 1 });
+        }
+        let mut layout = *self;
+        layout.rank += 1;
+        layout.shape.copy_within(dim..rank, dim + 1);
+        layout.strides.copy_within(dim..rank, dim + 1);
+        (layout.shape[dim], layout.strides[dim]) = (1, 0);
+        Ok(layout)
     }
 
     fn size(&self, dim: usize) -> Result<usize, ViewError> {

@@ -1,4 +1,4 @@
-//! The runtime of rhumb: tensor views, engines, kernels and the memory their code lives in.
+//! The runtime of rhumb: tensor views, engines, kernels and the memory their code lives in, and caches of keys and values.
 //!
 //! ```
 //! use rhumb_plugins::{Attention, Causal, Rope};
@@ -24,12 +24,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A [`KvCache`] keeps the keys and values of many sequences in pages. New ones are appended, rotated by a kernel of their own if they
+//! are to be, and a [`PagedView`] is what it holds of a sequence.
+//!
 //! Invariants:
 //! - Every call is checked by one validator, [`Interface`]'s, before any compiled code runs; the interpreted [`Reference`] goes through
 //!   the same. A refused call has written nothing.
 //! - Compiled code sees only addresses, strides and lengths that views have proved.
 //! - Which thread computes what never changes a result.
 //! - All memory of a call is there before its first function runs: what is written is written whole.
+//! - A refused operation on a cache has changed nothing that can be seen, and no page that several sequences have is written.
 //! - `unsafe` is in the module `memory` alone, and no memory is writable and executable at once.
 #![cfg_attr(test, allow(missing_docs, reason = "tests"))]
 
@@ -41,6 +45,7 @@ mod error;
 mod error_bound;
 mod interface;
 mod kernel;
+mod kv;
 mod layout;
 mod limits;
 mod memory;
@@ -61,6 +66,7 @@ pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, Interfa
 pub use error_bound::ErrorBound;
 pub use interface::{Interface, Port};
 pub use kernel::{Kernel, KernelError};
+pub use kv::{Append, KvCache, KvCacheBuilder, KvError, KvTensor, SequenceId};
 pub use limits::{MAX_RANK, PAGE_UNIT};
 #[cfg(feature = "guard-pages")]
 pub use memory::Guard;

@@ -108,14 +108,6 @@ impl<'a> TensorView<'a> {
         Ok(TensorView { layout, offset: self.offset.wrapping_add_signed(step), ..self })
     }
 
-    /// The view with another dimension of size 1, before what was dimension `dim`, or after all: that of a batch of one sequence, say.
-    ///
-    /// # Errors
-    /// [`ViewError`] if there is no such place, or the view has as many dimensions as there can be.
-    pub fn insert(self, dim: usize) -> Result<TensorView<'a>, ViewError> {
-        Ok(TensorView { layout: self.layout.insert(dim)?, ..self })
-    }
-
     /// The view at one index of `dim`, which goes away: of a packed `[batch, token, 3, head, dim]` the keys are `select(2, 1)`.
     ///
     /// # Errors
@@ -123,6 +115,14 @@ impl<'a> TensorView<'a> {
     pub fn select(self, dim: usize, index: usize) -> Result<TensorView<'a>, ViewError> {
         let (layout, step) = self.layout.select(dim, index)?;
         Ok(TensorView { layout, offset: self.offset.wrapping_add_signed(step), ..self })
+    }
+
+    /// The view with a dimension of size 1 that becomes dimension `dim`: `[head, token, dim]` is a batch of one by `insert_dim(0)`.
+    ///
+    /// # Errors
+    /// [`ViewError`] if there are fewer dimensions, or as many as there can be.
+    pub fn insert_dim(self, dim: usize) -> Result<TensorView<'a>, ViewError> {
+        Ok(TensorView { layout: self.layout.with_unit(dim)?, ..self })
     }
 
     /// The element at an index, as a number; truth values are 0 and 1. `None` outside the shape.
@@ -211,14 +211,6 @@ impl<'a> TensorViewMut<'a> {
         Ok(TensorViewMut { layout, offset: self.offset.wrapping_add_signed(step), ..self })
     }
 
-    /// The view with another dimension of size 1, before what was dimension `dim`, or after all: that of a batch of one sequence, say.
-    ///
-    /// # Errors
-    /// [`ViewError`] if there is no such place, or the view has as many dimensions as there can be.
-    pub fn insert(self, dim: usize) -> Result<TensorViewMut<'a>, ViewError> {
-        Ok(TensorViewMut { layout: self.layout.insert(dim)?, ..self })
-    }
-
     /// The view at one index of `dim`, which goes away.
     ///
     /// # Errors
@@ -226,6 +218,14 @@ impl<'a> TensorViewMut<'a> {
     pub fn select(self, dim: usize, index: usize) -> Result<TensorViewMut<'a>, ViewError> {
         let (layout, step) = self.layout.select(dim, index)?;
         Ok(TensorViewMut { layout, offset: self.offset.wrapping_add_signed(step), ..self })
+    }
+
+    /// The view with a dimension of size 1 that becomes dimension `dim`.
+    ///
+    /// # Errors
+    /// [`ViewError`] if there are fewer dimensions, or as many as there can be.
+    pub fn insert_dim(self, dim: usize) -> Result<TensorViewMut<'a>, ViewError> {
+        Ok(TensorViewMut { layout: self.layout.with_unit(dim)?, ..self })
     }
 
     /// Views of the parts of a dimension, from each offset to the next: of sequences that lie one after the other, by their cumulative

@@ -58,6 +58,9 @@ fn packed_tensors_come_apart() {
     let keys = packed.select(2, 1).expect("a slot");
     assert_eq!((keys.shape(), keys.strides()), (&[2, 5, 4][..], &[60, 12, 1][..]));
     assert_eq!(keys.get(&[1, 3, 2]), Some(f64::from(60 + 36 + 4 + 2)));
+    let batch = keys.select(0, 1).expect("a sequence").insert_dim(0).expect("a batch of one");
+    assert_eq!((batch.shape(), batch.get(&[0, 3, 2])), (&[1, 5, 4][..], keys.get(&[1, 3, 2])));
+    assert_eq!(batch.insert_dim(3).expect("a view").shape(), [1, 5, 4, 1]);
 }
 
 #[test]
@@ -133,6 +136,8 @@ fn refused_views_say_why() {
         error(view.narrow(1, usize::MAX, 2)),
         error(view.select(3, 0)),
         error(view.select(0, 2)),
+        error(view.insert_dim(4)),
+        error(TensorView::from_slice(&data[..1], &[1; 8]).expect("a view").insert_dim(0)),
         error(TensorViewMut::from_slice(&mut out, &[4, 6]).expect("a view").split_at(1, 7)),
         error(TensorViewMut::from_slice(&mut out, &[4, 6]).expect("a view").split_at(2, 0)),
     ]

@@ -1,0 +1,177 @@
+//! A naive model of a cache of keys and values: for each sequence its tokens, and which pages it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhumb::prelude::*;
+
+use crate::common::{Layout, Rng, Tensor};
+
+/// Sizes of a cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) heads: usize,
+    pub(crate) dim: usize,
+    pub(crate) value_dim: usize,
+    pub(crate) page_size: usize,
+    pub(crate) pages: usize,
+    pub(crate) elem: Elem,
+}
+
+impl Sizes {
+    pub(crate) fn random(rng: &mut Rng) -> Sizes {
+        Sizes {
+            heads: 1 + rng.below(3),
+            dim: 1 + rng.below(4),
+            value_dim: 1 + rng.below(3),
+            page_size: rng.pick(&[16, 16, 32, 48]),
+            pages: 1 + rng.below(14),
+            elem: rng.pick(&[Elem::F32, Elem::I32]),
+        }
+    }
+
+    pub(crate) fn cache(&self) -> KvCache {
+        let builder = KvCache::builder(self.heads, self.dim).value_dim(self.value_dim);
+        builder.page_size(self.page_size).pages(self.pages).elem(self.elem).build().expect("a cache")
+    }
+
+    /// Keys and values of tokens by serial number, in any layout.
+    pub(crate) fn rows(&self, rng: &mut Rng, tokens: &[u32]) -> (Tensor, Tensor) {
+        let mut rows = |dim: usize, sign: i32| {
+            let shape = [self.heads, tokens.len(), dim];
+            let at = |i: usize| element(tokens[i / dim % tokens.len()], i / dim / tokens.len(), i % dim, sign);
+            let data = (0..shape.iter().product()).map(at);
+            let tensor = match self.elem {
+                Elem::I32 => Tensor::i32(shape, data.collect::<Vec<_>>()),
+                _ => Tensor::f32(shape, data.map(|x| x as f32).collect::<Vec<_>>()),
+            };
+            tensor.stored(&Layout::random(rng, 3, true))
+        };
+        (rows(self.dim, 1), rows(self.value_dim, -1))
+    }
+}
+
+/// An element of a token's key or value; each another.
+fn element(token: u32, head: usize, i: usize, sign: i32) -> i32 {
+    sign * (token as i32 * 16 + (head * 4 + i) as i32 + 1)
+}
+
+/// What a sequence should be.
+#[derive(Clone, Debug)]
+pub(crate) struct Sequence {
+    pub(crate) id: SequenceId,
+    pub(crate) first: usize,
+    /// Serial numbers of the tokens, those evicted among them.
+    pub(crate) tokens: Vec<u32>,
+    /// Which page each has, by a number of the model's own.
+    pages: Vec<u32>,
+}
+
+/// What a cache should be.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) sizes: Sizes,
+    pub(crate) live: Vec<Sequence>,
+    pub(crate) stale: Vec<SequenceId>,
+    next_page: u32,
+    next_token: u32,
+}
+
+impl Model {
+    pub(crate) fn new(sizes: Sizes) -> Model {
+        Model { sizes, live: Vec::new(), stale: Vec::new(), next_page: 0, next_token: 0 }
+    }
+
+    /// Serial numbers of new tokens.
+    pub(crate) fn tokens(&mut self, count: usize) -> Vec<u32> {
+        self.next_token += count as u32;
+        (self.next_token - count as u32..self.next_token).collect()
+    }
+
+    pub(crate) fn add(&mut self, id: SequenceId) {
+        self.live.push(Sequence { id, first: 0, tokens: Vec::new(), pages: Vec::new() });
+    }
+
+    /// Appends tokens, whether or not there are pages. The number of pages taken, those of copies among them.
+    pub(crate) fn append(&mut self, index: usize, tokens: &[u32]) -> usize {
+        let last = self.live[index].pages.last().copied();
+        let sharing = self.live.iter().filter(|other| last.is_some_and(|page| other.pages.contains(&page))).count();
+        let (size, sequence) = (self.sizes.page_size, &mut self.live[index]);
+        let open = sequence.tokens.len() % size != 0 && !sequence.pages.is_empty();
+        let copies = open && sharing > 1 && !tokens.is_empty();
+        if copies {
+            sequence.pages.pop();
+        }
+        sequence.tokens.extend(tokens);
+        let wanted = (sequence.tokens.len() - sequence.first).div_ceil(size);
+        let taken = wanted - sequence.pages.len();
+        sequence.pages.extend(self.next_page..self.next_page + taken as u32);
+        self.next_page += taken as u32;
+        taken
+    }
+
+    pub(crate) fn share(&mut self, index: usize, len: usize, id: SequenceId) {
+        let mut sequence = self.live[index].clone();
+        sequence.id = id;
+        self.live.push(sequence);
+        self.truncate(self.live.len() - 1, len);
+    }
+
+    pub(crate) fn truncate(&mut self, index: usize, len: usize) {
+        let (size, sequence) = (self.sizes.page_size, &mut self.live[index]);
+        sequence.tokens.truncate(len);
+        sequence.pages.truncate((len - sequence.first).div_ceil(size));
+    }
+
+    pub(crate) fn evict(&mut self, index: usize, position: usize) {
+        let (size, sequence) = (self.sizes.page_size, &mut self.live[index]);
+        while sequence.first + size <= position.min(sequence.tokens.len()) {
+            sequence.pages.remove(0);
+            sequence.first += size;
+        }
+    }
+
+    pub(crate) fn free(&mut self, index: usize) {
+        let sequence = self.live.remove(index);
+        self.stale.push(sequence.id);
+    }
+
+    /// Pages that some sequence has.
+    pub(crate) fn used(&self) -> usize {
+        self.live.iter().flat_map(|sequence| &sequence.pages).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Holds a cache against the model: every element, and which sequences have one page.
+    pub(crate) fn check(&self, cache: &KvCache) {
+        let size = self.sizes.page_size;
+        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+        for sequence in &self.live {
+            let table = cache.page_table(sequence.id).expect("live");
+            assert_eq!(table.len(), sequence.pages.len(), "pages of {}", sequence.id);
+            for (page, number) in sequence.pages.iter().zip(table) {
+                assert_eq!(numbers.entry(*page).or_insert(*number), number, "a shared page of {}", sequence.id);
+            }
+            assert_eq!(cache.len(sequence.id), Ok(sequence.tokens.len()));
+            assert_eq!(cache.first_token(sequence.id), Ok(sequence.first));
+            self.check_rows(&cache.keys(sequence.id).expect("live"), sequence, self.sizes.dim, 1);
+            self.check_rows(&cache.values(sequence.id).expect("live"), sequence, self.sizes.value_dim, -1);
+        }
+        assert_eq!(numbers.values().collect::<BTreeSet<_>>().len(), numbers.len(), "a page that two have, unshared");
+        assert_eq!((cache.pages_used(), cache.pages_free()), (self.used(), self.sizes.pages - self.used()));
+        assert_eq!((cache.page_size(), cache.capacity_tokens()), (size, self.sizes.pages * size));
+        for stale in &self.stale {
+            assert_eq!(cache.len(*stale), Err(KvError::Stale { sequence: *stale }));
+        }
+    }
+
+    fn check_rows(&self, view: &PagedView<'_>, sequence: &Sequence, dim: usize, sign: i32) {
+        let kept = &sequence.tokens[sequence.first..];
+        assert_eq!(view.shape(), [1, self.sizes.heads, kept.len(), dim], "{}", sequence.id);
+        assert_eq!(view.elem(), self.sizes.elem);
+        for (at, token) in kept.iter().enumerate() {
+            for (head, i) in (0..self.sizes.heads).flat_map(|head| (0..dim).map(move |i| (head, i))) {
+                let expected = f64::from(element(*token, head, i, sign));
+                assert_eq!(view.get(&[0, head, at, i]), Some(expected), "{} at {at}", sequence.id);
+            }
+        }
+    }
+}
