@@ -164,6 +164,6 @@ fn outputs_are_split_by_offsets() {
     assert_eq!(view.insert_dim(2).expect("a view").shape(), [6, 4, 1]);
     assert_eq!(
         view.insert_dim(3).expect_err("no place").to_string(),
-        "there is no dimension 3 in a view of 2; the first is 0"
+        "there is no dimension 3 in a view of 3; the first is 0"
     );
 }

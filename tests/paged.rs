@@ -182,3 +182,64 @@ fn pages_that_do_not_fit_are_refused() {
     let wrong = PagedView::new(pool.permute(&[0, 1, 3, 2, 4]).expect("a view"), &[0], 0, 1, 16);
     assert!(refused(wrong.expect("a view"), view(16)).contains("axis `h`"));
 }
+
+/// Pages that can have no weight are left out by their norms: no bit changes, whichever threads come first, and garbage there is seen.
+#[test]
+fn pages_without_weight_are_left_out() {
+    for target in [&targets()[0], targets().last().expect("a target")] {
+        for (threads, (heads, kv_heads)) in [(1, (8, 8)), (3, (8, 8)), (1, (8, 2)), (2, (6, 1))] {
+            let builder = Engine::builder().target(target.clone()).threads(threads).kernels(Kernels::Decode);
+            let engine = builder.build().expect("an engine");
+            let attention = Attention::heads(heads).head_dim(16).kv_heads(kv_heads).lse();
+            let attention = attention.scheme(Alibi::new()).scheme(Causal).sinks();
+            let kernel = engine.compile(&attention.build().expect("a graph")).expect("compiles");
+            let (kv, tokens) = (kv_heads as usize, 9000);
+            let lengths = Lengths { batch: 1, queries: 2, keys: tokens };
+            let all = inputs(&mut Rng::new(5), kernel.interface(), lengths);
+            let mut whole = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+            run(kernel.call(), &all, &mut whole).expect("runs");
+            let mut cache = KvCache::builder(kv, 16).page_size(64).pages(200).build().expect("a cache");
+            let sequence = cache.new_sequence().expect("a sequence");
+            let rows = |name: &str| all[name].view().select(0, 0).expect("a sequence");
+            // In pieces, as a prompt comes.
+            for first in (0..tokens).step_by(700) {
+                let len = 700.min(tokens - first);
+                let [k, v] = ["k", "v"].map(|name| rows(name).narrow(1, first, len).expect("tokens"));
+                cache.append(sequence, k, v).expect("room");
+            }
+            let cached = |cache: &KvCache, sequence: SequenceId| {
+                let mut made = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+                let mut call = kernel.call();
+                for (name, tensor) in &all {
+                    call = match name.as_str() {
+                        "k" => call.input(name, cache.keys(sequence).expect("keys")),
+                        "v" => call.input(name, cache.values(sequence).expect("values")),
+                        _ => call.input(name, tensor.view()),
+                    };
+                }
+                for (name, tensor) in &mut made {
+                    call = call.output(name, tensor.view_mut());
+                }
+                let map = call.trace().expect("runs").expect("tiles");
+                let tiles = map.units().iter().flat_map(|unit| &unit.rows).flat_map(|row| &row.tiles);
+                let pruned = tiles.filter(|tile| tile.class == rhumb::runtime::KeyTileClass::Pruned).count();
+                (bits(&made), pruned)
+            };
+            let (made, pruned) = cached(&cache, sequence);
+            assert!(made == bits(&whole), "{target}, {threads} threads, {heads} heads on {kv_heads}");
+            // With several threads what comes first is a matter of chance.
+            assert!(pruned > 0 || threads > 1 || kv_heads == 1, "{heads} heads on {kv_heads}");
+            // A value that is not finite makes NaN of no weight: its page is computed.
+            let mut marked = all.clone();
+            let value = marked.get_mut("v").expect("an input");
+            assert!(value.view_mut().set(&[0, 0, 3, 5], f64::INFINITY), "an element");
+            let mut other = KvCache::builder(kv, 16).page_size(64).pages(200).build().expect("a cache");
+            let again = other.new_sequence().expect("a sequence");
+            let rows = |name: &str| marked[name].view().select(0, 0).expect("a sequence");
+            other.append(again, rows("k"), rows("v")).expect("room");
+            let mut whole = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+            run(kernel.call(), &marked, &mut whole).expect("runs");
+            assert!(cached(&other, again).0 == bits(&whole));
+        }
+    }
+}

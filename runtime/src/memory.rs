@@ -31,7 +31,7 @@ mod workspace;
 
 pub use alloc::OutOfMemory;
 pub(crate) use alloc::reserve;
-pub(crate) use chunks::{Partials, Records, chunks};
+pub(crate) use chunks::{Level, Partials, Records, chunks};
 pub use code::CodeError;
 pub(crate) use frame::Frame;
 #[cfg(test)]

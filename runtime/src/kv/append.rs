@@ -205,6 +205,8 @@ impl KvCache {
             let (page, at) = (sequence.table[at / page_size], at % page_size);
             write_keys(window, positions, keys.rows(page, at, window.len))?;
             copy(values.rows(page, at, window.len), &window.of(&append.values));
+            keys.note(page, at, window.len);
+            values.note(page, at, window.len);
             Ok(())
         });
         match written {

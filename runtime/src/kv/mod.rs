@@ -32,6 +32,9 @@ use transform::Positions;
 /// Sequences share pages. [`fork`](KvCache::fork) and [`share_prefix`](KvCache::share_prefix) copy nothing; a page that several sequences
 /// have is never written, so that the first to append to one that is not full gets a copy of it. A page that no sequence has is free.
 ///
+/// Norms of rows are kept for each page, so that calls of few queries leave out pages whose keys can have no weight, as ALiBi's steep heads
+/// see them, without a look at them.
+///
 /// A refused operation has changed nothing that can be seen, and no order of operations loses a page. Appending allocates nothing but, now
 /// and then, room for a longer table.
 ///
@@ -176,7 +179,8 @@ impl KvCache {
     fn view<'a>(&'a self, pool: &'a Pool, sequence: SequenceId) -> Result<PagedView<'a>, KvError> {
         let sequence = &self.sequences[self.sequences.find(sequence)?];
         let view = PagedView::new(pool.view(), &sequence.table, 0, 2, sequence.kept());
-        Ok(view.expect("pages of the pool, none of them twice"))
+        let view = view.and_then(|view| view.with_norms(pool.norms(), 1));
+        Ok(view.expect("pages of the pool, none of them twice, and their norms"))
     }
 
     /// The position of a sequence's next token: the number of tokens appended to it, those among them that were evicted or shared.

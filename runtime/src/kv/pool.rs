@@ -4,7 +4,7 @@ use rhumb_ir::Elem;
 
 use crate::kv::error::KvError;
 use crate::layout::Layout;
-use crate::memory::{Element, OutputElement, Span, SpanMut, Workspace};
+use crate::memory::{Element, OutputElement, Span, SpanMut, Workspace, reserve};
 use crate::view::{TensorView, TensorViewMut};
 
 /// Rows of all tokens, of keys or of values: `[page, 1, head, token, element]`. The 1 is the batch of the sequence that is viewed.
@@ -13,6 +13,8 @@ pub(super) struct Pool {
     memory: Workspace,
     elem: Elem,
     layout: Layout,
+    /// For each page and head a number that the norm of no row there is above.
+    norms: Vec<f32>,
 }
 
 impl Pool {
@@ -20,7 +22,11 @@ impl Pool {
     pub(super) fn new(shape @ [pages, heads, tokens, dim]: [usize; 4], elem: Elem) -> Result<Pool, KvError> {
         let layout = Layout::contiguous(&[pages, 1, heads, tokens, dim]).map_err(|_| KvError::TooLarge { shape })?;
         let memory = Workspace::new(layout.len() * elem.bytes())?;
-        Ok(Pool { memory, elem, layout })
+        let count = pages.saturating_mul(heads);
+        let mut norms = Vec::new();
+        reserve(&mut norms, count)?;
+        norms.resize(count, 0.0);
+        Ok(Pool { memory, elem, layout, norms })
     }
 
     pub(super) fn elem(&self) -> Elem {
@@ -59,6 +65,26 @@ impl Pool {
         rows.expect("tokens of a page")
     }
 
+    /// For each page and head a number that the norm of no row there is above.
+    pub(super) fn norms(&self) -> &[f32] {
+        &self.norms
+    }
+
+    /// Notes the norms of rows that were written: of some tokens of a page, which are the first of it, or come after those that it has.
+    pub(super) fn note(&mut self, page: u32, start: usize, len: usize) {
+        let [_, _, heads, tokens, dim] = *self.layout.shape() else { return };
+        for head in 0..heads {
+            let first = ((page as usize * heads + head) * tokens + start) * dim;
+            let rows = match self.elem {
+                Elem::F32 => self.memory.slice::<f32>(4 * first, len * dim),
+                Elem::I32 | Elem::Bool => None,
+            };
+            let norm = rows.map_or(f32::INFINITY, |rows| greatest_norm(rows, dim));
+            let noted = &mut self.norms[page as usize * heads + head];
+            *noted = if start == 0 { norm } else { noted.max(norm) };
+        }
+    }
+
     /// Copies the first tokens of a page to another.
     pub(super) fn copy(&mut self, from: u32, to: u32, tokens: usize) {
         let bytes = self.elem.bytes();
@@ -67,6 +93,7 @@ impl Pool {
         let start = |page: u32, head: usize| (page as usize * heads + head) * page_size * dim * bytes;
         let all = self.layout.len() * bytes;
         let memory = self.memory.slice_mut::<u8>(0, all).expect("the memory that was made");
+        self.norms.copy_within(from as usize * heads..(from as usize + 1) * heads, to as usize * heads);
         for head in 0..heads {
             memory.copy_within(start(from, head)..start(from, head) + len, start(to, head));
         }
@@ -79,5 +106,29 @@ impl Pool {
     fn span_mut<T: OutputElement + bytemuck::Pod>(&mut self) -> SpanMut<'_> {
         let len = self.layout.len();
         SpanMut::from_slice(self.memory.slice_mut::<T>(0, len).expect("the memory that was made"))
+    }
+}
+
+/// A number that the norm of no row of some elements is above; `inf` if one holds NaN or is that large.
+fn greatest_norm(rows: &[f32], dim: usize) -> f32 {
+    let square = |row: &[f32]| row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+    // `max` would pass NaN by.
+    let greatest = rows.chunks(dim.max(1)).map(square).fold(0.0, |most, x| if x <= most { most } else { x });
+    let norm = (greatest.sqrt() as f32).next_up();
+    if norm.is_finite() { norm } else { f32::INFINITY }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norms_are_not_below_those_of_rows() {
+        let norm = greatest_norm(&[3.0, 4.0, 1.0, -1.0, 0.0, 0.0], 2);
+        assert!((5.0..5.00001).contains(&norm), "{norm}");
+        assert_eq!(greatest_norm(&[f32::NAN, 0.0, 9.0, 9.0], 2), f32::INFINITY);
+        assert_eq!(greatest_norm(&[9.0, 9.0, 0.0, f32::NEG_INFINITY], 2), f32::INFINITY);
+        assert_eq!(greatest_norm(&[3e38, 3e38], 2), f32::INFINITY);
+        assert!(greatest_norm(&[], 4) < 1e-40);
     }
 }

@@ -23,6 +23,8 @@ struct Group {
     done: usize,
     /// One record for each chunk, in their order.
     records: Vec<f32>,
+    /// What each row measures scores from in the chunk where that is greatest, of those that have been handed in: `-inf` before.
+    levels: Vec<f64>,
 }
 
 /// The parts of a record: numbers of each row, then the accumulators of each reduction, row after row.
@@ -34,6 +36,16 @@ pub(crate) struct Record {
     parts: &'static [Part],
     /// Elements of all accumulators of a row.
     elements: usize,
+}
+
+/// What the scores of a row are measured from in a chunk, and the sum of their weights.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Level {
+    pub(crate) base: f32,
+    /// `-inf` where it saw no key.
+    pub(crate) limit: f32,
+    pub(crate) negated_reference: f32,
+    pub(crate) sum: f32,
 }
 
 /// The records of all chunks of a query tile.
@@ -115,8 +127,31 @@ impl Partials {
             let missing = len.saturating_sub(group.records.len());
             reserve(&mut group.records, missing)?;
             group.records.resize(len.max(group.records.len()), 0.0);
+            let missing = rows.saturating_sub(group.levels.len());
+            reserve(&mut group.levels, missing)?;
+            group.levels.resize(rows.max(group.levels.len()), 0.0);
+            group.levels.fill(f64::NEG_INFINITY);
         }
         Ok(())
+    }
+}
+
+impl Level {
+    /// That of a row in a chunk; none without a softmax.
+    pub(crate) fn of(records: &Records<'_>, chunk: usize, row: usize) -> Option<Level> {
+        let number = |part| records.part(chunk, part).map(|numbers| numbers[row]);
+        Some(Level {
+            base: number(Part::Bases)?,
+            limit: number(Part::Limits)?,
+            negated_reference: number(Part::References).unwrap_or(0.0),
+            sum: number(Part::Sums)?,
+        })
+    }
+
+    /// How far it is above another.
+    pub(crate) fn above(&self, other: &Level) -> f64 {
+        let reference = f64::from(other.negated_reference) - f64::from(self.negated_reference);
+        reference + (f64::from(self.base) - f64::from(other.base))
     }
 }
 
@@ -133,9 +168,19 @@ impl<'p> Records<'p> {
     }
 
     /// Counts a chunk as handed in; whether it is the last.
-    pub(super) fn count(&mut self) -> bool {
+    pub(super) fn count(&mut self, chunk: usize) -> bool {
+        for row in 0..self.record.rows {
+            if let Some(level) = Level::of(self, chunk, row).filter(|level| level.sum > 0.0) {
+                self.group.levels[row] = self.group.levels[row].max(level.above(&Level::default()));
+            }
+        }
         self.group.done += 1;
         self.group.done == self.chunks
+    }
+
+    /// What each row measures scores from in the chunk where that is greatest, of those that have been handed in: `-inf` before.
+    pub(super) fn levels(&self) -> &[f64] {
+        &self.group.levels[..self.record.rows]
     }
 
     /// What the records hold.

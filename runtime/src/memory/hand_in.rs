@@ -4,6 +4,14 @@ use crate::memory::TaskTiles;
 use crate::memory::chunks::{Record, Records};
 
 impl<'t> TaskTiles<'t> {
+    /// What each row of the query tile at a position measures scores from in the chunk where that is greatest, of those that other tasks
+    /// have handed in: `-inf` without such. It only grows.
+    pub(crate) fn levels(&self, position: usize, mut look: impl FnMut(&[f64]) -> bool) -> bool {
+        let (first, end) = self.queries(position);
+        let record = Record::new(self.plan(), self.attention, end - first);
+        look(Records::lock(self.partials, self.group(position), (record, self.chunk.1)).levels())
+    }
+
     /// Hands in what the query tile at a position came to. The last of the tasks that have the query tile gets what all came to, and ends it.
     ///
     /// # Panics
@@ -29,7 +37,7 @@ impl<'t> TaskTiles<'t> {
             own[record.accumulators(before, length)].copy_from_slice(&from[..record.rows * length]);
             before += length;
         }
-        self.last = records.count();
+        self.last = records.count(chunk);
         self.last.then_some(records)
     }
 }

@@ -39,6 +39,11 @@ impl<'t> Rows<'t> {
         self.paged.as_ref().and_then(|(rows, place)| Some((rows, (*place)?)))
     }
 
+    /// A number that the norm of the row of no key among some is above; `inf` where that is not known.
+    pub(super) fn norm(&self, keys: (usize, usize)) -> f32 {
+        self.paged.as_ref().map_or(f32::INFINITY, |(rows, _)| rows.norm(keys))
+    }
+
     /// Address of the row of a key, with scratch memory at this address.
     ///
     /// # Panics

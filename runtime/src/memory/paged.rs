@@ -81,6 +81,11 @@ impl<'a> PagedRows<'a> {
         (address as u64, (key / size + 1) * size)
     }
 
+    /// A number that the norm of the row of no key among some is above; `inf` where that is not known.
+    pub(super) fn norm(&self, keys: (usize, usize)) -> f32 {
+        self.view.norm(keys, |dim| self.held[dim].unwrap_or(0))
+    }
+
     /// Copies the rows of some keys to a place in memory, one behind the other; false if they do not fit there.
     pub(super) fn copy(&self, (first, end): (usize, usize), to: &mut Workspace, start: usize) -> bool {
         let (mut key, mut at) = (first, start);

@@ -158,7 +158,8 @@ impl<'i> Tasks<'i> {
         if task >= self.count() {
             return None;
         }
-        let (chunk, task) = (task / self.chunk_tasks(), task % self.chunk_tasks());
+        // The last keys come first: those before may turn out to have no weight beside them.
+        let (chunk, task) = (chunks - 1 - task / self.chunk_tasks(), task % self.chunk_tasks());
         let (number, from_last) = (task % count, task / count);
         let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
         let outer = Outer::new(attention, &call.frame, number);
@@ -220,6 +221,23 @@ impl<'t> TaskTiles<'t> {
     /// The number of the query tile at a position among those of all outer indices.
     pub(super) fn group(&self, position: usize) -> usize {
         self.number * self.all_query_tiles + self.query_tiles.0 + position
+    }
+
+    /// Numbers that the norms of no key and of no value among the keys of the task are above, of the first product and of all reductions;
+    /// `inf` where that is not known.
+    pub(crate) fn norms(&self) -> (f32, f32) {
+        let keys = self.keys();
+        let values = &self.values[..self.attention.reductions.len()];
+        (self.keys[0].norm(keys), values.iter().map(|rows| rows.norm(keys)).fold(0.0, f32::max))
+    }
+
+    /// The queries in the state of the query tile at a position, in decode: row after row, scaled and rotated, and the elements of a row.
+    pub(crate) fn query_rows(&self, position: usize) -> (&[f32], usize) {
+        assert!(position < self.begun, "a query tile that was not begun");
+        let (plan, (queries, _)) = (self.plan(), self.queries);
+        let length = self.attention.query_padded(plan.machine.lanes);
+        let start = plan.scratch.states + position * plan.scratch.state_bytes + plan.scratch.queries;
+        (self.scratch.slice::<f32>(start, queries * length).expect("queries of a state of this plan"), length)
     }
 
     /// The accumulators of a reduction in the state of the query tile at a position, in decode: the rows of all queries that a tile can have,

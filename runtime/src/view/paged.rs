@@ -42,12 +42,23 @@ pub struct PagedView<'a> {
     offset: usize,
     /// Of a whole page.
     page: Layout,
+    /// Pages of the pool.
+    count: usize,
     /// From a page of the pool to the next, in elements; 0 where there is no element.
     step: isize,
     /// Those that have tokens.
     pages: &'a [u32],
     token_dim: usize,
     shape: [usize; MAX_RANK],
+    norms: Option<PageNorms<'a>>,
+}
+
+/// Bounds on the norms of rows.
+#[derive(Clone, Copy)]
+struct PageNorms<'a> {
+    /// For each page of the pool one for each index along `dim`.
+    norms: &'a [f32],
+    dim: usize,
 }
 
 impl<'a> PagedView<'a> {
@@ -84,7 +95,36 @@ impl<'a> PagedView<'a> {
         // A table may list a page more often than memory could hold it.
         Layout::contiguous(&shape[..rank])?;
         let step = if pool.is_empty() { 0 } else { pool.strides()[page_dim] };
-        Ok(PagedView { span: pool.span, offset: pool.offset, page, step, pages, token_dim, shape })
+        let norms = None;
+        Ok(PagedView { span: pool.span, offset: pool.offset, page, count, step, pages, token_dim, shape, norms })
+    }
+
+    /// The tensor, with what is known of its rows, which are along any one dimension: for each page of the pool, and each index along `dim`
+    /// (of heads, as a rule), a number that the Euclidean norm of no row there is above. `inf` says nothing; a row that holds NaN has no
+    /// other bound.
+    ///
+    /// Calls of few queries whose scores fall off with distance leave pages out that can have no weight, by the norms of keys and values,
+    /// without a look at them. Bounds that do not hold make for wrong results.
+    ///
+    /// # Errors
+    /// [`PagedViewError`] if there is no such dimension, or norms are not as many as pages of the pool times its size.
+    pub fn with_norms(self, norms: &'a [f32], dim: usize) -> Result<PagedView<'a>, PagedViewError> {
+        let size = *self.shape().get(dim).ok_or(ViewError::NoDim { dim, rank: self.rank() })?;
+        let expected = self.count.saturating_mul(size);
+        if norms.len() != expected {
+            return Err(PagedViewError::Norms { found: norms.len(), pages: self.count, dim, size });
+        }
+        Ok(PagedView { norms: Some(PageNorms { norms, dim }), ..self })
+    }
+
+    /// A number that the norm of no row of some tokens is above, at an index of each dimension; `inf` where that is not known.
+    pub(crate) fn norm(&self, (first, end): (usize, usize), index: impl Fn(usize) -> usize) -> f32 {
+        let Some(PageNorms { norms, dim }) = self.norms else { return f32::INFINITY };
+        let size = self.shape[dim];
+        let pages = self.pages.get(first / self.page_size()..end.div_ceil(self.page_size())).unwrap_or_default();
+        let of = |page: &u32| norms.get(*page as usize * size + index(dim)).copied().unwrap_or(f32::INFINITY);
+        let all = pages.iter().map(of).map(|norm| if norm.is_nan() { f32::INFINITY } else { norm });
+        all.fold(0.0, f32::max)
     }
 
     /// The element type.

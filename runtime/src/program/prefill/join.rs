@@ -1,7 +1,9 @@
 //! What chunks of keys came to, joined: softmaxes over parts of the keys, by the greatest score of each.
 
+use rhumb_compiler::plan::Pruning;
+
 use super::task::Task;
-use crate::memory::{Part, Records};
+use crate::memory::{Level, Part, Records};
 
 /// Elements of a row that are joined at once.
 const TOGETHER: usize = 64;
@@ -39,25 +41,21 @@ impl Task<'_> {
 
     /// Joins the base, the sum and the reference of a row, and says what chunks are weighed from.
     fn join_numbers(&mut self, position: usize, row: usize, records: &Records<'_>) -> Weighs {
-        let Some(sums) = records.part(0, Part::Sums) else { return Weighs::Alike };
-        debug_assert!(row < sums.len(), "a row of the query tile");
-        let mut from = 0;
-        for chunk in 1..records.chunks() {
-            let (greatest, other) = (Level::of(records, from, row), Level::of(records, chunk, row));
+        let Some(mut greatest) = Level::of(records, 0, row) else { return Weighs::Alike };
+        for level in (1..records.chunks()).filter_map(|chunk| Level::of(records, chunk, row)) {
             // A chunk without weight has no score to measure from. NaN takes part: its sum is NaN.
-            if other.sum != 0.0 && (greatest.sum == 0.0 || other.above(&greatest) > 0.0) {
-                from = chunk;
+            if level.sum != 0.0 && (greatest.sum == 0.0 || level.above(&greatest) > 0.0) {
+                greatest = level;
             }
         }
-        let weighs = Weighs::From(Level::of(records, from, row));
-        let sum = |chunk| weighs.weight(chunk, row, records) * f64::from(Level::of(records, chunk, row).sum);
-        let total: f64 = (0..records.chunks()).map(sum).sum();
-        let Weighs::From(level) = weighs else { return weighs };
-        self.tiles.part(position, Part::Bases)[row] = level.base;
-        self.tiles.part(position, Part::Limits)[row] = level.limit;
+        let weighs = Weighs::From(greatest);
+        let levels = (0..records.chunks()).filter_map(|chunk| Some((chunk, Level::of(records, chunk, row)?)));
+        let total: f64 = levels.map(|(chunk, level)| weighs.weight(chunk, row, records) * f64::from(level.sum)).sum();
+        self.tiles.part(position, Part::Bases)[row] = greatest.base;
+        self.tiles.part(position, Part::Limits)[row] = greatest.limit;
         self.tiles.part(position, Part::Sums)[row] = total as f32;
         if records.part(0, Part::References).is_some() {
-            self.tiles.part(position, Part::References)[row] = level.negated_reference;
+            self.tiles.part(position, Part::References)[row] = greatest.negated_reference;
         }
         weighs
     }
@@ -74,41 +72,13 @@ enum Weighs {
 
 impl Weighs {
     fn weight(self, chunk: usize, row: usize, records: &Records<'_>) -> f64 {
-        match self {
-            Weighs::Alike => 1.0,
-            Weighs::From(from) => {
-                let level = Level::of(records, chunk, row);
-                // Its accumulators are 0, or NaN.
-                if level.sum == 0.0 { 0.0 } else { level.above(&from).exp2() }
+        match (self, Level::of(records, chunk, row)) {
+            (Weighs::From(from), Some(level)) => {
+                let above = level.above(&from);
+                // Of a chunk that saw no key accumulators are 0, or NaN. One that is far below is as if it had not been computed.
+                if level.sum == 0.0 || above < -Pruning::BELOW { 0.0 } else { above.exp2() }
             }
+            _ => 1.0,
         }
-    }
-}
-
-/// What the scores of a row are measured from in a chunk, and the sum of their weights.
-#[derive(Clone, Copy)]
-struct Level {
-    base: f32,
-    /// `-inf` where it saw no key.
-    limit: f32,
-    negated_reference: f32,
-    sum: f32,
-}
-
-impl Level {
-    fn of(records: &Records<'_>, chunk: usize, row: usize) -> Level {
-        let number = |part| records.part(chunk, part).map_or(0.0, |numbers| numbers[row]);
-        Level {
-            base: number(Part::Bases),
-            limit: number(Part::Limits),
-            negated_reference: number(Part::References),
-            sum: number(Part::Sums),
-        }
-    }
-
-    /// How far it is above another.
-    fn above(&self, other: &Level) -> f64 {
-        let reference = f64::from(other.negated_reference) - f64::from(self.negated_reference);
-        reference + (f64::from(self.base) - f64::from(other.base))
     }
 }

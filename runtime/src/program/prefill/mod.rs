@@ -5,6 +5,7 @@ mod join;
 mod lists;
 mod prune;
 mod reference;
+mod skip;
 mod task;
 mod trace;
 
@@ -29,6 +30,8 @@ pub(super) struct Prefill {
     attention: Attention,
     functions: TileFunctions,
     classifier: Classifier,
+    /// Whether scores are bounded by norms of rows and key terms.
+    bounded: bool,
 }
 
 /// How a call is cut into tasks.
@@ -48,7 +51,8 @@ pub(super) struct Cut {
 
 impl Prefill {
     pub(super) fn new(plan: &Plan, attention: Attention, functions: TileFunctions) -> Prefill {
-        Prefill { classifier: Classifier::new(plan, &attention), attention, functions }
+        let (classifier, bounded) = (Classifier::new(plan, &attention), skip::is_bounded(plan, &attention));
+        Prefill { classifier, bounded, attention, functions }
     }
 
     /// How a call is cut.
@@ -114,7 +118,8 @@ impl Prefill {
             let (attention, functions) = (&self.attention, &self.functions);
             let (lists, trace) = (&mut memory.lists, trace.map(|trace| (trace, number)));
             let in_vain = 0;
-            Task { attention, functions, classes, tiles, lists, pruning, in_vain, scanned: None, trace }.run();
+            let bounded = self.bounded;
+            Task { attention, functions, classes, tiles, lists, bounded, pruning, in_vain, scanned: None, trace }.run();
         }
     }
 }

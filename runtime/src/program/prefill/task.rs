@@ -18,6 +18,8 @@ pub(super) struct Task<'t> {
     pub(super) classes: Classes<'t>,
     pub(super) tiles: TaskTiles<'t>,
     pub(super) lists: &'t mut TaskLists,
+    /// Whether scores are bounded by norms of rows and key terms.
+    pub(super) bounded: bool,
     /// Whether keys without weight are pruned.
     pub(super) pruning: bool,
     /// Nodes of trees that were looked at since a key was pruned.
@@ -33,6 +35,13 @@ impl Task<'_> {
         self.lists.seen.segments.clear();
         self.lists.query_tiles.clear();
         let room = self.lists.capacities();
+        if self.knows_norms() {
+            // Chunks are of one query tile.
+            self.tiles.begin(self.functions.begin, 0, TileArgs::default());
+            if self.is_without_weight(0) {
+                return self.leave_out(0);
+            }
+        }
         for position in 0..self.tiles.len() {
             self.begin(position);
         }

@@ -57,6 +57,12 @@ impl Trace {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).push((number, queries.range.0, row));
     }
 
+    /// Notes a query tile for which a chunk of keys was left out: cut into key tiles of this many.
+    pub(super) fn note_pruned(&self, number: usize, queries: Queries, (first, end): (usize, usize), most: usize) {
+        let tile = |first: usize| KeyTile { keys: first..(first + most).min(end), class: KeyTileClass::Pruned };
+        self.note(number, queries, (first..end).step_by(most.max(1)).map(tile).collect(), std::iter::empty());
+    }
+
     /// What tasks noted, in order.
     pub(super) fn map(self, attention: &Attention, frame: &Frame<'_>) -> TileMap {
         let graph = &frame.plan().graph;

@@ -41,6 +41,20 @@ pub enum PagedViewError {
         /// Pages of the pool.
         count: usize,
     },
+    /// Norms that are not those of the pool.
+    #[error(
+        "{found} norms for {pages} pages, and dimension {dim} of {size}; give one for each page of the pool and each index of the dimension"
+    )]
+    Norms {
+        /// Norms given.
+        found: usize,
+        /// Pages of the pool.
+        pages: usize,
+        /// The dimension.
+        dim: usize,
+        /// Its size.
+        size: usize,
+    },
 }
 
 rhumb_ir::debug_as_display!(PagedViewError);

@@ -1,0 +1,81 @@
+//! Chunks of keys without weight: those far below others that have been computed, which the norms of pages tell without a look at the keys.
+
+use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Pruning, TensorId};
+
+use super::task::Task;
+use crate::memory::TileArgs;
+use crate::tiles::Queries;
+
+/// Bounds are rounded otherwise than scores are.
+const ROOM: f64 = 1.0;
+
+/// Norms of values up to which sums of weighted values are finite.
+const MOST: f32 = 1e30;
+
+/// Whether the scores of a graph are bounded by the norms of rows and the greatest key term: one product, and the term.
+pub(super) fn is_bounded(plan: &Plan, attention: &Attention) -> bool {
+    let [product] = &attention.products[..] else { return false };
+    let [term] = &attention.terms[..] else { return false };
+    let weighed = attention.combiner != Combiner::Sum && !attention.reductions.is_empty();
+    let along_keys = |term: KeyTerm| plan.tensors[term.high].dims.last() == Some(&attention.key);
+    weighed && attention.key_term.is_some_and(along_keys) && term.value == product.dot && !term.negative
+}
+
+impl Task<'_> {
+    /// Whether the keys of the task are without weight for every row of the query tile at a position, beside those of chunks that have been
+    /// handed in. To be called when [`Task::knows_norms`]. So that no bit changes, their scores must be as far below as [`Task::join`] gives no weight, and their values finite.
+    pub(super) fn is_without_weight(&self, position: usize) -> bool {
+        let Some(term) = self.attention.key_term.filter(|_| self.bounded) else { return false };
+        let (first, _) = self.tiles.queries(position);
+        let (keys, _) = self.tiles.norms();
+        let (rows, elements) = self.tiles.query_rows(position);
+        let bound = |row: usize| {
+            let query = &rows[row * elements..][..elements];
+            let norm = query.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+            let terms = self.terms(term.high, first + row);
+            // NaN stays.
+            let greatest = terms.iter().fold(f32::NEG_INFINITY, |most, x| if *x <= most { most } else { *x });
+            f64::from(greatest) + norm * f64::from(keys) * (1.0 + 1.0 / 4096.0)
+        };
+        self.tiles.levels(position, |levels| {
+            levels.iter().enumerate().all(|(row, level)| bound(row) < level - Pruning::BELOW - ROOM)
+        })
+    }
+
+    /// Whether norms of keys and values are known, and finite: so that it is worth a look whether they are without weight.
+    pub(super) fn knows_norms(&self) -> bool {
+        let (keys, values) = self.tiles.norms();
+        self.bounded && self.tiles.is_of_chunks() && keys.is_finite() && values < MOST
+    }
+
+    /// The key terms of a query, counted with the heads that are packed, for the keys of the task.
+    fn terms(&self, table: TensorId, query: usize) -> &[f32] {
+        let (frame, (from, to)) = (self.classes.frame, self.classes.keys);
+        let mut row = self.classes.outer.row(table);
+        if let Some(packed) = self.attention.packed {
+            let mut dims = frame.plan().tensors[table].dims.iter().rev();
+            // Rows of the table from one head to the next: none where all heads have the same terms.
+            let mut step = 1;
+            if dims.any(|axis| {
+                let found = *axis == packed.axis;
+                step *= if found || *axis == self.attention.key { 1 } else { frame.length(*axis) };
+                found
+            }) {
+                row += step * (query % packed.heads.max(1) as usize);
+            }
+        }
+        &frame.f32_table(table)[row * frame.length(self.attention.key)..][from..to]
+    }
+
+    /// Hands in a query tile that was begun and has seen no key; in the last task that has it, ends it.
+    pub(super) fn leave_out(&mut self, position: usize) {
+        if let Some((trace, number)) = self.trace {
+            let (heads, lanes) = (self.attention.queries_per_position(), self.classes.frame.plan().machine.lanes);
+            let queries = Queries { range: self.tiles.queries(position), heads, lanes };
+            trace.note_pruned(number, queries, self.classes.keys, self.classes.frame.plan().tiling.keys);
+        }
+        if self.join(position) {
+            self.tiles.call(self.functions.end, position, TileArgs::default());
+        }
+    }
+}
