@@ -80,7 +80,7 @@ impl Held {
         let memory = match data {
             Data::F32(data) => Memory::F32(Guarded::new(&data, guard)),
             Data::I32(data) => Memory::I32(Guarded::new(&data, guard)),
-            Data::Bool(_) => panic!("no call here has truth values"),
+            Data::F16(_) | Data::Bf16(_) | Data::Bool(_) => panic!("no call here has others"),
         };
         Held { memory, offset, shape: shape.to_vec(), strides: strides.to_vec() }
     }

@@ -5,6 +5,7 @@ mod common;
 use common::calls::bits;
 use common::{Layout, Lengths, Rng, Tensors, hold, inputs, outputs, run, targets};
 use rhumb::compiler::Kernels;
+use rhumb::plugins::Scheme;
 use rhumb::prelude::*;
 
 fn attentions() -> Vec<(&'static str, Attention)> {
@@ -240,6 +241,37 @@ fn pages_without_weight_are_left_out() {
             let mut whole = outputs(kernel.interface(), lengths, |_| Layout::Rows);
             run(kernel.call(), &marked, &mut whole).expect("runs");
             assert!(cached(&other, again).0 == bits(&whole));
+        }
+    }
+}
+
+/// Caches of 16 bits: the bits of tensors of 16 bits in one piece.
+#[test]
+fn pages_of_16_bits_change_no_bit() {
+    for kernels in [Kernels::Prefill, Kernels::Decode] {
+        let engine = Engine::builder().threads(2).kernels(kernels).build().expect("an engine");
+        for elem in [Elem::F16, Elem::Bf16] {
+            for (scheme, page) in [(Scheme::new(Causal), 64), (Scheme::new(Rope::new()), 16), (Scheme::new(Causal), 16)]
+            {
+                let attention = Attention::heads(4).head_dim(16).kv_heads(2).key_elem(elem).value_elem(elem);
+                let kernel = engine.compile(&attention.scheme(scheme).build().expect("a graph")).expect("compiles");
+                for (queries, keys) in [(1, 1500), (3, 70), (140, 300)] {
+                    let lengths = Lengths { batch: 1, queries, keys };
+                    let all = inputs(&mut Rng::new(5), kernel.interface(), lengths);
+                    let mut whole = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+                    run(kernel.call(), &all, &mut whole).expect("runs");
+                    let cache = KvCache::builder(2, 16).page_size(page).pages(100).elem(elem).build();
+                    let mut cache = cache.expect("a cache");
+                    let sequence = cache.new_sequence().expect("a sequence");
+                    let rows = |name: &str| all[name].view().select(0, 0).expect("a sequence");
+                    cache.append(sequence, rows("k"), rows("v")).expect("room");
+                    let mut made = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+                    let (keys, values) = (cache.keys(sequence).expect("keys"), cache.values(sequence).expect("values"));
+                    let call = kernel.call().input("q", all["q"].view()).input("k", keys).input("v", values);
+                    call.output("out", made.get_mut("out").expect("an output").view_mut()).run().expect("runs");
+                    assert!(bits(&made) == bits(&whole), "{elem}, {lengths:?}, pages of {page}");
+                }
+            }
         }
     }
 }

@@ -154,7 +154,7 @@ impl GraphBuilder {
         Axis((state.graph.axes.len() - 1) as u8)
     }
 
-    /// A tensor bound at each call under `name`, with the dimensions `dims`, outermost first.
+    /// A tensor bound at each call under `name`, with the dimensions `dims`, outermost first. One of `f16` or `bf16` is a value of `f32`.
     pub fn input(&self, name: &str, elem: Elem, dims: impl IntoIterator<Item = Axis>) -> Expr<'_> {
         self.push(Op::Input { name: name.to_owned(), dims: dims.into_iter().collect(), elem })
     }
@@ -229,8 +229,25 @@ impl GraphBuilder {
 
     /// Names a result of the graph; `dims` is the order of its dimensions.
     pub fn output<'g>(&'g self, name: &str, x: Expr<'g>, dims: impl IntoIterator<Item = Axis>) {
+        self.output_as(name, x.ty().elem, x, dims);
+    }
+
+    /// Names a result of the graph that is stored as `elem`: its own type, or one that it is rounded to.
+    ///
+    /// ```
+    /// use rhumb_ir::{Elem, GraphBuilder};
+    ///
+    /// let b = GraphBuilder::new("squares");
+    /// let n = b.axis("n");
+    /// let x = b.input("x", Elem::Bf16, [n]);
+    /// assert_eq!(x.ty().elem, Elem::F32);
+    /// b.output_as("y", Elem::Bf16, x * x, [n]);
+    /// assert!(b.finish()?.to_string().ends_with("output \"y\" = %1 : bf16[n]\n"));
+    /// # Ok::<(), rhumb_ir::VerifyError>(())
+    /// ```
+    pub fn output_as<'g>(&'g self, name: &str, elem: Elem, x: Expr<'g>, dims: impl IntoIterator<Item = Axis>) {
         let value = self.local(x).value;
-        let output = Output { name: name.to_owned(), value, dims: dims.into_iter().collect() };
+        let output = Output { name: name.to_owned(), value, dims: dims.into_iter().collect(), elem };
         self.state.borrow_mut().graph.outputs.push(output);
     }
 

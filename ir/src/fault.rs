@@ -124,6 +124,13 @@ pub enum Fault {
         /// The axes of the value.
         axes: String,
     },
+    /// An output stored in a type that its value is not rounded to.
+    OutputElem {
+        /// The element type of the tensor.
+        stored: Elem,
+        /// That of the value.
+        found: Elem,
+    },
 }
 
 crate::display_with_hint!(Fault);
@@ -175,6 +182,9 @@ impl Fault {
             Fault::OutputDims { dims, axes } => {
                 format!("the output has dimensions {dims}, but its value varies over {axes}")
             }
+            Fault::OutputElem { stored, found } => {
+                format!("the output is a tensor of {stored}, but its value is {found}")
+            }
         }
     }
 
@@ -201,6 +211,7 @@ impl Fault {
             Fault::EmptyName => "give the name that callers bind a tensor to",
             Fault::DuplicateName { .. } => "give each input and output its own name",
             Fault::NoOutput => "name a result with `output`",
+            Fault::OutputElem { .. } => "store it in its own type, or f32 in f16 or bf16; anything else takes a `cast`",
             Fault::OutputDims { .. } => "name each axis of the value once, in the order of the tensor's dimensions",
         }
     }

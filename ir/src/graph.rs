@@ -1,7 +1,7 @@
 //! The graph: arenas of axes, values, sites and outputs.
 
 use crate::op::{Op, Site, SiteId, Value};
-use crate::types::{Axis, AxisInfo, AxisSet, Extent, Type};
+use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, Type};
 
 /// A value's definition.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Output {
     pub value: Value,
     /// The order of the tensor's dimensions: exactly the axes of `value`.
     pub dims: Vec<Axis>,
+    /// The element type of the tensor: that of `value`, or one that it is rounded to (see [`Elem::widened`]).
+    pub elem: Elem,
 }
 
 /// A graph of tensor operations over named axes.

@@ -108,6 +108,13 @@ pub enum OpError {
         /// The element type.
         elem: Elem,
     },
+    /// A value of an element type that only tensors in memory have.
+    StoredOnly {
+        /// What would have the type.
+        what: &'static str,
+        /// The type.
+        elem: Elem,
+    },
     /// A scheme op at a hook with the wrong operands.
     SchemeOperands {
         /// The hook.
@@ -159,6 +166,9 @@ impl OpError {
             OpError::TableElement { index, value, elem } => {
                 format!("table element {index} is {value}, which is no {elem}")
             }
+            OpError::StoredOnly { what, elem } => {
+                format!("{what} of {elem}, which is a type of tensors in memory: of inputs and outputs alone")
+            }
             OpError::SchemeOperands { hook, expected } => format!("a scheme op at the {hook} hook takes {expected}"),
             OpError::LateSite { site, field } => {
                 format!("site @{site} takes its `{field}` from a value that is made after this op")
@@ -180,6 +190,7 @@ impl OpError {
             OpError::RelatedDims { .. } => "name one of the two: an index of the finer axis tells that of the coarser",
             OpError::TableLength { .. } => "give one element for every combination of indices, row-major",
             OpError::TableElement { .. } => "use whole numbers of 32 bits for i32, and 0 or 1 for bool",
+            OpError::StoredOnly { .. } => "use f32, as whatever is computed; an output can be stored in 16 bits",
             OpError::SchemeOperands { .. } => {
                 "pass the query, key or score to transform; the mask hook makes its value"
             }
@@ -223,7 +234,7 @@ impl Infer<'_> {
         }
         match op {
             Op::Input { name, dims, elem } => {
-                Ok(Type { elem: *elem, axes: self.dims(dims, || format!("input `{name}`"))? })
+                Ok(Type { elem: elem.widened(), axes: self.dims(dims, || format!("input `{name}`"))? })
             }
             Op::Const(scalar) => Ok(Type { elem: scalar.elem(), axes: AxisSet::EMPTY }),
             Op::Table { dims, elem, data } => self.table(dims, *elem, data),
@@ -248,6 +259,9 @@ impl Infer<'_> {
             }
             Op::Cast(elem, x) => {
                 let ty = self.ty(*x);
+                if elem.is_stored_only() {
+                    return Err(OpError::StoredOnly { what: "a value", elem: *elem });
+                }
                 if *elem == Elem::Bool && ty.elem != Elem::Bool {
                     return Err(self.elem_mismatch("cast to bool", "bool; compare with 0 instead", ty.elem));
                 }
@@ -336,6 +350,9 @@ impl Infer<'_> {
     }
 
     fn table(&self, dims: &[Axis], elem: Elem, data: &[f64]) -> Result<Type, OpError> {
+        if elem.is_stored_only() {
+            return Err(OpError::StoredOnly { what: "a constant table", elem });
+        }
         let axes = self.dims(dims, || "a table".to_owned())?;
         let mut expected = 1u64;
         for &dim in dims {

@@ -237,7 +237,7 @@ pub enum Op {
         name: String,
         /// Its dimensions.
         dims: Vec<Axis>,
-        /// Its element type.
+        /// The element type of the tensor, whose elements are [widened](Elem::widened).
         elem: Elem,
     },
     /// A scalar constant.

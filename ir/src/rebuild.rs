@@ -10,7 +10,7 @@ impl Verified {
     ///
     /// `each` is given the builder of the new graph, a value of this one, and its op with operands and site translated to the new graph;
     /// what it gives stands for the value from then on. `Ok(builder.push(op))` copies. Axes keep their order, so that their handles are
-    /// good in both graphs; outputs keep their names, order and dimensions; labels go to the values that stand for theirs, unless
+    /// good in both graphs; outputs keep their names, order, types and dimensions; labels go to the values that stand for theirs, unless
     /// those have one or were there before. Sites that no op refers to in the end are left out.
     ///
     /// ```
@@ -61,7 +61,7 @@ impl Verified {
         }
         for output in self.outputs() {
             let value = builder.expr(map[output.value.index()]);
-            builder.output(&output.name, value, output.dims.iter().copied());
+            builder.output_as(&output.name, output.elem, value, output.dims.iter().copied());
         }
         builder.drop_unused_sites();
         Ok(builder)

@@ -6,10 +6,17 @@ use std::fmt;
 ///
 /// [`Elem::F32`] is any real number: kernels compute with `f32` (and with `f64` where a table is made once per call), the reference
 /// interpreter with `f64`. [`Elem::I32`] wraps at 32 bits.
+///
+/// [`Elem::F16`] and [`Elem::Bf16`] are types of tensors in memory, of inputs and outputs alone. An input of such numbers is a value of
+/// type `f32`, as each of them is a real number; an output rounds to the nearest, to the even one of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Elem {
     /// 32-bit IEEE float.
     F32,
+    /// 16-bit IEEE float: 11 digits, up to 65504. In memory alone.
+    F16,
+    /// The upper half of a 32-bit IEEE float: 8 digits. In memory alone.
+    Bf16,
     /// 32-bit two's complement integer, wrapping.
     I32,
     /// Truth value; stored in memory as one byte, 0 or 1.
@@ -21,6 +28,8 @@ impl Elem {
     pub fn name(self) -> &'static str {
         match self {
             Elem::F32 => "f32",
+            Elem::F16 => "f16",
+            Elem::Bf16 => "bf16",
             Elem::I32 => "i32",
             Elem::Bool => "bool",
         }
@@ -30,7 +39,39 @@ impl Elem {
     pub fn bytes(self) -> usize {
         match self {
             Elem::F32 | Elem::I32 => 4,
+            Elem::F16 | Elem::Bf16 => 2,
             Elem::Bool => 1,
+        }
+    }
+
+    /// The type of a value that is stored in this one: `f32` for floats of 16 bits, and itself for all others.
+    pub fn widened(self) -> Elem {
+        match self {
+            Elem::F16 | Elem::Bf16 => Elem::F32,
+            elem => elem,
+        }
+    }
+
+    /// Whether it is a type of tensors in memory alone: see [`Elem::widened`].
+    pub fn is_stored_only(self) -> bool {
+        self.widened() != self
+    }
+
+    /// A real number as a tensor of this type holds it: the nearest float of 16 bits, the even one of two, and an infinity where that is
+    /// too large. Numbers of other types stay as they are.
+    ///
+    /// ```
+    /// use rhumb_ir::Elem;
+    ///
+    /// assert_eq!(Elem::Bf16.rounded(1.0 + 1.0 / 256.0), 1.0);
+    /// assert_eq!(Elem::F16.rounded(65520.0), f64::INFINITY);
+    /// assert_eq!(Elem::F32.rounded(0.1), 0.1);
+    /// ```
+    pub fn rounded(self, x: f64) -> f64 {
+        match self {
+            Elem::F16 => HALF.rounded(x),
+            Elem::Bf16 => BRAIN.rounded(x),
+            Elem::F32 | Elem::I32 | Elem::Bool => x,
         }
     }
 
@@ -38,9 +79,35 @@ impl Elem {
     pub fn holds(self, x: f64) -> bool {
         match self {
             Elem::F32 => true,
+            Elem::F16 | Elem::Bf16 => x.is_nan() || self.rounded(x) == x,
             Elem::I32 => x.fract() == 0.0 && x >= f64::from(i32::MIN) && x <= f64::from(i32::MAX),
             Elem::Bool => x == 0.0 || x == 1.0,
         }
+    }
+}
+
+/// A format of binary floats: the digits of a number beside the first, its least exponent, and the greatest number.
+struct Format {
+    digits: i32,
+    least: i32,
+    most: f64,
+}
+
+const HALF: Format = Format { digits: 10, least: -14, most: 65504.0 };
+/// Its greatest number is `(2 - 2^-7) 2^127`.
+const BRAIN: Format = Format { digits: 7, least: -126, most: f64::from_bits(((1023 + 127) << 52) | (0x7f << 45)) };
+
+impl Format {
+    /// The nearest number of the format, the even one of two; an infinity past the greatest.
+    fn rounded(&self, x: f64) -> f64 {
+        if x == 0.0 || !x.is_finite() {
+            return x;
+        }
+        let exponent = ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023;
+        // The distance of neighbours, a power of 2: dividing by it is exact.
+        let step = f64::from_bits(((1023 + exponent.max(self.least) - self.digits) as u64) << 52);
+        let rounded = (x / step).round_ties_even() * step;
+        if rounded.abs() > self.most { f64::INFINITY.copysign(x) } else { rounded }
     }
 }
 

@@ -13,7 +13,8 @@
 //! - Sites: the axes differ and none groups another; indices and the length are `i32`, positions are numbers; what belongs to the queries
 //!   is free of the key axis and the other way round, and nothing varies over the contracted axis.
 //! - Names: inputs and outputs have names, unique among both.
-//! - Outputs: there is one; its dimensions are exactly the axes of its value.
+//! - Outputs: there is one; its dimensions are exactly the axes of its value, and its element type is that of its value, or one of 16
+//!   bits for `f32`.
 //!
 //! What it does not check: whether schemes exist and take their attributes (lowering does), whether dynamic lengths agree (each call
 //! does), whether a value is used, whether the graph is attention-shaped (planning does).
@@ -206,7 +207,7 @@ impl Check<'_> {
                 .or_else(|| site.values().into_iter().find_map(|(_, value)| bad_value(value, nodes.len())));
             found.extend(error.map(|error| (Place::Site(index), error)));
         }
-        for (index, Output { name: _, value, dims }) in outputs.iter().enumerate() {
+        for (index, Output { name: _, value, dims, elem: _ }) in outputs.iter().enumerate() {
             let error = bad_value(*value, nodes.len()).or_else(|| dims.iter().copied().find_map(bad_axis));
             found.extend(error.map(|error| (Place::Output(index), error)));
         }
@@ -346,8 +347,11 @@ impl Check<'_> {
         if self.graph.outputs.is_empty() {
             self.report(Place::Graph, Fault::NoOutput);
         }
-        for (index, Output { name: _, value, dims }) in self.graph.outputs.iter().enumerate() {
-            let axes = self.graph.ty(*value).axes;
+        for (index, Output { name: _, value, dims, elem }) in self.graph.outputs.iter().enumerate() {
+            let Type { elem: found, axes } = self.graph.ty(*value);
+            if elem.widened() != found && !self.is_poisoned(*value) {
+                self.report(Place::Output(index), Fault::OutputElem { stored: *elem, found });
+            }
             let named: AxisSet = dims.iter().copied().collect();
             if (named != axes || dims.len() != named.len()) && !self.is_poisoned(*value) {
                 let dims = axes_text(self.graph, dims.iter().copied());

@@ -408,6 +408,8 @@ fn unknown_hint(direction: Direction, suggestion: Option<&str>, known: &[Box<str
 fn elem_hint(wanted: Elem) -> &'static str {
     match wanted {
         Elem::F32 => "make the view from a slice of `f32`",
+        Elem::F16 => "make the view from a slice of `half::f16`",
+        Elem::Bf16 => "make the view from a slice of `half::bf16`",
         Elem::I32 => "make the view from a slice of `i32`",
         Elem::Bool => "make the view from a slice of `u8` or, for an input, `bool`",
     }

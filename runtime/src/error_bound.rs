@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use half::{bf16, f16};
 use rhumb_compiler::error_bound::ErrorBound as Promise;
 use rhumb_ir::Elem;
 
@@ -15,7 +16,7 @@ use crate::reference::tensor;
 /// A bound on how far a [`Kernel`](crate::Kernel)'s results are from its [`Reference`](crate::Reference)'s, derived from the kernel's plan.
 ///
 /// It prints what it is made of, and evaluates: bind the tensors of a call as for the kernel, and outputs that take the bound of each
-/// element. Bounds of `f32` outputs are rounded up; an infinite one promises nothing. Where the reference gives NaN or an infinity and
+/// element. Bounds of outputs of floats are rounded up to their type; an infinite one promises nothing. Where the reference gives NaN or an infinity and
 /// the bound is 0, the kernel gives the same. [`ErrorBound::holds`] compares.
 ///
 /// ```
@@ -86,12 +87,20 @@ impl Runner for ErrorBound<'_> {
     }
 }
 
-/// The least value of the element type that is not below a bound; the greatest, if there is none.
+/// The least value of the element type that is not below a bound, which is at least 0; the greatest, if there is none.
 fn up(elem: Elem, bound: f64) -> f64 {
     match elem {
         Elem::F32 => {
             let near = bound as f32;
             f64::from(if f64::from(near) < bound { near.next_up() } else { near })
+        }
+        Elem::F16 => {
+            let near = f16::from_f32(elem.rounded(bound) as f32);
+            f64::from(if f64::from(near) < bound { f16::from_bits(near.to_bits() + 1) } else { near })
+        }
+        Elem::Bf16 => {
+            let near = bf16::from_f32(elem.rounded(bound) as f32);
+            f64::from(if f64::from(near) < bound { bf16::from_bits(near.to_bits() + 1) } else { near })
         }
         Elem::I32 | Elem::Bool => bound.ceil(),
     }
@@ -118,6 +127,9 @@ mod tests {
         let above = 1.0 + f64::from(f32::EPSILON) / 8.0;
         assert_eq!(up(Elem::F32, above), f64::from(1.0f32.next_up()));
         assert_eq!(up(Elem::F32, f64::INFINITY), f64::INFINITY);
+        assert_eq!(up(Elem::F16, 1.0 + 1e-9), 1.0 + 1.0 / 1024.0);
+        assert_eq!(up(Elem::F16, 1e6), f64::INFINITY);
+        assert_eq!(up(Elem::Bf16, 0.1), 0.10009765625);
         assert_eq!(up(Elem::I32, 0.25), 1.0);
     }
 }

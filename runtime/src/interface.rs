@@ -81,7 +81,7 @@ impl Interface {
         });
         let outputs = graph.outputs().iter().map(|output| Port {
             name: output.name.clone(),
-            elem: graph.ty(output.value).elem,
+            elem: output.elem,
             dims: output.dims.clone(),
         });
         let interface = Interface { axes: graph.axes().to_vec(), inputs: inputs.collect(), outputs: outputs.collect() };

@@ -64,6 +64,8 @@ pub use call::{Call, Operator};
 pub use engine::{Engine, EngineBuilder, EngineError};
 pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, InterfaceError, ViewError};
 pub use error_bound::ErrorBound;
+/// Floats of 16 bits, of the crate `half`: what tensors of [`Elem::F16`](rhumb_ir::Elem::F16) and [`Elem::Bf16`](rhumb_ir::Elem::Bf16) hold.
+pub use half::{bf16, f16};
 pub use interface::{Interface, Port};
 pub use kernel::{Kernel, KernelError};
 pub use kv::{Append, KvCache, KvCacheBuilder, KvError, KvTensor, SequenceId};

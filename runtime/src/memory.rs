@@ -27,6 +27,7 @@ mod places;
 mod raw;
 mod shares;
 mod span;
+mod typed;
 mod workspace;
 
 pub use alloc::OutOfMemory;

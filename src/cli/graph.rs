@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rhumb::ir::{Op, ParseError, ParseFault};
 use rhumb::plugins::{Scheme, warnings};
 use rhumb::prelude::*;
@@ -45,6 +46,9 @@ pub(super) struct GraphArgs {
     /// Elements of a head of the value, where they are not as many as the key's
     #[arg(long, help_heading = USUAL, value_name = "N", requires = "heads", conflicts_with = "graph")]
     value_dim: Option<u32>,
+    /// Element type of `q`, `k`, `v` and `out`
+    #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph", value_parser = elems(), default_value = "f32")]
+    elem: Elem,
     /// Factor on the scores, in place of 1/sqrt(head dim)
     #[arg(long, help_heading = USUAL, value_name = "X", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
     scale: Option<f64>,
@@ -107,7 +111,7 @@ impl GraphArgs {
     }
 
     fn build(&self, heads: u32, head_dim: u32, registry: &Registry) -> Result<Verified, CliError> {
-        let mut attention = Attention::heads(heads).head_dim(head_dim);
+        let mut attention = Attention::heads(heads).head_dim(head_dim).elem(self.elem);
         if let Some(kv_heads) = self.kv_heads {
             attention = attention.kv_heads(kv_heads);
         }
@@ -138,6 +142,13 @@ impl GraphArgs {
         }
         Ok(attention.build()?)
     }
+}
+
+fn elems() -> impl TypedValueParser<Value = Elem> {
+    // The parser lets no other names through.
+    const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Bf16];
+    PossibleValuesParser::new(FLOATS.map(Elem::name))
+        .map(|name| FLOATS.into_iter().find(|elem| elem.name() == name).unwrap_or(Elem::F32))
 }
 
 fn read(path: &Path) -> Result<Verified, CliError> {

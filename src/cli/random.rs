@@ -6,7 +6,7 @@ use rhumb::prelude::*;
 use rhumb_random::Rng;
 
 use super::CliError;
-use super::tensor::{Data, OwnedTensor};
+use super::tensor::{Data, OwnedTensor, to_bf16, to_f16};
 
 /// Random numbers of a tensor.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Random {
         (self.0.bits() % (most + 1)) as i32
     }
 
-    /// A tensor: `f32` normal, `i32` from 0 up to `most`, `bool` either.
+    /// A tensor: floats normal, `i32` from 0 up to `most`, `bool` either.
     pub(super) fn tensor(
         &mut self,
         name: &str,
@@ -49,6 +49,8 @@ impl Random {
         let mut tensor = OwnedTensor::zeros("input", name, elem, shape)?;
         match &mut tensor.data {
             Data::F32(data) => data.fill_with(|| self.normal()),
+            Data::F16(data) => data.fill_with(|| to_f16(self.normal().into())),
+            Data::Bf16(data) => data.fill_with(|| to_bf16(self.normal().into())),
             Data::I32(data) => data.fill_with(|| self.up_to(most)),
             Data::Bool(data) => data.fill_with(|| (self.0.bits() >> 63) as u8),
         }

@@ -5,7 +5,7 @@ use std::io;
 
 use rhumb::ir::Tensor;
 use rhumb::prelude::*;
-use rhumb::runtime::ViewError;
+use rhumb::runtime::{ViewError, bf16, f16};
 use safetensors::Dtype;
 
 use super::CliError;
@@ -21,9 +21,24 @@ pub(super) struct OwnedTensor {
 #[derive(Clone, Debug)]
 pub(super) enum Data {
     F32(Vec<f32>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
     I32(Vec<i32>),
     /// 0 or 1.
     Bool(Vec<u8>),
+}
+
+/// The same of the elements whatever their type.
+macro_rules! each {
+    ($data:expr, $elements:ident => $result:expr) => {
+        match $data {
+            Data::F32($elements) => $result,
+            Data::F16($elements) => $result,
+            Data::Bf16($elements) => $result,
+            Data::I32($elements) => $result,
+            Data::Bool($elements) => $result,
+        }
+    };
 }
 
 impl OwnedTensor {
@@ -37,6 +52,8 @@ impl OwnedTensor {
         let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
         let data = count.and_then(|count| match elem {
             Elem::F32 => zeros(count).map(Data::F32),
+            Elem::F16 => zeros(count).map(Data::F16),
+            Elem::Bf16 => zeros(count).map(Data::Bf16),
             Elem::I32 => zeros(count).map(Data::I32),
             Elem::Bool => zeros(count).map(Data::Bool),
         });
@@ -48,41 +65,22 @@ impl OwnedTensor {
 
     /// To read.
     pub(super) fn view(&self) -> Result<TensorView<'_>, ViewError> {
-        match &self.data {
-            Data::F32(data) => TensorView::from_slice(data, &self.shape),
-            Data::I32(data) => TensorView::from_slice(data, &self.shape),
-            Data::Bool(data) => TensorView::from_slice(data, &self.shape),
-        }
+        each!(&self.data, data => TensorView::from_slice(data, &self.shape))
     }
 
     /// To write.
     pub(super) fn view_mut(&mut self) -> Result<TensorViewMut<'_>, ViewError> {
-        match &mut self.data {
-            Data::F32(data) => TensorViewMut::from_slice(data, &self.shape),
-            Data::I32(data) => TensorViewMut::from_slice(data, &self.shape),
-            Data::Bool(data) => TensorViewMut::from_slice(data, &self.shape),
-        }
+        each!(&mut self.data, data => TensorViewMut::from_slice(data, &self.shape))
     }
 
     /// Bytes of its elements.
     pub(super) fn bytes(&self) -> usize {
-        match &self.data {
-            Data::F32(data) => size_of_val(data.as_slice()),
-            Data::I32(data) => size_of_val(data.as_slice()),
-            Data::Bool(data) => data.len(),
-        }
+        each!(&self.data, data => size_of_val(data.as_slice()))
     }
 
     /// The elements as numbers, one by one.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = f64> {
-        // One of the three is not empty, at most.
-        let (f32, i32, bool): (&[f32], &[i32], &[u8]) = match &self.data {
-            Data::F32(data) => (data, &[], &[]),
-            Data::I32(data) => (&[], data, &[]),
-            Data::Bool(data) => (&[], &[], data),
-        };
-        let floats = f32.iter().map(|x| f64::from(*x));
-        floats.chain(i32.iter().map(|x| f64::from(*x))).chain(bool.iter().map(|x| f64::from(*x)))
+    pub(super) fn numbers(&self) -> Box<dyn Iterator<Item = f64> + '_> {
+        each!(&self.data, data => Box::new(data.iter().map(|x| f64::from(*x))))
     }
 
     /// Writes every element by its place; numbers that the type does not have become the nearest that it has.
@@ -92,6 +90,8 @@ impl OwnedTensor {
         }
         match &mut self.data {
             Data::F32(data) => fill(data, |place| element(place) as f32),
+            Data::F16(data) => fill(data, |place| to_f16(element(place))),
+            Data::Bf16(data) => fill(data, |place| to_bf16(element(place))),
             Data::I32(data) => fill(data, |place| element(place) as i32),
             Data::Bool(data) => fill(data, |place| u8::from(element(place) != 0.0)),
         }
@@ -106,6 +106,8 @@ impl OwnedTensor {
     fn elem(&self) -> Elem {
         match &self.data {
             Data::F32(_) => Elem::F32,
+            Data::F16(_) => Elem::F16,
+            Data::Bf16(_) => Elem::Bf16,
             Data::I32(_) => Elem::I32,
             Data::Bool(_) => Elem::Bool,
         }
@@ -113,11 +115,7 @@ impl OwnedTensor {
 
     /// Number of elements.
     fn len(&self) -> usize {
-        match &self.data {
-            Data::F32(data) => data.len(),
-            Data::I32(data) => data.len(),
-            Data::Bool(data) => data.len(),
-        }
+        each!(&self.data, data => data.len())
     }
 
     /// What it holds, in a few lines.
@@ -147,6 +145,8 @@ impl OwnedTensor {
     pub(super) fn dtype(&self) -> Dtype {
         match &self.data {
             Data::F32(_) => Dtype::F32,
+            Data::F16(_) => Dtype::F16,
+            Data::Bf16(_) => Dtype::BF16,
             Data::I32(_) => Dtype::I32,
             Data::Bool(_) => Dtype::BOOL,
         }
@@ -156,10 +156,23 @@ impl OwnedTensor {
     pub(super) fn write_to(&self, file: &mut impl io::Write) -> io::Result<()> {
         match &self.data {
             Data::F32(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
+            Data::F16(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
+            Data::Bf16(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
             Data::I32(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
             Data::Bool(data) => file.write_all(data),
         }
     }
+}
+
+/// The nearest number of the type.
+pub(super) fn to_f16(x: f64) -> f16 {
+    // Rounded before it is of single precision, which would round it once more.
+    f16::from_f32(Elem::F16.rounded(x) as f32)
+}
+
+/// The nearest number of the type.
+pub(super) fn to_bf16(x: f64) -> bf16 {
+    bf16::from_f32(Elem::Bf16.rounded(x) as f32)
 }
 
 /// Zeros, if memory holds them.

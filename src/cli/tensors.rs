@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rhumb::ir::closest;
 use rhumb::prelude::*;
-use rhumb::runtime::{Interface, Port, TileMap};
+use rhumb::runtime::{Interface, Port, TileMap, bf16, f16};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
@@ -123,12 +123,15 @@ pub(super) fn read(
         };
         let bytes = tensor.data();
         let words = || bytes.chunks_exact(4).filter_map(|chunk| <[u8; 4]>::try_from(chunk).ok());
-        let count = bytes.len() / 4;
+        let halves = || bytes.chunks_exact(2).filter_map(|chunk| <[u8; 2]>::try_from(chunk).ok());
+        let count = bytes.len() / elem.bytes();
         let data = match (elem, tensor.dtype()) {
             (Elem::F32, Dtype::F32) => list(count, words().map(f32::from_le_bytes)).map(Data::F32),
+            (Elem::F16, Dtype::F16) => list(count, halves().map(f16::from_le_bytes)).map(Data::F16),
+            (Elem::Bf16, Dtype::BF16) => list(count, halves().map(bf16::from_le_bytes)).map(Data::Bf16),
             (Elem::I32, Dtype::I32) => list(count, words().map(i32::from_le_bytes)).map(Data::I32),
             (Elem::Bool, Dtype::BOOL | Dtype::U8) => {
-                list(bytes.len(), bytes.iter().map(|x| u8::from(*x != 0))).map(Data::Bool)
+                list(count, bytes.iter().map(|x| u8::from(*x != 0))).map(Data::Bool)
             }
             (_, found) => {
                 return Err(CliError::TensorType {
@@ -137,6 +140,8 @@ pub(super) fn read(
                     found: found.to_string(),
                     wanted: match elem {
                         Elem::F32 => "F32",
+                        Elem::F16 => "F16",
+                        Elem::Bf16 => "BF16",
                         Elem::I32 => "I32",
                         Elem::Bool => "BOOL",
                     },

@@ -118,6 +118,8 @@ fn parameter(attr: &Attr) -> Value {
 
 fn dtype(dtype: Dtype) -> &'static str {
     match dtype {
+        Dtype::F16 => "float16",
+        Dtype::BF16 => "bfloat16",
         Dtype::I32 => "int32",
         Dtype::U8 => "uint8",
         _ => "float32",
@@ -127,6 +129,8 @@ fn dtype(dtype: Dtype) -> &'static str {
 fn stored(shape: &[usize], data: &Data) -> Stored {
     let (dtype, bytes) = match data {
         Data::F32(data) => (Dtype::F32, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Data::F16(data) => (Dtype::F16, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Data::Bf16(data) => (Dtype::BF16, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::I32(data) => (Dtype::I32, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::Bool(data) => (Dtype::U8, data.iter().map(|x| u8::from(*x)).collect()),
     };

@@ -1,7 +1,7 @@
 //! The tensors of a call.
 
 use rhumb_ir::{Bindings, Elem, Tensor};
-use rhumb_runtime::{Call, TensorView, TensorViewMut, ViewError};
+use rhumb_runtime::{Call, TensorView, TensorViewMut, ViewError, bf16, f16};
 
 use super::failure::Finding;
 use super::shape::Shape;
@@ -22,6 +22,8 @@ pub(super) struct Input {
 /// Row-major elements.
 pub(super) enum Data {
     F32(Vec<f32>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
     I32(Vec<i32>),
     Bool(Vec<bool>),
 }
@@ -31,6 +33,9 @@ impl Inputs {
         let input = |(name, tensor): (&String, &Tensor)| {
             let data = match tensor.elem {
                 Elem::F32 => Data::F32(tensor.data.iter().map(|x| *x as f32).collect()),
+                // Exact: the interpreter takes elements of the type alone.
+                Elem::F16 => Data::F16(tensor.data.iter().map(|x| f16::from_f32(*x as f32)).collect()),
+                Elem::Bf16 => Data::Bf16(tensor.data.iter().map(|x| bf16::from_f32(*x as f32)).collect()),
                 Elem::I32 => Data::I32(tensor.data.iter().map(|x| *x as i32).collect()),
                 Elem::Bool => Data::Bool(tensor.data.iter().map(|x| *x != 0.0).collect()),
             };
@@ -74,6 +79,8 @@ impl Results {
         for Input { name, shape, data } in &inputs.tensors {
             let view = match data {
                 Data::F32(data) => TensorView::from_slice(data, shape),
+                Data::F16(data) => TensorView::from_slice(data, shape),
+                Data::Bf16(data) => TensorView::from_slice(data, shape),
                 Data::I32(data) => TensorView::from_slice(data, shape),
                 Data::Bool(data) => TensorView::from_slice(data, shape),
             };

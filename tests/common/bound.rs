@@ -9,7 +9,8 @@ use super::{Layout, Lengths, Tensor, Tensors, outputs, run};
 
 /// What a kernel promises of its errors: for each of the outputs `made` the bounds of its elements.
 pub(crate) fn bounds(kernel: &Kernel, inputs: &Tensors, made: &Tensors) -> Tensors {
-    let unwritten = |(name, of): (&String, &Tensor)| (name.clone(), Tensor::unwritten(of.shape(), &Layout::Rows));
+    let unwritten =
+        |(name, of): (&String, &Tensor)| (name.clone(), Tensor::unwritten_of(of.elem(), of.shape(), &Layout::Rows));
     let mut bounds: Tensors = made.iter().map(unwritten).collect();
     run(kernel.error_bound().call(), inputs, &mut bounds).expect("bounds are evaluated");
     bounds

@@ -124,6 +124,7 @@ fn tame(rng: &mut Rng, interface: &Interface, port: &Port, lengths: Lengths) -> 
                     let seldom = 2 + rng.below(5);
                     Tensor::bool(shape, (0..count).map(|_| !rng.one_in(seldom)).collect::<Vec<_>>())
                 }
+                Elem::F16 | Elem::Bf16 => Tensor::f32(shape, rng.normals(count)).rounded(port.elem),
                 Elem::F32 if name == "slopes" => {
                     Tensor::f32(shape, (0..count).map(|_| rng.unit() as f32).collect::<Vec<_>>())
                 }
@@ -181,7 +182,12 @@ pub(crate) fn wild_inputs(rng: &mut Rng, interface: &Interface, lengths: Lengths
             _ => {}
         }
         // Rules of the class finite-only take factors to be finite.
-        if odd && port.name != "slopes" && port.elem == Elem::F32 && !tensor.shape().contains(&0) && rng.one_in(3) {
+        if odd
+            && port.name != "slopes"
+            && port.elem.widened() == Elem::F32
+            && !tensor.shape().contains(&0)
+            && rng.one_in(3)
+        {
             let count: usize = tensor.shape().iter().product();
             let (place, x) = (rng.below(count), rng.pick(&[f64::NAN, f64::NEG_INFINITY, f64::INFINITY]));
             tensor.replace(|at| (at == place).then_some(x));
@@ -206,7 +212,7 @@ pub(crate) fn scattered(rng: &mut Rng, tensors: &Tensors) -> Tensors {
 /// Unwritten tensors for every output, each in the layout that `layout` gives its rank.
 pub(crate) fn outputs(interface: &Interface, lengths: Lengths, mut layout: impl FnMut(usize) -> Layout) -> Tensors {
     let tensor = |port: &Port| {
-        let tensor = Tensor::unwritten(&lengths.shape(interface, port), &layout(port.dims.len()));
+        let tensor = Tensor::unwritten_of(port.elem, &lengths.shape(interface, port), &layout(port.dims.len()));
         (port.name.clone(), tensor)
     };
     interface.outputs().iter().map(tensor).collect()

@@ -1,6 +1,7 @@
 //! Tensors that own their memory, in any layout.
 
 use rhumb::prelude::*;
+use rhumb::runtime::{bf16, f16};
 
 use super::Rng;
 
@@ -8,6 +9,8 @@ use super::Rng;
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
     F32(Vec<f32>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
     I32(Vec<i32>),
     /// Bytes, 0 for false.
     Bool(Vec<u8>),
@@ -17,6 +20,8 @@ impl Data {
     fn get(&self, place: usize) -> f64 {
         match self {
             Data::F32(data) => f64::from(data[place]),
+            Data::F16(data) => f64::from(data[place]),
+            Data::Bf16(data) => f64::from(data[place]),
             Data::I32(data) => f64::from(data[place]),
             Data::Bool(data) => f64::from(u8::from(data[place] != 0)),
         }
@@ -25,6 +30,8 @@ impl Data {
     fn set(&mut self, place: usize, x: f64) {
         match self {
             Data::F32(data) => data[place] = x as f32,
+            Data::F16(data) => data[place] = f16::from_f32(Elem::F16.rounded(x) as f32),
+            Data::Bf16(data) => data[place] = bf16::from_f32(Elem::Bf16.rounded(x) as f32),
             Data::I32(data) => data[place] = x as i32,
             Data::Bool(data) => data[place] = u8::from(x != 0.0),
         }
@@ -34,6 +41,8 @@ impl Data {
     fn at(&self, places: &[usize]) -> Data {
         match self {
             Data::F32(data) => Data::F32(places.iter().map(|place| data[*place]).collect()),
+            Data::F16(data) => Data::F16(places.iter().map(|place| data[*place]).collect()),
+            Data::Bf16(data) => Data::Bf16(places.iter().map(|place| data[*place]).collect()),
             Data::I32(data) => Data::I32(places.iter().map(|place| data[*place]).collect()),
             Data::Bool(data) => Data::Bool(places.iter().map(|place| data[*place]).collect()),
         }
@@ -46,6 +55,8 @@ const INT_GAP: i32 = i32::MIN;
 const BOOL_GAP: u8 = 0xff;
 /// What memory holds before an output is written, a NaN that no computation makes.
 const UNWRITTEN: u32 = 0x7fc0_beef;
+/// As `UNWRITTEN`, in 16 bits of either kind.
+const HALF_UNWRITTEN: u16 = 0x7fee;
 
 /// A tensor and how it lies in memory.
 #[derive(Clone, Debug)]
@@ -141,6 +152,18 @@ impl Tensor {
         Tensor::rows(shape.into(), Data::I32(data.into()))
     }
 
+    /// The same numbers, rounded to an element type of floats, row-major.
+    pub(crate) fn rounded(&self, elem: Elem) -> Tensor {
+        let numbers = self.numbers();
+        let near = |x: &f64| elem.rounded(*x) as f32;
+        let data = match elem {
+            Elem::F16 => Data::F16(numbers.iter().map(|x| f16::from_f32(near(x))).collect()),
+            Elem::Bf16 => Data::Bf16(numbers.iter().map(|x| bf16::from_f32(near(x))).collect()),
+            _ => Data::F32(numbers.iter().map(near).collect()),
+        };
+        Tensor::rows(self.shape.clone(), data)
+    }
+
     /// A row-major tensor of truth values.
     pub(crate) fn bool(shape: impl Into<Vec<usize>>, data: impl IntoIterator<Item = bool>) -> Tensor {
         // Any byte but 0 is true.
@@ -161,8 +184,18 @@ impl Tensor {
 
     /// A tensor for a kernel to write, in a layout.
     pub(crate) fn unwritten(shape: &[usize], layout: &Layout) -> Tensor {
+        Tensor::unwritten_of(Elem::F32, shape, layout)
+    }
+
+    /// As [`Tensor::unwritten`], of floats of any type.
+    pub(crate) fn unwritten_of(elem: Elem, shape: &[usize], layout: &Layout) -> Tensor {
         let (len, offset, strides) = layout.place(shape);
-        Tensor { data: Data::F32(vec![f32::from_bits(UNWRITTEN); len]), offset, shape: shape.to_vec(), strides }
+        let data = match elem {
+            Elem::F16 => Data::F16(vec![f16::from_bits(HALF_UNWRITTEN); len]),
+            Elem::Bf16 => Data::Bf16(vec![bf16::from_bits(HALF_UNWRITTEN); len]),
+            _ => Data::F32(vec![f32::from_bits(UNWRITTEN); len]),
+        };
+        Tensor { data, offset, shape: shape.to_vec(), strides }
     }
 
     /// The same elements in another layout; a repeated dimension repeats its first element.
@@ -170,6 +203,8 @@ impl Tensor {
         let (len, offset, strides) = layout.place(&self.shape);
         let data = match &self.data {
             Data::F32(_) => Data::F32(vec![GAP; len]),
+            Data::F16(_) => Data::F16(vec![f16::NAN; len]),
+            Data::Bf16(_) => Data::Bf16(vec![bf16::NAN; len]),
             Data::I32(_) => Data::I32(vec![INT_GAP; len]),
             Data::Bool(_) => Data::Bool(vec![1; len]),
         };
@@ -179,6 +214,8 @@ impl Tensor {
         for (from, to) in places.into_iter().rev() {
             match (&self.data, &mut stored.data) {
                 (Data::F32(from_data), Data::F32(to_data)) => to_data[to] = from_data[from],
+                (Data::F16(from_data), Data::F16(to_data)) => to_data[to] = from_data[from],
+                (Data::Bf16(from_data), Data::Bf16(to_data)) => to_data[to] = from_data[from],
                 (Data::I32(from_data), Data::I32(to_data)) => to_data[to] = from_data[from],
                 (Data::Bool(from_data), Data::Bool(to_data)) => to_data[to] = from_data[from],
                 _ => unreachable!("the same elements"),
@@ -199,6 +236,8 @@ impl Tensor {
     pub(crate) fn elem(&self) -> Elem {
         match self.data {
             Data::F32(_) => Elem::F32,
+            Data::F16(_) => Elem::F16,
+            Data::Bf16(_) => Elem::Bf16,
             Data::I32(_) => Elem::I32,
             Data::Bool(_) => Elem::Bool,
         }
@@ -211,6 +250,8 @@ impl Tensor {
         let end = places.iter().max().map_or(0, |high| high + 1);
         let data = match &self.data {
             Data::F32(data) => Data::F32(data[low..end].to_vec()),
+            Data::F16(data) => Data::F16(data[low..end].to_vec()),
+            Data::Bf16(data) => Data::Bf16(data[low..end].to_vec()),
             Data::I32(data) => Data::I32(data[low..end].to_vec()),
             Data::Bool(data) => Data::Bool(data[low..end].to_vec()),
         };
@@ -221,6 +262,8 @@ impl Tensor {
         let Tensor { data, offset, shape, strides } = self;
         match data {
             Data::F32(data) => TensorView::with_offset(data, *offset, shape, strides),
+            Data::F16(data) => TensorView::with_offset(data, *offset, shape, strides),
+            Data::Bf16(data) => TensorView::with_offset(data, *offset, shape, strides),
             Data::I32(data) => TensorView::with_offset(data, *offset, shape, strides),
             Data::Bool(data) => TensorView::with_offset(data, *offset, shape, strides),
         }
@@ -231,6 +274,8 @@ impl Tensor {
         let Tensor { data, offset, shape, strides } = self;
         match data {
             Data::F32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
+            Data::F16(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
+            Data::Bf16(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
             Data::I32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
             Data::Bool(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
         }
@@ -250,9 +295,11 @@ impl Tensor {
         places.into_iter().map(|place| place as usize).collect()
     }
 
-    /// All elements, in row-major order of the shape.
+    /// All elements, which are floats, in row-major order of the shape.
     pub(crate) fn values(&self) -> Vec<f32> {
-        let Data::F32(data) = &self.data else { panic!("a tensor of f32") };
+        assert!(!matches!(self.data, Data::I32(_) | Data::Bool(_)), "a tensor of floats");
+        // Single precision holds all of them.
+        let Data::F32(data) = &self.data else { return self.numbers().into_iter().map(|x| x as f32).collect() };
         self.places().into_iter().map(|place| data[place]).collect()
     }
 
@@ -297,12 +344,17 @@ impl Tensor {
 
     /// Whether memory outside of the tensor is as it was, and all of the tensor was written.
     pub(crate) fn written_inside_alone(&self) -> bool {
-        let Data::F32(data) = &self.data else { panic!("a tensor of f32") };
-        let mut inside = vec![false; data.len()];
+        let unwritten: Vec<bool> = match &self.data {
+            Data::F32(data) => data.iter().map(|x| x.to_bits() == UNWRITTEN).collect(),
+            Data::F16(data) => data.iter().map(|x| x.to_bits() == HALF_UNWRITTEN).collect(),
+            Data::Bf16(data) => data.iter().map(|x| x.to_bits() == HALF_UNWRITTEN).collect(),
+            Data::I32(_) | Data::Bool(_) => panic!("a tensor of floats"),
+        };
+        let mut inside = vec![false; unwritten.len()];
         for place in self.places() {
             inside[place] = true;
         }
-        data.iter().zip(inside).all(|(x, inside)| (x.to_bits() == UNWRITTEN) != inside)
+        unwritten.into_iter().zip(inside).all(|(unwritten, inside)| unwritten != inside)
     }
 
     /// The last dimension's element `index` of each row: `[.., n]` becomes `[..]`, flattened.

@@ -188,7 +188,7 @@ fn offset(steps: &[[usize; 3]], at: [usize; 4]) -> usize {
 /// What ruins a result if it takes part in one.
 fn garbage(rng: &mut Rng, elem: Elem) -> f64 {
     match elem {
-        Elem::F32 => rng.pick(&[
+        Elem::F32 | Elem::F16 | Elem::Bf16 => rng.pick(&[
             f64::NAN,
             f64::INFINITY,
             f64::NEG_INFINITY,

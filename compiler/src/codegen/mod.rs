@@ -5,6 +5,7 @@
 
 mod error;
 mod expr;
+mod half;
 mod loops;
 mod math;
 mod pool;

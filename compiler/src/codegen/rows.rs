@@ -76,17 +76,20 @@ pub(crate) fn contiguous(
 ) -> Option<Wide> {
     let plan = emitter.plan;
     let (extent, blocks) = (plan.graph.static_extent(axis)?, blocks(emitter, root, axis));
+    let mut tensors: Vec<TensorId> = target.into_iter().collect();
+    if !row_tensors(emitter, root, axis, &mut tensors) {
+        return None;
+    }
+    // Elements of 16 bits are stored one by one, which takes no longer for few lanes.
+    let to_half = target.is_some_and(|target| plan.tensors[target].storage.is_half());
+    let widest = if to_half { ROW_LANES } else { plan.machine.lanes };
     let fits = |lanes: usize| {
         let multiple = |n: u32| n.is_multiple_of(lanes as u32);
         // Neighbours change places by shuffles of four lanes.
         let of_lanes = |block: &RotaryBlock| block.pairing == Pairing::Half || lanes == ROW_LANES;
         multiple(extent) && blocks.iter().all(|block| multiple(block.start) && multiple(block.pairs) && of_lanes(block))
     };
-    let lanes = [plan.machine.lanes, ROW_LANES].into_iter().find(|lanes| fits(*lanes))?;
-    let mut tensors: Vec<TensorId> = target.into_iter().collect();
-    if !row_tensors(emitter, root, axis, &mut tensors) {
-        return None;
-    }
+    let lanes = [widest, ROW_LANES].into_iter().find(|lanes| fits(*lanes))?;
     let mut all = emitter.fb().ins().iconst(types::I8, 1);
     for tensor in tensors {
         let spec = &plan.tensors[tensor];
@@ -96,13 +99,14 @@ pub(crate) fn contiguous(
         let Some(dim) = spec.dims.iter().position(|dim| *dim == axis) else { continue };
         // Constants of double precision are rounded lane by lane.
         let constant = spec.storage == Storage::F64 && matches!(spec.origin, Origin::Constant(_));
-        if !constant && !matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) {
+        let by_lanes = matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) || spec.storage.is_half();
+        if !constant && !by_lanes {
             return None;
         }
         match spec.origin {
             Origin::Input(_) | Origin::Output(_) => {
                 let stride = emitter.stride(tensor, dim);
-                let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+                let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, spec.storage.bytes() as i64);
                 all = emitter.fb().ins().band(all, dense);
             }
             Origin::Constant(_) | Origin::Table | Origin::KeyTile if dim + 1 < spec.dims.len() => return None,

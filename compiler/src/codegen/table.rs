@@ -7,6 +7,7 @@ use rhumb_ir::{Axis, Value};
 
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
+use super::half;
 use super::loops::range_loop;
 use super::rows::{by_rows, contiguous, iconst, plain, rows};
 use super::squares::squares;
@@ -188,7 +189,7 @@ fn store_to(emitter: &mut ExprEmitter<'_, '_>, target: TensorId, x: Ssa) -> Resu
     let storage = emitter.plan.tensors[target].storage;
     let fb = emitter.fb();
     let x = match storage {
-        Storage::F32 if double => fb.ins().fdemote(types::F32, x),
+        Storage::F32 | Storage::F16 | Storage::Bf16 if double => fb.ins().fdemote(types::F32, x),
         Storage::F64 if !double => fb.ins().fpromote(types::F64, x),
         Storage::Mask => {
             let wide = fb.ins().uextend(types::I32, x);
@@ -196,6 +197,6 @@ fn store_to(emitter: &mut ExprEmitter<'_, '_>, target: TensorId, x: Ssa) -> Resu
         }
         _ => x,
     };
-    fb.ins().store(access(), x, address, 0);
+    half::store_as(fb, storage, x, address);
     Ok(())
 }

@@ -45,6 +45,11 @@
 //! A pair that a mask, or a score of `-inf`, hides takes no part, whatever it holds. A row that sees nothing is 0, and its bound too.
 //! Nothing is promised of a row that only scores of `-inf` hide and whose term of the query alone is NaN or `inf`.
 //!
+//! # Outputs of 16 bits
+//! An input of 16 bits is exact. An output is rounded to the nearest by kernel and reference both, and rounding keeps order: what lies
+//! between `x - e` and `x + e` is rounded to what lies between these two, rounded. That is one number for most, and two neighbours, `2^-10`
+//! of it apart in `f16` and `2^-7` in `bf16`, for those near the middle of two.
+//!
 //! # Infinities and NaN
 //! Where the result is NaN or infinite, for certain the same in the kernel, the bound is 0. Where an overflow of single precision or
 //! a choice that may go either way leaves nothing to promise, it is infinite. [`ErrorBound::holds`] compares accordingly.
@@ -140,12 +145,13 @@ impl ErrorBound<'_> {
         let written: Vec<TensorId> = reductions.map(|reduction| reduction.output).collect();
         let mut bounds = BTreeMap::new();
         for (id, tensor) in self.plan.tensors.iter().enumerate() {
-            let Origin::Output(_) = tensor.origin else { continue };
+            let Origin::Output(index) = tensor.origin else { continue };
+            let elem = graph.outputs()[index].elem;
             let value = walk.tensor(id)?;
             let data = match written.contains(&id) {
                 // The reference's rounding is in it.
-                true => value.data.iter().map(|bound| bound.e).collect(),
-                false => self.stored(space, &tensor.dims, &value)?,
+                true => value.data.iter().map(|bound| in_memory(elem, *bound)).collect(),
+                false => self.stored(space, (&tensor.dims, elem), &value)?,
             };
             bounds.insert(tensor.name.clone(), Tensor { elem: Elem::F32, shape: space.shape(&tensor.dims), data });
         }
@@ -173,20 +179,35 @@ impl ErrorBound<'_> {
     }
 
     /// Bounds of a value that is stored over some dimensions, the reference's rounding to `f32` included.
-    fn stored(&self, space: Space<'_>, dims: &[rhumb_ir::Axis], value: &Array) -> Result<Vec<f64>, BoundError> {
+    fn stored(
+        &self,
+        space: Space<'_>,
+        (dims, elem): (&[rhumb_ir::Axis], Elem),
+        value: &Array,
+    ) -> Result<Vec<f64>, BoundError> {
         let too_large = || BoundError::TooLarge { line: "an output".to_owned(), shape: space.shape(dims) };
         let mut data = Vec::new();
         data.try_reserve_exact(space.count(dims).ok_or_else(too_large)?).map_err(|_| too_large())?;
         space.rows(dims, &[value], |base, inner| {
             data.extend(inner[0].iter().map(|i| {
                 let Approx { x, e } = value.data[base[0] + i];
-                match e {
+                let e = match e {
                     0.0 => 0.0,
                     e if e.is_finite() => e + U * x.abs() + TINY_SUM,
                     _ => f64::INFINITY,
-                }
+                };
+                in_memory(elem, Approx { x, e })
             }));
         });
         Ok(data)
     }
+}
+
+/// The bound of a value that kernel and reference both round to an element type: of 16 bits, neighbours may come of what is next to nothing.
+fn in_memory(elem: Elem, Approx { x, e }: Approx) -> f64 {
+    if !elem.is_stored_only() || e == 0.0 || !e.is_finite() {
+        return e;
+    }
+    let [least, greatest] = [x - e, x + e].map(|x| elem.rounded(x));
+    if least == greatest { 0.0 } else { greatest - least }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value};
+use rhumb_ir::{Binary, Elem, Op, Output, Scalar, Unary, Value};
 
 use super::ErrorBound;
 use crate::plan::{Attention, Combiner, Plan, Product, RUN, Source, Storage, TensorId};
@@ -118,10 +118,15 @@ impl fmt::Display for ErrorBound<'_> {
                         self.plan.tensors[step.target].name
                     )?;
                 }
-                Ok(())
             }
-            None => writeln!(f, "  as its ops: what each is off by, rounded once"),
+            None => writeln!(f, "  as its ops: what each is off by, rounded once")?,
         }
+        for Output { name, elem, .. } in self.plan.graph.outputs().iter().filter(|output| output.elem.is_stored_only())
+        {
+            let digits = if *elem == Elem::F16 { 11 } else { 8 };
+            writeln!(f, "  `{name}` is rounded to {elem}: 2^-{digits} |{name}|")?;
+        }
+        Ok(())
     }
 }
 

@@ -89,7 +89,8 @@ impl<'a> Walk<'a> {
     /// Rounds to what the tensor's storage holds.
     pub(super) fn store(&mut self, id: usize, array: &Array) {
         let array = match self.plan.tensors[id].storage {
-            Storage::F32 => self.map(array, |x| Precision::Single.read(x)),
+            // Those of 16 bits are rounded once more, which belongs to outputs.
+            Storage::F32 | Storage::F16 | Storage::Bf16 => self.map(array, |x| Precision::Single.read(x)),
             _ => array.clone(),
         };
         self.tensors[id] = Some(Rc::new(array));
@@ -237,7 +238,7 @@ impl<'a> Walk<'a> {
             Node::Unary(op, x) => Some(match graph.ty(x).elem {
                 Elem::I32 => self.map(of(x)?, |x| int_unary(op, x)),
                 Elem::Bool => self.map(of(x)?, Approx::not),
-                Elem::F32 => self.map(of(x)?, |x| precision.unary(op, x)),
+                Elem::F32 | Elem::F16 | Elem::Bf16 => self.map(of(x)?, |x| precision.unary(op, x)),
             }),
             Node::Cast(to, x) => {
                 let from = graph.ty(x).elem;
@@ -248,7 +249,7 @@ impl<'a> Walk<'a> {
                 self.zip(&dims, [of(a)?, of(b)?], |[a, b]| match from {
                     Elem::I32 => int_binary(op, a, b),
                     Elem::Bool => logical(op, a, b),
-                    Elem::F32 => precision.binary(op, a, b),
+                    Elem::F32 | Elem::F16 | Elem::Bf16 => precision.binary(op, a, b),
                 })
             }
             Node::Compare(op, [a, b]) => self.zip(&dims, [of(a)?, of(b)?], |[a, b]| compare(op, a, b)),

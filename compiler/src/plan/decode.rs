@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rhumb_ir::Axis;
+use rhumb_ir::{Axis, Op, Value};
 
 use super::place::{Placed, places};
-use super::{Attention, LONGEST_SUM, Origin, Packed, Problem, Source, Table, TileShape, Tiling};
+use super::{Attention, LONGEST_SUM, Origin, Packed, Problem, Source, Table, TensorId, TileShape, Tiling};
 use crate::machine::Machine;
 use crate::problem::sharing;
 
@@ -160,6 +160,7 @@ pub(super) fn loaded(problem: &Arc<Problem>) -> (Arc<Problem>, Vec<Loaded>) {
     let Some(attention) = &mut own.attention else { return (problem.clone(), Vec::new()) };
     attention.pruning = None;
     attention.packed = packed(problem, attention);
+    read_as_stored(&mut own);
     let mut loaded = Vec::new();
     // One query tile loads every row.
     while let Some(rows) = places(&own, 1.0).into_iter().find(|rows| rows.while_loaded <= rows.once) {
@@ -171,6 +172,33 @@ pub(super) fn loaded(problem: &Arc<Problem>) -> (Arc<Problem>, Vec<Loaded>) {
         loaded.push(Loaded { table, placed: rows });
     }
     (Arc::new(own), loaded)
+}
+
+/// Rows of keys and values in 16 bits are read as they lie, and widened whenever they are loaded: no table of them is made.
+fn read_as_stored(own: &mut Problem) {
+    let graph = own.graph.clone();
+    let gathered =
+        |value: Value| graph.nodes().iter().any(|node| matches!(node.op, Op::Gather { table, .. } if table == value));
+    let made = |table: &Table| own.tensors[table.target].origin == Origin::Table && !table.double;
+    let widened = |table: &Table| match table.source {
+        Source::Value(value) if made(table) && !gathered(value) => own.input(value).map(|input| (value, input)),
+        _ => None,
+    };
+    let found: Vec<(TensorId, Value, TensorId)> = own
+        .tables
+        .iter()
+        .filter_map(|table| widened(table).map(|(value, input)| (table.target, value, input)))
+        .collect();
+    let Some(attention) = &mut own.attention else { return };
+    for (table, value, input) in found {
+        let keys = attention.products.iter_mut().map(|product| &mut product.key);
+        let rows = keys.chain(attention.reductions.iter_mut().map(|reduction| &mut reduction.value));
+        rows.filter(|tensor| **tensor == table).for_each(|tensor| *tensor = input);
+        own.tables.retain(|step| step.target != table);
+        own.table_of.remove(&Source::Value(value));
+        // It has neither memory nor an address.
+        own.tensors[table].origin = Origin::KeyTile;
+    }
 }
 
 /// Heads whose rows share tiles: the innermost outer axis of neighbours that read the same keys and values. Their scores may differ in any

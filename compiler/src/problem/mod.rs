@@ -19,7 +19,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 
-use rhumb_ir::{Axis, Value, Verified};
+use rhumb_ir::{Axis, Elem, Value, Verified};
 
 use crate::abi::MOST_REDUCTIONS;
 pub use error::PlanError;
@@ -32,6 +32,10 @@ pub use recognize::recognize;
 pub enum Storage {
     /// 32-bit floats.
     F32,
+    /// 16-bit floats of users: widened while they are loaded, rounded to while they are stored.
+    F16,
+    /// As `F16`, of 8 digits: the upper half of 32-bit floats.
+    Bf16,
     /// 64-bit floats: terms that are part of no score.
     F64,
     /// 32-bit integers.
@@ -43,11 +47,33 @@ pub enum Storage {
 }
 
 impl Storage {
+    /// The storage of a user's tensor.
+    pub(crate) fn of_user(elem: Elem) -> Storage {
+        match elem {
+            Elem::F32 => Storage::F32,
+            Elem::F16 => Storage::F16,
+            Elem::Bf16 => Storage::Bf16,
+            Elem::I32 => Storage::I32,
+            Elem::Bool => Storage::Byte,
+        }
+    }
+
+    /// Whether elements are floats.
+    pub(crate) fn is_float(self) -> bool {
+        matches!(self, Storage::F32 | Storage::F64) || self.is_half()
+    }
+
+    /// Whether elements are floats of 16 bits.
+    pub(crate) fn is_half(self) -> bool {
+        matches!(self, Storage::F16 | Storage::Bf16)
+    }
+
     /// Size of an element, in bytes.
     pub fn bytes(self) -> usize {
         match self {
             Storage::F64 => 8,
             Storage::F32 | Storage::I32 | Storage::Mask => 4,
+            Storage::F16 | Storage::Bf16 => 2,
             Storage::Byte => 1,
         }
     }
@@ -56,6 +82,8 @@ impl Storage {
     pub fn name(self) -> &'static str {
         match self {
             Storage::F32 => "f32",
+            Storage::F16 => "f16",
+            Storage::Bf16 => "bf16",
             Storage::F64 => "f64",
             Storage::I32 => "i32",
             Storage::Byte => "byte",

@@ -73,7 +73,7 @@ impl Planner<'_> {
             ));
         }
         let graph = self.graph;
-        let data = self.reaches(|op| matches!(op, Op::Input { elem: Elem::F32, .. }));
+        let data = self.reaches(|op| matches!(op, Op::Input { elem, .. } if elem.widened() == Elem::F32));
         let lengths = |value: Value| -> AxisSet {
             graph.ty(value).axes.iter().filter(|axis| graph.static_extent(*axis).is_none()).collect()
         };

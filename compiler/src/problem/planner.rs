@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhumb_ir::{Axis, Elem, Op, Scalar, Value, Verified};
+use rhumb_ir::{Axis, Op, Scalar, Value, Verified};
 
 use super::{Origin, PlanError, Source, Storage, Table, Tensor, TensorId};
 use crate::expr::Node;
@@ -72,20 +72,12 @@ impl<'a> Planner<'a> {
         planner.reduces = planner.reaches(|op| matches!(op, Op::Dot { .. } | Op::Gather { .. }));
         for (name, value) in graph.inputs() {
             let Op::Input { name: _, dims, elem } = graph.op(value) else { continue };
-            let storage = match elem {
-                Elem::F32 => Storage::F32,
-                Elem::I32 => Storage::I32,
-                Elem::Bool => Storage::Byte,
-            };
+            let storage = Storage::of_user(*elem);
             let id = planner.tensor(name.to_owned(), Origin::Input(value), dims.clone(), storage);
             planner.inputs.insert(value, id);
         }
         for (index, output) in graph.outputs().iter().enumerate() {
-            let storage = match graph.ty(output.value).elem {
-                Elem::F32 => Storage::F32,
-                Elem::I32 => Storage::I32,
-                Elem::Bool => Storage::Byte,
-            };
+            let storage = Storage::of_user(output.elem);
             let id = planner.tensor(output.name.clone(), Origin::Output(index), output.dims.clone(), storage);
             planner.outputs.push(id);
         }

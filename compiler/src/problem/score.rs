@@ -187,7 +187,8 @@ impl Planner<'_> {
                 continue;
             }
             match self.graph.op(value) {
-                Op::Input { elem: Elem::F32, .. } | Op::Binary(Binary::Pow, ..) => return true,
+                Op::Input { elem, .. } if elem.widened() == Elem::F32 => return true,
+                Op::Binary(Binary::Pow, ..) => return true,
                 Op::Unary(Unary::Log | Unary::Log2, x) | Op::Binary(Binary::Div, _, x) if !self.is_positive(*x, 8) => {
                     return true;
                 }

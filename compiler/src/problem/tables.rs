@@ -24,9 +24,10 @@ enum Task {
 }
 
 impl Planner<'_> {
-    /// The tensor that holds rows of keys or values: the input itself, or a table made of it.
+    /// The tensor that holds rows of keys or values: the input itself, or a table made of it. Products read single precision.
     pub(super) fn rows(&mut self, value: Value, what: &'static str) -> Result<TensorId, PlanError> {
-        if let Some(&input) = self.inputs.get(&value) {
+        let input = self.inputs.get(&value).copied();
+        if let Some(input) = input.filter(|input| !self.tensors[*input].storage.is_half()) {
             return Ok(input);
         }
         self.prepare(value)?;
@@ -34,7 +35,9 @@ impl Planner<'_> {
             return Ok(self.single(value, self.graph.ty(value).axes, "rows are read in single precision"));
         }
         self.factors(value)?;
-        let reason = if what == "keys" {
+        let reason = if input.is_some() {
+            "read from 16 bits once, not for every query tile"
+        } else if what == "keys" {
             "keys are transformed once, not for every query tile"
         } else {
             "values are transformed once, not for every query tile"
@@ -240,7 +243,7 @@ impl Planner<'_> {
         }
         self.prepare(value)?;
         let storage = match self.graph.ty(value).elem {
-            Elem::F32 => Storage::F32,
+            Elem::F32 | Elem::F16 | Elem::Bf16 => Storage::F32,
             Elem::I32 => Storage::I32,
             Elem::Bool => Storage::Mask,
         };
@@ -369,7 +372,7 @@ impl Planner<'_> {
         match self.graph.op(value).clone() {
             Op::Table { dims, elem, data: _ } => {
                 let storage = match elem {
-                    Elem::F32 => Storage::F64,
+                    Elem::F32 | Elem::F16 | Elem::Bf16 => Storage::F64,
                     Elem::I32 => Storage::I32,
                     Elem::Bool => Storage::Mask,
                 };
@@ -397,7 +400,7 @@ impl Planner<'_> {
         let nested = self.reduces[operand.index()] && !self.table_of.contains_key(&Source::Value(operand));
         if nested {
             let storage = match self.graph.ty(operand).elem {
-                Elem::F32 => Storage::F64,
+                Elem::F32 | Elem::F16 | Elem::Bf16 => Storage::F64,
                 Elem::I32 => Storage::I32,
                 Elem::Bool => Storage::Mask,
             };

@@ -98,7 +98,9 @@ pub(crate) fn rebuild(original: &Graph, terms: &[RecExpr<Node>]) -> Result<Rebui
         }
         values.push(ids.iter().map(|id| made.get(usize::from(*id))?.value()).collect());
         match result {
-            Some(Made::Value(expr)) => builder.output(&output.name, expr, output.dims.iter().copied()),
+            Some(Made::Value(expr)) => {
+                builder.output_as(&output.name, output.elem, expr, output.dims.iter().copied());
+            }
             _ => return Err(RewriteError::IllTyped { node: output.name.clone() }),
         }
     }

@@ -1,7 +1,7 @@
 //! The reference interpreter: the meaning of the IR, computed directly in double precision.
 //!
 //! It shares nothing with code generation, and every compiled kernel is held against it. `f32` values are real numbers here, computed
-//! as `f64` and never rounded to single precision; `i32` values are exact and wrap. Each value is computed once, over exactly its axes,
+//! as `f64` and never rounded to single precision, outputs in 16 bits alone to those; `i32` values are exact and wrap. Each value is computed once, over exactly its axes,
 //! and freed after its last use; values that no output needs are not computed.
 
 mod bind;
@@ -14,7 +14,7 @@ mod tensor;
 
 use crate::graph::Graph;
 use crate::op::{Op, Value};
-use crate::types::Axis;
+use crate::types::{Axis, Elem, Type};
 use crate::verify::Verified;
 
 use bind::Lengths;
@@ -32,8 +32,11 @@ pub use tensor::{Bindings, Outputs, Tensor};
 /// the graph has a scheme op that an output needs.
 pub fn interpret(graph: &Verified, bindings: &Bindings) -> Result<Outputs, InterpError> {
     let mut results = Vec::with_capacity(graph.outputs().len());
-    let roots: Vec<Root> =
-        graph.outputs().iter().map(|output| Root { value: output.value, dims: output.dims.clone() }).collect();
+    let roots: Vec<Root> = graph
+        .outputs()
+        .iter()
+        .map(|output| Root { value: output.value, dims: output.dims.clone(), elem: output.elem })
+        .collect();
     run(graph, bindings, &roots, &mut results)?;
     Ok(graph.outputs().iter().map(|output| output.name.clone()).zip(results).collect())
 }
@@ -47,7 +50,8 @@ pub fn interpret_value(graph: &Verified, bindings: &Bindings, value: Value) -> R
         return Err(InterpError::NoSuchValue { index: value.index(), count: graph.nodes().len() });
     }
     let mut results = Vec::with_capacity(1);
-    let root = Root { value, dims: graph.ty(value).axes.iter().collect() };
+    let Type { elem, axes } = graph.ty(value);
+    let root = Root { value, dims: axes.iter().collect(), elem };
     run(graph, bindings, &[root], &mut results)?;
     Ok(results.swap_remove(0))
 }
@@ -56,6 +60,8 @@ pub fn interpret_value(graph: &Verified, bindings: &Bindings, value: Value) -> R
 struct Root {
     value: Value,
     dims: Vec<Axis>,
+    /// What it is stored as.
+    elem: Elem,
 }
 
 fn run(graph: &Graph, bindings: &Bindings, roots: &[Root], results: &mut Vec<Tensor>) -> Result<(), InterpError> {
@@ -78,11 +84,11 @@ fn run(graph: &Graph, bindings: &Bindings, roots: &[Root], results: &mut Vec<Ten
     }
     for root in roots {
         let array = arrays[root.value.index()].as_ref().expect("a root is used, so it was computed and kept");
-        let (elem, shape) = (graph.ty(root.value).elem, lengths.shape(graph, &root.dims)?);
+        let (elem, shape) = (root.elem, lengths.shape(graph, &root.dims)?);
         let no_room = |error: NoRoom| error.for_value(graph, root.value);
         let mut data = room(array.data.len()).map_err(no_room)?;
         for_each_row(graph, &lengths, &root.dims, [&array.layout], |[base], [inner]| {
-            data.extend(inner.iter().map(|offset| array.data[base + offset]));
+            data.extend(inner.iter().map(|offset| elem.rounded(array.data[base + offset])));
         })
         .map_err(no_room)?;
         results.push(Tensor { elem, shape, data });

@@ -53,7 +53,7 @@ impl Literal<'_> {
                 _ => misfit("a number"),
             },
             _ if self.is_bool() => misfit("a truth value"),
-            Elem::F32 => self.real(),
+            Elem::F32 | Elem::F16 | Elem::Bf16 => self.real(),
             Elem::I32 if !self.is_whole() => misfit("a real number"),
             Elem::I32 => self.text.parse::<i32>().map(f64::from).map_err(|_| self.bad("32-bit integer")),
         }
@@ -221,7 +221,7 @@ impl<'s> Parser<'s> {
                 let literal = self.literal()?;
                 match literal.elem() {
                     Elem::Bool => Ok(Attr::Bool(literal.text == "true")),
-                    Elem::F32 => literal.real().map(Attr::Float),
+                    Elem::F32 | Elem::F16 | Elem::Bf16 => literal.real().map(Attr::Float),
                     Elem::I32 => literal.text.parse().map(Attr::Int).map_err(|_| literal.bad("64-bit integer")),
                 }
             }

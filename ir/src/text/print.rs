@@ -205,9 +205,9 @@ impl<'g> Printer<'g> {
 
     pub(crate) fn output_line(&self, index: usize) -> String {
         let Some(output) = self.graph.outputs.get(index) else { return "output".to_owned() };
-        let crate::graph::Output { name, value, dims } = output;
+        let crate::graph::Output { name, value, dims, elem } = output;
         let ty = match self.graph.nodes.get(value.index()) {
-            Some(node) => self.shaped(node.ty.elem, dims.iter().copied()),
+            Some(_) => self.shaped(*elem, dims.iter().copied()),
             None => format!("?[{}]", self.dims(dims.iter().copied())),
         };
         format!("output {name:?} = {} : {ty}", self.value(*value))
@@ -270,7 +270,7 @@ fn scalar_text(scalar: Scalar) -> String {
 
 fn element_text(elem: Elem, x: f64) -> String {
     match elem {
-        Elem::F32 => real_text(x),
+        Elem::F32 | Elem::F16 | Elem::Bf16 => real_text(x),
         // A verified element is whole: `{}` shows it without a point, and shows what is wrong with others. Adding 0 makes -0 a 0.
         Elem::I32 => (x + 0.0).to_string(),
         Elem::Bool if x == 0.0 => "false".to_owned(),

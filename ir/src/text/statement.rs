@@ -80,7 +80,8 @@ impl<'s> Parser<'s> {
         let op = self.complete(draft, annotation.as_ref(), op_span)?;
         let ty = infer(&self.graph, &op).map_err(|error| (op_span, Fault::Op(error).into()))?;
         if let Some(Annotation { elem, dims, span }) = annotation {
-            let written = Type { elem, axes: dims.iter().copied().collect() };
+            let elem_of_value = if matches!(op, Op::Input { .. }) { elem.widened() } else { elem };
+            let written = Type { elem: elem_of_value, axes: dims.iter().copied().collect() };
             if written != ty || dims.len() != written.axes.len() {
                 let printer = Printer::new(&self.graph);
                 let (written, inferred) = (printer.shaped(elem, dims), printer.ty(ty));
@@ -111,7 +112,7 @@ impl<'s> Parser<'s> {
                 let elem = annotation.map_or(literal.elem(), |annotation| annotation.elem);
                 let x = literal.read(elem, "a constant")?;
                 Ok(Op::Const(match elem {
-                    Elem::F32 => Scalar::F32(x),
+                    Elem::F32 | Elem::F16 | Elem::Bf16 => Scalar::F32(x),
                     Elem::I32 => Scalar::I32(x as i32),
                     Elem::Bool => Scalar::Bool(x != 0.0),
                 }))
@@ -199,12 +200,12 @@ impl<'s> Parser<'s> {
         }
         let Annotation { elem, dims, span } = self.annotation()?;
         let ty = self.graph.ty(value);
-        if elem != ty.elem || dims.iter().copied().collect::<AxisSet>() != ty.axes {
+        if elem.widened() != ty.elem || dims.iter().copied().collect::<AxisSet>() != ty.axes {
             let printer = Printer::new(&self.graph);
             let (written, inferred) = (printer.shaped(elem, dims), printer.ty(ty));
             return Err((span, ParseFault::TypeMismatch { written, inferred }));
         }
-        self.graph.outputs.push(Output { name, value, dims });
+        self.graph.outputs.push(Output { name, value, dims, elem });
         Ok(())
     }
 }

@@ -246,7 +246,10 @@ pub(crate) fn bindings(random: &mut Rng, graph: &Verified, q: usize, k: usize) -
             .collect();
         let count: usize = shape.iter().product();
         let tensor = match elem {
-            Elem::F32 => Tensor::f32(shape, (0..count).map(|_| real(random)).collect::<Vec<_>>()),
+            Elem::F32 | Elem::F16 | Elem::Bf16 => {
+                let numbers = (0..count).map(|_| elem.rounded(real(random)));
+                Tensor { elem: *elem, shape, data: numbers.collect() }
+            }
             Elem::I32 => Tensor::i32(shape, (0..count).map(|_| int(random))),
             Elem::Bool => Tensor::bool(shape, (0..count).map(|_| random.below(2) == 1)),
         };

@@ -34,6 +34,13 @@ pub enum BuildError {
         /// The range.
         expected: &'static str,
     },
+    /// A tensor of rows whose elements are no floats.
+    Element {
+        /// What the rows are of.
+        what: &'static str,
+        /// The element type that was given.
+        found: Elem,
+    },
     /// What only a softmax has, asked of weights without one.
     WithoutSoftmax {
         /// What was asked for.
@@ -88,6 +95,7 @@ impl BuildError {
                 format!("{heads} query heads can't share {kv_heads} key/value heads evenly")
             }
             BuildError::Number { what, found, .. } => format!("{what} can't be {found}"),
+            BuildError::Element { what, found } => format!("{what} can't be of element type {found}"),
             BuildError::WithoutSoftmax { what } => {
                 format!("weights that are not those of a softmax have no place for {what}")
             }
@@ -108,6 +116,7 @@ impl BuildError {
                 format!("use a number of key/value heads that divides {heads}")
             }
             BuildError::Number { what: _, found: _, expected } => format!("give {expected}"),
+            BuildError::Element { .. } => "give f32, f16 or bf16".to_owned(),
             BuildError::WithoutSoftmax { what } => format!("leave out {what}, or `weights_with`"),
             BuildError::Scheme { scheme: _, source } => source.hint(),
             BuildError::Closure { expected: Elem::Bool, .. } => "end the expression in a comparison".to_owned(),

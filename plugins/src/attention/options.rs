@@ -15,16 +15,16 @@ use crate::scheme::Scheme;
 ///
 /// | binding | type | made by |
 /// |---|---|---|
-/// | input `q` | `f32[b, h, q, d]` | always |
-/// | input `k` | `f32[b, g, k, d]` | always |
-/// | input `v` | `f32[b, g, k, e]` | always |
+/// | input `q` | `f32[b, h, q, d]`, or [of 16 bits](Attention::elem) | always |
+/// | input `k` | `f32[b, g, k, d]`, or of 16 bits | always |
+/// | input `v` | `f32[b, g, k, e]`, or of 16 bits | always |
 /// | input `q_pos`, `k_pos` | `[q]` or `[b, q]`, `[k]` or `[b, k]` | [`q_positions`](Attention::q_positions), [`k_positions`](Attention::k_positions) |
 /// | input `q_offset`, `length` | `i32[]` | [`q_offset_input`](Attention::q_offset_input), [`length_input`](Attention::length_input) |
 /// | input `key_lengths` | `i32[b]` | [`key_lengths`](Attention::key_lengths) |
 /// | input `q_documents`, `k_documents` | `i32[b, q]`, `i32[b, k]` or without `b` | [`documents`](Attention::documents) |
 /// | input `sinks` | `f32[h]` | [`sinks`](Attention::sinks) |
 /// | input `bias` | `f32[h, q, k]` or `f32[b, h, q, k]` | [`bias`](Attention::bias) |
-/// | output `out` | `f32[b, h, q, e]` | always |
+/// | output `out` | `f32[b, h, q, e]`, or of 16 bits | always |
 /// | output `lse` | `f32[b, h, q]`, natural logarithm, the sink included | [`lse`](Attention::lse) |
 ///
 /// The score is `scale (q . k)`, then capped, then transformed by schemes and [`score_with`](Attention::score_with) in the order given,
@@ -52,6 +52,7 @@ pub struct Attention {
     pub(super) key_lengths: bool,
     pub(super) documents: Option<Batch>,
     pub(super) bias: Option<Batch>,
+    pub(super) elems: Elems,
     pub(super) steps: Vec<Step>,
 }
 
@@ -62,6 +63,27 @@ pub enum Batch {
     Shared,
     /// One per sequence: the batch axis comes first.
     Each,
+}
+
+/// The element types of the tensors that rows of heads are read from and written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Elems {
+    pub(super) query: Elem,
+    pub(super) key: Elem,
+    pub(super) value: Elem,
+    pub(super) output: Elem,
+}
+
+impl Elems {
+    fn all(elem: Elem) -> Elems {
+        Elems { query: elem, key: elem, value: elem, output: elem }
+    }
+
+    /// Each with what it is of.
+    pub(super) fn each(self) -> [(&'static str, Elem); 4] {
+        let Elems { query, key, value, output } = self;
+        [("the query", query), ("the key", key), ("the value", value), ("the output", output)]
+    }
 }
 
 /// Where a number comes from.
@@ -155,6 +177,7 @@ impl Heads {
             key_lengths: false,
             documents: None,
             bias: None,
+            elems: Elems::all(Elem::F32),
             steps: Vec::new(),
         }
     }
@@ -173,6 +196,52 @@ impl Attention {
     /// ```
     pub fn heads(heads: impl Length) -> Heads {
         Heads(heads.length())
+    }
+
+    /// The element type of `q`, `k`, `v` and `out`, in place of `f32`: [`Elem::F16`] and [`Elem::Bf16`] take half the memory. What is read
+    /// is widened, all that is computed stays in single precision, and `out` is rounded when it is written. `lse` stays `f32`.
+    ///
+    /// ```
+    /// use rhumb_ir::Elem;
+    /// use rhumb_plugins::{Attention, Causal};
+    ///
+    /// // A cache of keys and values in 16 bits, under queries and results in 32.
+    /// let graph = Attention::heads(32)
+    ///     .head_dim(128)
+    ///     .kv_heads(8)
+    ///     .key_elem(Elem::Bf16)
+    ///     .value_elem(Elem::Bf16)
+    ///     .scheme(Causal)
+    ///     .build()?;
+    /// # Ok::<(), rhumb_plugins::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn elem(self, elem: Elem) -> Attention {
+        Attention { elems: Elems::all(elem), ..self }
+    }
+
+    /// The element type of `q`: see [`elem`](Attention::elem).
+    #[must_use]
+    pub fn query_elem(self, query: Elem) -> Attention {
+        Attention { elems: Elems { query, ..self.elems }, ..self }
+    }
+
+    /// The element type of `k`, and of `k_out` of a [graph of keys alone](Attention::key_graph): see [`elem`](Attention::elem).
+    #[must_use]
+    pub fn key_elem(self, key: Elem) -> Attention {
+        Attention { elems: Elems { key, ..self.elems }, ..self }
+    }
+
+    /// The element type of `v`: see [`elem`](Attention::elem).
+    #[must_use]
+    pub fn value_elem(self, value: Elem) -> Attention {
+        Attention { elems: Elems { value, ..self.elems }, ..self }
+    }
+
+    /// The element type of `out`: see [`elem`](Attention::elem).
+    #[must_use]
+    pub fn output_elem(self, output: Elem) -> Attention {
+        Attention { elems: Elems { output, ..self.elems }, ..self }
     }
 
     /// Fewer key/value heads than query heads (GQA; MQA with 1): query head `i` uses key/value head `i / (heads / kv_heads)`.

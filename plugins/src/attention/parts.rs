@@ -29,6 +29,8 @@ pub struct AttentionParts<'g> {
     pub(super) cx: SchemeContext<'g>,
     /// The inputs `q` and `k`, as far as the graph has them.
     pub(super) rows: [Option<Expr<'g>>; 2],
+    /// The element type of the output `out`.
+    pub(super) out: Elem,
 }
 
 impl<'g> Deref for AttentionParts<'g> {
@@ -93,7 +95,7 @@ impl<'g> AttentionParts<'g> {
     /// The output `out`: the sum of `value`, weighed by `weights` over `b`, `h`, `q` and `k`.
     pub fn output_weighted(&self, weights: Expr<'g>, value: Expr<'g>) {
         let out = weights.label("weights").dot(value, self.k);
-        self.builder().output("out", out, [self.b, self.h, self.q, self.e]);
+        self.builder().output_as("out", self.out, out, [self.b, self.h, self.q, self.e]);
     }
 
     /// The output `lse`: the log-sum-exp of `score`.

@@ -204,7 +204,7 @@ impl<'s> Parser<'s> {
                     return Ok((self.tensor(elem, number)?, AttrKind::Value));
                 }
                 constant(match elem {
-                    Elem::F32 => AttrKind::Float,
+                    Elem::F32 | Elem::F16 | Elem::Bf16 => AttrKind::Float,
                     Elem::I32 => AttrKind::Int,
                     Elem::Bool => AttrKind::Bool,
                 })

@@ -1,10 +1,11 @@
 //! The memory of all pages.
 
+use half::{bf16, f16};
 use rhumb_ir::Elem;
 
 use crate::kv::error::KvError;
 use crate::layout::Layout;
-use crate::memory::{Element, OutputElement, Span, SpanMut, Workspace, reserve};
+use crate::memory::{Workspace, reserve};
 use crate::view::{TensorView, TensorViewMut};
 
 /// Rows of all tokens, of keys or of values: `[page, 1, head, token, element]`. The 1 is the batch of the sequence that is viewed.
@@ -44,22 +45,14 @@ impl Pool {
 
     /// All of it.
     pub(super) fn view(&self) -> TensorView<'_> {
-        let span = match self.elem {
-            Elem::F32 => self.span::<f32>(),
-            Elem::I32 => self.span::<i32>(),
-            Elem::Bool => self.span::<u8>(),
-        };
+        let span = self.memory.span(self.elem, 0, self.layout.len()).expect("the memory that was made");
         TensorView::of_span(span, 0, self.layout).expect("the layout that the memory was made for")
     }
 
     /// Some tokens of a page, `[1, head, token, element]`.
     pub(super) fn rows(&mut self, page: u32, start: usize, len: usize) -> TensorViewMut<'_> {
         let layout = self.layout;
-        let span = match self.elem {
-            Elem::F32 => self.span_mut::<f32>(),
-            Elem::I32 => self.span_mut::<i32>(),
-            Elem::Bool => self.span_mut::<u8>(),
-        };
+        let span = self.memory.span_mut(self.elem, 0, layout.len()).expect("the memory that was made");
         let view = TensorViewMut::of_span(span, 0, layout);
         let rows = view.and_then(|view| view.select(0, page as usize)?.narrow(2, start, len));
         rows.expect("tokens of a page")
@@ -75,11 +68,14 @@ impl Pool {
         let [_, _, heads, tokens, dim] = *self.layout.shape() else { return };
         for head in 0..heads {
             let first = ((page as usize * heads + head) * tokens + start) * dim;
-            let rows = match self.elem {
-                Elem::F32 => self.memory.slice::<f32>(4 * first, len * dim),
+            let (start, count) = (self.elem.bytes() * first, len * dim);
+            let norm = match self.elem {
+                Elem::F32 => self.memory.slice(start, count).map(|rows: &[f32]| greatest_norm(rows, dim)),
+                Elem::F16 => self.memory.slice(start, count).map(|rows: &[f16]| greatest_norm(rows, dim)),
+                Elem::Bf16 => self.memory.slice(start, count).map(|rows: &[bf16]| greatest_norm(rows, dim)),
                 Elem::I32 | Elem::Bool => None,
             };
-            let norm = rows.map_or(f32::INFINITY, |rows| greatest_norm(rows, dim));
+            let norm = norm.unwrap_or(f32::INFINITY);
             let noted = &mut self.norms[page as usize * heads + head];
             *noted = if start == 0 { norm } else { noted.max(norm) };
         }
@@ -98,20 +94,11 @@ impl Pool {
             memory.copy_within(start(from, head)..start(from, head) + len, start(to, head));
         }
     }
-
-    fn span<T: Element + bytemuck::Pod>(&self) -> Span<'_> {
-        Span::from_slice(self.memory.slice::<T>(0, self.layout.len()).expect("the memory that was made"))
-    }
-
-    fn span_mut<T: OutputElement + bytemuck::Pod>(&mut self) -> SpanMut<'_> {
-        let len = self.layout.len();
-        SpanMut::from_slice(self.memory.slice_mut::<T>(0, len).expect("the memory that was made"))
-    }
 }
 
 /// A number that the norm of no row of some elements is above; `inf` if one holds NaN or is that large.
-fn greatest_norm(rows: &[f32], dim: usize) -> f32 {
-    let square = |row: &[f32]| row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+fn greatest_norm<T: Copy + Into<f64>>(rows: &[T], dim: usize) -> f32 {
+    let square = |row: &[T]| row.iter().map(|x| (*x).into() * (*x).into()).sum::<f64>();
     // `max` would pass NaN by.
     let greatest = rows.chunks(dim.max(1)).map(square).fold(0.0, |most, x| if x <= most { most } else { x });
     let norm = (greatest.sqrt() as f32).next_up();
@@ -129,6 +116,7 @@ mod tests {
         assert_eq!(greatest_norm(&[f32::NAN, 0.0, 9.0, 9.0], 2), f32::INFINITY);
         assert_eq!(greatest_norm(&[9.0, 9.0, 0.0, f32::NEG_INFINITY], 2), f32::INFINITY);
         assert_eq!(greatest_norm(&[3e38, 3e38], 2), f32::INFINITY);
-        assert!(greatest_norm(&[], 4) < 1e-40);
+        assert!(greatest_norm::<f32>(&[], 4) < 1e-40);
+        assert_eq!(greatest_norm(&[f16::NAN], 1), f32::INFINITY);
     }
 }

@@ -1,9 +1,9 @@
 //! Inputs that lie in pages: where their rows are, and rows that are copied to where code can walk them.
 
 use rhumb_compiler::plan::{Plan, TensorId};
-use rhumb_ir::Elem;
 use smallvec::SmallVec;
 
+use crate::layout::Layout;
 use crate::limits::MAX_RANK;
 use crate::memory::Workspace;
 use crate::memory::alloc::ALIGN;
@@ -114,23 +114,17 @@ impl<'a> PagedRows<'a> {
         strides[token_dim] = row as isize;
         strides.iter_mut().zip(&self.held).filter(|(_, held)| held.is_some()).for_each(|(stride, _)| *stride = 0);
         let len = (end - first) * row;
-        let copied = match self.view.elem() {
-            Elem::F32 => TensorViewMut::with_strides(to.slice_mut::<f32>(start, len)?, page.shape(), &strides),
-            Elem::I32 => TensorViewMut::with_strides(to.slice_mut::<i32>(start, len)?, page.shape(), &strides),
-            Elem::Bool => TensorViewMut::with_strides(to.slice_mut::<u8>(start, len)?, page.shape(), &strides),
-        };
+        let span = to.span_mut(self.view.elem(), start, len)?;
+        let copied = TensorViewMut::of_span(span, 0, Layout::new(page.shape(), &strides).ok()?);
         copied.ok()?.copy_from(&page).then_some(len * self.view.elem().bytes())
     }
 }
 
 /// Copies an input in pages to a place in memory, row-major; false if it does not fit there.
 pub(super) fn gather(view: &PagedView<'_>, to: &mut Workspace, start: usize) -> bool {
-    let dense = match view.elem() {
-        Elem::F32 => to.slice_mut::<f32>(start, view.len()).map(|data| TensorViewMut::from_slice(data, view.shape())),
-        Elem::I32 => to.slice_mut::<i32>(start, view.len()).map(|data| TensorViewMut::from_slice(data, view.shape())),
-        Elem::Bool => to.slice_mut::<u8>(start, view.len()).map(|data| TensorViewMut::from_slice(data, view.shape())),
-    };
-    let Some(Ok(mut dense)) = dense else { return false };
+    let layout = Layout::contiguous(view.shape());
+    let (Some(span), Ok(layout)) = (to.span_mut(view.elem(), start, view.len()), layout) else { return false };
+    let Ok(mut dense) = TensorViewMut::of_span(span, 0, layout) else { return false };
     view.pages().enumerate().all(|(number, page)| {
         let tokens = page.shape()[view.token_dim()];
         let part = dense.reborrow().narrow(view.token_dim(), number * view.page_size(), tokens);

@@ -3,9 +3,10 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use half::{bf16, f16};
 use rhumb_ir::Elem;
 
-/// A Rust type that tensors can hold: `f32`, `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
+/// A Rust type that tensors can hold: `f32`, [`f16`], [`bf16`], `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
 ///
 /// Tensors of any other are converted first; `f64` and `i64`, which other libraries like, are no exception:
 ///
@@ -22,7 +23,7 @@ use rhumb_ir::Elem;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "a tensor can't hold `{Self}`",
-    label = "a tensor holds `f32`, `i32` or, for truth values, `bool` or `u8`",
+    label = "a tensor holds `f32`, `f16`, `bf16`, `i32` or, for truth values, `bool` or `u8`",
     note = "convert the elements first, real numbers by `.map(|x| *x as f32)`, positions and ids by `i32::try_from`"
 )]
 pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
@@ -33,7 +34,7 @@ pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
 /// An [`Element`] that kernels may write: all but `bool`, whose bytes Rust wants to be 0 or 1 whoever writes them; use `u8`.
 #[diagnostic::on_unimplemented(
     message = "a kernel can't write `{Self}`",
-    label = "a kernel writes `f32`, `i32` or, for truth values, `u8`",
+    label = "a kernel writes `f32`, `f16`, `bf16`, `i32` or, for truth values, `u8`",
     note = "give it a slice of one of these, and convert afterwards"
 )]
 pub trait OutputElement: Element {}
@@ -41,6 +42,8 @@ pub trait OutputElement: Element {}
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
     impl Sealed for i32 {}
     impl Sealed for u8 {}
     impl Sealed for bool {}
@@ -48,6 +51,12 @@ mod sealed {
 
 impl Element for f32 {
     const ELEM: Elem = Elem::F32;
+}
+impl Element for f16 {
+    const ELEM: Elem = Elem::F16;
+}
+impl Element for bf16 {
+    const ELEM: Elem = Elem::Bf16;
 }
 impl Element for i32 {
     const ELEM: Elem = Elem::I32;
@@ -59,6 +68,8 @@ impl Element for bool {
     const ELEM: Elem = Elem::Bool;
 }
 impl OutputElement for f32 {}
+impl OutputElement for f16 {}
+impl OutputElement for bf16 {}
 impl OutputElement for i32 {}
 impl OutputElement for u8 {}
 
@@ -71,7 +82,7 @@ pub(crate) struct Span<'a> {
     borrow: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: a `Span` is a `&[f32]`, `&[i32]` or `&[u8]`, or memory that `Span::from_raw`'s caller vouched for as such.
+// SAFETY: a `Span` is a `&[f32]`, `&[f16]`, `&[bf16]`, `&[i32]` or `&[u8]`, or memory that `Span::from_raw`'s caller vouched for as such.
 unsafe impl Send for Span<'_> {}
 // SAFETY: as above; a shared span only reads.
 unsafe impl Sync for Span<'_> {}
@@ -110,6 +121,8 @@ impl<'a> Span<'a> {
         Some(unsafe {
             match self.elem {
                 Elem::F32 => f64::from(self.ptr.cast::<f32>().add(index).read()),
+                Elem::F16 => f64::from(self.ptr.cast::<f16>().add(index).read()),
+                Elem::Bf16 => f64::from(self.ptr.cast::<bf16>().add(index).read()),
                 Elem::I32 => f64::from(self.ptr.cast::<i32>().add(index).read()),
                 Elem::Bool => f64::from(u8::from(self.ptr.add(index).read() != 0)),
             }
@@ -126,7 +139,7 @@ pub(crate) struct SpanMut<'a> {
     borrow: PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: a `SpanMut` is a `&mut [f32]`, `&mut [i32]` or `&mut [u8]`, a part of one, or memory that `SpanMut::from_raw`'s caller
+// SAFETY: a `SpanMut` is a `&mut` slice of `f32`, `f16`, `bf16`, `i32` or `u8`, a part of one, or memory that `SpanMut::from_raw`'s caller
 // vouched for as such.
 unsafe impl Send for SpanMut<'_> {}
 // SAFETY: as above; a shared reference to it only reads.
@@ -171,15 +184,19 @@ impl<'a> SpanMut<'a> {
         self.ptr.as_ptr()
     }
 
-    /// Stores a number at `index`: rounded to `f32`, truncated and saturated to `i32`, or as whether it is not 0. Nothing past the end.
+    /// Stores a number at `index`: rounded to the float type, truncated and saturated to `i32`, or as whether it is not 0. Nothing past the end.
     pub(crate) fn write(&mut self, index: usize, value: f64) {
         if index >= self.len {
             return;
         }
+        // Of 16 bits first: to single precision in between might round twice.
+        let near = self.elem.rounded(value) as f32;
         // SAFETY: `index < len` was checked above, and the constructors were given `len` aligned, writable elements of `elem`.
         unsafe {
             match self.elem {
-                Elem::F32 => self.ptr.cast::<f32>().add(index).write(value as f32),
+                Elem::F32 => self.ptr.cast::<f32>().add(index).write(near),
+                Elem::F16 => self.ptr.cast::<f16>().add(index).write(f16::from_f32(near)),
+                Elem::Bf16 => self.ptr.cast::<bf16>().add(index).write(bf16::from_f32(near)),
                 Elem::I32 => self.ptr.cast::<i32>().add(index).write(value as i32),
                 Elem::Bool => self.ptr.add(index).write(u8::from(value != 0.0)),
             }

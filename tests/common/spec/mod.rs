@@ -82,6 +82,11 @@ fn sizes(rng: &mut Rng) -> Sizes {
     Sizes { heads, kv_heads, head_dim, value_dim, small }
 }
 
+/// An element type of floats.
+fn elem(rng: &mut Rng) -> Elem {
+    rng.pick(&[Elem::F32, Elem::F16, Elem::Bf16])
+}
+
 fn lowered(graph: &Verified, what: &str) -> Verified {
     lower(graph, &Registry::standard()).unwrap_or_else(|error| panic!("{what}: {error}"))
 }

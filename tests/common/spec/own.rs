@@ -5,7 +5,7 @@ use rhumb::prelude::*;
 
 use super::super::Rng;
 use super::scores::{Pool, random_score};
-use super::{Sizes, Spec, lowered, sizes};
+use super::{Sizes, Spec, elem, lowered, sizes};
 
 /// An input: name, element type, names of axes in the order of its dimensions.
 type Operand = (String, Elem, Vec<&'static str>);
@@ -97,6 +97,14 @@ fn operands(rng: &mut Rng) -> Vec<Operand> {
     }
     if rng.one_in(5) {
         operands.push(("sink".to_owned(), Elem::F32, some(rng, &[], heads, 2)));
+    }
+    if rng.one_in(4) {
+        // Those that are no positions, in 16 bits or not.
+        for (name, of, _) in &mut operands {
+            if *of == Elem::F32 && !name.ends_with("_pos") {
+                *of = elem(rng);
+            }
+        }
     }
     // Groups are of heads: these are somewhere, and not in the same tensor.
     let has = |operands: &[Operand], axis| operands.iter().any(|(.., dims)| dims.contains(&axis));

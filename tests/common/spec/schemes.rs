@@ -7,7 +7,7 @@ use rhumb::prelude::*;
 
 use super::super::Rng;
 use super::scores::{Pool, random_score};
-use super::{Sizes, Spec, lowered, sizes};
+use super::{Sizes, Spec, elem, lowered, sizes};
 
 /// An attention under construction.
 struct Draft {
@@ -89,7 +89,19 @@ fn draft(rng: &mut Rng, wild: bool) -> (Draft, Sizes) {
         mask(rng, &mut draft);
     }
     options(rng, &mut draft, wild);
+    elements(rng, &mut draft);
     (draft, sizes)
+}
+
+/// At times tensors of 16 bits, in any mix.
+fn elements(rng: &mut Rng, draft: &mut Draft) {
+    if !rng.one_in(4) {
+        return;
+    }
+    let [query, key, value, output] = [(); 4].map(|()| elem(rng));
+    draft.with(&format!("{query} x {key}, {value} to {output}"), |a| {
+        a.query_elem(query).key_elem(key).value_elem(value).output_elem(output)
+    });
 }
 
 /// What a softmax alone has.

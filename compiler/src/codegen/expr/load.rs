@@ -7,6 +7,7 @@ use rhumb_ir::{Axis, Elem, Value};
 
 use super::{ExprEmitter, Lanes, Order};
 use crate::codegen::error::CodegenError;
+use crate::codegen::half;
 use crate::codegen::vocab::access;
 use crate::plan::{Plan, Source, Storage, TensorId};
 
@@ -28,6 +29,9 @@ impl ExprEmitter<'_, '_> {
                         fb.ins().fdemote(types::F32, x)
                     };
                     return Ok(self.v.by_lane(&[], ty, |fb, lane, _| rounded(fb, lane)));
+                }
+                if spec.storage.is_half() {
+                    return Ok(half::load_lanes(self.v.fb, spec.storage, self.v.shape.lanes, (address, 0)));
                 }
                 let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
                 return Ok(self.fb().ins().load(ty, access(), address, 0));
@@ -67,7 +71,7 @@ impl ExprEmitter<'_, '_> {
         clamped: Ssa,
         offsets: Option<&[Ssa]>,
     ) -> Ssa {
-        let ty = if matches!(storage, Storage::F32 | Storage::F64) { self.v.float_type() } else { self.v.int_type() };
+        let ty = if storage.is_float() { self.v.float_type() } else { self.v.int_type() };
         let loaded = self.v.by_lane(&[], ty, |fb, lane, _| {
             let mut address = base;
             for step in steps {
@@ -99,18 +103,18 @@ impl ExprEmitter<'_, '_> {
     fn in_shape(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
         let (vector, double) = (self.v.is_vector(), self.v.shape.double);
         match storage {
-            Storage::F32 if vector => {
+            Storage::F32 | Storage::F16 | Storage::Bf16 if vector => {
                 let ty = self.v.float_type();
                 self.v.splat(scalar, ty)
             }
-            Storage::F32 if double => self.fb().ins().fpromote(types::F64, scalar),
+            Storage::F32 | Storage::F16 | Storage::Bf16 if double => self.fb().ins().fpromote(types::F64, scalar),
             Storage::F64 if vector => {
                 let single = self.fb().ins().fdemote(types::F32, scalar);
                 let ty = self.v.float_type();
                 self.v.splat(single, ty)
             }
             Storage::F64 if !double => self.fb().ins().fdemote(types::F32, scalar),
-            Storage::F32 | Storage::F64 => scalar,
+            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F64 => scalar,
             Storage::I32 => {
                 let ty = self.v.int_type();
                 self.v.splat(scalar, ty)
@@ -141,7 +145,7 @@ impl ExprEmitter<'_, '_> {
         let (read, merge) = (self.fb().create_block(), self.fb().create_block());
         self.fb().append_block_param(merge, ty);
         let nothing = match elem {
-            Elem::F32 => self.v.float(0.0),
+            Elem::F32 | Elem::F16 | Elem::Bf16 => self.v.float(0.0),
             Elem::I32 => self.v.int(0),
             Elem::Bool => self.v.bool(false),
         };
@@ -173,7 +177,7 @@ impl ExprEmitter<'_, '_> {
 
     fn scalar_type(&self, elem: Elem) -> Type {
         match elem {
-            Elem::F32 => self.v.float_type(),
+            Elem::F32 | Elem::F16 | Elem::Bf16 => self.v.float_type(),
             Elem::I32 => types::I32,
             Elem::Bool => types::I8,
         }
@@ -208,10 +212,7 @@ impl ExprEmitter<'_, '_> {
         let loaded = self.load_lanes(spec.storage, base, &steps, clamped, Some(&offsets));
         // Tables are padded, so that an empty axis can be read; what is read there does not count.
         let empty = self.fb().ins().icmp_imm_s(IntCC::Equal, n, 0);
-        let zero = match spec.storage {
-            Storage::F32 | Storage::F64 => self.v.float(0.0),
-            _ => self.v.int(0),
-        };
+        let zero = if spec.storage.is_float() { self.v.float(0.0) } else { self.v.int(0) };
         Ok(self.fb().ins().select(empty, zero, loaded))
     }
 }
@@ -240,13 +241,14 @@ fn lane_dims(plan: &Plan, tensor: TensorId, lane_axis: Axis) -> Vec<LaneDim> {
     dims.filter_map(|(position, axis)| ratio(*axis).map(|ratio| LaneDim { position, ratio })).collect()
 }
 
-/// Loads an element as it is stored.
+/// Loads an element as it is stored; one in 16 bits as single precision.
 fn load_scalar(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
     let ty = match storage {
         Storage::F32 => types::F32,
         Storage::F64 => types::F64,
         Storage::I32 | Storage::Mask => types::I32,
         Storage::Byte => types::I8,
+        Storage::F16 | Storage::Bf16 => return half::load(fb, storage, address),
     };
     fb.ins().load(ty, access(), address, 0)
 }

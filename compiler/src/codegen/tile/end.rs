@@ -10,10 +10,11 @@ use super::query_tile::{Tile, bind_batch_indices, call_word, set_query, split};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
+use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::vocab::{access, lane_order};
-use crate::plan::{Attention, Reduction, TensorId};
+use crate::plan::{Attention, Reduction, Storage, TensorId};
 
 /// Normalises and stores a query tile, of any shape.
 pub(crate) fn end(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> Result<(), CodegenError> {
@@ -49,7 +50,7 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, reduction: &Reduc
     let queries = call_word(emitter, offset_of!(TileCall, queries));
     let mut single = rows.zero;
     if reduction.length.is_multiple_of(ROW_LANES as u32) {
-        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, rows.stride, 4);
+        let dense = rows.dense(emitter);
         single = emitter.fb().ins().select(dense, queries, rows.zero);
         rows.store_by_fours(emitter, single, queries);
     }
@@ -69,6 +70,8 @@ pub(super) struct OutputRows<'a> {
     head_stride: Option<Ssa>,
     /// From element to element.
     pub(super) stride: Ssa,
+    /// How elements are stored.
+    pub(super) storage: Storage,
     zero: Ssa,
     /// Elements of a row.
     length: Ssa,
@@ -90,7 +93,13 @@ impl<'a> OutputRows<'a> {
         let zero = emitter.fb().ins().iconst(types::I64, 0);
         let length = emitter.fb().ins().iconst(types::I64, i64::from(reduction.length));
         let accumulators = emitter.plan.scratch.accumulators as i64 + i64::from(reduction.first) * tile.row_bytes();
-        Ok(OutputRows { tile, first, base, query_stride, head_stride, stride, zero, length, accumulators })
+        let storage = emitter.plan.tensors[reduction.output].storage;
+        Ok(OutputRows { tile, first, base, query_stride, head_stride, stride, storage, zero, length, accumulators })
+    }
+
+    /// Whether the elements of a row are neighbours.
+    pub(super) fn dense(&self, emitter: &mut ExprEmitter<'_, '_>) -> Ssa {
+        emitter.fb().ins().icmp_imm_s(IntCC::Equal, self.stride, self.storage.bytes() as i64)
     }
 
     /// The address of a lane in the state.
@@ -132,10 +141,10 @@ impl<'a> OutputRows<'a> {
                     let x = emitter.fb().ins().load(types::F32X4, access(), carried[0], at);
                     average(emitter, tile, x, factor)
                 });
-                let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+                let offset = emitter.fb().ins().imul_imm_s(element, self.storage.bytes() as i64);
                 for (x, out) in emitter.v.transpose(scaled).into_iter().zip(outs).rev() {
                     let address = emitter.fb().ins().iadd(out, offset);
-                    emitter.fb().ins().store(access(), x, address, 0);
+                    half::store_as(emitter.fb(), self.storage, x, address);
                 }
                 vec![emitter.fb().ins().iadd_imm_s(carried[0], step * tile.row_bytes())]
             });
@@ -154,7 +163,7 @@ impl<'a> OutputRows<'a> {
             range_loop(emitter, self.zero, self.length, 1, &[accumulators, out], |emitter, _, carried| {
                 let x = emitter.fb().ins().load(types::F32, access(), carried[0], 0);
                 let x = average(emitter, tile, x, factor);
-                emitter.fb().ins().store(access(), x, carried[1], 0);
+                half::store_as(emitter.fb(), self.storage, x, carried[1]);
                 let next = emitter.fb().ins().iadd_imm_s(carried[0], tile.row_bytes());
                 vec![next, emitter.fb().ins().iadd(carried[1], self.stride)]
             });
@@ -297,12 +306,13 @@ fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Re
     let value = emitter.emit(log_sum.value)?;
     let value = emitter.fb().ins().fdemote(types::F32, value);
     let address = emitter.address(log_sum.output, &[])?;
+    let storage = emitter.plan.tensors[log_sum.output].storage;
     let Some(first) = first_of_shared(emitter, tile.attention, log_sum.output) else {
-        emitter.fb().ins().store(access(), value, address, 0);
+        half::store_as(emitter.fb(), storage, value, address);
         return Ok(());
     };
     let store = |emitter: &mut ExprEmitter<'_, '_>| {
-        emitter.fb().ins().store(access(), value, address, 0);
+        half::store_as(emitter.fb(), storage, value, address);
         Vec::new()
     };
     either(emitter, first, store, |_| Vec::new());

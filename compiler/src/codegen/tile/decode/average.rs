@@ -75,20 +75,20 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Adds the products of weights and of some vectors of values, from a byte of their rows on.
+    /// Adds the products of weights and of some vectors of values, from a byte of their rows in single precision on.
     fn columns(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize) {
-        let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
-        let pitch = score_bytes(emitter);
+        let (width, pitch) = (self.source.vector_bytes(emitter) as i32, score_bytes(emitter));
         let weights = self.rows.scores(emitter, self.row);
         let length = emitter.fb().ins().ishl_imm_u(self.rows.keys, 2);
         let end = emitter.fb().ins().iadd(weights, length);
-        let first = emitter.fb().ins().iadd(self.source.first, at);
+        let skipped = self.source.bytes_of(emitter, at);
+        let first = emitter.fb().ins().iadd(self.source.first, skipped);
         let mut carried = vec![first];
         carried.extend((0..self.tile.rows * count).map(|_| emitter.v.float(0.0)));
         let sums = range_loop(emitter, weights, end, 4, &carried, |emitter, weight, carried| {
             let value = carried[0];
             let columns = 0..count as i32;
-            let values: Vec<Ssa> = columns.map(|c| load(emitter, ty, value, width * c)).collect();
+            let values: Vec<Ssa> = columns.map(|c| self.source.load(emitter, value, width * c)).collect();
             let mut next = vec![emitter.fb().ins().iadd(value, self.source.stride)];
             for (row, sums) in carried[1..].chunks(count).enumerate() {
                 let weight = splat(emitter, (weight, (row as i64 * pitch) as i32));

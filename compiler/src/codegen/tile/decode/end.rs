@@ -1,15 +1,14 @@
 //! The end of a tile of rows: normalisation of a softmax, and the output.
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
 use super::rows::{Rows, accumulators, average_bytes, load};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
+use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::tile::end::{OutputRows, average, factor, normalise_all};
-use crate::codegen::vocab::access;
 use crate::plan::{Attention, Decode, Reduction};
 
 /// Normalises and stores the rows.
@@ -26,7 +25,7 @@ pub(crate) fn end(
 /// Stores the averages: by four elements where rows of the output are contiguous.
 fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> Result<(), CodegenError> {
     let outputs = OutputRows::new(emitter, rows.tile, reduction)?;
-    let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, outputs.stride, 4);
+    let dense = outputs.dense(emitter);
     let whole = reduction.length - reduction.length % ROW_LANES as u32;
     let [zero, whole, length] =
         [0, whole, reduction.length].map(|n| emitter.fb().ins().iconst(types::I64, i64::from(n)));
@@ -47,7 +46,7 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduc
                 let x = average(emitter, rows.tile, x, factor);
                 let offset = emitter.fb().ins().imul(element, outputs.stride);
                 let address = emitter.fb().ins().iadd(out, offset);
-                emitter.fb().ins().store(access(), x, address, 0);
+                half::store_as(emitter.fb(), outputs.storage, x, address);
                 Vec::new()
             });
         };

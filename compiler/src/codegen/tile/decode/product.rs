@@ -66,7 +66,7 @@ impl Block<'_> {
 
     /// The products with some groups of keys; those past the last key repeat it.
     fn keys(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, whole: bool) {
-        let Source { first, stride } = self.source;
+        let Source { first, stride, .. } = self.source;
         let count = groups * RowTile::GROUP;
         let address = |emitter: &mut ExprEmitter<'_, '_>, key: Ssa| {
             let offset = emitter.fb().ins().imul(key, stride);
@@ -117,9 +117,10 @@ impl Block<'_> {
                 Some(even) => even.addresses(emitter, pointers),
                 None => pointers.to_vec(),
             };
-            let mut next: Vec<Ssa> = pointers.iter().map(|p| emitter.fb().ins().iadd_imm_s(*p, step)).collect();
+            let key_step = self.source.vector_bytes(emitter);
+            let mut next: Vec<Ssa> = pointers.iter().map(|p| emitter.fb().ins().iadd_imm_s(*p, key_step)).collect();
             for (key, sums) in keys.into_iter().zip(sums.chunks(self.tile.rows)) {
-                let key = load(emitter, ty, key, 0);
+                let key = self.source.load(emitter, key, 0);
                 next.extend(queries.iter().zip(sums).map(|(query, sum)| emitter.v.fma(*query, key, *sum)));
             }
             next

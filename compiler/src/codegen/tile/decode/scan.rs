@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::average::values;
-use super::rows::{Rows, across, load, padded};
+use super::rows::{Rows, across, padded};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -23,16 +23,16 @@ pub(crate) fn scan(
 /// The sum of zeros times the values of a key tile.
 fn zeros(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> Result<Ssa, CodegenError> {
     let source = values(emitter, rows, reduction)?;
-    let (ty, step) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i64);
+    let step = source.vector_bytes(emitter);
     let zero = emitter.fb().ins().iconst(types::I64, 0);
-    let bytes = 4 * i64::from(padded(emitter, reduction.length));
+    let bytes = i64::from(padded(emitter, reduction.length)) / emitter.plan.machine.lanes as i64 * step;
     let bytes = emitter.fb().ins().iconst(types::I64, bytes);
     let start = emitter.v.float(0.0);
     let sums = counted_loop(emitter, rows.keys, &[source.first, start], |emitter, _, carried| {
         let row = carried[0];
         let sum = range_loop(emitter, zero, bytes, step, &[carried[1]], |emitter, offset, sum| {
             let address = emitter.fb().ins().iadd(row, offset);
-            let x = load(emitter, ty, address, 0);
+            let x = source.load(emitter, address, 0);
             let zero = emitter.v.float(0.0);
             vec![emitter.v.fma(x, zero, sum[0])]
         });

@@ -4,14 +4,15 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
-use super::rows::{Rows, padded, scratch};
+use super::rows::{Rows, load, padded, scratch};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
+use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows as each_row};
 use crate::codegen::tile::query_tile::KeyTileRows;
 use crate::codegen::vocab::access;
-use crate::plan::{Source as Content, Table, TensorId};
+use crate::plan::{Source as Content, Storage, Table, TensorId};
 
 /// Rows that end with whole vectors.
 #[derive(Clone, Copy)]
@@ -20,6 +21,8 @@ pub(super) struct Source {
     pub(super) first: Ssa,
     /// From each to the next, in bytes.
     pub(super) stride: Ssa,
+    /// How elements are stored: in 32 bits, or in 16, which are widened whenever they are loaded.
+    storage: Storage,
 }
 
 /// What rows are read.
@@ -44,13 +47,14 @@ impl Source {
     ) -> Result<Source, CodegenError> {
         let own = scratch(emitter, wanted.place);
         let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
-        let in_scratch = Source { first: own, stride: pitch };
+        let storage = emitter.plan.tensors[wanted.tensor].storage;
+        let in_scratch = Source { first: own, stride: pitch, storage };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
             compute(emitter, rows, wanted, &loaded.table)?;
             return Ok(in_scratch);
         }
         let lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), wanted.field)?;
-        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, 4);
+        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, storage.bytes() as i64);
         if padded(emitter, wanted.length) != wanted.length {
             copy(emitter, rows, wanted, (lie, dense));
             return Ok(in_scratch);
@@ -64,13 +68,36 @@ impl Source {
                 vec![own, pitch]
             },
         );
-        Ok(Source { first: taken[0], stride: taken[1] })
+        Ok(Source { first: taken[0], stride: taken[1], storage })
+    }
+
+    /// Bytes of a vector of elements.
+    pub(super) fn vector_bytes(self, emitter: &ExprEmitter<'_, '_>) -> i64 {
+        (self.storage.bytes() * emitter.plan.machine.lanes) as i64
+    }
+
+    /// What these bytes of a row in single precision are of one that is stored as these.
+    pub(super) fn bytes_of(self, emitter: &mut ExprEmitter<'_, '_>, bytes: Ssa) -> Ssa {
+        if self.storage.is_half() { emitter.fb().ins().ushr_imm_u(bytes, 1) } else { bytes }
+    }
+
+    /// A vector of a row, in single precision.
+    pub(super) fn load(self, emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) -> Ssa {
+        if self.storage.is_half() {
+            let lanes = emitter.plan.machine.lanes;
+            return half::load_lanes(emitter.fb(), self.storage, lanes, (address, offset));
+        }
+        let ty = emitter.v.float_type();
+        load(emitter, ty, address, offset)
     }
 }
 
-/// Copies rows: by vectors where they are contiguous.
+/// Copies rows, as they are stored: by vectors where they are contiguous.
 fn copy(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, wanted: Wanted, (lie, dense): (KeyTileRows, Ssa)) {
     let length = i64::from(wanted.length);
+    let bytes = emitter.plan.tensors[wanted.tensor].storage.bytes();
+    // Bits are moved, whatever they mean.
+    let (four, one) = if bytes == 2 { (types::I64, types::I16) } else { (types::F32X4, types::F32) };
     let own = scratch(emitter, wanted.place);
     let zero = emitter.fb().ins().iconst(types::I64, 0);
     let whole = emitter.fb().ins().iconst(types::I64, length - length % ROW_LANES as i64);
@@ -79,22 +106,22 @@ fn copy(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, wanted: Wanted, (lie,
     counted_loop(emitter, rows.keys, &[lie.first, own], |emitter, _, carried| {
         let (from, to) = (carried[0], carried[1]);
         range_loop(emitter, zero, vectors, ROW_LANES as i64, &[], |emitter, element, _| {
-            let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+            let offset = emitter.fb().ins().imul_imm_s(element, bytes as i64);
             let [from, to] = [from, to].map(|row| emitter.fb().ins().iadd(row, offset));
-            let x = emitter.fb().ins().load(types::F32X4, access(), from, 0);
+            let x = emitter.fb().ins().load(four, access(), from, 0);
             emitter.fb().ins().store(access(), x, to, 0);
             Vec::new()
         });
         range_loop(emitter, vectors, length, 1, &[], |emitter, element, _| {
             let offset = emitter.fb().ins().imul(element, lie.element);
             let from = emitter.fb().ins().iadd(from, offset);
-            let x = emitter.fb().ins().load(types::F32, access(), from, 0);
-            let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+            let x = emitter.fb().ins().load(one, access(), from, 0);
+            let offset = emitter.fb().ins().imul_imm_s(element, bytes as i64);
             let to = emitter.fb().ins().iadd(to, offset);
             emitter.fb().ins().store(access(), x, to, 0);
             Vec::new()
         });
-        fill_up(emitter, to, wanted.length);
+        fill_up(emitter, to, wanted.length, bytes);
         vec![emitter.fb().ins().iadd(from, lie.stride), emitter.fb().ins().iadd_imm_s(to, wanted.pitch)]
     });
 }
@@ -151,14 +178,17 @@ pub(super) fn write_row(
         },
         &mut |emitter| emitter.emit(root),
     )?;
-    fill_up(emitter, to, length);
+    fill_up(emitter, to, length, size_of::<f32>());
     Ok(())
 }
 
-/// Zeros from the end of a row to that of its last vector.
-fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32) {
-    let zero = emitter.fb().ins().f32const(0.0);
+/// Zeros from the end of a row, whose elements have these bytes, to that of its last vector.
+fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32, bytes: usize) {
+    let zero = match bytes {
+        2 => emitter.fb().ins().iconst(types::I16, 0),
+        _ => emitter.fb().ins().f32const(0.0),
+    };
     for element in length..padded(emitter, length) {
-        emitter.fb().ins().store(access(), zero, row, 4 * element as i32);
+        emitter.fb().ins().store(access(), zero, row, bytes as i32 * element as i32);
     }
 }

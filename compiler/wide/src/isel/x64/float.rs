@@ -5,7 +5,7 @@ use crate::error::Reason;
 use crate::isa::x64::mach::{Arg, Cc, Op};
 use crate::isa::x64::table;
 use crate::lane::{Lane, Width};
-use cranelift_codegen::ir::{Value, types};
+use cranelift_codegen::ir::{Opcode, Value, types};
 use iced_x86::Code;
 use regalloc2::VReg;
 
@@ -184,6 +184,13 @@ impl Lower<'_> {
             return self.int_to_scalar(dst, lane, source, true);
         }
         let (int, _) = self.shape(from)?;
+        if int == Lane::I16 && lane == Lane::F32 {
+            let wide = self.fresh_vector();
+            self.widen_lanes(wide, x, width)?;
+            let code = self.code(table::INT_TO_F32, Lane::I32, width)?;
+            self.emit(code, [Arg::Def(dst), Arg::Use(wide)]);
+            return Ok(());
+        }
         if int == Lane::I32 && lane == Lane::F32 && !self.features.avx512() {
             // Both halves are exact, and the fused multiply-add rounds once.
             let x = self.reg(x)?;
@@ -204,6 +211,26 @@ impl Lower<'_> {
         Ok(())
     }
 
+    /// Lanes of 16 bits, each widened by zeros to one of 32 in a vector of this width.
+    fn widen_lanes(&mut self, dst: VReg, x: Value, width: Width) -> Result<()> {
+        let code = match (self.features.avx512(), width) {
+            (true, Width::W512) => Code::EVEX_Vpmovzxwd_zmm_k1z_ymmm256,
+            (true, Width::W256) => Code::EVEX_Vpmovzxwd_ymm_k1z_xmmm128,
+            (false, Width::W256) => Code::VEX_Vpmovzxwd_ymm_xmmm128,
+            _ => return Err(self.refuse(Reason::Type)),
+        };
+        let source = self.source(x, code, Lane::I16)?;
+        self.emit(code, [Arg::Def(dst), source]);
+        Ok(())
+    }
+
+    /// The lanes of 16 bits that a float was converted from, without a sign, if that is all it is for.
+    fn unsigned_lanes(&self, float: Value) -> Option<Value> {
+        let &[x] = self.def_of(float, Opcode::FcvtFromUint)? else { return None };
+        let sole = self.uses[self.func.dfg.resolve_aliases(float)] == 1;
+        (sole && self.ty(x).is_vector() && self.ty(x).lane_type() == types::I16).then_some(x)
+    }
+
     /// NaN becomes zero, and what is too large becomes the largest integer. What is too small, the x86 conversions turn into 0x80..0, the
     /// smallest integer, as it should be.
     pub(super) fn convert_to_sint_sat(&mut self) -> Result<()> {
@@ -211,6 +238,12 @@ impl Lower<'_> {
         let to = self.result_ty();
         let (lane, width) = self.shape(self.ty(x))?;
         let dst = self.result()?;
+        // There and back: a float holds every number of 16 bits.
+        if lane == Lane::F32
+            && let Some(x) = self.unsigned_lanes(x)
+        {
+            return self.widen_lanes(dst, x, width);
+        }
         let packed = width.packed();
         if !to.is_vector() && to.bits() < 32 {
             return Err(self.refuse(Reason::Type));

@@ -29,6 +29,18 @@ impl Lower<'_> {
         Ok(())
     }
 
+    /// Four lanes of 16 bits, each widened by zeros.
+    pub(super) fn load_widened(&mut self) -> Result<()> {
+        let dst = self.result()?;
+        let address = self.load_address(self.here)?;
+        let code = match self.features.avx512() {
+            true => Code::EVEX_Vpmovzxwd_xmm_k1z_xmmm64,
+            false => Code::VEX_Vpmovzxwd_xmm_xmmm64,
+        };
+        self.emit(code, [Arg::Def(dst), Arg::Mem(address)]);
+        Ok(())
+    }
+
     /// A byte that is read and not wanted: the program asks for its cache line.
     pub(super) fn prefetch(&mut self) -> Result<()> {
         let address = self.load_address(self.here)?;

@@ -27,6 +27,7 @@ impl Lower<'_> {
             O::Splat => self.splat(),
             // Memory
             O::Load | O::Uload8 | O::Sload8 | O::Uload16 | O::Sload16 | O::Uload32 | O::Sload32 => self.load(),
+            O::Uload16x4 => self.load_widened(),
             O::Store | O::Istore8 | O::Istore16 | O::Istore32 => self.store(),
             O::StackAddr => self.address(),
             // Control
