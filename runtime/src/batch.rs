@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::{CallError, Direction};
 use crate::interface::{Bindings, Bound, Interface};
 use crate::overlap::{bytes, overlap};
+use crate::recycle::{Spares, recycled};
 use crate::view::{InputView, TensorViewMut};
 
 /// Calls of a kernel that run together: sequences of different lengths, say, of which some have a whole prompt and others one token.
@@ -42,6 +43,8 @@ pub struct CallBatch<'k, 'a> {
     interface: &'k Interface,
     runner: &'k dyn RunsAll,
     calls: Vec<BatchedCall<'a>>,
+    bound: Vec<Bound<'static>>,
+    lies: Vec<Lies>,
 }
 
 /// The number of a call that can't run, and why.
@@ -53,7 +56,18 @@ pub(crate) trait RunsAll: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The first error, with the number of its call. Then nothing was written.
-    fn run_all(&self, all: Vec<Bound<'_>>) -> Result<(), Failed>;
+    fn run_all(&self, all: &mut Vec<Bound<'_>>) -> Result<(), Failed>;
+
+    /// Lists that batches before left behind.
+    fn spares(&self) -> &Spares<Lists>;
+}
+
+/// The lists of a batch, empty between batches.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    calls: Vec<BatchedCall<'static>>,
+    bound: Vec<Bound<'static>>,
+    lies: Vec<Lies>,
 }
 
 /// A call of a [`CallBatch`]: bind every input and output by name, in any order.
@@ -110,7 +124,8 @@ impl<'a> BatchedCall<'a> {
 
 impl<'k, 'a> CallBatch<'k, 'a> {
     pub(crate) fn new(interface: &'k Interface, runner: &'k dyn RunsAll) -> CallBatch<'k, 'a> {
-        CallBatch { interface, runner, calls: Vec::new() }
+        let Lists { calls, bound, lies } = runner.spares().take();
+        CallBatch { interface, runner, calls: recycled(calls), bound, lies }
     }
 
     /// Adds a call, which has no tensors yet.
@@ -136,17 +151,25 @@ impl<'k, 'a> CallBatch<'k, 'a> {
     /// [`BatchError`] if a tensor of a call is missing, does not fit, or is written and shares memory with any other of the batch, or
     /// working memory can't be had. Then nothing was written by any call.
     pub fn run(self) -> Result<(), BatchError> {
-        let CallBatch { interface, runner, calls } = self;
-        let bind = |(call, BatchedCall { bindings }): (usize, BatchedCall<'a>)| {
-            interface.bind(bindings).map_err(|source| BatchError::Call { call, source: source.into() })
+        let CallBatch { interface, runner, mut calls, bound, mut lies } = self;
+        let mut bound = recycled(bound);
+        let mut run = |bound: &mut Vec<Bound<'a>>, lies: &mut Vec<Lies>| {
+            for (call, BatchedCall { bindings }) in calls.drain(..).enumerate() {
+                bound
+                    .push(interface.bind(bindings).map_err(|source| BatchError::Call { call, source: source.into() })?);
+            }
+            check_apart(interface, bound, lies)?;
+            runner.run_all(bound).map_err(|(call, source)| BatchError::Call { call, source })
         };
-        let bound = calls.into_iter().enumerate().map(bind).collect::<Result<Vec<_>, _>>()?;
-        check_apart(interface, &bound)?;
-        runner.run_all(bound).map_err(|(call, source)| BatchError::Call { call, source })
+        let done = run(&mut bound, &mut lies);
+        lies.clear();
+        runner.spares().keep(Lists { calls: recycled(calls), bound: recycled(bound), lies });
+        done
     }
 }
 
 /// A tensor of a call of a batch, with the bytes that it lies within.
+#[derive(Debug)]
 struct Lies {
     first: i128,
     last: i128,
@@ -155,7 +178,7 @@ struct Lies {
 }
 
 /// Checks that no output of a call shares memory with a tensor of another.
-fn check_apart(interface: &Interface, bound: &[Bound<'_>]) -> Result<(), BatchError> {
+fn check_apart(interface: &Interface, bound: &[Bound<'_>], all: &mut Vec<Lies>) -> Result<(), BatchError> {
     let inputs = interface.inputs().len();
     let read = |lies: &Lies| &bound[lies.call].inputs[lies.port];
     let written = |lies: &Lies| bound[lies.call].outputs[lies.port - inputs].region();
@@ -167,13 +190,13 @@ fn check_apart(interface: &Interface, bound: &[Bound<'_>]) -> Result<(), BatchEr
         (false, false) => false,
     };
     let ports = inputs + interface.outputs().len();
-    let all = (0..bound.len()).flat_map(|call| (0..ports).map(move |port| Lies { first: 0, last: 0, call, port }));
-    let mut all: Vec<Lies> = all
-        .filter_map(|lies| {
+    for call in 0..bound.len() {
+        for port in 0..ports {
+            let lies = Lies { first: 0, last: 0, call, port };
             let reached = if is_output(&lies) { bytes(written(&lies)) } else { read(&lies).bytes() };
-            reached.map(|(first, last)| Lies { first, last, ..lies })
-        })
-        .collect();
+            all.extend(reached.map(|(first, last)| Lies { first, last, ..lies }));
+        }
+    }
     all.sort_unstable_by_key(|lies| (lies.first, lies.call, lies.port));
     for (number, one) in all.iter().enumerate() {
         for other in all[number + 1..].iter().take_while(|other| other.first <= one.last) {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use rhumb_compiler::plan::{NoDecode, Plan};
 use rhumb_compiler::{Choice, CompileError, Compiled, DecodeKernel, Target, Timing};
 
-use crate::batch::{CallBatch, Failed, RunsAll};
+use crate::batch::{CallBatch, Failed, Lists, RunsAll};
 use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::error_bound::ErrorBound;
 use crate::interface::{Bound, Interface};
 use crate::memory::{Guard, LoadError};
 use crate::program::{Program, Programs};
+use crate::recycle::Spares;
 use crate::threads::Threads;
 use crate::tile_map::TileMap;
 
@@ -26,6 +27,7 @@ pub struct Kernel {
     name: String,
     interface: Interface,
     programs: Programs,
+    batches: Spares<Lists>,
     threads: Arc<Threads>,
     choice: Choice,
     timings: Vec<Timing>,
@@ -63,7 +65,15 @@ impl Kernel {
         let interface = Interface::of(&lowered)?;
         let name = lowered.name.clone();
         let prefill = Program::load(plan, &code, choice.target(), guard)?;
-        Ok(Kernel { name, interface, programs: Programs::new(prefill, decode, guard), threads, choice, timings })
+        Ok(Kernel {
+            name,
+            interface,
+            programs: Programs::new(prefill, decode, guard),
+            batches: Spares::new(),
+            threads,
+            choice,
+            timings,
+        })
     }
 
     /// Its inputs and outputs.
@@ -128,6 +138,7 @@ impl Kernel {
     /// Frees the working memory that calls left behind, all of it but what calls that run meanwhile use. The next call allocates its own again.
     pub fn trim(&self) {
         self.programs.trim();
+        self.batches.clear();
     }
 }
 
@@ -156,8 +167,12 @@ impl Runner for Kernel {
 }
 
 impl RunsAll for Kernel {
-    fn run_all(&self, all: Vec<Bound<'_>>) -> Result<(), Failed> {
-        self.programs.run_all(all.into_iter(), &self.threads)
+    fn run_all(&self, all: &mut Vec<Bound<'_>>) -> Result<(), Failed> {
+        self.programs.run_all(all, &self.threads)
+    }
+
+    fn spares(&self) -> &Spares<Lists> {
+        &self.batches
     }
 }
 

@@ -52,6 +52,7 @@ mod memory;
 mod merge;
 mod overlap;
 mod program;
+mod recycle;
 mod reference;
 mod threads;
 mod tile_map;

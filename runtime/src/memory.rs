@@ -34,9 +34,9 @@ pub use alloc::OutOfMemory;
 pub(crate) use alloc::reserve;
 pub(crate) use chunks::{Level, Partials, Records, chunks};
 pub use code::CodeError;
-pub(crate) use frame::Frame;
 #[cfg(test)]
 pub(crate) use frame::tests::{planned, with_tables};
+pub(crate) use frame::{Frame, Placed};
 pub(crate) use invocation::Invocation;
 pub(crate) use invoke::TileArgs;
 pub use load_error::LoadError;

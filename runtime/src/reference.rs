@@ -1,11 +1,14 @@
 //! The reference: the same call, interpreted.
 
+use std::sync::Arc;
+
 use rhumb_ir::{Bindings as Operands, InterpError, MAX_ELEMENTS, Tensor, Verified, interpret};
 
-use crate::batch::{CallBatch, Failed, RunsAll};
+use crate::batch::{CallBatch, Failed, Lists, RunsAll};
 use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::interface::{Bound, Interface};
+use crate::recycle::Spares;
 use crate::view::InputView;
 
 /// A graph that is interpreted in double precision, slow and plain: what a [`Kernel`](crate::Kernel) of the graph is held against.
@@ -15,6 +18,7 @@ use crate::view::InputView;
 pub struct Reference {
     graph: Verified,
     interface: Interface,
+    batches: Arc<Spares<Lists>>,
 }
 
 impl Reference {
@@ -24,7 +28,7 @@ impl Reference {
     /// [`InterfaceError`] if no tensors could ever fit the graph.
     pub fn of(graph: Verified) -> Result<Reference, InterfaceError> {
         let interface = Interface::of(&graph)?;
-        Ok(Reference { graph, interface })
+        Ok(Reference { graph, interface, batches: Arc::new(Spares::new()) })
     }
 
     /// Its inputs and outputs.
@@ -85,11 +89,15 @@ impl Runner for Reference {
 }
 
 impl RunsAll for Reference {
-    fn run_all(&self, mut all: Vec<Bound<'_>>) -> Result<(), Failed> {
+    fn run_all(&self, all: &mut Vec<Bound<'_>>) -> Result<(), Failed> {
         let of = |(call, bound): (usize, &Bound<'_>)| self.results(bound).map_err(|error| (call, error.into()));
         let results = all.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?;
         all.iter_mut().zip(&results).for_each(|(bound, results)| self.write(bound, results));
         Ok(())
+    }
+
+    fn spares(&self) -> &Spares<Lists> {
+        &self.batches
     }
 }
 

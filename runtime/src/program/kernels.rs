@@ -6,16 +6,15 @@ use rhumb_compiler::DecodeKernel;
 use rhumb_compiler::plan::{NoDecode, Plan};
 use rhumb_ir::{Axis, Extent};
 
-use smallvec::SmallVec;
-
 use super::Program;
 use super::pool::Pool;
 use super::prefill::Trace;
-use super::run::run;
+use super::run::{Lists, run};
 use crate::batch::Failed;
 use crate::error::{CallError, FirstUse, FirstUseError};
 use crate::interface::Bound;
 use crate::memory::Guard;
+use crate::recycle::Spares;
 use crate::threads::Threads;
 use crate::tile_map::TileMap;
 
@@ -25,6 +24,7 @@ pub(crate) struct Programs {
     pub(crate) prefill: Program,
     decode: Result<Decode, NoDecode>,
     pool: Pool,
+    spares: Spares<Lists>,
 }
 
 /// The decode kernel, made on first use.
@@ -38,7 +38,7 @@ impl Programs {
     /// A kernel for any call, and one that may be made.
     pub(crate) fn new(prefill: Program, decode: Result<DecodeKernel, NoDecode>, guard: Option<Guard>) -> Programs {
         let decode = decode.map(|kernel| Decode { kernel, program: OnceLock::new() });
-        Programs { prefill, decode, pool: Pool::new(guard) }
+        Programs { prefill, decode, pool: Pool::new(guard), spares: Spares::new() }
     }
 
     /// The decode kernel, or why there is none.
@@ -70,23 +70,20 @@ impl Programs {
     /// [`CallError`] if memory can't be had, or the kernel can't be made. Then nothing was written.
     pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
         let program = self.program(&bound.lengths)?;
-        run([(program, bound)], (&self.pool, threads), None).map(|_| ()).map_err(|(_, error)| *error)
+        run([(program, bound)], (&self.pool, &self.spares, threads), None).map(|_| ()).map_err(|(_, error)| *error)
     }
 
     /// Runs calls that share no memory that any of them writes. Each takes the kernel that it takes alone, and gives the same bits.
     ///
     /// # Errors
     /// As [`Programs::run`], with the number of the call.
-    pub(crate) fn run_all<'b>(
-        &self,
-        all: impl ExactSizeIterator<Item = Bound<'b>>,
-        threads: &Threads,
-    ) -> Result<(), Failed> {
-        let mut calls: SmallVec<[_; 1]> = SmallVec::with_capacity(all.len());
-        for (number, bound) in all.enumerate() {
-            calls.push((self.program(&bound.lengths).map_err(|error| (number, error.into()))?, bound));
+    pub(crate) fn run_all<'b>(&self, all: &mut Vec<Bound<'b>>, threads: &Threads) -> Result<(), Failed> {
+        // Kernels that are made when they are first called for are made before anything is written.
+        for (number, bound) in all.iter().enumerate() {
+            self.program(&bound.lengths).map_err(|error| (number, error.into()))?;
         }
-        run(calls, (&self.pool, threads), None).map(|_| ())
+        let calls = all.drain(..).map(|bound| (self.program(&bound.lengths).unwrap_or(&self.prefill), bound));
+        run(calls, (&self.pool, &self.spares, threads), None).map(|_| ())
     }
 
     /// Runs a call, and tells the key tiles that it visited.
@@ -95,7 +92,8 @@ impl Programs {
     /// As [`Programs::run`].
     pub(crate) fn trace(&self, bound: Bound<'_>, threads: &Threads) -> Result<Option<TileMap>, CallError> {
         let program = self.program(&bound.lengths)?;
-        run([(program, bound)], (&self.pool, threads), Some(Trace::default())).map_err(|(_, error)| *error)
+        run([(program, bound)], (&self.pool, &self.spares, threads), Some(Trace::default()))
+            .map_err(|(_, error)| *error)
     }
 
     /// The kernel that takes a call of these lengths.
@@ -119,6 +117,7 @@ impl Programs {
     /// Frees the memory kept for calls.
     pub(crate) fn trim(&self) {
         self.pool.clear();
+        self.spares.clear();
     }
 }
 

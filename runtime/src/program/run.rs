@@ -1,18 +1,18 @@
 //! Runs calls, several at once: threads share the work of all.
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use smallvec::SmallVec;
-
 use super::Program;
-use super::pool::{CallMemory, Pool, ThreadMemory, of_threads};
+use super::pool::{CallMemory, Lease, Pool, ThreadMemory, of_threads};
 use super::prefill::{Cut, Prefill, Trace};
 use super::tables;
 use crate::batch::Failed;
 use crate::error::CallError;
 use crate::interface::Bound;
-use crate::memory::{FunctionId, Invocation, Partials, Tasks};
+use crate::memory::{FunctionId, Invocation, Partials, Placed, Tasks};
+use crate::recycle::{Spares, recycled};
 use crate::threads::Threads;
 use crate::tile_map::TileMap;
 use crate::tiles::Trees;
@@ -28,10 +28,32 @@ struct Ready<'r> {
 
 /// A call whose tasks threads take.
 struct Attending<'r> {
+    number: usize,
     tasks: Tasks<'r>,
     prefill: &'r Prefill,
     cut: &'r Cut,
     trees: &'r Trees,
+}
+
+/// The lists of calls that run together, empty between them.
+#[derive(Default)]
+pub(super) struct Lists {
+    placed: Vec<(&'static Program, Placed<'static, 'static>)>,
+    leases: Vec<Lease<'static>>,
+    works: Works,
+}
+
+/// Lists of calls whose memory is there.
+#[derive(Default)]
+struct Works {
+    ready: Vec<Ready<'static>>,
+    attending: Vec<Attending<'static>>,
+}
+
+impl fmt::Debug for Lists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lists({} calls)", self.placed.capacity())
+    }
 }
 
 /// Runs calls, whose outputs share no memory with any other tensor of them, and tells the key tiles that the first visited, if wanted.
@@ -41,19 +63,42 @@ struct Attending<'r> {
 /// [`CallError`] if memory can't be had, with the number of the call. Then nothing was written.
 pub(super) fn run<'p, 'b>(
     calls: impl IntoIterator<Item = (&'p Program, Bound<'b>)>,
-    (pool, threads): (&Pool, &Threads),
+    (pool, spares, threads): (&'p Pool, &Spares<Lists>, &Threads),
     trace: Option<Trace>,
 ) -> Result<Option<TileMap>, Failed> {
-    let (guard, failed) = (pool.guard(), |error| Box::new(CallError::from(error)));
-    let (mut placed, mut leases): (SmallVec<[_; 1]>, SmallVec<[_; 1]>) = (SmallVec::new(), SmallVec::new());
+    let Lists { placed, leases, mut works } = spares.take();
+    let (mut placed, mut leases): (Vec<(&Program, Placed<'_, '_>)>, Vec<Lease<'_>>) =
+        (recycled(placed), recycled(leases));
+    let done = place(calls, pool, (&mut placed, &mut leases))
+        .and_then(|()| run_placed((&mut placed, &mut leases), (pool, threads), &mut works, trace));
+    spares.keep(Lists { placed: recycled(placed), leases: recycled(leases), works });
+    done
+}
+
+/// Gives the tables of calls their places, and memory.
+fn place<'p, 'b>(
+    calls: impl IntoIterator<Item = (&'p Program, Bound<'b>)>,
+    pool: &'p Pool,
+    (placed, leases): (&mut Vec<(&'p Program, Placed<'p, 'b>)>, &mut Vec<Lease<'p>>),
+) -> Result<(), Failed> {
     for (number, (program, bound)) in calls.into_iter().enumerate() {
-        let of_call = program.loaded.place(bound, guard).map_err(|error| (number, error.into()))?;
+        let of_call = program.loaded.place(bound, pool.guard()).map_err(|error| (number, error.into()))?;
         leases.push(pool.lease(of_call.places()).map_err(|_| (number, of_call.too_large().into()))?);
         placed.push((program, of_call));
     }
-    let mut ready: SmallVec<[Ready<'_>; 1]> = SmallVec::new();
+    Ok(())
+}
+
+fn run_placed(
+    (placed, leases): (&mut [(&Program, Placed<'_, '_>)], &mut [Lease<'_>]),
+    (pool, threads): (&Pool, &Threads),
+    works: &mut Works,
+    trace: Option<Trace>,
+) -> Result<Option<TileMap>, Failed> {
+    let failed = |error| Box::new(CallError::from(error));
+    let mut ready: Vec<Ready<'_>> = recycled(std::mem::take(&mut works.ready));
     let (mut most, mut scratch) = (0, 0);
-    for ((program, placed), lease) in placed.iter_mut().zip(&mut leases) {
+    for ((program, placed), lease) in placed.iter_mut().zip(leases) {
         let CallMemory { tables, trees, partials } = &mut **lease;
         let call = program.loaded.call(placed, tables);
         let attention = program.prefill.as_ref().map(|prefill| (prefill, prefill.cut(call.frame(), threads)));
@@ -65,7 +110,7 @@ pub(super) fn run<'p, 'b>(
     }
     let mut workers = pool.lease_threads();
     let room = (threads.count().min(most), scratch);
-    let memories = of_threads(&mut workers, room, guard).map_err(|error| (0, failed(error)))?;
+    let memories = of_threads(&mut workers, room, pool.guard()).map_err(|error| (0, failed(error)))?;
     for (number, ready) in ready.iter_mut().enumerate() {
         if let Some((prefill, cut)) = &ready.attention {
             let reserved = prefill.reserve(ready.call.frame(), cut, (ready.trees, ready.partials), memories);
@@ -73,25 +118,23 @@ pub(super) fn run<'p, 'b>(
         }
     }
     // All memory is there: nothing fails from here on, where outputs are written.
-    each(
-        &mut ready,
-        |program| &program.tables,
-        (threads, memories),
-        |ready| {
-            if let Some((prefill, cut)) = &ready.attention {
-                prefill.grow(&ready.call, cut, ready.trees);
-            }
-        },
-    );
+    let grow = |ready: &mut Ready<'_>| {
+        if let Some((prefill, cut)) = &ready.attention {
+            prefill.grow(&ready.call, cut, ready.trees);
+        }
+    };
+    each(&mut ready, |program| &program.tables, (threads, memories), grow);
     for Ready { call, attention, trees, .. } in &mut ready {
         if let Some((prefill, cut)) = attention {
             prefill.measure(call, cut, threads, trees, memories);
         }
     }
-    attend(&mut ready, threads, memories, trace.as_ref());
+    attend(&mut ready, (threads, memories), &mut works.attending, trace.as_ref());
     each(&mut ready, |program| &program.after, (threads, memories), |_| ());
     let first = ready.first().and_then(|ready| Some((ready.attention.as_ref()?.0, ready.call.frame())));
-    Ok(first.zip(trace).map(|((prefill, frame), trace)| prefill.map(frame, trace)))
+    let map = first.zip(trace).map(|((prefill, frame), trace)| prefill.map(frame, trace));
+    works.ready = recycled(ready);
+    Ok(map)
 }
 
 /// Makes tables of all calls, and does what comes after those of each. Threads share the turns of large tables, and calls that have none.
@@ -126,20 +169,26 @@ fn each<'r>(
 }
 
 /// Computes the attentions of all calls: the tasks that take longest first, so that threads end together.
-fn attend(ready: &mut [Ready<'_>], threads: &Threads, memories: &mut [ThreadMemory], trace: Option<&Trace>) {
-    let mut all: SmallVec<[Attending<'_>; 1]> = SmallVec::new();
-    for Ready { call, attention, trees, partials, .. } in ready {
+fn attend(
+    ready: &mut [Ready<'_>],
+    (threads, memories): (&Threads, &mut [ThreadMemory]),
+    kept: &mut Vec<Attending<'static>>,
+    trace: Option<&Trace>,
+) {
+    let mut all: Vec<Attending<'_>> = recycled(std::mem::take(kept));
+    for (number, Ready { call, attention, trees, partials, .. }) in ready.iter_mut().enumerate() {
         if let Some((prefill, cut)) = attention {
             let tasks = call.tasks(cut.together, partials).expect("a plan with an attention");
-            all.push(Attending { tasks, prefill, cut, trees });
+            all.push(Attending { number, tasks, prefill, cut, trees });
         }
     }
-    all.sort_by_key(|attending| Reverse(attending.cut.weight));
+    all.sort_unstable_by_key(|attending| (Reverse(attending.cut.weight), attending.number));
     let tasks = all.iter().map(|attending| attending.tasks.count()).fold(0, usize::saturating_add);
     let workers = memories.len().min(tasks);
     threads.run(&mut memories[..workers], |memory| {
-        for Attending { tasks, prefill, cut, trees } in &all {
+        for Attending { tasks, prefill, cut, trees, .. } in &all {
             prefill.run(tasks, cut, trees, memory, trace);
         }
     });
+    *kept = recycled(all);
 }

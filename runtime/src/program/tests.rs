@@ -13,6 +13,7 @@ use super::pool::{Pool, ThreadMemory};
 use super::run::run as run_calls;
 use super::*;
 use crate::interface::{Bindings as Views, Interface};
+use crate::recycle::Spares;
 use crate::threads::Threads;
 use crate::view::{TensorView, TensorViewMut};
 
@@ -68,7 +69,7 @@ fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
     }
     let threads = Threads::new(1).expect("threads");
     let (pool, bound) = (Pool::new(None), interface.bind(views).expect("fits"));
-    run_calls([(&program, bound)], (&pool, &threads), None).expect("runs");
+    run_calls([(&program, bound)], (&pool, &Spares::new(), &threads), None).expect("runs");
     let inputs: Bindings = inputs
         .iter()
         .map(|(name, shape, data)| {
