@@ -1,6 +1,9 @@
 //! Keys that kernels transform on their way into a cache, and attention over what is cached.
 
+use std::sync::Arc;
+
 use rhumb::prelude::*;
+use rhumb::runtime::Append;
 
 use crate::common::{Layout, Rng, Tensor, Tensors, absolute, difference, engine, run, targets};
 
@@ -108,16 +111,20 @@ fn given_inputs_are_cut_by_tokens() {
     assert_eq!(cache.len(sequence), Ok(tokens));
 }
 
-/// A kernel for 16 tokens takes a page, and refuses the rest: by then a page has been copied and another written.
-#[test]
-fn a_kernel_that_fails_changes_nothing() {
+/// A kernel for 16 tokens, neither more nor less.
+fn double() -> Arc<Kernel> {
     let builder = GraphBuilder::new("double");
     let (b, g) = (builder.axis("b"), builder.axis_of("g", KV_HEADS as i32));
     let (k, d) = (builder.axis_of("k", 16), builder.axis_of("d", DIM as i32));
     let key = builder.input("k", Elem::F32, [b, g, k, d]);
     builder.output("k_out", key + key, [b, g, k, d]);
-    let double = Engine::host().expect("an engine").compile(&builder.finish().expect("a graph")).expect("a kernel");
+    Engine::host().expect("an engine").compile(&builder.finish().expect("a graph")).expect("a kernel")
+}
 
+/// A kernel for 16 tokens takes a page, and refuses the rest: by then a page has been copied and another written.
+#[test]
+fn a_kernel_that_fails_changes_nothing() {
+    let double = double();
     let rng = &mut Rng::new(9);
     let rows = Tensor::normal(rng, [KV_HEADS, 64, DIM]);
     let rows = |count| part(&rows, 0, count);
@@ -150,6 +157,71 @@ fn a_kernel_that_fails_changes_nothing() {
     let refused = cache.append_transformed(empty, &*double, &[], rows(48), rows(48));
     assert_eq!(refused, Err(KvError::OutOfPages { needed: 3, free: 2, pages: 8 }));
     assert_eq!(cache.keys(empty).expect("live").get(&[0, 0, 47, 7]), rows(48).get(&[0, 47, 7]).map(|x| x + x));
+}
+
+/// A batch with a call that is refused, behind others that were not: some of its sequences share the page that they write to.
+#[test]
+fn a_batch_that_fails_changes_nothing() {
+    let double = double();
+    let rng = &mut Rng::new(11);
+    let rows = Tensor::normal(rng, [KV_HEADS, 64, DIM]);
+    let mut cache = KvCache::builder(KV_HEADS, DIM).page_size(32).pages(9).build().expect("a cache");
+    let all = cache.new_sequence().expect("memory");
+    cache.append(all, part(&rows, 0, 48), part(&rows, 0, 48)).expect("pages");
+    let sequences = [all, cache.fork(all).expect("memory"), cache.share_prefix(all, 40).expect("memory")];
+    let empty = cache.new_sequence().expect("memory");
+    let seen = |cache: &KvCache| {
+        let tables = sequences.map(|sequence| cache.page_table(sequence).expect("live").to_vec());
+        let keys = sequences.map(|sequence| gathered(&cache.keys(sequence).expect("live")).bits());
+        (tables, keys, cache.len(empty), cache.pages_used())
+    };
+    let before = seen(&cache);
+    let append = |sequence, count| Append { sequence, keys: part(&rows, 0, count), values: part(&rows, 0, count) };
+    let batch =
+        |last| [append(sequences[0], 16), append(sequences[1], 16), append(sequences[2], 16), append(empty, last)];
+    let refused = cache.append_batch_transformed(&*double, &[], &batch(5));
+    assert!(matches!(refused, Err(KvError::Call(error)) if matches!(*error, CallError::Extent { .. })));
+    assert_eq!(seen(&cache), before);
+    cache.append_batch_transformed(&*double, &[], &batch(16)).expect("pages");
+    assert_eq!(cache.pages_used(), 5);
+    for (sequence, start) in [(sequences[0], 48), (sequences[1], 48), (sequences[2], 40), (empty, 0)] {
+        assert_eq!(cache.len(sequence), Ok(start + 16));
+        let (keys, old) = (cache.keys(sequence).expect("live"), part(&rows, 0, 64));
+        for token in 0..start + 16 {
+            let expected = match token.checked_sub(start) {
+                Some(new) => old.get(&[1, new, 5]).map(|x| x + x),
+                None => old.get(&[1, token, 5]),
+            };
+            assert_eq!(keys.get(&[0, 1, token, 5]), expected, "{sequence} at {token}");
+        }
+    }
+}
+
+/// A batch is as its sequences one by one, with the positions of all of them in one input.
+#[test]
+fn batches_go_through_kernels_as_their_sequences_do() {
+    let rng = &mut Rng::new(12);
+    let graph = rope().k_positions(Elem::I32, Batch::Shared).key_graph().expect("a graph");
+    let kernel = Engine::host().expect("an engine").compile(&graph).expect("a kernel");
+    let counts = [20, 1, 0, 33];
+    let rows = counts.map(|count| Tensor::normal(rng, [KV_HEADS, count, DIM]));
+    let given = positions(Elem::I32, &[54], 7);
+    let (mut one_by_one, mut at_once) = (cache(16), cache(16));
+    let mut start = 0;
+    let mut batch = Vec::new();
+    for rows in &rows {
+        let (sequence, count) = (one_by_one.new_sequence().expect("memory"), rows.shape()[1]);
+        assert_eq!(at_once.new_sequence(), Ok(sequence));
+        let inputs = [("k_pos", given.view().narrow(0, start, count).expect("a window"))];
+        one_by_one.append_transformed(sequence, &*kernel, &inputs, rows.view(), rows.view()).expect("runs");
+        batch.push(Append { sequence, keys: rows.view(), values: rows.view() });
+        start += count;
+    }
+    at_once.append_batch_transformed(&*kernel, &[("k_pos", given.view())], &batch).expect("runs");
+    for Append { sequence, .. } in batch {
+        let [expected, made] = [&one_by_one, &at_once].map(|cache| gathered(&cache.keys(sequence).expect("live")));
+        assert_eq!(made.bits(), expected.bits(), "{sequence}");
+    }
 }
 
 /// A window over a cache that forgets what the window has passed: the keys were rotated by their positions on the way in, the query is told
@@ -186,7 +258,7 @@ fn windows_over_evicted_caches_are_those_over_all_tokens() {
             continue;
         }
         let query = Tensor::normal(rng, [1, 4, 1, DIM]);
-        let mut inputs = Tensors::from([
+        let inputs = Tensors::from([
             ("q".to_owned(), query),
             ("k".to_owned(), first(&keys, token + 1)),
             ("v".to_owned(), first(&values, token + 1)),
@@ -194,10 +266,11 @@ fn windows_over_evicted_caches_are_those_over_all_tokens() {
         let unwritten = || Tensors::from([("out".to_owned(), Tensor::unwritten(&[1, 4, 1, DIM], &Layout::Rows))]);
         let (mut expected, mut made) = (unwritten(), unwritten());
         run(whole.call(), &inputs, &mut expected).expect("runs");
-        inputs.insert("k".to_owned(), gathered(&cache.keys(sequence).expect("live")));
-        inputs.insert("v".to_owned(), gathered(&cache.values(sequence).expect("live")));
-        inputs.insert("q_pos".to_owned(), Tensor::i32([1], vec![token as i32]));
-        run(cached.call(), &inputs, &mut made).expect("runs");
+        let position = Tensor::i32([1], vec![token as i32]);
+        let call = cached.call().input("q", inputs["q"].view()).input("q_pos", position.view());
+        let call =
+            call.input("k", cache.keys(sequence).expect("live")).input("v", cache.values(sequence).expect("live"));
+        call.output("out", made.get_mut("out").expect("an output").view_mut()).run().expect("runs");
         let off = difference(&made["out"].values(), &expected["out"].values(), absolute);
         assert!(off < 2e-6, "token {token}: {off:.1e}");
     }

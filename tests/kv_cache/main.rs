@@ -72,7 +72,7 @@ fn append(rng: &mut Rng, model: &mut Model, cache: &mut KvCache, counts: &[(usiz
     let (mut needed, mut rows) = (0, Vec::new());
     for &(index, count) in counts {
         let tokens = appended.tokens(count);
-        needed += appended.append(index, &tokens);
+        needed += appended.append(model, index, &tokens);
         rows.push((model.live[index].id, model.sizes.rows(rng, &tokens)));
     }
     let mut batch = Vec::new();

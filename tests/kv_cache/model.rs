@@ -91,10 +91,11 @@ impl Model {
         self.live.push(Sequence { id, first: 0, tokens: Vec::new(), pages: Vec::new() });
     }
 
-    /// Appends tokens, whether or not there are pages. The number of pages taken, those of copies among them.
-    pub(crate) fn append(&mut self, index: usize, tokens: &[u32]) -> usize {
+    /// Appends tokens, whether or not there are pages; what is shared is told by the model `before` the batch. The number of pages taken, those
+    /// of copies among them.
+    pub(crate) fn append(&mut self, before: &Model, index: usize, tokens: &[u32]) -> usize {
         let last = self.live[index].pages.last().copied();
-        let sharing = self.live.iter().filter(|other| last.is_some_and(|page| other.pages.contains(&page))).count();
+        let sharing = before.live.iter().filter(|other| last.is_some_and(|page| other.pages.contains(&page))).count();
         let (size, sequence) = (self.sizes.page_size, &mut self.live[index]);
         let open = sequence.tokens.len() % size != 0 && !sequence.pages.is_empty();
         let copies = open && sharing > 1 && !tokens.is_empty();

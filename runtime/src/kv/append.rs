@@ -9,6 +9,7 @@ use crate::kv::KvCache;
 use crate::kv::error::{KvError, KvTensor};
 use crate::kv::id::SequenceId;
 use crate::kv::pool::Pool;
+use crate::kv::sequences::Opened;
 use crate::kv::transform::{Positions, Transform, Window};
 use crate::memory::reserve;
 use crate::view::{TensorView, TensorViewMut};
@@ -22,14 +23,6 @@ pub struct Append<'a> {
     pub keys: TensorView<'a>,
     /// Their values, `[head, token, element]`.
     pub values: TensorView<'a>,
-}
-
-/// What was done for new tokens before they are written.
-struct Opened {
-    /// The shared page of which the sequence got a copy.
-    copied: Option<u32>,
-    /// Pages behind those there were.
-    fresh: usize,
 }
 
 impl KvCache {
@@ -58,13 +51,10 @@ impl KvCache {
             check_tokens(keys, values)?;
         }
         self.make_room(batch)?;
-        for append in batch {
-            let written = self.write(append, |window, _, rows| {
-                copy(rows, &window.of(&append.keys));
-                Ok::<(), Infallible>(())
-            });
-            let Ok(()) = written;
-        }
+        let Ok(()) = self.write(batch, |append, window, _, rows| {
+            copy(rows, &window.of(&append.keys));
+            Ok::<(), Infallible>(())
+        });
         Ok(())
     }
 
@@ -106,55 +96,72 @@ impl KvCache {
         keys: TensorView<'_>,
         values: TensorView<'_>,
     ) -> Result<(), KvError> {
-        // What else keys have to be, the kernel knows.
-        if keys.rank() != 3 {
-            return Err(shape_error(&self.keys, KvTensor::Keys, &keys));
-        }
-        check_rows(&self.values, KvTensor::Values, &values)?;
-        check_tokens(&keys, &values)?;
-        let transform = Transform::new(kernel, inputs, keys.shape()[1])?;
-        let append = Append { sequence, keys, values };
-        self.make_room(&[append])?;
-        self.write(&append, |window, positions, rows| transform.run(&keys, window, positions, rows))
+        self.append_batch_transformed(kernel, inputs, &[Append { sequence, keys, values }])
     }
 
-    /// Pages that appending `tokens` tokens to a sequence would take, a copy of a shared page among them.
+    /// Appends tokens to several sequences, each as [`append_transformed`](KvCache::append_transformed) does: to all of them, or to none.
+    /// Those of `inputs` that have the axis of tokens are given for the tokens of all sequences, in the order of the batch.
+    ///
+    /// # Errors
+    /// [`KvError`] as of `append_transformed`, and [`KvError::Repeated`] if a sequence is in the batch twice. Then nothing was appended.
+    pub fn append_batch_transformed(
+        &mut self,
+        kernel: &dyn Operator,
+        inputs: &[(&str, TensorView<'_>)],
+        batch: &[Append<'_>],
+    ) -> Result<(), KvError> {
+        for Append { keys, values, .. } in batch {
+            // What else keys have to be, the kernel knows.
+            if keys.rank() != 3 {
+                return Err(shape_error(&self.keys, KvTensor::Keys, keys));
+            }
+            check_rows(&self.values, KvTensor::Values, values)?;
+            check_tokens(keys, values)?;
+        }
+        let tokens = batch.iter().fold(0usize, |sum, append| sum.saturating_add(append.tokens()));
+        let transform = Transform::new(kernel, inputs, tokens)?;
+        self.make_room(batch)?;
+        self.write(batch, |append, window, positions, rows| transform.run(&append.keys, window, positions, rows))
+    }
+
+    /// Pages that appending `tokens` tokens to a sequence takes, a copy of a shared page among them. A batch takes the sum of these.
     ///
     /// # Errors
     /// [`KvError::Stale`], and [`KvError::TooLong`] if positions could not count them.
     pub fn pages_needed(&self, sequence: SequenceId, tokens: usize) -> Result<usize, KvError> {
         let place = self.sequences.find(sequence)?;
-        let shared = self.written_page(place, tokens).is_some_and(|page| self.pages.is_shared(page));
-        Ok(self.more_pages(place, tokens)? + usize::from(shared))
-    }
-
-    /// Pages that new tokens take beside those of the sequence.
-    fn more_pages(&self, place: usize, tokens: usize) -> Result<usize, KvError> {
-        let sequence = &self.sequences[place];
-        match sequence.len.checked_add(tokens) {
-            Some(len) if len <= i32::MAX as usize => Ok(sequence.more_pages(tokens, self.page_size)),
-            _ => Err(KvError::TooLong { len: sequence.len, more: tokens }),
+        let found = &self.sequences[place];
+        if found.len.checked_add(tokens).is_none_or(|len| len > i32::MAX as usize) {
+            return Err(KvError::TooLong { len: found.len, more: tokens });
         }
+        let copied = self.copied_page(place, tokens).is_some();
+        Ok(found.more_pages(tokens, self.page_size) + usize::from(copied))
     }
 
-    /// The page of a sequence that new tokens are written to beside others.
-    fn written_page(&self, place: usize, tokens: usize) -> Option<u32> {
-        self.sequences[place].open_page(self.page_size).filter(|_| tokens > 0)
+    /// The page of a sequence that new tokens belong to, if others have it too.
+    fn copied_page(&self, place: usize, tokens: usize) -> Option<u32> {
+        let page = self.sequences[place].open_page(self.page_size)?;
+        (tokens > 0 && self.pages.is_shared(page)).then_some(page)
     }
 
     /// Checks that there are pages for a batch, and makes room in tables.
     fn make_room(&mut self, batch: &[Append<'_>]) -> Result<(), KvError> {
         self.check_apart(batch)?;
-        let (needed, free) = (self.count_pages(batch)?, self.pages.free());
+        let mut needed = 0;
+        for append in batch {
+            needed += self.pages_needed(append.sequence, append.tokens())?;
+        }
+        let free = self.pages.free();
         if needed > free {
             return Err(KvError::OutOfPages { needed, free, pages: self.pages.count() });
         }
         for append in batch {
             let place = self.sequences.find(append.sequence)?;
-            let more = self.more_pages(place, append.tokens())?;
+            let more = self.sequences[place].more_pages(append.tokens(), self.page_size);
             reserve(&mut self.sequences[place].table, more)?;
         }
-        Ok(())
+        self.opened.clear();
+        Ok(reserve(&mut self.opened, batch.len())?)
     }
 
     /// Checks that a batch is of live sequences, none of them twice.
@@ -172,76 +179,77 @@ impl KvCache {
         checked
     }
 
-    /// Pages that a batch takes. Of sequences that share the page they write, all but one take a copy if all are in the batch.
-    fn count_pages(&mut self, batch: &[Append<'_>]) -> Result<usize, KvError> {
-        let counted = batch.iter().try_fold(0, |count, append| {
-            let place = self.sequences.find(append.sequence)?;
-            let written = self.written_page(place, append.tokens());
-            let copies = written.is_some_and(|page| self.pages.count_copy(page));
-            Ok(count + self.more_pages(place, append.tokens())? + usize::from(copies))
-        });
-        for append in batch {
-            let place = self.sequences.find(append.sequence)?;
-            if let Some(page) = self.written_page(place, append.tokens()) {
-                self.pages.forget_copies(page);
-            }
-        }
-        counted
-    }
-
-    /// Writes new tokens for which there are pages, keys by `write_keys`. If that fails, the sequence is as before.
+    /// Writes new tokens for which there are pages, keys by `write_keys`. If that fails, all sequences are as before: none has written to
+    /// a page that was shared when the batch began.
     fn write<E>(
         &mut self,
-        append: &Append<'_>,
-        mut write_keys: impl FnMut(Window, &mut Positions, TensorViewMut<'_>) -> Result<(), E>,
+        batch: &[Append<'_>],
+        write_keys: impl FnMut(&Append<'_>, Window, &mut Positions, TensorViewMut<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (place, tokens) = (append.sequence.slot as usize, append.tokens());
-        let opened = self.open(place, tokens);
-        let KvCache { keys, values, sequences, positions, page_size, .. } = self;
-        let sequence = &sequences[place];
-        let (page_size, kept) = (*page_size, sequence.kept());
-        let written = windows(tokens, sequence.len, page_size).try_for_each(|window| {
-            let at = kept + window.start;
-            let (page, at) = (sequence.table[at / page_size], at % page_size);
-            write_keys(window, positions, keys.rows(page, at, window.len))?;
-            copy(values.rows(page, at, window.len), &window.of(&append.values));
-            keys.note(page, at, window.len);
-            values.note(page, at, window.len);
-            Ok(())
-        });
-        match written {
-            Ok(()) => self.close(place, tokens, opened),
-            Err(_) => self.undo(place, opened),
+        for append in batch {
+            let opened = self.open(append);
+            self.opened.push(opened);
+        }
+        let written = self.write_rows(batch, write_keys);
+        while let Some(opened) = self.opened.pop() {
+            match written {
+                Ok(()) => self.close(opened),
+                Err(_) => self.undo(opened),
+            }
         }
         written
     }
 
-    /// Gives a sequence the pages that it writes new tokens to.
-    fn open(&mut self, place: usize, tokens: usize) -> Opened {
-        let copied = self.written_page(place, tokens).filter(|page| self.pages.is_shared(*page));
-        let (kept, page_size) = (self.sequences[place].kept(), self.page_size);
-        let fresh = self.sequences[place].more_pages(tokens, page_size);
+    /// Writes new tokens to the pages in their sequences' tables.
+    fn write_rows<E>(
+        &mut self,
+        batch: &[Append<'_>],
+        mut write_keys: impl FnMut(&Append<'_>, Window, &mut Positions, TensorViewMut<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let page_size = self.page_size;
+        let mut before = 0;
+        for append in batch {
+            let sequence = &self.sequences[append.place()];
+            for window in windows(append.tokens(), sequence.len, page_size, before) {
+                let at = sequence.kept() + window.start;
+                let (page, at) = (sequence.table[at / page_size], at % page_size);
+                write_keys(append, window, &mut self.positions, self.keys.rows(page, at, window.len))?;
+                copy(self.values.rows(page, at, window.len), &window.of(&append.values));
+                self.keys.note(page, at, window.len);
+                self.values.note(page, at, window.len);
+            }
+            before += append.tokens();
+        }
+        Ok(())
+    }
+
+    /// Gives a sequence the pages that it writes new tokens to. Those that it shares stay as they are, and its own, until it is closed.
+    fn open(&mut self, append: &Append<'_>) -> Opened {
+        let (place, tokens, page_size) = (append.place(), append.tokens(), self.page_size);
+        let copied = self.copied_page(place, tokens);
+        let sequence = &mut self.sequences[place];
+        let (kept, fresh) = (sequence.kept(), sequence.more_pages(tokens, page_size));
         if let Some(shared) = copied {
             let own = self.pages.take().expect("a page that was counted");
             self.keys.copy(shared, own, kept % page_size);
             self.values.copy(shared, own, kept % page_size);
-            self.sequences[place].table.pop();
-            self.sequences[place].table.push(own);
+            sequence.table.pop();
+            sequence.table.push(own);
         }
         for _ in 0..fresh {
-            self.sequences[place].table.push(self.pages.take().expect("a page that was counted"));
+            sequence.table.push(self.pages.take().expect("a page that was counted"));
         }
-        Opened { copied, fresh }
+        Opened { place, tokens, copied, fresh }
     }
 
     /// Makes written tokens the sequence's.
-    fn close(&mut self, place: usize, tokens: usize, Opened { copied, .. }: Opened) {
+    fn close(&mut self, Opened { place, tokens, copied, .. }: Opened) {
         copied.into_iter().for_each(|shared| self.pages.release(shared));
         self.sequences[place].len += tokens;
     }
 
-    /// Takes the pages back. The sequence was the only one to write, and where it shared a page, wrote to a copy.
-    fn undo(&mut self, place: usize, Opened { copied, fresh }: Opened) {
+    /// Takes the pages back.
+    fn undo(&mut self, Opened { place, copied, fresh, .. }: Opened) {
         let table = &mut self.sequences[place].table;
         let start = table.len() - fresh - usize::from(copied.is_some());
         table.drain(start..).rev().for_each(|page| self.pages.release(page));
@@ -250,18 +258,23 @@ impl KvCache {
 }
 
 impl Append<'_> {
+    /// Where a live sequence is.
+    fn place(&self) -> usize {
+        self.sequence.slot as usize
+    }
+
     fn tokens(&self) -> usize {
         self.keys.shape()[1]
     }
 }
 
-/// New tokens by the pages that they lie in, behind `len` tokens.
-fn windows(tokens: usize, len: usize, page_size: usize) -> impl Iterator<Item = Window> {
+/// New tokens by the pages that they lie in, behind `len` tokens of their sequence and `before` of the batch.
+fn windows(tokens: usize, len: usize, page_size: usize, before: usize) -> impl Iterator<Item = Window> {
     let mut start = 0;
     iter::from_fn(move || {
         let position = len + start;
         let len = (page_size - position % page_size).min(tokens - start);
-        let window = Window { start, len, position };
+        let window = Window { start, len, position, given: before + start };
         start += len;
         (len > 0).then_some(window)
     })

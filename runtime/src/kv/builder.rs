@@ -79,6 +79,7 @@ impl KvCacheBuilder {
             pages: Pages::new(count)?,
             sequences: Sequences::default(),
             positions: Positions::new(page_size)?,
+            opened: Vec::new(),
         })
     }
 }

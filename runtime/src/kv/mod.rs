@@ -19,7 +19,7 @@ use std::fmt;
 use crate::view::PagedView;
 use pages::Pages;
 use pool::Pool;
-use sequences::{Sequence, Sequences};
+use sequences::{Opened, Sequence, Sequences};
 use transform::Positions;
 
 /// The keys and values of one attention layer, for many sequences of any lengths.
@@ -67,6 +67,8 @@ pub struct KvCache {
     pages: Pages,
     sequences: Sequences,
     positions: Positions,
+    /// Sequences that are being written to; none between calls.
+    opened: Vec<Opened>,
 }
 
 // Threads may read one cache, and hand it over.

@@ -7,8 +7,6 @@ use crate::memory::{OutOfMemory, reserve};
 struct Page {
     /// Sequences that have it; none of a free page.
     owners: u32,
-    /// Of them those that would copy it to write, while appends are being counted.
-    copies: u32,
 }
 
 /// The pages of the pools by number.
@@ -62,19 +60,6 @@ impl Pages {
     /// Whether several sequences have a page, so that none may write it.
     pub(super) fn is_shared(&self, page: u32) -> bool {
         self.pages[page as usize].owners > 1
-    }
-
-    /// Counts one of a page's sequences as writing it. Whether it would copy the page first: the last of all its sequences would not.
-    pub(super) fn count_copy(&mut self, page: u32) -> bool {
-        let Page { owners, copies } = &mut self.pages[page as usize];
-        let copy = *copies + 1 < *owners;
-        *copies += u32::from(copy);
-        copy
-    }
-
-    /// Ends the counting of copies of a page.
-    pub(super) fn forget_copies(&mut self, page: u32) {
-        self.pages[page as usize].copies = 0;
     }
 
     #[cfg(test)]

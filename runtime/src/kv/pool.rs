@@ -100,7 +100,8 @@ impl Pool {
 fn greatest_norm<T: Copy + Into<f64>>(rows: &[T], dim: usize) -> f32 {
     let square = |row: &[T]| row.iter().map(|x| (*x).into() * (*x).into()).sum::<f64>();
     // `max` would pass NaN by.
-    let greatest = rows.chunks(dim.max(1)).map(square).fold(0.0, |most, x| if x <= most { most } else { x });
+    let greatest =
+        rows.chunks(dim.max(1)).map(square).fold(0.0, |most: f64, x| if most.is_nan() || x <= most { most } else { x });
     let norm = (greatest.sqrt() as f32).next_up();
     if norm.is_finite() { norm } else { f32::INFINITY }
 }

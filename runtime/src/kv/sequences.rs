@@ -36,6 +36,17 @@ impl Sequence {
     }
 }
 
+/// What was done for new tokens of a sequence before they are written.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) place: usize,
+    pub(super) tokens: usize,
+    /// The shared page of which the sequence got a copy.
+    pub(super) copied: Option<u32>,
+    /// Pages behind those there were.
+    pub(super) fresh: usize,
+}
+
 /// A place of a sequence.
 #[derive(Debug, Default)]
 struct Slot {

@@ -11,12 +11,14 @@ use crate::view::{TensorView, TensorViewMut};
 /// Some of the tokens that are appended, which lie in one page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// The first, among those appended.
+    /// The first, among those appended to the sequence.
     pub(super) start: usize,
     /// How many.
     pub(super) len: usize,
     /// Position of the first in the sequence.
     pub(super) position: usize,
+    /// The first, among those of the whole batch.
+    pub(super) given: usize,
 }
 
 impl Window {
@@ -129,7 +131,7 @@ impl<'a> Transform<'a> {
         }
         for (name, view) in self.inputs {
             let dim = self.token_dim(name).filter(|dim| *dim < view.rank());
-            let cut = dim.map_or(Ok(*view), |dim| view.narrow(dim, window.start, window.len));
+            let cut = dim.map_or(Ok(*view), |dim| view.narrow(dim, window.given, window.len));
             call = call.input(name, cut.expect("as many tokens as there are keys"));
         }
         call.output("k_out", rows).run().map_err(|error| KvError::Call(Box::new(error)))

@@ -207,7 +207,6 @@ impl<'a> PagedView<'a> {
     }
 
     /// All elements as numbers, in row-major order of the tensor.
-    #[allow(dead_code, reason = "for what interprets calls")]
     pub(crate) fn elements(&self) -> impl Iterator<Item = f64> {
         let mut index = [0; MAX_RANK];
         (0..self.len()).filter_map(move |_| {
@@ -223,16 +222,7 @@ impl<'a> PagedView<'a> {
         })
     }
 
-    /// For each page of the sequence the address of its element at index 0 of every dimension. Without elements, addresses that are not
-    /// to be read.
-    #[allow(dead_code, reason = "for what calls machine code")]
-    pub(crate) fn addresses(&self) -> impl ExactSizeIterator<Item = *const u8> {
-        let bytes = self.elem().bytes();
-        self.pages.iter().map(move |number| self.span.as_ptr().wrapping_add(self.offset_of(*number) * bytes))
-    }
-
     /// Whether an element shares a byte with a region.
-    #[allow(dead_code, reason = "for the validator of calls")]
     pub(crate) fn overlaps(&self, region: Region<'_>) -> bool {
         self.pages().any(|page| overlap(page.region(), region))
     }

@@ -34,7 +34,8 @@ impl Task<'_> {
             let norm = query.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
             let terms = self.terms(term.high, first + row);
             // NaN stays.
-            let greatest = terms.iter().fold(f32::NEG_INFINITY, |most, x| if *x <= most { most } else { *x });
+            let keep = |most: f32, x: &f32| if most.is_nan() || *x <= most { most } else { *x };
+            let greatest = terms.iter().fold(f32::NEG_INFINITY, keep);
             f64::from(greatest) + norm * f64::from(keys) * (1.0 + 1.0 / 4096.0)
         };
         self.tiles.levels(position, |levels| {
