@@ -174,6 +174,12 @@ impl<'a, 'f> Vocab<'a, 'f> {
         self.fb.ins().select(less, a, b)
     }
 
+    /// `a < b ? b : a`, signed.
+    pub(crate) fn smax(&mut self, a: Value, b: Value) -> Value {
+        let less = self.fb.ins().icmp(IntCC::SignedLessThan, a, b);
+        self.fb.ins().select(less, b, a)
+    }
+
     /// A number in double precision as the sum of two of single precision: itself, rounded, and what rounding took of it. What is infinite
     /// or NaN is so by its first part. For lanes of double precision.
     pub(crate) fn parts(&mut self, x: Value) -> (Value, Value) {
