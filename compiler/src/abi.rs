@@ -149,11 +149,10 @@ pub struct ScratchLayout {
     pub distances: usize,
     /// In prefill. Bytes from one such value to the next.
     pub distance_bytes: usize,
-    /// In decode. Sums of a register tile of products, lane by lane.
-    pub sums_of_lanes: usize,
     /// In decode. Index of each key of the key tile, clamped to its last: 32 bits each.
     pub key_lanes: usize,
-    /// In decode. Rows of keys that are computed, or copied where they are not contiguous: `[keys][elements of all products]`.
+    /// In decode. Rows of keys that are computed, or copied where they are not contiguous: `[keys][elements of all products]`. Before the
+    /// attention, what tables of angles are made of.
     pub key_rows: usize,
     /// As `key_rows`, of values.
     pub value_rows: usize,

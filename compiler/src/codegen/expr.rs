@@ -56,6 +56,17 @@ pub(crate) struct ExprEmitter<'a, 'f> {
     memo: BTreeMap<Value, Ssa>,
     /// Tables that are not made yet where this code runs.
     unmade: Vec<TensorId>,
+    /// Addresses of rows at this point.
+    rows: Vec<Row>,
+}
+
+/// A tensor's row at a point.
+#[derive(Clone, Copy)]
+struct Row {
+    tensor: TensorId,
+    /// The axis that it runs along.
+    along: Axis,
+    address: Ssa,
 }
 
 /// A point's indices, lanes and values, to restore.
@@ -122,7 +133,17 @@ impl Domain for ExprEmitter<'_, '_> {
 impl<'a, 'f> ExprEmitter<'a, 'f> {
     pub(crate) fn new(plan: &'a Plan, v: Vocab<'a, 'f>, frame: Ssa, scratch: Ssa) -> Self {
         let env = vec![None; plan.graph.axes().len()];
-        ExprEmitter { plan, v, frame, scratch, env, lanes: None, memo: BTreeMap::new(), unmade: Vec::new() }
+        ExprEmitter {
+            plan,
+            v,
+            frame,
+            scratch,
+            env,
+            lanes: None,
+            memo: BTreeMap::new(),
+            unmade: Vec::new(),
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn fb(&mut self) -> &mut FunctionBuilder<'f> {
@@ -174,6 +195,22 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
         self.memo = memo;
         (self.lanes, self.v.shape.lanes) = outside;
         result
+    }
+
+    /// Runs `body` where some tensors are read along their rows, each along an axis: what is found of their addresses once is not computed
+    /// for each element. No other index of theirs changes meanwhile.
+    pub(crate) fn with_rows<T>(
+        &mut self,
+        tensors: &[(TensorId, Axis)],
+        body: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, CodegenError> {
+        let row =
+            |&(tensor, along): &(TensorId, Axis)| Ok(Row { tensor, along, address: self.address(tensor, &[along])? });
+        let rows = tensors.iter().map(row).collect::<Result<Vec<Row>, CodegenError>>()?;
+        let outside = std::mem::replace(&mut self.rows, rows);
+        let result = body(self);
+        self.rows = outside;
+        Ok(result)
     }
 
     /// Runs `body` with the lanes of [`ExprEmitter::in_rows`] along another axis.

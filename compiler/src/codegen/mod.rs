@@ -3,6 +3,9 @@
 //! Every function is `fn(frame: *const u64, scratch: *mut u8)`; see [`crate::plan`] for the frame and the scratch memory. Code is free
 //! of relocations and calls: it can be copied anywhere. Each function is checked by Cranelift's verifier before it is compiled.
 
+mod angle_rows;
+mod doubles;
+mod element;
 mod error;
 mod expr;
 mod half;
@@ -13,6 +16,7 @@ mod rows;
 mod squares;
 mod table;
 mod tile;
+mod turned;
 mod vocab;
 
 use cranelift_codegen::control::ControlPlane;

@@ -149,6 +149,25 @@ fn row_tensors(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis, tensors: 
     true
 }
 
+/// The tensors that a row along an axis is computed of, each with the axis that it is read along, pairs of rotations among them; of no other
+/// storage than that of four bytes.
+pub(crate) fn read_rows(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Vec<(TensorId, Axis)> {
+    let (plan, mut tensors) = (emitter.plan, Vec::new());
+    if !row_tensors(emitter, root, axis, &mut tensors) {
+        return Vec::new();
+    }
+    let mut rows: Vec<(TensorId, Axis)> = tensors.into_iter().map(|tensor| (tensor, axis)).collect();
+    for block in blocks(emitter, root, axis) {
+        let parts = [Source::Cos(block.angle), Source::Sin(block.angle)];
+        rows.extend(parts.iter().filter_map(|part| Some((emitter.table(part)?, block.pair))));
+    }
+    rows.retain(|(tensor, along)| {
+        let spec = &plan.tensors[*tensor];
+        spec.dims.contains(along) && matches!(spec.storage, Storage::F32 | Storage::I32)
+    });
+    rows
+}
+
 /// Whether a rotation turns rows along `axis`, by rows of its angles' tables, which are made of pairs.
 fn turns_rows(emitter: &ExprEmitter<'_, '_>, value: Value, axis: Axis) -> bool {
     let plan = emitter.plan;

@@ -4,7 +4,9 @@
 //! these are scalars, a bool being an `i8` of 0 or 1; with more they are vectors, a bool being a vector of `i32` masks, all ones or 0.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{
+    AbiParam, Endianness, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, Type, Value, types,
+};
 use cranelift_frontend::FunctionBuilder;
 
 use super::pool::ConstantPool;
@@ -172,8 +174,14 @@ impl<'a, 'f> Vocab<'a, 'f> {
         self.fb.ins().select(less, a, b)
     }
 
+    /// `a < b ? b : a`, signed.
+    pub(crate) fn smax(&mut self, a: Value, b: Value) -> Value {
+        let less = self.fb.ins().icmp(IntCC::SignedLessThan, a, b);
+        self.fb.ins().select(less, b, a)
+    }
+
     /// A number in double precision as the sum of two of single precision: itself, rounded, and what rounding took of it. What is infinite
-    /// or NaN is so by its first part. For one lane of double precision.
+    /// or NaN is so by its first part. For lanes of double precision.
     pub(crate) fn parts(&mut self, x: Value) -> (Value, Value) {
         // A finite number too large for single precision must not become infinite, which would hide a key or make NaN.
         let (least, most) = (self.float(-f64::from(f32::MAX)), self.float(f64::from(f32::MAX)));
@@ -182,8 +190,8 @@ impl<'a, 'f> Vocab<'a, 'f> {
         let difference = self.fsub(x, x);
         let finite = self.fcmp(FloatCC::Ordered, difference, difference);
         let high = self.select_float(finite, bounded, x);
-        let single = self.fb.ins().fdemote(types::F32, high);
-        let rounded = self.fb.ins().fpromote(types::F64, single);
+        let single = self.demote(high);
+        let rounded = self.promote(single);
         let rest = self.fsub(x, rounded);
         let zero = self.float(0.0);
         (high, self.select_float(finite, rest, zero))
@@ -244,6 +252,66 @@ impl<'a, 'f> Vocab<'a, 'f> {
         let b = self.fb.ins().bitcast(types::I8X16, lane_order(), b);
         let shuffled = self.fb.ins().shuffle(a, b, mask);
         self.fb.ins().bitcast(types::F32X4, lane_order(), shuffled)
+    }
+
+    /// Lanes of two vectors of floats of this shape, numbered through both: as many as `ty` has, which is as long or a quarter.
+    pub(crate) fn permute(&mut self, (a, b): (Value, Value), lanes: &[u8], ty: Type) -> Value {
+        let from = self.fb.func.dfg.value_type(a);
+        if let (Ok(lanes), types::F32X4) = (<[u8; 4]>::try_from(lanes), from) {
+            return self.shuffle(a, b, lanes);
+        }
+        let bytes: Vec<u8> = lanes.iter().flat_map(|lane| u32::from(*lane).to_le_bytes()).collect();
+        let order = self.fb.func.dfg.constants.insert(bytes.into());
+        let order = self.fb.ins().vconst(ty.as_int(), order);
+        self.by_name(clif_wide::PERMUTE, &[a, b, order], ty)
+    }
+
+    /// Double precision rounded to single, in as many lanes; vectors for `clif-wide` alone.
+    pub(crate) fn demote(&mut self, x: Value) -> Value {
+        match self.lanes_of(x) {
+            1 => self.fb.ins().fdemote(types::F32, x),
+            lanes => {
+                let ty = types::F32.by(lanes).unwrap_or(types::F32);
+                self.by_name(clif_wide::DEMOTE, &[x], ty)
+            }
+        }
+    }
+
+    /// As [`Vocab::demote`], the other way round.
+    pub(crate) fn promote(&mut self, x: Value) -> Value {
+        match self.lanes_of(x) {
+            1 => self.fb.ins().fpromote(types::F64, x),
+            lanes => {
+                let ty = types::F64.by(lanes).unwrap_or(types::F64);
+                self.by_name(clif_wide::PROMOTE, &[x], ty)
+            }
+        }
+    }
+
+    fn lanes_of(&self, x: Value) -> u32 {
+        self.fb.func.dfg.value_type(x).lane_count()
+    }
+
+    /// Calls a function that `clif-wide` makes an instruction of.
+    fn by_name(&mut self, name: &str, args: &[Value], result: Type) -> Value {
+        let dfg = &self.fb.func.dfg;
+        let params: Vec<AbiParam> = args.iter().map(|arg| AbiParam::new(dfg.value_type(*arg))).collect();
+        let name = ExternalName::testcase(name);
+        let known = dfg.ext_funcs.iter().find(|(_, function)| {
+            let signature = &dfg.signatures[function.signature];
+            function.name == name && signature.params == params && signature.returns[0].value_type == result
+        });
+        let function = match known {
+            Some((function, _)) => function,
+            None => {
+                let mut signature = Signature::new(self.fb.func.signature.call_conv);
+                (signature.params, signature.returns) = (params, vec![AbiParam::new(result)]);
+                let signature = self.fb.import_signature(signature);
+                self.fb.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })
+            }
+        };
+        let call = self.fb.ins().call(function, args);
+        self.fb.inst_results(call)[0]
     }
 
     /// The rows of a matrix of four vectors of four floats become its columns.

@@ -57,6 +57,7 @@
 mod approx;
 mod array;
 mod error;
+mod order;
 mod print;
 mod rows;
 mod sums;

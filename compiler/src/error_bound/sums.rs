@@ -1,6 +1,6 @@
 //! The lengths of an attention's sums, in roundings.
 
-use super::walk::Order;
+use super::order::Order;
 use crate::plan::{Attention, LONGEST_SUM, Plan, RUN, Schedule};
 
 /// Keys of the shortest key tiles, but for the last of a row.
@@ -28,9 +28,9 @@ impl Sums {
         let dots = attention.products.iter().map(|product| {
             let length = product.length as usize;
             if let Schedule::Decode(_) = plan.schedule {
-                // Its own, those of a lane, of the quarters, of the lanes of one.
+                // Its own, those of a lane, of the lanes in pairs.
                 let lanes = plan.machine.lanes;
-                return (Order::Lanes(lanes), length.div_ceil(lanes) + (lanes / 4 - 1) + 2 + others);
+                return (Order::Lanes(lanes), length.div_ceil(lanes) + lanes.ilog2() as usize + others);
             }
             let chains = if length.is_multiple_of(most) { most } else { 1 };
             let parts = length.div_ceil(LONGEST_SUM * chains).max(1);

@@ -8,7 +8,7 @@ use rhumb_ir::{Axis, Elem, Op, Pairing, Tensor, Unary, Value};
 use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
 use super::array::{Array, Space};
 use super::error::BoundError;
-use super::units::{ROOM, TINY_SUM, U};
+use super::order::Order;
 use crate::expr::Node;
 use crate::plan::{Origin, Plan, Product, Source, Storage, Term};
 
@@ -376,101 +376,6 @@ impl<'a> Walk<'a> {
             }
         });
         Some(out)
-    }
-}
-
-/// In which order products are summed up.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
-    /// Parts, one added to those before it, of stretches that have sums of their own.
-    Stretches { parts: usize, chains: usize },
-    /// By lanes, whose sums are added up: quarters of a vector, then the lanes of one.
-    Lanes(usize),
-}
-
-impl Order {
-    /// One after the other.
-    pub(super) const PLAIN: Order = Order::Stretches { parts: 1, chains: 1 };
-
-    /// The products of each sum, in their order, and whether a part ends with it.
-    fn stretches(self, length: usize) -> Vec<(Vec<usize>, bool)> {
-        match self {
-            Order::Stretches { parts, chains } => {
-                let of_part = |part: usize| part * (length / chains) / parts * chains;
-                let stretches = (0..parts).flat_map(|part| {
-                    let turns = (of_part(part + 1) - of_part(part)) / chains;
-                    let first = move |chain: usize| of_part(part) + chain * turns;
-                    (0..chains).map(move |chain| ((first(chain)..first(chain + 1)).collect(), chain + 1 == chains))
-                });
-                stretches.collect()
-            }
-            // Four parts, the last lanes that are left of a vector of four, each of which has a sum of every quarter.
-            Order::Lanes(lanes) => (0..4)
-                .flat_map(|lane| {
-                    (0..lanes / 4).map(move |quarter| {
-                        let own = (4 * quarter + lane..length).step_by(lanes).collect();
-                        (own, quarter + 1 == lanes / 4)
-                    })
-                })
-                .collect(),
-        }
-    }
-}
-
-/// A sum while it grows, and what it is off by.
-#[derive(Clone, Copy, Default)]
-struct Running {
-    x: f64,
-    e: f64,
-}
-
-impl Running {
-    /// Adds something that is off by `e`, and rounds.
-    fn add(&mut self, unit: f64, x: f64, e: f64) {
-        self.x += x;
-        self.e += e;
-        self.e += unit * (self.x.abs() + self.e);
-    }
-}
-
-impl Precision {
-    /// The sum of products, each sum rounded where it is formed, and each product (as it is where it is not fused with its sum).
-    fn sum(self, stretches: &[(Vec<usize>, bool)], factors: impl Fn(usize) -> (Approx, Approx)) -> Approx {
-        let (unit, most) = match self {
-            Precision::Single => (U + ROOM, f64::from(f32::MAX)),
-            Precision::Double => (ROOM, f64::MAX),
-        };
-        let [mut all, mut part] = [Running::default(); 2];
-        let mut size = 0.0;
-        for (stretch, ends_part) in stretches {
-            let mut chain = Running::default();
-            for &t in stretch {
-                let (x, y) = factors(t);
-                let product = x.x * y.x;
-                // Zero times infinity is no error.
-                let exact = x.e == 0.0 && y.e == 0.0;
-                let e = if exact { 0.0 } else { x.x.abs() * y.e + y.x.abs() * x.e + x.e * y.e };
-                size += product.abs() + e;
-                chain.add(unit, product, e + unit * (product.abs() + e) + TINY_SUM);
-            }
-            part.add(unit, chain.x, chain.e);
-            if *ends_part {
-                all.add(unit, part.x, part.e);
-                part = Running::default();
-            }
-        }
-        if size + all.e <= most {
-            return Approx { x: all.x, e: all.e };
-        }
-        // NaN is NaN, but for a factor of 0, which the reference leaves out.
-        let nan = |x: Approx| x.is_exact() && x.x.is_nan();
-        let counts = |x: Approx| nan(x) || x.x.abs() > x.e;
-        let certain = |(x, y): (Approx, Approx)| nan(x) && counts(y) || nan(y) && counts(x);
-        if stretches.iter().flat_map(|(stretch, _)| stretch).any(|t| certain(factors(*t))) {
-            Approx::exact(f64::NAN)
-        } else {
-            Approx::UNKNOWN
-        }
     }
 }
 

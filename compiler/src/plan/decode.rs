@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::problem::sharing;
 
 /// Bytes of a key tile's rows: half of a first-level cache, the other half being its values'.
-const TILE_BYTES: usize = 16 << 10;
+const TILE_BYTES: usize = 32 << 10;
 
 /// The longest row of queries, keys or values that there are kernels for.
 const LONGEST_ROW: usize = 1024;

@@ -2,7 +2,7 @@
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, PlanError, Problem, RowTile, Schedule, TileShape, Tiling};
+use super::{Attention, Combiner, PlanError, Problem, Schedule, TileShape, Tiling};
 use crate::abi::{ScratchLayout, TableCall, TileCall};
 use crate::machine::Machine;
 
@@ -107,10 +107,8 @@ fn layout(
     layout.distances = take(distances * layout.distance_bytes);
     // Lanes of rows end with whole vectors in decode; each element is a row of queries in prefill.
     let mut lengths = [attention.query_length(), attention.value_length()];
-    if let Schedule::Decode(decode) = schedule {
+    if let Schedule::Decode(_) = schedule {
         lengths = [attention.query_padded(machine.lanes), attention.value_padded(machine.lanes)];
-        let sums = decode.tiles.iter().map(|tile| tile.rows * tile.key_groups * RowTile::GROUP).max().unwrap_or(0);
-        layout.sums_of_lanes = take(sums * machine.vector_bytes());
         layout.key_lanes = take(4 * tiling.keys);
         layout.key_rows = take(4 * tiling.keys * lengths[0]);
         layout.value_rows = take(4 * tiling.keys * lengths[1]);

@@ -49,10 +49,12 @@
 //!
 //! # What is supported
 //! - Vectors of `f32`, `f64` and integers of 128 and 256 bits, and of 512 with AVX-512; scalars `i8` to `i64`, `f32`, `f64`.
-//! - Arithmetic with `fma`, rounding, conversions, comparisons, `bitselect` and `select`, shifts by scalars, lanes and 128-bit shuffles,
-//!   reductions of masks, memory and stack slots, blocks with parameters, `br_table`, traps, and `call_indirect`. The snapshot of the test
-//!   `support_matrix` lists operations by type and width.
-//! - Prefetches: a `load.i8` whose result nothing uses becomes `prefetcht0`, which never faults.
+//! - Arithmetic with `fma`, rounding, conversions, comparisons, `bitselect` and `select`, shifts by scalars, lanes and 128-bit shuffles
+//!   (wider ones by calls of [`PERMUTE`], conversions of wide floats by those of [`DEMOTE`] and [`PROMOTE`]), reductions of masks,
+//!   memory and stack slots, blocks with parameters, `br_table`, traps, and `call_indirect`. The snapshot of the test `support_matrix` lists
+//!   operations by type and width.
+//! - Prefetches: a `load.i8` whose result nothing uses becomes `prefetcht0`, which never faults, a `load.i16` `prefetcht1`, which leaves the
+//!   first cache alone.
 //! - The System V convention, with vectors in registers, and Windows fastcall without them. There is no unwind information.
 //!
 //! # Stages
@@ -99,6 +101,21 @@ use cranelift_codegen::settings;
 use isa::x64::function::MachineFunction;
 use isa::x64::{emit, layout};
 use regalloc2::{RegallocOptions, VReg};
+
+/// The name of a function of two vectors of `f32` or `i32` and a constant, as `%permute(f32x16, f32x16, i32x16) -> f32x16`: its calls are
+/// instructions. The result has the lanes that the constant numbers, through the first vector and on through the second. It is as long as
+/// they are, or one quarter of a longer one: four lanes from a multiple of four on. Without AVX-512 its quarters are such, or take the
+/// same lanes of the same quarters, as `vshufps` and `vunpcklps` can.
+///
+/// CLIF's own `shuffle` is for 128 bits.
+pub const PERMUTE: &str = "permute";
+
+/// The name of a function from a vector of `f64` to one of as many `f32`, as `%demote(f64x8) -> f32x8`: its calls are instructions. Lanes are
+/// rounded as by `fdemote`.
+pub const DEMOTE: &str = "demote";
+
+/// The name of a function from a vector of `f32` to one of as many `f64`: as [`DEMOTE`], the other way round.
+pub const PROMOTE: &str = "promote";
 
 /// The machine code of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]

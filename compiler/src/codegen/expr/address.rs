@@ -45,6 +45,17 @@ impl ExprEmitter<'_, '_> {
     /// The address of an element of a tensor, without the dimensions in `skip`.
     pub(crate) fn address(&mut self, tensor: TensorId, skip: &[Axis]) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
+        if let Some(row) = self.rows.iter().find(|row| row.tensor == tensor && skip.is_empty()).copied() {
+            let index = self.index(row.along).ok_or_else(|| self.unbound(tensor, row.along))?;
+            let offset = if self.v.is_vector() {
+                // Contiguous, or there would be no vectors.
+                self.fb().ins().ishl_imm_u(index, 2)
+            } else {
+                let stride = self.dim_stride(tensor, row.along);
+                self.fb().ins().imul(index, stride)
+            };
+            return Ok(self.fb().ins().iadd(row.address, offset));
+        }
         let mut address = self.word(plan.frame.address(tensor));
         for (dim, &axis) in plan.tensors[tensor].dims.iter().enumerate() {
             if skip.contains(&axis) {

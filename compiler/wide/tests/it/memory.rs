@@ -94,15 +94,16 @@ fn keeps_loads_before_stores_in_loops() {
     }
 }
 
-/// A byte that is read and not used is asked for, whether it is there or not.
+/// A byte that is read and not used is asked for, whether it is there or not; two bytes, from the second cache.
 #[test]
 fn unused_bytes_are_prefetched() {
     let text = "function %f(i64, i64) system_v {\nblock0(v0: i64, v1: i64):\n    v6 = iconst.i64 2\n    v2 = ishl v1, v6\n    v3 = iadd v0, v2\n    \
-                v4 = load.i8 notrap v3+64\n    v5 = load.i32 notrap v3+64\n    store v1, v0\n    return\n}";
+                v4 = load.i8 notrap v3+64\n    v5 = load.i32 notrap v3+64\n    v7 = load.i16 notrap v3+128\n    store v1, v0\n    return\n}";
     for features in levels() {
         let func = parse(text);
         let listing = wide(&func, features).disassemble();
         assert!(listing.contains("prefetcht0 [rdi+rsi*4+40h]"), "{listing}");
+        assert!(listing.contains("prefetcht1 [rdi+rsi*4+80h]"), "{listing}");
         assert_eq!(listing.matches("[rdi+rsi*4+40h]").count(), 1, "the unused i32 is left out:\n{listing}");
         // Far outside of any memory: no fault.
         let mut word = [0i64];

@@ -4,7 +4,7 @@ use rhumb_random::Rng;
 
 use crate::jit::{Kernel, levels, parse, pointer, wide};
 use crate::kernels;
-use clif_wide::Features;
+use clif_wide::{DEMOTE, Features, PERMUTE, PROMOTE, compile};
 use std::fmt::Write;
 
 /// Lanes of two vectors of four, numbered on from the first to the second, and the instruction with AVX2 and with AVX-512 that takes the
@@ -183,6 +183,132 @@ block0(v0: i64, v1: i64, v2: i64):
             for at in 0..lanes {
                 assert_eq!(out[256 + lanes * n + at], input[n + at] + input[next + at]);
             }
+        }
+    }
+}
+
+/// `out = permute(a, b)` of vectors of this many lanes. Parameters: out, a, b.
+fn permutation(from: usize, order: &[usize]) -> String {
+    let (to, order) = (order.len(), order.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    format!(
+        "function %f(i64, i64, i64) system_v {{
+    fn0 = %{PERMUTE}(f32x{from}, f32x{from}, i32x{to}) -> f32x{to} system_v
+block0(v0: i64, v1: i64, v2: i64):
+    v3 = load.f32x{from} v1
+    v4 = load.f32x{from} v2
+    v5 = vconst.i32x{to} [{order}]
+    v6 = call fn0(v3, v4, v5)
+    store v6, v0
+    return
+}}"
+    )
+}
+
+/// Whether lanes of wide vectors are where they belong, by the instruction that this features' level has for them, if it has one.
+#[track_caller]
+fn is_permuted(from: usize, order: &[usize], instructions: [Option<&str>; 2]) {
+    let func = parse(&permutation(from, order));
+    for features in levels() {
+        let avx512 = features.max_vector_bits() == 512;
+        let refused = from == 16 && !avx512;
+        let Some(instruction) = instructions[usize::from(avx512)].filter(|_| !refused) else {
+            compile(&func, features).expect_err("no instruction");
+            continue;
+        };
+        let code = wide(&func, features).disassemble();
+        assert!(code.contains(instruction), "{order:?} by {instruction}:\n{code}");
+        let mut a: Vec<f32> = (0..from).map(|lane| lane as f32).collect();
+        let mut b: Vec<f32> = (from..2 * from).map(|lane| lane as f32).collect();
+        let mut out = vec![-1.0f32; order.len()];
+        Kernel::wide(&func, features).call(&[pointer(&mut out), pointer(&mut a), pointer(&mut b)]);
+        let expected: Vec<f32> = order.iter().map(|lane| *lane as f32).collect();
+        assert_eq!(out, expected, "{features:?}\n{code}");
+    }
+}
+
+/// Lanes within quarters, quarters, one quarter, and any order.
+#[test]
+fn lanes_of_wide_vectors_are_permuted() {
+    let everywhere = |pattern: [usize; 4], count: usize| -> Vec<usize> {
+        (0..count).map(|at| pattern[at % 4] % 4 + at / 4 * 4 + pattern[at % 4] / 4 * count).collect()
+    };
+    for count in [8, 16] {
+        for (pattern, instruction) in [
+            ([0, 4, 1, 5], "vunpcklps"),
+            ([2, 6, 3, 7], "vunpckhps"),
+            ([0, 1, 4, 5], "vunpcklpd"),
+            ([2, 3, 6, 7], "vunpckhpd"),
+            ([0, 2, 4, 6], "vshufps"),
+            ([3, 0, 7, 5], "vshufps"),
+        ] {
+            is_permuted(count, &everywhere(pattern, count), [Some(instruction); 2]);
+        }
+        is_permuted(count, &everywhere([0, 4, 1, 6], count), [None, Some("vpermt2ps")]);
+        let backwards: Vec<usize> = (0..count).map(|lane| 2 * count - 1 - lane).collect();
+        is_permuted(count, &backwards, [None, Some("vpermt2ps")]);
+        for quarter in 0..2 * count / 4 {
+            let instruction = if quarter % (count / 4) == 0 { "vmovups" } else { "vextractf" };
+            is_permuted(count, &[0, 1, 2, 3].map(|lane| 4 * quarter + lane), [Some(instruction); 2]);
+        }
+        is_permuted(count, &[1, 2, 3, 4], [None; 2]);
+    }
+    let quarters = |quarters: &[usize]| -> Vec<usize> { quarters.iter().flat_map(|q| 4 * q..4 * q + 4).collect() };
+    for [a, b] in [[0, 2], [1, 3], [0, 3], [1, 2]] {
+        is_permuted(8, &quarters(&[a, b]), [Some("vperm2f128"), Some("vshuff32x4")]);
+    }
+    is_permuted(8, &quarters(&[3, 0]), [Some("vperm2f128"), Some("vpermt2ps")]);
+    for order in [[0, 1, 4, 5], [2, 3, 6, 7], [0, 2, 4, 6], [1, 3, 5, 7], [3, 3, 4, 6]] {
+        is_permuted(16, &quarters(&order), [None, Some("vshuff32x4")]);
+    }
+    is_permuted(16, &quarters(&[4, 0, 1, 5]), [None, Some("vpermt2ps")]);
+}
+
+/// Calls of anything else are refused, and so are orders that are not constants or number lanes that are not there.
+#[test]
+fn other_calls_are_refused() {
+    let text = permutation(8, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    for (from, to) in [
+        ("%permute", "%other"),
+        ("[0 1 2 3 4 5 6 7]", "[0 1 2 3 4 5 6 16]"),
+        ("v5 = vconst.i32x8 [0 1 2 3 4 5 6 7]", "v5 = load.i32x8 v0"),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text);
+        for features in levels() {
+            compile(&parse(&changed), features).expect_err(to);
+        }
+    }
+}
+
+/// Vectors of one float type become vectors of the other, rounded.
+#[test]
+fn wide_vectors_are_converted() {
+    for lanes in [4, 8] {
+        let text = format!(
+            "function %f(i64, i64) system_v {{
+    fn0 = %{DEMOTE}(f64x{lanes}) -> f32x{lanes} system_v
+    fn1 = %{PROMOTE}(f32x{lanes}) -> f64x{lanes} system_v
+block0(v0: i64, v1: i64):
+    v2 = load.f64x{lanes} v1
+    v3 = call fn0(v2)
+    store v3, v0
+    v4 = call fn1(v3)
+    store v4, v1
+    return
+}}"
+        );
+        let func = parse(&text);
+        for features in levels() {
+            if 64 * lanes as u32 > features.max_vector_bits() {
+                compile(&func, features).expect_err("too long");
+                continue;
+            }
+            let mut doubles: Vec<f64> = (0..lanes).map(|lane| (lane as f64 - 2.0) / 3.0).collect();
+            let expected: Vec<f32> = doubles.iter().map(|x| *x as f32).collect();
+            let mut singles = vec![0.0f32; lanes];
+            Kernel::wide(&func, features).call(&[pointer(&mut singles), pointer(&mut doubles)]);
+            assert_eq!(singles, expected);
+            assert_eq!(doubles, expected.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>());
         }
     }
 }

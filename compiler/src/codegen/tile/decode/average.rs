@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::rows::{
-    Rows, accumulators, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
+    LINE, Rows, accumulators, ask, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
 };
 use super::source::{Source, Wanted};
 use crate::abi::TileCall;
@@ -25,7 +25,7 @@ pub(super) fn values(
         tensor: reduction.value,
         dim: reduction.dim,
         length: reduction.length,
-        field: TileCall::values_of(reduction.index),
+        fields: [TileCall::values_of(reduction.index), TileCall::next_values_of(reduction.index)],
         place: emitter.plan.scratch.value_rows + emitter.plan.tiling.keys * values_before(emitter, rows, reduction),
         pitch: average_bytes(emitter, reduction),
     };
@@ -82,21 +82,25 @@ impl Block<'_> {
         let length = emitter.fb().ins().ishl_imm_u(self.rows.keys, 2);
         let end = emitter.fb().ins().iadd(weights, length);
         let skipped = self.source.bytes_of(emitter, at);
-        let first = emitter.fb().ins().iadd(self.source.first, skipped);
-        let mut carried = vec![first];
+        let [first, ahead] = [self.source.first, self.source.ahead].map(|rows| emitter.fb().ins().iadd(rows, skipped));
+        let mut carried = vec![first, ahead];
         carried.extend((0..self.tile.rows * count).map(|_| emitter.v.float(0.0)));
         let sums = range_loop(emitter, weights, end, 4, &carried, |emitter, weight, carried| {
-            let value = carried[0];
+            let (value, ahead) = (carried[0], carried[1]);
             let columns = 0..count as i32;
             let values: Vec<Ssa> = columns.map(|c| self.source.load(emitter, value, width * c)).collect();
-            let mut next = vec![emitter.fb().ins().iadd(value, self.source.stride)];
-            for (row, sums) in carried[1..].chunks(count).enumerate() {
+            for line in (0..width * count as i32).step_by(LINE) {
+                ask(emitter, ahead, line);
+            }
+            let mut next: Vec<Ssa> =
+                [value, ahead].map(|row| emitter.fb().ins().iadd(row, self.source.stride)).to_vec();
+            for (row, sums) in carried[2..].chunks(count).enumerate() {
                 let weight = splat(emitter, (weight, (row as i64 * pitch) as i32));
                 next.extend(values.iter().zip(sums).map(|(value, sum)| self.add(emitter, weight, *value, *sum)));
             }
             next
         });
-        self.store(emitter, at, count, &sums[1..]);
+        self.store(emitter, at, count, &sums[2..]);
     }
 
     /// A sum with a weighted value; what a row does not see takes no part, whatever it holds.

@@ -19,6 +19,7 @@
 mod average;
 mod begin;
 mod end;
+mod lanes;
 mod product;
 mod reference;
 mod rows;

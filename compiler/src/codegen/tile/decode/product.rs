@@ -4,7 +4,8 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::rows::{Rows, by_register_tiles, elements_before, joined, load, padded, query_bytes, score_bytes};
+use super::lanes::{quarter, sums_of_fours};
+use super::rows::{Rows, ask, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
 use super::source::{Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
@@ -36,7 +37,7 @@ pub(super) fn products(
         tensor: product.key,
         dim: product.dim,
         length: product.length,
-        field: offset_of!(TileCall, keys) + 8 * product.index,
+        fields: [offset_of!(TileCall, keys), offset_of!(TileCall, next_keys)].map(|field| field + 8 * product.index),
         place: emitter.plan.scratch.key_rows + 4 * before,
         pitch: query_bytes(emitter, attention),
     };
@@ -66,7 +67,7 @@ impl Block<'_> {
 
     /// The products with some groups of keys; those past the last key repeat it.
     fn keys(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, whole: bool) {
-        let Source { first, stride, .. } = self.source;
+        let Source { first, stride, ahead, .. } = self.source;
         let count = groups * RowTile::GROUP;
         let address = |emitter: &mut ExprEmitter<'_, '_>, key: Ssa| {
             let offset = emitter.fb().ins().imul(key, stride);
@@ -75,7 +76,10 @@ impl Block<'_> {
         let (pointers, even) = if whole {
             let first = address(emitter, key);
             let even = Even::new(emitter, first, stride, count);
-            (even.pointers.clone(), Some(even))
+            let offset = emitter.fb().ins().imul(key, stride);
+            let ahead = emitter.fb().ins().iadd(ahead, offset);
+            let ahead = Even::new(emitter, ahead, stride, count);
+            ([even.pointers.clone(), ahead.pointers.clone()].concat(), Some([even, ahead]))
         } else {
             let last = emitter.fb().ins().iadd_imm_s(self.rows.keys, -1);
             let each = (0..count as i64).map(|n| {
@@ -93,7 +97,7 @@ impl Block<'_> {
     fn sums(
         &self,
         emitter: &mut ExprEmitter<'_, '_>,
-        (pointers, even): (Vec<Ssa>, Option<Even>),
+        (pointers, even): (Vec<Ssa>, Option<[Even; 2]>),
         count: usize,
     ) -> Vec<Ssa> {
         let attention = self.rows.tile.attention;
@@ -114,7 +118,13 @@ impl Block<'_> {
             let rows = 0..self.tile.rows;
             let queries: Vec<Ssa> = rows.map(|r| load(emitter, ty, element, (r as i64 * pitch) as i32)).collect();
             let keys = match &even {
-                Some(even) => even.addresses(emitter, pointers),
+                Some([even, ahead]) => {
+                    let (pointers, asked) = pointers.split_at(even.pointers.len());
+                    for address in ahead.addresses(emitter, asked) {
+                        ask(emitter, address, 0);
+                    }
+                    even.addresses(emitter, pointers)
+                }
                 None => pointers.to_vec(),
             };
             let key_step = self.source.vector_bytes(emitter);
@@ -130,35 +140,37 @@ impl Block<'_> {
 
     /// Sums across lanes, and stores the products: added to those that are there, if there are.
     fn store(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, sums: &[Ssa]) {
-        let (lanes, rows) = (emitter.plan.machine.lanes, self.tile.rows);
-        let (base, place) = (emitter.scratch, emitter.plan.scratch.sums_of_lanes);
-        let at = |n: usize| (place + n * 4 * lanes) as i32;
-        if lanes > 4 {
-            for (n, sum) in sums.iter().enumerate() {
-                emitter.fb().ins().store(access(), *sum, base, at(n));
-            }
-        }
+        let (quarters, rows) = (emitter.plan.machine.lanes / RowTile::GROUP, self.tile.rows);
         let scores = self.rows.scores(emitter, self.row);
         let offset = emitter.fb().ins().ishl_imm_u(key, 2);
         let scores = emitter.fb().ins().iadd(scores, offset);
-        for group in 0..groups {
-            for row in 0..rows {
-                let four = [0, 1, 2, 3].map(|n| {
-                    let n = (group * RowTile::GROUP + n) * rows + row;
-                    match lanes {
-                        4 => sums[n],
-                        _ => joined(emitter, (base, at(n)), lanes, &|emitter, a, b| emitter.v.fadd(a, b)),
-                    }
-                });
-                let [first, rest @ ..] = emitter.v.transpose(four);
-                let mut products = rest.into_iter().fold(first, |sum, lane| emitter.v.fadd(sum, lane));
-                let place = (row as i64 * score_bytes(emitter)) as i32 + 16 * group as i32;
-                if self.product.index > 0 {
-                    let before = load(emitter, types::F32X4, scores, place);
-                    products = emitter.v.fadd(before, products);
-                }
-                emitter.fb().ins().store(access(), products, scores, place);
+        let places: Vec<(usize, usize)> =
+            (0..rows).flat_map(|row| (0..groups).map(move |group| (row, group))).collect();
+        let pitch = score_bytes(emitter);
+        for places in places.chunks(quarters) {
+            let set =
+                |&(row, group): &(usize, usize)| [0, 1, 2, 3].map(|n| sums[(group * RowTile::GROUP + n) * rows + row]);
+            let sets: Vec<[Ssa; 4]> = places.iter().map(set).collect();
+            let products = sums_of_fours(emitter, &sets);
+            let at = |(row, group): (usize, usize)| (row as i64 * pitch) as i32 + 16 * group as i32;
+            if groups.is_multiple_of(quarters) {
+                self.put(emitter, (scores, at(places[0])), products);
+                continue;
+            }
+            for (number, place) in places.iter().enumerate() {
+                let products = quarter(emitter, products, number);
+                self.put(emitter, (scores, at(*place)), products);
             }
         }
+    }
+
+    /// Stores products of successive keys.
+    fn put(&self, emitter: &mut ExprEmitter<'_, '_>, (scores, place): (Ssa, i32), mut products: Ssa) {
+        if self.product.index > 0 {
+            let ty = emitter.fb().func.dfg.value_type(products);
+            let before = load(emitter, ty, scores, place);
+            products = emitter.v.fadd(before, products);
+        }
+        emitter.fb().ins().store(access(), products, scores, place);
     }
 }

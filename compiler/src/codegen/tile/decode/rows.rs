@@ -2,8 +2,10 @@
 
 use std::mem::offset_of;
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
+use super::lanes::joined;
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -46,6 +48,14 @@ impl<'a> Rows<'a> {
         let lanes = emitter.plan.machine.lanes as i64;
         let up = emitter.fb().ins().iadd_imm_s(self.keys, lanes - 1);
         emitter.fb().ins().band_imm_s(up, -lanes)
+    }
+
+    /// Whether the key tile that comes next has as many keys as this one, or more.
+    pub(super) fn has_next(&self, emitter: &mut ExprEmitter<'_, '_>) -> Ssa {
+        let [first, end] =
+            [offset_of!(TileCall, next_key), offset_of!(TileCall, next_end)].map(|word| call_word(emitter, word));
+        let next = emitter.fb().ins().isub(end, first);
+        emitter.fb().ins().icmp(IntCC::SignedGreaterThanOrEqual, next, self.keys)
     }
 
     /// Writes the index of each lane's key, clamped to the last.
@@ -140,51 +150,17 @@ pub(super) fn raise(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa,
         vec![emitter.v.pseudo_max(score, most[0])]
     });
     // No lane is NaN: each began with the number.
-    let most = across(emitter, most[0], |emitter, a, b| emitter.fb().ins().fmax(a, b));
+    let most = joined(emitter, most[0], &|emitter, a, b| emitter.v.pseudo_max(a, b));
     emitter.fb().ins().store(access(), most, address, offset);
 }
 
-/// The lanes of a vector of floats joined to one, by way of memory: quarters, then lanes.
-pub(super) fn across(
-    emitter: &mut ExprEmitter<'_, '_>,
-    x: Ssa,
-    join: impl Fn(&mut ExprEmitter<'_, '_>, Ssa, Ssa) -> Ssa,
-) -> Ssa {
-    let quarter = quarters(emitter, x, &join);
-    let lane = |emitter: &mut ExprEmitter<'_, '_>, n: u8| emitter.fb().ins().extractlane(quarter, n);
-    let [a, b, c, d] = [0, 1, 2, 3].map(|n| lane(emitter, n));
-    let (low, high) = (join(emitter, a, b), join(emitter, c, d));
-    join(emitter, low, high)
-}
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
 
-/// The quarters of a vector, or its halves, joined to one vector of 4 lanes.
-fn quarters(
-    emitter: &mut ExprEmitter<'_, '_>,
-    x: Ssa,
-    join: &impl Fn(&mut ExprEmitter<'_, '_>, Ssa, Ssa) -> Ssa,
-) -> Ssa {
-    let (base, lanes) = (emitter.scratch, emitter.plan.machine.lanes);
-    if lanes == 4 {
-        return x;
-    }
-    let place = emitter.plan.scratch.sums_of_lanes as i32;
-    emitter.fb().ins().store(access(), x, base, place);
-    joined(emitter, (base, place), lanes, join)
-}
-
-/// The quarters of a vector that lies in memory, joined to one vector of 4 lanes.
-pub(super) fn joined(
-    emitter: &mut ExprEmitter<'_, '_>,
-    (base, place): (Ssa, i32),
-    lanes: usize,
-    join: &impl Fn(&mut ExprEmitter<'_, '_>, Ssa, Ssa) -> Ssa,
-) -> Ssa {
-    let quarter = |emitter: &mut ExprEmitter<'_, '_>, n: i32| load(emitter, types::F32X4, base, place + 16 * n);
-    let first = quarter(emitter, 0);
-    (1..lanes as i32 / 4).fold(first, |all, n| {
-        let more = quarter(emitter, n);
-        join(emitter, all, more)
-    })
+/// Asks for a cache line. First caches have room for little more than a key tile: what comes later waits in the second.
+pub(super) fn ask(emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) {
+    // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
+    emitter.fb().ins().load(types::I16, access(), address, offset);
 }
 
 pub(super) fn load(emitter: &mut ExprEmitter<'_, '_>, ty: Type, address: Ssa, offset: i32) -> Ssa {

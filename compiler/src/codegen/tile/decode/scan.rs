@@ -3,7 +3,8 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::average::values;
-use super::rows::{Rows, across, padded};
+use super::lanes::joined;
+use super::rows::{Rows, padded};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
@@ -38,5 +39,5 @@ fn zeros(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reductio
         });
         vec![emitter.fb().ins().iadd(row, source.stride), sum[0]]
     });
-    Ok(across(emitter, sums[1], |emitter, a, b| emitter.v.fadd(a, b)))
+    Ok(joined(emitter, sums[1], &|emitter, a, b| emitter.v.fadd(a, b)))
 }

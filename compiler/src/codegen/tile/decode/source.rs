@@ -1,18 +1,21 @@
 //! Rows of keys and values that vectors can be loaded of.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
-use super::rows::{Rows, load, padded, scratch};
+use super::rows::{LINE, Rows, ask, load, padded, scratch};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, either, range_loop};
-use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows as each_row};
-use crate::codegen::tile::query_tile::KeyTileRows;
+use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as each_row};
+use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
-use crate::plan::{Source as Content, Storage, Table, TensorId};
+use crate::plan::{Origin, Source as Content, Storage, Table, TensorId};
 
 /// Rows that end with whole vectors.
 #[derive(Clone, Copy)]
@@ -21,6 +24,8 @@ pub(super) struct Source {
     pub(super) first: Ssa,
     /// From each to the next, in bytes.
     pub(super) stride: Ssa,
+    /// Address of the first of those that are asked for ahead: the next key tile's, if that has as many keys.
+    pub(super) ahead: Ssa,
     /// How elements are stored: in 32 bits, or in 16, which are widened whenever they are loaded.
     storage: Storage,
 }
@@ -31,8 +36,8 @@ pub(super) struct Wanted {
     pub(super) tensor: TensorId,
     pub(super) dim: Axis,
     pub(super) length: u32,
-    /// The field of the call record with the address of the first, by its offset.
-    pub(super) field: usize,
+    /// The fields of the call record with the address of the first, here and in the next key tile, by their offsets.
+    pub(super) fields: [usize; 2],
     /// Where in the scratch memory rows are computed or copied, and the bytes from one to the next.
     pub(super) place: usize,
     pub(super) pitch: i64,
@@ -48,12 +53,13 @@ impl Source {
         let own = scratch(emitter, wanted.place);
         let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
         let storage = emitter.plan.tensors[wanted.tensor].storage;
-        let in_scratch = Source { first: own, stride: pitch, storage };
+        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
             compute(emitter, rows, wanted, &loaded.table)?;
             return Ok(in_scratch);
         }
-        let lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), wanted.field)?;
+        let [field, next] = wanted.fields;
+        let lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), field)?;
         let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, storage.bytes() as i64);
         if padded(emitter, wanted.length) != wanted.length {
             copy(emitter, rows, wanted, (lie, dense));
@@ -62,13 +68,18 @@ impl Source {
         let taken = either(
             emitter,
             dense,
-            |_| vec![lie.first, lie.stride],
+            |emitter| {
+                let next = call_word(emitter, next);
+                let whole = rows.has_next(emitter);
+                let ahead = emitter.fb().ins().select(whole, next, lie.first);
+                vec![lie.first, lie.stride, ahead]
+            },
             |emitter| {
                 copy(emitter, rows, wanted, (lie, dense));
-                vec![own, pitch]
+                vec![own, pitch, own]
             },
         );
-        Ok(Source { first: taken[0], stride: taken[1], storage })
+        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage })
     }
 
     /// Bytes of a vector of elements.
@@ -143,20 +154,44 @@ fn compute(
     let own = scratch(emitter, wanted.place);
     let wide = contiguous(emitter, root, wanted.dim, None);
     let key = rows.tile.attention.key;
+    let next = call_word(emitter, offset_of!(TileCall, next_key));
+    let whole = rows.has_next(emitter);
+    let ahead = emitter.fb().ins().select(whole, next, rows.first_key);
+    let read = read_rows(emitter, root, wanted.dim);
     by_rows(emitter, wanted.dim, wide, |emitter| {
         let mut result = Ok(());
         counted_loop(emitter, rows.keys, &[own], |emitter, row, to| {
             let saved = emitter.save();
+            let index = emitter.fb().ins().iadd(ahead, row);
+            emitter.set(key, index);
+            let asked = ask_row(emitter, &read, wanted);
             let index = emitter.fb().ins().iadd(rows.first_key, row);
             emitter.set(key, index);
             emitter.forget(key);
-            let done = write_row(emitter, root, (wanted.dim, wanted.length), to[0]);
+            let done = emitter.with_rows(&read, |emitter| write_row(emitter, root, (wanted.dim, wanted.length), to[0]));
+            let done = asked.and(done.and_then(|done| done));
             result = std::mem::replace(&mut result, Ok(())).and(done);
             emitter.restore(saved);
             vec![emitter.fb().ins().iadd_imm_s(to[0], wanted.pitch)]
         });
         result
     })
+}
+
+/// Asks for the rows of inputs at this point, where they are contiguous.
+fn ask_row(emitter: &mut ExprEmitter<'_, '_>, read: &[(TensorId, Axis)], wanted: Wanted) -> Result<(), CodegenError> {
+    let plan = emitter.plan;
+    let inputs = read.iter().filter(|(tensor, along)| {
+        *along == wanted.dim && matches!(plan.tensors[*tensor].origin, Origin::Input(_)) && emitter.v.is_vector()
+    });
+    let inputs: Vec<TensorId> = inputs.map(|(tensor, _)| *tensor).collect();
+    for tensor in inputs {
+        let row = emitter.address(tensor, &[wanted.dim])?;
+        for line in (0..4 * wanted.length as i32).step_by(LINE) {
+            ask(emitter, row, line);
+        }
+    }
+    Ok(())
 }
 
 /// Computes a row along an axis of this length, zeros at its end.

@@ -2,7 +2,8 @@
 
 use cranelift_codegen::ir::{InstBuilder, types};
 
-use super::rows::{Rows, across, load, raise, splat};
+use super::lanes::joined;
+use super::rows::{Rows, load, raise, splat};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::tile::average::{marked, rebase};
@@ -36,7 +37,7 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
             emitter.fb().ins().store(access(), stored, place, 0);
             vec![emitter.v.fadd(sum[0], weight)]
         });
-        let sum = across(emitter, sum[0], |emitter, a, b| emitter.v.fadd(a, b));
+        let sum = joined(emitter, sum[0], &|emitter, a, b| emitter.v.fadd(a, b));
         let (sums, part) = rows.number(emitter, row, layout.sums);
         let old = load(emitter, types::F32, sums, part);
         let offset = emitter.fb().ins().ishl_imm_u(row, 2);

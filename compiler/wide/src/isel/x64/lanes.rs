@@ -89,14 +89,19 @@ impl Lower<'_> {
         if quarter == 0 {
             return vector;
         }
-        let code = match (self.features.avx512(), width) {
-            (false, _) => Code::VEX_Vextractf128_xmmm128_ymm_imm8,
-            (true, Width::W512) => Code::EVEX_Vextractf32x4_xmmm128_k1z_zmm_imm8,
-            (true, _) => Code::EVEX_Vextractf32x4_xmmm128_k1z_ymm_imm8,
-        };
+        let code = self.quarter_code(width);
         let dst = self.fresh_vector();
         self.emit(code, [Arg::Def(dst), Arg::Use(vector), Arg::Imm(i64::from(quarter))]);
         dst
+    }
+
+    /// The instruction that takes a quarter out of a vector.
+    pub(super) fn quarter_code(&self, width: Width) -> Code {
+        match (self.features.avx512(), width) {
+            (false, _) => Code::VEX_Vextractf128_xmmm128_ymm_imm8,
+            (true, Width::W512) => Code::EVEX_Vextractf32x4_xmmm128_k1z_zmm_imm8,
+            (true, _) => Code::EVEX_Vextractf32x4_xmmm128_k1z_ymm_imm8,
+        }
     }
 
     pub(super) fn insert_lane(&mut self) -> Result<()> {

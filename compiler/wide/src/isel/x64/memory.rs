@@ -41,10 +41,10 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// A byte that is read and not wanted: the program asks for its cache line.
-    pub(super) fn prefetch(&mut self) -> Result<()> {
+    /// What is read and not wanted: the program asks for its cache line.
+    pub(super) fn prefetch(&mut self, code: Code) -> Result<()> {
         let address = self.load_address(self.here)?;
-        self.emit(Code::Prefetcht0_m8, [Arg::Mem(address)]);
+        self.emit(code, [Arg::Mem(address)]);
         Ok(())
     }
 

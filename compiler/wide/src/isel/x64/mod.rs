@@ -5,7 +5,7 @@
 //! each use reads them from the literal pool.
 //!
 //! `blocks` walks the function, and `ops` says in one line per CLIF operation which rule it takes. The rules are methods of
-//! `context::Lower`, one file to a topic: `float`, `integer`, `lanes` and `shuffle` for vectors, `scalar`, `select` for flags, `memory`,
+//! `context::Lower`, one file to a topic: `float`, `integer`, `lanes`, `shuffle` and `permute` for vectors, `scalar`, `select` for flags, `memory`,
 //! `control`; `plain` for what the tables tell alone. They take their operands by way of `operand` and `address`.
 
 mod address;
@@ -18,6 +18,7 @@ mod lanes;
 mod memory;
 mod operand;
 mod ops;
+mod permute;
 mod plain;
 mod scalar;
 mod select;

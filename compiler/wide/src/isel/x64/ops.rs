@@ -6,6 +6,7 @@ use crate::isa::x64::mach::Op;
 use crate::isa::x64::table;
 use crate::lane::Lane;
 use cranelift_codegen::ir::{Block, Inst, Opcode as O, types};
+use iced_x86::Code;
 
 impl Lower<'_> {
     /// Lowers one instruction, unless nothing asks for what it does.
@@ -17,8 +18,12 @@ impl Lower<'_> {
         let has_effect = op.is_terminator() || op.is_call() || op.can_store() || op.other_side_effects() || traps;
         let wanted = results.iter().any(|&r| self.vregs[r].is_some());
         if !(has_effect || wanted) {
-            let is_byte = op == O::Load && results.first().is_some_and(|&r| self.ty(r) == types::I8);
-            return if is_byte && self.uses[results[0]] == 0 { self.prefetch() } else { Ok(()) };
+            let Some(&result) = results.first().filter(|&&r| op == O::Load && self.uses[r] == 0) else { return Ok(()) };
+            return match self.ty(result) {
+                types::I8 => self.prefetch(Code::Prefetcht0_m8),
+                types::I16 => self.prefetch(Code::Prefetcht1_m8),
+                _ => Ok(()),
+            };
         }
         let vector = results.first().map_or(self.func.dfg.ctrl_typevar(inst), |&r| self.ty(r)).is_vector();
         match op {
@@ -40,6 +45,7 @@ impl Lower<'_> {
                 Ok(())
             }
             O::Trapz | O::Trapnz => self.trap_if(op == O::Trapnz),
+            O::Call => self.call(),
             O::CallIndirect => self.call_indirect(),
             _ if vector => self.vector_op(op),
             _ => self.scalar_op(op),

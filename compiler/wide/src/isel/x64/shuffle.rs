@@ -14,7 +14,7 @@ use regalloc2::VReg;
 const W: Width = Width::W128;
 
 /// Instructions for fixed choices of 32-bit lanes, 0 to 3 of the first operand and 4 to 7 of the second.
-static UNPACKS: [([u8; 4], &table::Op, Lane); 4] = [
+pub(super) static UNPACKS: [([u8; 4], &table::Op, Lane); 4] = [
     ([0, 4, 1, 5], table::UNPACK_LOW, Lane::F32),
     ([2, 6, 3, 7], table::UNPACK_HIGH, Lane::F32),
     ([0, 1, 4, 5], table::UNPACK_LOW, Lane::F64),
@@ -161,6 +161,6 @@ fn rotation(bytes: [u8; 16], length: u8) -> Option<i64> {
 }
 
 /// Lanes by two bits each, as immediates have them.
-fn by_pairs(lanes: [u8; 4]) -> i64 {
+pub(super) fn by_pairs(lanes: [u8; 4]) -> i64 {
     lanes.iter().rev().fold(0, |bits, &lane| bits << 2 | i64::from(lane % 4))
 }
