@@ -198,6 +198,16 @@ fn all_numbers_are_widened_and_rounded() {
     }
 }
 
+#[test]
+fn bounds_tell_what_outputs_are_rounded_to() {
+    let kernel = compile(&engines()[0], &Attention::new(2, 16).elem(Elem::F16).lse());
+    let text = kernel.error_bound().to_string();
+    assert!(
+        text.contains("\n  `out` is rounded to f16: 2^-11 |out|\n") && !text.contains("`lse` is rounded"),
+        "{text}"
+    );
+}
+
 /// Tables, biases and outputs that are no rows: each element is converted by itself.
 #[test]
 fn biases_sinks_and_plain_outputs_have_16_bits_too() {
