@@ -268,8 +268,8 @@ fn other_types_are_refused() {
       hint: give f32, f16 or bf16
     ");
     let kernel = compile(&engines()[0], &Attention::new(2, 16).elem(Elem::Bf16));
-    let data = vec![f16::ZERO; 2 * 16];
-    let mut out = vec![bf16::ZERO; 2 * 16];
+    let data = [f16::ZERO; 2 * 16];
+    let mut out = [bf16::ZERO; 2 * 16];
     let (shape, out) = ([1, 2, 1, 16], &mut out[..]);
     let view = TensorView::from_slice(&data, &shape).expect("a view");
     let call = kernel.call().input("q", view).input("k", view).input("v", view);
