@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use command::{Folder, floats, words};
+use half::{bf16, f16};
 use insta::assert_snapshot;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -113,6 +114,38 @@ fn proofs_are_printed() {
         "{proof}"
     );
     assert!(proof.contains("\ncost "), "{proof}");
+}
+
+/// Tensors of 16 bits, random ones and those of files; the interpreter reads and writes the same.
+#[test]
+fn files_of_16_bits_go_in_and_out() {
+    let folder = Folder::new("half");
+    for (elem, dtype) in [("f16", Dtype::F16), ("bf16", Dtype::BF16)] {
+        let graph = format!("run --heads 2 --head-dim 8 --lse --causal --elem {elem}");
+        folder.prints(&format!("{graph} --dims b=1,q=3,k=5 --save-inputs in.safetensors --outputs random.safetensors"));
+        for (output, options) in [("fast", ""), ("slow", "--interpret")] {
+            folder.prints(&format!("{graph} --inputs in.safetensors --outputs {output}.safetensors {options}"));
+        }
+        let [inputs, random, fast, slow] =
+            ["in", "random", "fast", "slow"].map(|name| folder.read(&format!("{name}.safetensors")));
+        assert!(random == fast, "the inputs that were saved are those that were used");
+        for (file, name) in [(&inputs, "q"), (&inputs, "k"), (&inputs, "v"), (&fast, "out"), (&slow, "out")] {
+            let file = SafeTensors::deserialize(file).expect("a sound file");
+            assert_eq!(file.tensor(name).expect("a tensor").dtype(), dtype, "{name}");
+        }
+        let numbers = |file: &[u8]| -> Vec<f32> {
+            let file = SafeTensors::deserialize(file).expect("a sound file");
+            let data = file.tensor("out").expect("a tensor").data().to_vec();
+            let bits = data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+            let number = |bits| if elem == "f16" { f16::from_bits(bits).into() } else { bf16::from_bits(bits).into() };
+            bits.map(number).collect()
+        };
+        let (fast, slow) = (numbers(&fast), numbers(&slow));
+        assert!(fast.len() == 2 * 3 * 8 && fast.iter().any(|x| *x != 0.0));
+        assert!(fast.iter().zip(&slow).all(|(a, b)| (a - b).abs() <= 0.01 * b.abs()), "{fast:?}, {slow:?}");
+    }
+    // Those of the file are of the other type.
+    assert_snapshot!(folder.fails("run --heads 2 --head-dim 8 --elem f16 --inputs in.safetensors", ""));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use common::{Data, Layout, Lengths, Rng, Tensor, Tensors, inputs, outputs, scatt
 use region::{Allocation, Protection};
 use rhumb::ir::GraphBuilder;
 use rhumb::prelude::*;
-use rhumb::runtime::{Guard, Kernel};
+use rhumb::runtime::{Guard, Kernel, bf16, f16};
 
 /// Elements between two inaccessible pages, next to one of them.
 struct Guarded<T> {
@@ -63,6 +63,8 @@ impl<T: Copy> Guarded<T> {
 /// The memory of a tensor, from its lowest element to its highest.
 enum Memory {
     F32(Guarded<f32>),
+    F16(Guarded<f16>),
+    Bf16(Guarded<bf16>),
     I32(Guarded<i32>),
 }
 
@@ -80,7 +82,9 @@ impl Held {
         let memory = match data {
             Data::F32(data) => Memory::F32(Guarded::new(&data, guard)),
             Data::I32(data) => Memory::I32(Guarded::new(&data, guard)),
-            Data::F16(_) | Data::Bf16(_) | Data::Bool(_) => panic!("no call here has others"),
+            Data::F16(data) => Memory::F16(Guarded::new(&data, guard)),
+            Data::Bf16(data) => Memory::Bf16(Guarded::new(&data, guard)),
+            Data::Bool(_) => panic!("no call here has truth values"),
         };
         Held { memory, offset, shape: shape.to_vec(), strides: strides.to_vec() }
     }
@@ -88,6 +92,8 @@ impl Held {
     fn view(&self) -> TensorView<'_> {
         match &self.memory {
             Memory::F32(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
+            Memory::F16(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
+            Memory::Bf16(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
             Memory::I32(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
         }
         .expect("a view")
@@ -96,6 +102,8 @@ impl Held {
     fn view_mut(&mut self) -> TensorViewMut<'_> {
         match &mut self.memory {
             Memory::F32(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
+            Memory::F16(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
+            Memory::Bf16(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
             Memory::I32(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
         }
         .expect("a view")
@@ -104,6 +112,8 @@ impl Held {
     fn bits(&self) -> Vec<u32> {
         match &self.memory {
             Memory::F32(data) => data.slice().iter().map(|x| x.to_bits()).collect(),
+            Memory::F16(data) => data.slice().iter().map(|x| x.to_bits().into()).collect(),
+            Memory::Bf16(data) => data.slice().iter().map(|x| x.to_bits().into()).collect(),
             Memory::I32(data) => data.slice().iter().map(|x| *x as u32).collect(),
         }
     }
@@ -155,6 +165,12 @@ fn attentions() -> Vec<(&'static str, Attention)> {
         ("alibi without causal", Attention::heads(2).head_dim(20).scheme(Alibi::new().symmetric()).softcap(5.0)),
         ("documents, lengths", Attention::heads(2).head_dim(8).documents(Batch::Each).key_lengths()),
         ("positions", rope(8).q_positions(Elem::I32, Batch::Each).k_positions(Elem::I32, Batch::Shared).scheme(Causal)),
+        (
+            "16 bits, 17 elements on 15",
+            Attention::heads(2).head_dim(17).value_dim(15).kv_heads(1).elem(Elem::F16).scheme(Causal),
+        ),
+        ("16 bits, whole vectors", Attention::heads(4).head_dim(64).kv_heads(2).elem(Elem::Bf16).lse()),
+        ("16 bits, rope", rope(16).elem(Elem::Bf16).value_elem(Elem::F16).scheme(Alibi::new())),
         ("grid", Attention::heads(2).head_dim(16).scheme(Rope2d::grid(9, 7))),
         (
             "buckets",
@@ -183,7 +199,7 @@ fn kernels_stay_within_their_memory() {
                 if let Some(v) = infinite.get_mut("v") {
                     // The last value: what code that keeps hidden values from queries is for.
                     let last = v.shape().iter().product::<usize>().saturating_sub(1);
-                    v.change(|index, x| *x = if index == last { f32::NAN } else { *x });
+                    v.replace(|index| (index == last).then_some(f64::NAN));
                 }
                 for (tensors, layout) in [(&dense, Layout::Rows), (&infinite, Layout::Padded)] {
                     let out = outputs(interface, lengths, |_| layout.clone());

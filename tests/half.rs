@@ -198,6 +198,16 @@ fn all_numbers_are_widened_and_rounded() {
     }
 }
 
+#[test]
+fn bounds_tell_what_outputs_are_rounded_to() {
+    let kernel = compile(&engines()[0], &Attention::heads(2).head_dim(16).elem(Elem::F16).lse());
+    let text = kernel.error_bound().to_string();
+    assert!(
+        text.contains("\n  `out` is rounded to f16: 2^-11 |out|\n") && !text.contains("`lse` is rounded"),
+        "{text}"
+    );
+}
+
 /// Tables, biases and outputs that are no rows: each element is converted by itself.
 #[test]
 fn biases_sinks_and_plain_outputs_have_16_bits_too() {
@@ -259,7 +269,7 @@ fn other_types_are_refused() {
       hint: give f32, f16 or bf16
     ");
     let kernel = compile(&engines()[0], &Attention::heads(2).head_dim(16).elem(Elem::Bf16));
-    let data = vec![f16::ZERO; 2 * 16];
+    let data = [f16::ZERO; 2 * 16];
     let mut out = [bf16::ZERO; 2 * 16];
     let (shape, out) = ([1, 2, 1, 16], &mut out[..]);
     let view = TensorView::from_slice(&data, &shape).expect("a view");

@@ -35,6 +35,16 @@ fn decode() {
     insta::assert_snapshot!("decode_plan", format!("{kernel}\n{}", kernel.plan));
 }
 
+/// The plans of an attention whose tensors have 16 bits: for many queries keys and values are widened once, for few as they are loaded.
+#[test]
+fn half() {
+    let attention = Attention::heads(4).head_dim(8).kv_heads(2).elem(Elem::Bf16).query_elem(Elem::F16).lse();
+    let [x86, arm] = TRIPLES.map(|triple| compiled(&attention, triple));
+    assert_eq!(x86.plan.to_string(), arm.plan.to_string(), "plans depend on lanes alone");
+    let kernel = x86.decode.expect("a kernel");
+    insta::assert_snapshot!("half_plans", format!("{}\n{kernel}\n{}", x86.plan, kernel.plan));
+}
+
 /// One function as CLIF and as machine code.
 fn code(name: &str, attention: &Attention, wanted: Role) {
     for triple in TRIPLES {

@@ -397,3 +397,51 @@ fn what_no_output_needs_is_not_computed() {
         format!("axis m = {MAX_ELEMENTS}\naxis n = 2\n%i = iota m\n%j = iota n\n%dead = add %i, %j\n%y = const 1.0");
     near(&run(&lines, "f32", []), &[1.0]);
 }
+
+/// Tensors of 16 bits hold some of the real numbers: inputs are these, outputs the nearest of them.
+#[test]
+fn tensors_of_16_bits() {
+    use rhumb_ir::Elem::{Bf16, F16};
+    let lines = "axis i = ?\n%x = input \"x\" : bf16[i]\n%c = const 1.0009765625\n%y = mul %x, %c";
+    let tensor = |elem, data: &[f64]| Tensor { elem, shape: vec![data.len()], data: data.to_vec() };
+    let x = [1.0, -3.0, 65280.0, 0.0, INF, NAN];
+    near(&run(lines, "f32[i]", [("x", tensor(Bf16, &x))]), &x.map(|x| x * 1.0009765625));
+    near(&run(lines, "bf16[i]", [("x", tensor(Bf16, &x))]), &x);
+    near(&run(lines, "f16[i]", [("x", tensor(Bf16, &x))]), &[1.0009765625, -3.00390625, 65344.0, 0.0, INF, NAN]);
+    let error = interpret(&graph(lines, "f16[i]"), &bind([("x", tensor(Bf16, &[0.1]))])).unwrap_err();
+    assert!(matches!(error, InterpError::BadElement { index: 0, elem: Bf16, .. }), "{error}");
+    let error = interpret(&graph(lines, "f16[i]"), &bind([("x", tensor(F16, &[1.0]))])).unwrap_err();
+    assert!(matches!(error, InterpError::ElemMismatch { expected: Bf16, found: F16, .. }), "{error}");
+}
+
+/// Halfway to the even one, subnormal numbers by their own steps, past the greatest to infinity.
+#[test]
+fn rounding_to_16_bits() {
+    use rhumb_ir::Elem::{Bf16, F16};
+    let two = |exponent: i32| 2f64.powi(exponent);
+    for (elem, digits, least, most) in [(F16, 10, -14, 65504.0), (Bf16, 7, -126, (2.0 - two(-7)) * two(127))] {
+        let step = two(-digits);
+        for sign in [1.0, -1.0] {
+            for (x, expected) in [
+                (1.0 + step, 1.0 + step),
+                (1.0 + step / 2.0, 1.0),
+                (1.0 + step * 0.5000001, 1.0 + step),
+                (1.0 + step * 1.5, 1.0 + 2.0 * step),
+                (2.0 - step / 2.0, 2.0),
+                (two(least - digits), two(least - digits)),
+                (two(least - digits) * 0.5, 0.0),
+                (two(least - digits) * 1.5, two(least - digits) * 2.0),
+                (two(least) * (1.0 - step / 4.0), two(least)),
+                (most, most),
+                (most * (1.0 + step / 4.1), most),
+                (most * (1.0 + step / 2.0), INF),
+                (1e300, INF),
+                (1e-300, 0.0),
+                (INF, INF),
+            ] {
+                assert_eq!(elem.rounded(sign * x), sign * expected, "{elem} of {x:e}");
+            }
+        }
+        assert!(elem.rounded(NAN).is_nan() && elem.holds(NAN) && !elem.holds(1.0 + step / 2.0));
+    }
+}

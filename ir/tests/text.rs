@@ -256,3 +256,25 @@ fn mutated_texts_never_panic() {
         "{read} of {cases} were read: the mutations are not what they should be"
     );
 }
+
+/// Types of 16 bits are those of inputs and outputs, and of nothing that is computed.
+#[test]
+fn types_of_16_bits_round_trip() {
+    let text = |lines: &str, output: &str| {
+        format!("graph half\n\naxis i = 4\n\n%x = input \"x\" : f16[i]\n{lines}\noutput \"y\" = {output}\n")
+    };
+    let graph = check_round_trip(&Graph::parse(&text("%1 = exp %x : f32[i]\n", "%1 : bf16[i]")).expect("a graph"));
+    assert_eq!(graph.to_string(), text("%1 = exp %x : f32[i]\n", "%1 : bf16[i]"));
+    let mut report = String::new();
+    for (lines, output) in [
+        ("%1 = exp %x : f16[i]\n", "%1 : f32[i]"),
+        ("%1 = cast %x to bf16\n", "%1 : f32[i]"),
+        ("%1 = table [1.0, 2.0, 3.0, 4.0] : f16[i]\n", "%1 : f32[i]"),
+        ("%1 = const 1.0 : f16\n", "%1 : f32"),
+        ("%1 = iota i\n", "%1 : f16[i]"),
+    ] {
+        let error = Graph::parse(&text(lines, output)).expect_err("no such type here");
+        report.push_str(&format!("{error}\n\n"));
+    }
+    insta::assert_snapshot!(report);
+}

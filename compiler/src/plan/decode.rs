@@ -176,24 +176,26 @@ pub(super) fn loaded(problem: &Arc<Problem>) -> (Arc<Problem>, Vec<Loaded>) {
 
 /// Rows of keys and values in 16 bits are read as they lie, and widened whenever they are loaded: no table of them is made.
 fn read_as_stored(own: &mut Problem) {
-    let graph = own.graph.clone();
-    let gathered =
-        |value: Value| graph.nodes().iter().any(|node| matches!(node.op, Op::Gather { table, .. } if table == value));
+    // Lookups by an index for each lane take a table.
+    let gathered = |value: Value| {
+        let nodes = own.graph.nodes();
+        nodes.iter().any(|node| matches!(node.op, Op::Gather { table, .. } if table == value))
+    };
     let made = |table: &Table| own.tensors[table.target].origin == Origin::Table && !table.double;
     let widened = |table: &Table| match table.source {
-        Source::Value(value) if made(table) && !gathered(value) => own.input(value).map(|input| (value, input)),
+        Source::Value(value) if made(table) && !gathered(value) => Some((table.target, value, own.input(value)?)),
         _ => None,
     };
-    let found: Vec<(TensorId, Value, TensorId)> = own
-        .tables
-        .iter()
-        .filter_map(|table| widened(table).map(|(value, input)| (table.target, value, input)))
-        .collect();
+    let found: Vec<(TensorId, Value, TensorId)> = own.tables.iter().filter_map(widened).collect();
     let Some(attention) = &mut own.attention else { return };
-    for (table, value, input) in found {
-        let keys = attention.products.iter_mut().map(|product| &mut product.key);
-        let rows = keys.chain(attention.reductions.iter_mut().map(|reduction| &mut reduction.value));
-        rows.filter(|tensor| **tensor == table).for_each(|tensor| *tensor = input);
+    let keys = attention.products.iter_mut().map(|product| &mut product.key);
+    let rows = keys.chain(attention.reductions.iter_mut().map(|reduction| &mut reduction.value));
+    for tensor in rows {
+        if let Some((.., input)) = found.iter().find(|(table, ..)| table == tensor) {
+            *tensor = *input;
+        }
+    }
+    for (table, value, _) in found {
         own.tables.retain(|step| step.target != table);
         own.table_of.remove(&Source::Value(value));
         // It has neither memory nor an address.

@@ -189,6 +189,7 @@ fn every_fault_is_found_and_told() {
         case("no output", |graph| graph.outputs.clear()),
         case("output dimensions", |graph| graph.outputs[0].dims = vec![h, q]),
         case("output dimension twice", |graph| graph.outputs[0].dims = vec![h, q, k, k]),
+        case("output of another type", |graph| graph.outputs[0].elem = Elem::I32),
         case("several", |graph| {
             graph.outputs[0].dims = vec![h];
             graph.axes[0].name = "0".to_owned();

@@ -208,6 +208,8 @@ pub(crate) fn graph(random: &mut Rng, size: usize, schemes: bool) -> Verified {
         b.input("k", Elem::F32, [k, g, d]),
         b.input("ids", Elem::I32, [k]),
         b.input("an input", Elem::Bool, [q]),
+        b.input("half", Elem::F16, [d]),
+        b.input("brain", Elem::Bf16, [h]),
     ];
     let mut made = Made { random, b: &b, values };
     for _ in 0..size {
@@ -225,7 +227,11 @@ pub(crate) fn graph(random: &mut Rng, size: usize, schemes: bool) -> Verified {
                 let n = made.random.below(dims.len());
                 dims.rotate_left(n);
             }
-            b.output(&format!("out {i}"), x, dims);
+            let elem = match x.ty().elem {
+                Elem::F32 => [Elem::F32, Elem::F32, Elem::F16, Elem::Bf16][made.random.below(4)],
+                elem => elem,
+            };
+            b.output_as(&format!("out {i}"), elem, x, dims);
         }
     }
     b.finish().unwrap_or_else(|error| panic!("the generator makes well-formed graphs\n{error}"))
@@ -246,9 +252,9 @@ pub(crate) fn bindings(random: &mut Rng, graph: &Verified, q: usize, k: usize) -
             .collect();
         let count: usize = shape.iter().product();
         let tensor = match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => {
-                let numbers = (0..count).map(|_| elem.rounded(real(random)));
-                Tensor { elem: *elem, shape, data: numbers.collect() }
+            Elem::F32 => Tensor::f32(shape, (0..count).map(|_| real(random)).collect::<Vec<_>>()),
+            Elem::F16 | Elem::Bf16 => {
+                Tensor { elem: *elem, shape, data: (0..count).map(|_| elem.rounded(real(random))).collect() }
             }
             Elem::I32 => Tensor::i32(shape, (0..count).map(|_| int(random))),
             Elem::Bool => Tensor::bool(shape, (0..count).map(|_| random.below(2) == 1)),

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use half::{bf16, f16};
 use rhumb_ir::Elem;
 
-/// A Rust type that tensors can hold: `f32`, [`f16`], [`bf16`], `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
+/// A Rust type that tensors can hold: `f32`, [`f16`](half::f16), [`bf16`](half::bf16), `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
 ///
 /// Tensors of any other are converted first; `f64` and `i64`, which other libraries like, are no exception:
 ///

@@ -2,6 +2,8 @@
 
 use rhumb_random::Rng;
 
+use clif_wide::compile;
+
 use crate::jit::{Kernel, levels, optimised, parse, pointer, wide};
 
 #[test]
@@ -109,5 +111,38 @@ fn unused_bytes_are_prefetched() {
         let mut word = [0i64];
         Kernel::wide(&func, features).call(&[pointer(&mut word), 1 << 58]);
         assert_eq!(word, [1 << 58]);
+    }
+}
+
+/// Lanes of 16 bits are widened by zeros: by a load of four of them, and where more are converted to floats, or to floats and back.
+#[test]
+fn lanes_of_16_bits_are_widened() {
+    let data: Vec<u16> = (0..17u16).map(|n| n.wrapping_mul(0x1f35) ^ 0x8001).collect();
+    let func = |lanes: usize, body: &str| {
+        let body = body.replace('N', &lanes.to_string());
+        parse(&format!("function %f(i64, i64) system_v {{\nblock0(v0: i64, v1: i64):\n{body}    return\n}}"))
+    };
+    let four = "    v2 = uload16x4 v0+2\n    store v2, v1\n";
+    let floats = "    v2 = load.i16xN v0+2\n    v3 = fcvt_from_uint.f32xN v2\n    store v3, v1\n";
+    let back = "    v2 = load.i16xN v0+2\n    v3 = fcvt_from_uint.f32xN v2\n    v4 = fcvt_to_sint_sat.i32xN v3\n    store v4, v1\n";
+    for features in levels() {
+        for (lanes, body) in [(4, four), (8, floats), (8, back), (16, floats), (16, back)] {
+            let func = func(lanes, body);
+            let Ok(code) = compile(&func, features) else {
+                assert_eq!(lanes, 16, "8 lanes are of 256 bits");
+                continue;
+            };
+            let listing = code.disassemble();
+            assert!(listing.contains("vpmovzxwd"), "{listing}");
+            assert_eq!(listing.contains("vcvt"), body == floats, "{listing}");
+            let mut widened = [-1i32; 16];
+            let mut narrow = data.clone();
+            Kernel::wide(&func, features).call(&[pointer(&mut narrow), pointer(&mut widened)]);
+            for (lane, found) in widened[..lanes].iter().enumerate() {
+                let expected = data[lane + 1];
+                let expected = if body == floats { f32::from(expected).to_bits() as i32 } else { i32::from(expected) };
+                assert_eq!(*found, expected, "lane {lane} of {lanes}\n{listing}");
+            }
+        }
     }
 }
