@@ -2,7 +2,8 @@
 """Times rhumb and its peers on the same tensors in one run: `python3 comparison/run.py`.
 
 Needs Python and a Rust toolchain alone: makes a virtual environment, installs the peers in it, builds the
-worker that runs rhumb and candle, and starts the comparison. `comparison/README.md` says what is timed and how.
+worker that runs rhumb and candle, and starts the comparison. `comparison/README.md` says what is timed and
+how.
 """
 
 from __future__ import annotations
@@ -135,7 +136,11 @@ def parse() -> argparse.Namespace:
         help="processors to stay on, such as 2,3 (the last ones, one per thread)",
     )
     parser.add_argument(
-        "--out", type=Path, default=HERE / "results", metavar="DIR", help="where reports go (comparison/results)"
+        "--out",
+        type=Path,
+        default=HERE / "results",
+        metavar="DIR",
+        help="where reports go (comparison/results)",
     )
     parser.add_argument("--name", help="name of the report (date and time)")
     parser.add_argument(
