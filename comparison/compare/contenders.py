@@ -61,11 +61,6 @@ def _torch_contender(id: str, label: str, ways: tuple[str, ...], computes: Compu
     return Contender(id, f"PyTorch {label}", "torch", "torch", ways, computes)
 
 
-def _grouped(case: Case, way: str) -> tuple[str, ...]:
-    # Grouped heads: the library's own flag, or keys and values repeated as models used to.
-    return (way,) if case.kv_heads == case.heads else (way, f"{way}/repeat")
-
-
 def _torch_decode(case: Case) -> list[Contender]:
     # SDPA has no softcap.
     computes: Computes = "plain" if case.softcap is not None else "case"
@@ -73,15 +68,12 @@ def _torch_decode(case: Case) -> list[Contender]:
     if case.kv_heads == case.heads:
         found = [_torch_contender("torch-sdpa", f"{rope}SDPA", ("decode",), computes)]
     else:
-        ways = _grouped(case, "decode")
+        # Keys and values are not repeated: that alone takes many times as long as the rest.
         found = [
-            _torch_contender("torch-sdpa", f"{rope}SDPA, unpacked", ways, computes),
+            _torch_contender("torch-sdpa", f"{rope}SDPA, unpacked", ("decode",), computes),
             _torch_contender("torch-packed", f"{rope}SDPA, packed", ("decode-packed",), computes),
         ]
-    return [
-        *found,
-        _torch_contender("torch-flex", f"{rope}FlexAttention, compiled", _grouped(case, "flex")),
-    ]
+    return [*found, _torch_contender("torch-flex", f"{rope}FlexAttention, compiled", ("flex",))]
 
 
 def _torch(case: Case) -> list[Contender]:
@@ -89,7 +81,8 @@ def _torch(case: Case) -> list[Contender]:
         return _torch_contender(id, label, ways, computes)
 
     def grouped(way: str) -> tuple[str, ...]:
-        return _grouped(case, way)
+        # Grouped heads: the library's own flag, or keys and values repeated as models used to.
+        return (way,) if case.kv_heads == case.heads else (way, f"{way}/repeat")
 
     plain: Computes = "plain" if case.scheme != "none" or case.softcap is not None else "case"
     mask = "causal" if case.causal else "no mask"
