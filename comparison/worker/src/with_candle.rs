@@ -103,9 +103,11 @@ fn mask(case: &Case) -> Result<Option<Tensor>, Failure> {
     }
     // As queries are packed.
     let rows = case.heads / case.kv_heads * case.queries;
-    let heads = if slopes.len() == 1 { 1 } else { case.kv_heads };
-    let mask = if heads == 1 { mask.repeat((1, rows / case.queries, 1, 1))? } else { mask };
-    Ok(Some(mask.reshape((1, heads, rows, keys))?))
+    let mask = match slopes.len() {
+        1 => mask.repeat((1, rows / case.queries, 1, 1))?.reshape((1, 1, rows, keys))?,
+        _ => mask.reshape((1, case.kv_heads, rows, keys))?,
+    };
+    Ok(Some(mask))
 }
 
 impl WithCandle {
