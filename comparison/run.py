@@ -2,7 +2,8 @@
 """Times rhumb and its peers on the same tensors in one run: `python3 comparison/run.py`.
 
 Needs Python and a Rust toolchain alone: makes a virtual environment, installs the peers in it, builds the
-worker that runs rhumb and candle, and starts the comparison. `comparison/README.md` says what is timed and how.
+worker that runs rhumb and candle, and starts the comparison. `comparison/README.md` says what is timed and
+how.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def parse() -> argparse.Namespace:
             """
             examples:
               comparison/run.py --quick                            a handful of cases, about two minutes
-              comparison/run.py                                    all cases, less than half an hour
+              comparison/run.py                                    all cases, about half an hour
               comparison/run.py --filter alibi-2048 --samples 40   cases with this in their name, more rounds
               comparison/run.py --python ~/torch/bin/python        the peers of an environment that exists
 
@@ -135,7 +136,11 @@ def parse() -> argparse.Namespace:
         help="processors to stay on, such as 2,3 (the last ones, one per thread)",
     )
     parser.add_argument(
-        "--out", type=Path, default=HERE / "results", metavar="DIR", help="where reports go (comparison/results)"
+        "--out",
+        type=Path,
+        default=HERE / "results",
+        metavar="DIR",
+        help="where reports go (comparison/results)",
     )
     parser.add_argument("--name", help="name of the report (date and time)")
     parser.add_argument(

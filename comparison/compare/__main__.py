@@ -75,7 +75,9 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Started by comparison/run.py, which has the options for users.")
+    parser = argparse.ArgumentParser(
+        description="Started by comparison/run.py, which has the options for users."
+    )
     parser.add_argument("--worker", type=Path, required=True)
     parser.add_argument("--absent", default="{}", help="JSON: libraries that are not here, with reasons")
     parser.add_argument("--threads", type=int, default=1)
@@ -114,7 +116,8 @@ def _show(case: Case, result: dict[str, Any]) -> None:
     """A case on the terminal."""
     for row in result["contenders"]:
         if row["status"] == "timed":
-            share = f"{100 * row['peak_share']:3.0f} % of peak" if row["peak_share"] else ""
+            share = report.share(row)
+            share = f"{share:>5} of {'the sum' if case.decodes else 'peak'}" if share else ""
             time_of = report.milliseconds(row["seconds"]["median"])
             print(f"    {row['label']:<42} {time_of:>8} ms  {row['ratio']['median']:6.2f} x rhumb  {share}")
         else:

@@ -13,17 +13,25 @@ CAUSAL_ALIBI = "causal, ALiBi"
 CAUSAL_ROPE = "causal, RoPE"
 OTHERS = "softcap, grouped heads, vision"
 SHORT = "short prompts"
-GROUPS = (NO_MASK, CAUSAL, CAUSAL_ALIBI, CAUSAL_ROPE, OTHERS, SHORT)
+DECODE = "decode, one query"
+DECODE_SOME = "decode, 4 and 16 queries"
+DECODE_SCHEMES = "decode, one query, schemes and masks"
+# Groups of fewer queries than keys.
+DECODES = (DECODE, DECODE_SOME, DECODE_SCHEMES)
+GROUPS = (NO_MASK, CAUSAL, CAUSAL_ALIBI, CAUSAL_ROPE, OTHERS, SHORT, *DECODES)
 
 
 @dataclass(frozen=True)
 class Case:
-    """An attention of as many queries as keys."""
+    """An attention of the last queries on all keys: on as many as there are queries, or in decode on more."""
 
     id: str
     label: str
     group: str
+    # Keys.
     tokens: int
+    # The queries are the last tokens; all of them unless set.
+    last: int | None = None
     head_dim: int = 64
     heads: int = 8
     kv_heads: int = 8
@@ -31,7 +39,11 @@ class Case:
     causal: bool = False
     scheme: Scheme = "none"
     softcap: float | None = None
+    # The keys that a query sees, its own the last of them; all unless set.
+    window: int | None = None
     rope_base: float = 10_000.0
+    # Whether keys were rotated when they were cached, so that a call rotates queries alone.
+    keys_turned: bool = False
     # Factor on random queries: a softcap that never bends would not be tested.
     q_scale: float = 1.0
     # Whether the acceptance lines on ratios are about this case.
@@ -40,9 +52,27 @@ class Case:
     quick: bool = False
 
     @property
+    def queries(self) -> int:
+        """Queries of a sequence."""
+        return self.tokens if self.last is None else self.last
+
+    @property
+    def decodes(self) -> bool:
+        """Whether queries are fewer than keys: rates are of bytes then."""
+        return self.queries < self.tokens
+
+    @property
+    def first_key(self) -> int:
+        """The first key that a query sees: keys ahead of it are as good as not there."""
+        return 0 if self.window is None else max(0, self.tokens - self.queries - self.window + 1)
+
+    @property
     def visible_pairs(self) -> int:
         """Pairs of a query and a key that see one another, over the batch and one head."""
-        pairs = self.tokens * (self.tokens + 1) // 2 if self.causal else self.tokens**2
+        pairs = self.queries * self.tokens
+        if self.causal or self.window is not None:
+            most = self.tokens if self.window is None else self.window
+            pairs = sum(min(most, at + 1) for at in range(self.tokens - self.queries, self.tokens))
         return self.batch * pairs
 
     @property
@@ -50,13 +80,31 @@ class Case:
         """Multiplications and additions of both matrix products over visible pairs: what rates count."""
         return 4 * self.visible_pairs * self.heads * self.head_dim
 
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the keys that some query sees, and of their values: what rates of decode count."""
+        return 2 * 4 * self.batch * self.kv_heads * (self.tokens - self.first_key) * self.head_dim
+
+    @property
+    def extra(self) -> str:
+        """What it has beyond its plain form, in words; nothing if it is that."""
+        if self.scheme != "none":
+            return {"alibi": "ALiBi", "rope": "RoPE"}[self.scheme]
+        if self.softcap is not None:
+            return "softcap"
+        if self.window is not None:
+            return "window"
+        return "causal mask" if self.causal and self.decodes else ""
+
     def spec(self) -> dict[str, Any]:
         """The case as processes are told."""
-        return asdict(self)
+        told = {"queries": self.queries, "first_key": self.first_key, "extra": self.extra}
+        return asdict(self) | told
 
     def plain(self) -> Case:
-        """The same shape and mask without scheme and softcap."""
-        return Case(**{**asdict(self), "scheme": "none", "softcap": None})
+        """The same shape and mask without scheme and softcap; in decode without a mask as well."""
+        without = {"scheme": "none", "softcap": None, "window": None}
+        return Case(**{**asdict(self), **without, "causal": self.causal and not self.decodes})
 
     def with_alibi(self) -> Case:
         """The same shape and mask with ALiBi in place of its scheme."""
@@ -158,7 +206,70 @@ def _short() -> list[Case]:
     return cases
 
 
-CASES: tuple[Case, ...] = (*_families(), *_others(), *_short())
+# Heads of keys and values for 32 heads of queries.
+_GROUPED = {"mha": 32, "gqa": 8, "mqa": 1}
+
+
+def _decode_case(heads: str, last: int, tokens: int, **fields: Any) -> Case:
+    """A case of decode: 32 heads of 128 elements, one sequence."""
+    usual: dict[str, Any] = {
+        "id": f"decode-{heads}-q{last}-{tokens}",
+        "label": f"32:{_GROUPED[heads]} heads, {last} {'query' if last == 1 else 'queries'}, {tokens} keys",
+        "group": DECODE if last == 1 else DECODE_SOME,
+        "kv_heads": _GROUPED[heads],
+        # All keys are ahead of a single query, which a causal mask would show them all.
+        "causal": last > 1,
+    }
+    return Case(tokens=tokens, last=last, heads=32, head_dim=128, **(usual | fields))
+
+
+def _decode() -> list[Case]:
+    # Without 32768 keys for each of 32 heads: those are a gigabyte, and every process has its own.
+    one = [
+        ("mha", 512),
+        ("mha", 4096),
+        ("gqa", 512),
+        ("gqa", 4096),
+        ("gqa", 32768),
+        ("mqa", 512),
+        ("mqa", 4096),
+        ("mqa", 32768),
+    ]
+    some = [("mha", 4096), ("gqa", 512), ("gqa", 4096), ("gqa", 32768), ("mqa", 4096)]
+    cases = [
+        _decode_case(
+            heads,
+            1,
+            tokens,
+            accepted=heads == "gqa" and tokens >= 4096,
+            quick=(heads, tokens) == ("gqa", 4096),
+        )
+        for heads, tokens in one
+    ]
+    cases += [_decode_case(heads, last, tokens) for last in (4, 16) for heads, tokens in some]
+    schemes: list[tuple[str, str, dict[str, Any]]] = [
+        ("causal", "causal", {"causal": True}),
+        ("alibi", "ALiBi", {"scheme": "alibi"}),
+        ("window", "window of 1024", {"window": 1024}),
+        ("softcap", "softcap", {"softcap": 50.0, "q_scale": 8.0}),
+        ("rope", "RoPE on the query", {"scheme": "rope", "keys_turned": True, "rope_base": 500_000.0}),
+    ]
+    for name, label, fields in schemes:
+        cases.append(
+            _decode_case(
+                "gqa",
+                1,
+                4096,
+                id=f"decode-{name}-q1-4096",
+                label=f"{label}, 32:8 heads, 4096 keys",
+                group=DECODE_SCHEMES,
+                **fields,
+            )
+        )
+    return cases
+
+
+CASES: tuple[Case, ...] = (*_families(), *_others(), *_short(), *_decode())
 
 
 def selected(quick: bool, patterns: list[str]) -> list[Case]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from compare.cases import DECODES
 from compare.stats import ratio
 
 PEAK_SHARE = 0.65
@@ -21,6 +22,14 @@ WITH_SCHEME = {"alibi": 1.05, "rope": 1.06}
 WITH_SOFTCAP = 1.25
 # Where the cost of schemes is checked: long enough for it not to drown in the start of a call.
 SCHEME_TOKENS = 2048
+# Decode: shares of the vector sum's rate by the number of keys, at least; times over PyTorch's, and over its
+# own without a scheme or mask, at most.
+OF_SUM = {4096: 0.75, 32768: 0.85}
+OF_PACKED = 0.3
+OF_UNPACKED = 0.15
+WITH_ANY = 1.1
+# Schemes and masks that this is said of: ALiBi's cost is in the report, and has no limit.
+ANY = ("RoPE", "causal mask", "window", "softcap")
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ def checks(results: list[dict[str, Any]]) -> list[Check]:
     found: list[Check] = []
     for result in results:
         rows = {row["id"]: row for row in result["contenders"]}
-        for part in (_against_torch, _peaks, _best_peer, _schemes, _accuracy, _compile):
+        decodes = result["case"]["group"] in DECODES
+        own = (_decode,) if decodes else (_against_torch, _peaks, _schemes)
+        for part in (*own, _best_peer, _accuracy, _compile):
             found += part(result["case"], rows)
     return found
 
@@ -108,6 +119,26 @@ def _peaks(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
         share = row["peak_share"] if _timed(row) else None
         note = "" if share is not None else row["reason"] or "the peak is not measured on this machine"
         yield Check(line, case["id"], "share", PEAK_SHARE, ">=", share, note=note)
+
+
+def _decode(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
+    if case["accepted"]:
+        yield _of_sum(case, rows, OF_SUM[case["tokens"]])
+        yield _over("decode, of PyTorch SDPA, packed", case, rows, "rhumb", "torch-packed", OF_PACKED)
+        yield _over("decode, of PyTorch SDPA, unpacked", case, rows, "rhumb", "torch-sdpa", OF_UNPACKED)
+    if case["extra"] in ANY:
+        yield _over("decode with a scheme or mask, of none", case, rows, "rhumb", "rhumb-plain", WITH_ANY)
+
+
+def _of_sum(case: dict[str, Any], rows: dict[str, Any], limit: float) -> Check:
+    """The share of the vector sum's rate: its time over rhumb's."""
+    line = f"decode of {case['tokens']} keys, share of the vector sum"
+    for id in ("rhumb", "sum"):
+        if not _timed(rows.get(id)):
+            note = f"{id} was not timed: {rows[id]['reason']}"
+            return Check(line, case["id"], "share", limit, ">=", None, note=note)
+    share = ratio(_rounds(rows["sum"]), _rounds(rows["rhumb"]))
+    return Check(line, case["id"], "share", limit, ">=", share.median, share.low, share.high)
 
 
 def _best_peer(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:

@@ -8,7 +8,7 @@ from typing import Literal
 from compare.cases import Case
 
 Process = Literal["worker", "torch", "onnxruntime"]
-Computes = Literal["case", "plain", "alibi"]
+Computes = Literal["case", "plain", "alibi", "sum"]
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,13 @@ class Contender:
 
     id: str
     label: str
-    # The library, as absent peers are named.
-    library: Literal["rhumb", "torch", "onnxruntime", "candle"]
+    # The library, as absent peers are named; the worker's own loops are none.
+    library: Literal["rhumb", "torch", "onnxruntime", "candle", "none"]
     process: Process
     # Names that its process knows. All are tried once, and the fastest is timed.
     ways: tuple[str, ...]
-    # What it computes: the case itself, or for comparison the same shape without a scheme, or with ALiBi.
+    # What it computes: the case itself, or for comparison the same shape without a scheme, or with ALiBi, or
+    # the plain sum of keys and values.
     computes: Computes = "case"
     # Bits of its vectors, where not the widest that the machine has.
     bits: int | None = None
@@ -35,29 +36,49 @@ class Contender:
 
 def contenders(case: Case, lanes: int) -> list[Contender]:
     """All contenders of a case; `lanes` are those that rhumb chooses here."""
-    return [*_rhumb(case, lanes), *_torch(case), *_onnxruntime(case), *_candle(case)]
+    torch = _torch_decode if case.decodes else _torch
+    return [*_rhumb(case, lanes), *_sum(case), *torch(case), *_onnxruntime(case), *_candle(case)]
 
 
 def _rhumb(case: Case, lanes: int) -> list[Contender]:
     found = [Contender("rhumb", f"rhumb, {lanes} lanes", "rhumb", "worker", ("rhumb",), bits=32 * lanes)]
     if lanes > 8:
         found.append(Contender("rhumb-avx2", "rhumb, AVX2", "rhumb", "worker", ("rhumb/avx2",), bits=256))
-    if case.scheme != "none" or case.softcap is not None:
-        label = f"rhumb, {lanes} lanes, {_without(case)}"
+    if case.extra:
+        label = f"rhumb, {lanes} lanes, without {case.extra}"
         found.append(
             Contender("rhumb-plain", label, "rhumb", "worker", ("rhumb/plain",), "plain", bits=32 * lanes)
         )
     return found
 
 
-def _without(case: Case) -> str:
-    what = {"none": "softcap", "alibi": "ALiBi", "rope": "RoPE"}[case.scheme]
-    return f"without {what}"
+def _sum(case: Case) -> list[Contender]:
+    """What bounds decode: each key and value has to be read once."""
+    return [Contender("sum", "vector sum", "none", "worker", ("sum",), "sum")] if case.decodes else []
+
+
+def _torch_contender(id: str, label: str, ways: tuple[str, ...], computes: Computes = "case") -> Contender:
+    return Contender(id, f"PyTorch {label}", "torch", "torch", ways, computes)
+
+
+def _torch_decode(case: Case) -> list[Contender]:
+    # SDPA has no softcap.
+    computes: Computes = "plain" if case.softcap is not None else "case"
+    rope = "RoPE + " if case.scheme == "rope" else ""
+    if case.kv_heads == case.heads:
+        found = [_torch_contender("torch-sdpa", f"{rope}SDPA", ("decode",), computes)]
+    else:
+        # Keys and values are not repeated: that alone takes many times as long as the rest.
+        found = [
+            _torch_contender("torch-sdpa", f"{rope}SDPA, unpacked", ("decode",), computes),
+            _torch_contender("torch-packed", f"{rope}SDPA, packed", ("decode-packed",), computes),
+        ]
+    return [*found, _torch_contender("torch-flex", f"{rope}FlexAttention, compiled", ("flex",))]
 
 
 def _torch(case: Case) -> list[Contender]:
     def torch(id: str, label: str, *ways: str, computes: Computes = "case") -> Contender:
-        return Contender(id, f"PyTorch {label}", "torch", "torch", ways, computes)
+        return _torch_contender(id, label, ways, computes)
 
     def grouped(way: str) -> tuple[str, ...]:
         # Grouped heads: the library's own flag, or keys and values repeated as models used to.
@@ -84,7 +105,14 @@ def _torch(case: Case) -> list[Contender]:
 
 def _onnxruntime(case: Case) -> list[Contender]:
     grouped = case.kv_heads != case.heads
-    if case.softcap is not None:
+    ways: tuple[str, ...]
+    if case.decodes:
+        # Keys that a window hides from all queries are left out ahead of the timing: a single query needs no
+        # mask for it.
+        masked = case.scheme == "alibi" or (case.queries > 1 and (case.causal or case.window is not None))
+        ways = ("attention-mask" if masked else "attention", "gqa-cache")
+        ways += () if grouped or masked or case.softcap is not None else ("mha",)
+    elif case.softcap is not None:
         ways = ("attention", "gqa") if case.causal else ("attention",)
     elif not case.causal:
         ways = ("mha", "attention")
@@ -99,4 +127,8 @@ def _onnxruntime(case: Case) -> list[Contender]:
 
 def _candle(case: Case) -> list[Contender]:
     # Its fused attention has no softcap without a mask at more than one batch; no case asks for that.
-    return [Contender("candle", "candle", "candle", "worker", ("candle/flash", "candle/matmul"))]
+    ways: tuple[str, ...] = ("candle/flash", "candle/matmul")
+    if case.queries == 1:
+        # Causality hides nothing of a single query, and has code of its own.
+        ways += ("candle/flash-causal",)
+    return [Contender("candle", "candle", "candle", "worker", ways)]

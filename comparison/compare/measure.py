@@ -6,13 +6,14 @@ import math
 import random
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from compare.cases import Case
-from compare.contenders import Contender, contenders
+from compare.contenders import Computes, Contender, contenders
 from compare.process import Gone, Process, Refused
 from compare.stats import ratio, spread, takes_part
 from compare.tensors import Tensors
@@ -81,13 +82,10 @@ class Bench:
             tensors = Tensors(case)
             tensors.write(folder)
             loaded = self._load(case, folder)
-            wanted = {"case": case, "plain": case.plain(), "alibi": case.with_alibi()}
             entries = [Entry(contender) for contender in contenders(case, self.lanes)]
-            references = {
-                what: tensors.reference(wanted[what]) for what in {e.contender.computes for e in entries}
-            }
+            errors = {what: _error_of(what, tensors) for what in {e.contender.computes for e in entries}}
             for entry in entries:
-                self._prepare(entry, loaded, folder, tensors, references[entry.contender.computes])
+                self._prepare(entry, loaded, folder, errors[entry.contender.computes])
         rhumb = entries[0]
         peaks: dict[str, dict[int, float]] = {}
         if rhumb.status == "timed":
@@ -116,7 +114,7 @@ class Bench:
         return refused
 
     def _prepare(
-        self, entry: Entry, refused: dict[str, str], folder: Path, tensors: Tensors, reference: Any
+        self, entry: Entry, refused: dict[str, str], folder: Path, error_of: Callable[[Path], float]
     ) -> None:
         """Tries all ways of a contender, and keeps the fastest that is right."""
         contender = entry.contender
@@ -133,7 +131,7 @@ class Bench:
             try:
                 prepared = process.ask("prepare", contender=way)
                 estimate = process.ask("output", contender=way, path=str(path))["seconds"]
-                error = tensors.error(path, reference)
+                error = error_of(path)
                 if error > MAX_ERROR:
                     reason = f"its output deviates from the reference by {error:.2g}, more than {MAX_ERROR:g}"
                     problems.append(("disagrees", f"{way}: {reason}", error))
@@ -203,6 +201,17 @@ class Bench:
             process.ask(op, **fields)
 
 
+def _error_of(computes: Computes, tensors: Tensors) -> Callable[[Path], float]:
+    """What tells the error of an output, once its reference is computed."""
+    if computes == "sum":
+        total = tensors.sum()
+        return lambda path: tensors.error_of_sum(path, total)
+    case = tensors.case
+    wanted = {"case": case, "plain": case.plain(), "alibi": case.with_alibi()}
+    reference = tensors.reference(wanted[computes])
+    return lambda path: tensors.error(path, reference)
+
+
 def _plan(entry: Entry, effort: Effort) -> tuple[int, int, int]:
     """Untimed calls, timed calls, and samples of a contender."""
     calls = max(1, math.ceil(SAMPLE_SECONDS / entry.estimate))
@@ -214,7 +223,7 @@ def _plan(entry: Entry, effort: Effort) -> tuple[int, int, int]:
 
 def _result(case: Case, entries: list[Entry], peaks: dict[str, float]) -> dict[str, Any]:
     rhumb = entries[0]
-    widest = max(peaks, key=int, default=None)
+    limit = next((entry for entry in entries if entry.contender.computes == "sum"), None)
     rows = []
     for entry in entries:
         contender = entry.contender
@@ -235,19 +244,39 @@ def _result(case: Case, entries: list[Entry], peaks: dict[str, float]) -> dict[s
         if entry.status == "timed" and not entry.times:
             row |= {"status": "failed", "reason": "rhumb was not timed, and there is nothing to compare with"}
         elif entry.status == "timed":
-            times = spread(list(entry.times.values()))
-            rate = case.flops / times.median / 1e9
-            peak = peaks.get(str(contender.bits) if contender.bits else widest or "")
             row |= {
                 "seconds_by_round": {str(index): seconds for index, seconds in entry.times.items()},
-                "seconds": times.asdict(),
+                "seconds": spread(list(entry.times.values())).asdict(),
                 # How many times as long as rhumb it takes.
                 "ratio": ratio(entry.times, rhumb.times).asdict() if rhumb.times else None,
-                "gflops": rate,
-                "peak_share": rate / peak if peak else None,
             }
+            row |= _of_sum(case, entry, limit) if case.decodes else _of_peak(case, entry, peaks)
         rows.append(row)
-    return {"case": case.spec(), "flops": case.flops, "peak_gflops": peaks, "contenders": rows}
+    return {
+        "case": case.spec(),
+        "flops": case.flops,
+        "kv_bytes": case.kv_bytes,
+        "peak_gflops": peaks,
+        "contenders": rows,
+    }
+
+
+def _of_peak(case: Case, entry: Entry, peaks: dict[str, float]) -> dict[str, Any]:
+    """The rate in operations, and its share of the peak at the width of the contender's vectors."""
+    bits = entry.contender.bits
+    rate = case.flops / spread(list(entry.times.values())).median / 1e9
+    peak = peaks.get(str(bits) if bits else max(peaks, key=int, default=""))
+    return {"gflops": rate, "peak_share": rate / peak if peak else None}
+
+
+def _of_sum(case: Case, entry: Entry, limit: Entry | None) -> dict[str, Any]:
+    """The rate in bytes of keys and values, and its share of the vector sum's."""
+    # What a plain form reads, where the case has a window.
+    seen = case.plain() if entry.contender.computes == "plain" else case
+    rate = seen.kv_bytes / spread(list(entry.times.values())).median / 1e9
+    known = limit is not None and bool(limit.times) and seen.kv_bytes == case.kv_bytes
+    share = ratio(limit.times, entry.times) if limit is not None and known else None
+    return {"gbytes_per_second": rate, "sum_share": share.asdict() if share else None}
 
 
 def _first_line(problem: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from compare.cases import GROUPS
+from compare.cases import DECODES, GROUPS
 from compare.checks import Check, excess
 from compare.stats import quantile
 
@@ -37,6 +37,13 @@ def milliseconds(seconds: float) -> str:
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
+
+def share(row: dict[str, Any]) -> str:
+    """A row's share of what bounds its case: the peak, in decode the vector sum. Empty if it is not known."""
+    of_sum = row.get("sum_share")
+    found = of_sum["median"] if of_sum else row.get("peak_share")
+    return "" if found is None else f"{100 * found:.0f} %"
 
 
 def _host(report: dict[str, Any]) -> str:
@@ -136,7 +143,10 @@ def _figures(check: Check) -> str:
     if check.unit == "share":
         text = f"{100 * check.figure:.1f} %"
     if check.low is not None and check.high is not None:
-        text += f" ({check.low:.3f} to {check.high:.3f})"
+        low, high = f"{check.low:.3f}", f"{check.high:.3f}"
+        if check.unit == "share":
+            low, high = f"{100 * check.low:.1f}", f"{100 * check.high:.1f} %"
+        text += f" ({low} to {high})"
     return text
 
 
@@ -147,25 +157,16 @@ def _groups(report: dict[str, Any]) -> list[str]:
         "the\nratio of medians over the rounds that both were in, and the quartiles of the ratios in them.\n"
         "The rate is effective: 4 operations for each element of each pair of a query and a key that see "
         "one\nanother; its share is of the peak at the vector width of the code, for other libraries the "
-        "machine's\nwidest. Errors are against double precision.\n"
+        "machine's\nwidest. In decode it is in bytes of the keys that are seen and of their values, and its "
+        "share is of the\nrate of a plain sum of those. Errors are against double precision.\n"
         f"{OTHER_WORK} does other work than the case, for comparison, and is no peer in it.\n",
-    ]
-    header = [
-        "case",
-        "",
-        "ms",
-        "quartiles",
-        "× rhumb",
-        "quartiles",
-        "GFLOP/s",
-        "of peak",
-        "max. error",
-        "compiles, s",
     ]
     for group in GROUPS:
         results = [result for result in report["cases"] if result["case"]["group"] == group]
         if not results:
             continue
+        rates = ["GB/s", "of the sum"] if group in DECODES else ["GFLOP/s", "of peak"]
+        header = ["case", "", "ms", "quartiles", "× rhumb", "quartiles", *rates, "max. error", "compiles, s"]
         rows = []
         for result in results:
             name = f"**{result['case']['label']}**"
@@ -186,15 +187,15 @@ def _row(row: dict[str, Any]) -> list[str]:
         reason = row["status"] if row["status"] == "absent" else f"{row['status']}: {row['reason']}"
         return [f"{label}: {reason}", "", "", "", "", "", "", error, compiles]
     seconds, over = row["seconds"], row["ratio"]
-    share = "" if row["peak_share"] is None else f"{100 * row['peak_share']:.0f} %"
+    rate = row["gflops"] if "gflops" in row else row["gbytes_per_second"]
     return [
         label,
         milliseconds(seconds["median"]),
         f"{milliseconds(seconds['low'])} to {milliseconds(seconds['high'])}",
         f"{over['median']:.2f}",
         f"{over['low']:.2f} to {over['high']:.2f}",
-        f"{row['gflops']:.1f}",
-        share,
+        f"{rate:.1f}",
+        share(row),
         error,
         compiles,
     ]

@@ -22,15 +22,15 @@ class Tensors:
         rng = np.random.default_rng(zlib.crc32(case.id.encode()))
         self.case = case
         keys = (case.batch, case.kv_heads, case.tokens, case.head_dim)
-        queries = (case.batch, case.heads, case.tokens, case.head_dim)
+        queries = (case.batch, case.heads, case.queries, case.head_dim)
         self.q = rng.standard_normal(queries, dtype=np.float32) * np.float32(case.q_scale)
         self.k = rng.standard_normal(keys, dtype=np.float32)
         self.v = rng.standard_normal(keys, dtype=np.float32)
-        if case.tokens <= ALL_ROWS:
-            self.rows = np.arange(case.tokens)
+        if case.queries <= ALL_ROWS:
+            self.rows = np.arange(case.queries)
         else:
-            drawn = rng.choice(case.tokens - 2, SOME_ROWS - 2, replace=False) + 1
-            self.rows = np.sort(np.concatenate([[0], drawn, [case.tokens - 1]]))
+            drawn = rng.choice(case.queries - 2, SOME_ROWS - 2, replace=False) + 1
+            self.rows = np.sort(np.concatenate([[0], drawn, [case.queries - 1]]))
 
     def write(self, folder: Path) -> None:
         """Raw little-endian `f32`, as all processes read them."""
@@ -45,7 +45,14 @@ class Tensors:
     def reference(self, case: Case) -> np.ndarray:
         """Attention of these tensors as `case` has it, in double precision, of `rows` alone."""
         out = np.empty((case.batch, case.heads, len(self.rows), case.head_dim))
-        distance = np.arange(case.tokens)[None, :] - self.rows[:, None]
+        # Queries are the last tokens.
+        start = case.tokens - case.queries
+        distance = np.arange(case.tokens)[None, :] - (start + self.rows)[:, None]
+        hidden = np.zeros(distance.shape, dtype=bool)
+        if case.causal or case.window is not None:
+            hidden |= distance > 0
+        if case.window is not None:
+            hidden |= distance <= -case.window
         group = case.heads // case.kv_heads
         # One head at a time: all scores of a case do not fit everywhere.
         for batch in range(case.batch):
@@ -53,14 +60,14 @@ class Tensors:
                 q = self.q[batch, head].astype(np.float64)
                 k = self.k[batch, head // group].astype(np.float64)
                 if case.scheme == "rope":
-                    q, k = _rotated(case, q), _rotated(case, k)
+                    q = _rotated(case, q, start)
+                    k = k if case.keys_turned else _rotated(case, k, 0)
                 score = q[self.rows] @ k.T / np.sqrt(case.head_dim)
                 if case.softcap is not None:
                     score = case.softcap * np.tanh(score / case.softcap)
                 if case.scheme == "alibi":
                     score += alibi_slopes(case.heads)[head] * distance
-                if case.causal:
-                    score[distance > 0] = -np.inf
+                score[hidden] = -np.inf
                 weight = np.exp(score - score.max(axis=1, keepdims=True))
                 weight /= weight.sum(axis=1, keepdims=True)
                 out[batch, head] = weight @ self.v[batch, head // group].astype(np.float64)
@@ -73,6 +80,21 @@ class Tensors:
             raise ValueError(f"an output of {found.size} elements where {self.q.size} are due")
         deviation = np.abs(found.reshape(self.q.shape)[:, :, self.rows] - reference)
         largest = float(deviation.max())
+        return largest if np.isfinite(largest) else float("inf")
+
+    def sum(self) -> float:
+        """The sum of the keys that some query sees and of their values, in double precision."""
+        return sum(float(x[:, :, self.case.first_key :].sum(dtype=np.float64)) for x in (self.k, self.v))
+
+    def error_of_sum(self, path: Path, reference: float) -> float:
+        """How far a sum is from the reference, over the standard deviation of such a sum of random numbers.
+
+        Leaving some out would move it by about the root of their share.
+        """
+        found = np.fromfile(path, dtype="<f4")
+        if found.size != 1:
+            raise ValueError(f"a sum of {found.size} elements where one is due")
+        largest = abs(float(found[0]) - reference) / np.sqrt(self.case.kv_bytes / 4)
         return largest if np.isfinite(largest) else float("inf")
 
 
@@ -88,9 +110,9 @@ def _angles(case: Case) -> np.ndarray:
     return np.arange(case.tokens)[:, None] * case.rope_base ** (-2.0 * pairs / case.head_dim)[None, :]
 
 
-def _rotated(case: Case, x: np.ndarray) -> np.ndarray:
-    """Llama's rotation: element `j` pairs with `j + head_dim / 2`."""
-    angles = _angles(case)
+def _rotated(case: Case, x: np.ndarray, start: int) -> np.ndarray:
+    """Llama's rotation of the tokens from `start` on: element `j` pairs with `j + head_dim / 2`."""
+    angles = _angles(case)[start : start + len(x)]
     cos, sin = np.cos(angles), np.sin(angles)
     low, high = np.split(x, 2, axis=-1)
     return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)

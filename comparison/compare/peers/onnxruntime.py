@@ -22,6 +22,8 @@ class _Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: dict[str, np.ndarray] = {}
+        # Outputs that are written where an input lies.
+        self.in_place: dict[str, str] = {}
 
     def input(self, name: str, values: np.ndarray) -> str:
         """Adds an input; gives its name."""
@@ -54,8 +56,8 @@ class Library:
 
         self.spec = spec
         batch, tokens, dim = spec["batch"], spec["tokens"], spec["head_dim"]
-        heads = {"q": spec["heads"], "k": spec["kv_heads"], "v": spec["kv_heads"]}
-        self.tensors = {name: read(name, batch, count, tokens, dim) for name, count in heads.items()}
+        self.tensors = {"q": read("q", batch, spec["heads"], spec["queries"], dim)}
+        self.tensors |= {name: read(name, batch, spec["kv_heads"], tokens, dim) for name in "kv"}
         if spec["scheme"] == "rope":
             self.tensors |= {name: read(name, tokens, dim // 2) for name in ("cos", "sin")}
 
@@ -65,6 +67,7 @@ class Library:
             "attention": self._attention,
             "attention-mask": self._attention_mask,
             "gqa": self._gqa,
+            "gqa-cache": self._gqa_cache,
         }
         graph = _Graph()
         packed, detail = make[way](graph)
@@ -79,6 +82,8 @@ class Library:
             binding.bind_ortvalue_input(name, value)
         out = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype=np.float32))
         binding.bind_ortvalue_output("out", out)
+        for name, given in graph.in_place.items():
+            binding.bind_ortvalue_output(name, values[given])
 
         def output() -> np.ndarray:
             found = out.numpy()
@@ -94,35 +99,48 @@ class Library:
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
             for name, value in graph.inputs.items()
         ]
-        out = helper.make_tensor_value_info("out", TensorProto.FLOAT, shape)
+        shapes = {"out": shape} | {name: graph.inputs[given].shape for name, given in graph.in_place.items()}
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, of) for name, of in shapes.items()]
         imports = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
-        made = helper.make_graph(graph.nodes, "attention", inputs, [out])
+        made = helper.make_graph(graph.nodes, "attention", inputs, outputs)
         model = helper.make_model(made, opset_imports=imports, ir_version=IR_VERSION)
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
-    def _packed(self, name: str) -> np.ndarray:
-        """`[batch, token, head * element]`."""
-        batch, heads, tokens, dim = self.tensors[name].shape
-        return self.tensors[name].transpose(0, 2, 1, 3).reshape(batch, tokens, heads * dim)
+    def _packed(self, name: str, first: int = 0) -> np.ndarray:
+        """`[batch, token, head * element]`, of the tokens from `first` on."""
+        values = self.tensors[name][:, :, first:]
+        batch, heads, tokens, dim = values.shape
+        return values.transpose(0, 2, 1, 3).reshape(batch, tokens, heads * dim)
+
+    def _seen(self, name: str) -> np.ndarray:
+        """Keys or values without those ahead of a window."""
+        return self.tensors[name][:, :, self.spec["first_key"] :]
+
+    def _start(self) -> int:
+        """The token of the first query: queries are the last tokens."""
+        return self.spec["tokens"] - self.spec["queries"]
 
     def _turned(self, graph: _Graph, name: str, values: np.ndarray, **attributes: Any) -> str:
         """An input, with a rotation in front where the case has RoPE."""
         given = graph.input(name, values)
-        if self.spec["scheme"] != "rope":
+        if self.spec["scheme"] != "rope" or (name == "k" and self.spec["keys_turned"]):
             return given
         tables = [graph.input(table, self.tensors[table]) for table in ("cos", "sin")]
-        at = graph.input(
-            "at", np.tile(np.arange(self.spec["tokens"], dtype=np.int64), (self.spec["batch"], 1))
-        )
+        first = self._start() if name == "q" else 0
+        positions = np.arange(first, self.spec["tokens"], dtype=np.int64)
+        at = graph.input(f"{name}_at", np.tile(positions, (self.spec["batch"], 1)))
         return graph.node("RotaryEmbedding", [given, *tables, at], [f"{name}_turned"], **attributes)
 
     def _mask(self) -> np.ndarray:
-        """`[1, 1 or head, query, key]`: ALiBi's penalty, and minus infinity on keys ahead."""
+        """`[1, 1 or head, query, key that is seen]`: ALiBi's penalty, and minus infinity on hidden keys."""
         at = np.arange(self.spec["tokens"], dtype=np.float32)
-        distance = at[None, :] - at[:, None]
+        distance = at[None, self.spec["first_key"] :] - at[self._start() :, None]
+        hidden = distance > 0
+        if self.spec["window"] is not None:
+            hidden |= distance <= -self.spec["window"]
         mask = np.zeros((1, 1, 1, 1), dtype=np.float32)
         if self.spec["scheme"] == "alibi":
             heads = self.spec["heads"]
@@ -130,13 +148,14 @@ class Library:
                 raise ValueError(f"slopes of {heads} heads: only powers of two are known here")
             slopes = np.exp2(-8.0 * np.arange(1, heads + 1) / heads).astype(np.float32)
             mask = slopes[None, :, None, None]
-        return np.where(distance > 0, np.float32("-inf"), mask * distance).astype(np.float32)
+        return np.where(hidden, np.float32("-inf"), mask * distance).astype(np.float32)
 
     def _mha(self, graph: _Graph) -> tuple[bool, str]:
+        first = self.spec["first_key"]
         names = [
             self._turned(graph, "q", self._packed("q"), num_heads=self.spec["heads"]),
-            self._turned(graph, "k", self._packed("k"), num_heads=self.spec["kv_heads"]),
-            graph.input("v", self._packed("v")),
+            self._turned(graph, "k", self._packed("k", first), num_heads=self.spec["kv_heads"]),
+            graph.input("v", self._packed("v", first)),
         ]
         attributes: dict[str, Any] = {"num_heads": self.spec["heads"]}
         if self.spec["scheme"] == "alibi":
@@ -147,17 +166,19 @@ class Library:
         return True, "com.microsoft.MultiHeadAttention"
 
     def _attention(self, graph: _Graph) -> tuple[bool, str]:
-        names = [self._turned(graph, "q", self.tensors["q"]), self._turned(graph, "k", self.tensors["k"])]
-        names.append(graph.input("v", self.tensors["v"]))
-        attributes: dict[str, Any] = {"is_causal": int(self.spec["causal"])}
+        names = [self._turned(graph, "q", self.tensors["q"]), self._turned(graph, "k", self._seen("k"))]
+        names.append(graph.input("v", self._seen("v")))
+        # The flag aligns the first query with the first key; it hides nothing of the only query of a decode.
+        causal = self.spec["causal"] and self._start() == 0
+        attributes: dict[str, Any] = {"is_causal": int(causal)}
         if self.spec["softcap"] is not None:
             attributes["softcap"] = self.spec["softcap"]
         graph.node("Attention", names, ["out"], **attributes)
         return False, f"Attention (opset {OPSET})"
 
     def _attention_mask(self, graph: _Graph) -> tuple[bool, str]:
-        names = [self._turned(graph, "q", self.tensors["q"]), self._turned(graph, "k", self.tensors["k"])]
-        names += [graph.input("v", self.tensors["v"]), graph.input("mask", self._mask())]
+        names = [self._turned(graph, "q", self.tensors["q"]), self._turned(graph, "k", self._seen("k"))]
+        names += [graph.input("v", self._seen("v")), graph.input("mask", self._mask())]
         graph.node("Attention", names, ["out"])
         return False, f"Attention (opset {OPSET}) with a mask tensor"
 
@@ -184,3 +205,31 @@ class Library:
             **attributes,
         )
         return True, "com.microsoft.GroupQueryAttention"
+
+    def _gqa_cache(self, graph: _Graph) -> tuple[bool, str]:
+        """The same with a cache of all tokens, which each call writes the keys of its queries into."""
+        spec, start = self.spec, self._start()
+        names = [self._turned(graph, "q", self._packed("q"), num_heads=spec["heads"])]
+        names += [graph.input(name, self._packed(name, start)) for name in "kv"]
+        for name in "kv":
+            names.append(graph.input(f"past_{name}", self.tensors[name].copy()))
+            graph.in_place[f"present_{name}"] = f"past_{name}"
+        names.append(graph.input("last", np.full(spec["batch"], spec["tokens"] - 1, dtype=np.int32)))
+        names.append(graph.input("total", np.array(spec["tokens"], dtype=np.int32)))
+        if spec["scheme"] == "alibi":
+            names += ["", "", "", graph.input("bias", self._mask())]
+        attributes: dict[str, Any] = {}
+        if spec["softcap"] is not None:
+            attributes["softcap"] = spec["softcap"]
+        if spec["window"] is not None:
+            attributes["local_window_size"] = spec["window"]
+        graph.node(
+            "GroupQueryAttention",
+            names,
+            ["out", *graph.in_place],
+            "com.microsoft",
+            num_heads=spec["heads"],
+            kv_num_heads=spec["kv_heads"],
+            **attributes,
+        )
+        return True, "com.microsoft.GroupQueryAttention with a cache"

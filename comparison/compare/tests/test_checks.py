@@ -67,7 +67,9 @@ class Checks(unittest.TestCase):
     def test_each_line_can_fail(self):
         slow = ALIBI | {"rhumb": 46.0, "onnxruntime": 45.0}
         late = {"compile_seconds": 0.06, "peak_share": 0.5, "max_error": 2e-6}
-        found = by_line([result("alibi-2048-d64", slow, **{"rhumb": late, "rhumb-avx2": {"peak_share": 0.6}})])
+        found = by_line(
+            [result("alibi-2048-d64", slow, **{"rhumb": late, "rhumb-avx2": {"peak_share": 0.6}})]
+        )
         self.assertEqual({check.holds for check in found.values()}, {False})
 
     def test_other_work_is_no_peer(self):
@@ -85,6 +87,69 @@ class Checks(unittest.TestCase):
 
     def test_short_prompts_are_held_against_the_best_peer_alone(self):
         found = by_line([result("short-alibi-7-d64", ALIBI)])
+        expected = {"no slower than the best peer", "largest error, against PyTorch's", "a kernel compiles"}
+        self.assertEqual(found.keys(), expected)
+
+
+DECODE = {
+    "rhumb": 1.0,
+    "rhumb-avx2": 1.1,
+    "sum": 0.9,
+    "torch-sdpa": 8.0,
+    "torch-packed": 4.0,
+    "torch-flex": 9.0,
+    "onnxruntime": 6.0,
+    "candle": 3.0,
+}
+
+
+class DecodeChecks(unittest.TestCase):
+    """The lines that cases of few queries have."""
+
+    def test_all_lines_of_a_good_result_hold(self):
+        found = by_line([result("decode-gqa-q1-4096", DECODE)])
+        self.assertEqual({check.holds for check in found.values()}, {True})
+        self.assertEqual(len(found), 6)
+        self.assertAlmostEqual(found["decode of 4096 keys, share of the vector sum"].figure, 0.9)
+        self.assertAlmostEqual(found["decode, of PyTorch SDPA, packed"].figure, 0.25)
+        self.assertAlmostEqual(found["decode, of PyTorch SDPA, unpacked"].figure, 0.125)
+
+    def test_each_line_can_fail(self):
+        slow = DECODE | {"rhumb": 1.3, "candle": 1.2}
+        late = {"compile_seconds": 0.06, "max_error": 2e-6}
+        found = by_line([result("decode-gqa-q1-4096", slow, rhumb=late)])
+        self.assertEqual({check.holds for check in found.values()}, {False})
+
+    def test_more_keys_ask_for_a_larger_share(self):
+        # 82 %.
+        times = DECODE | {"rhumb": 1.1}
+        for tokens, holds in ((4096, True), (32768, False)):
+            found = by_line([result(f"decode-gqa-q1-{tokens}", times)])
+            self.assertIs(found[f"decode of {tokens} keys, share of the vector sum"].holds, holds)
+
+    def test_the_sum_is_no_peer(self):
+        found = by_line([result("decode-gqa-q1-4096", DECODE | {"sum": 0.1})])
+        self.assertIs(found["no slower than the best peer"].holds, True)
+
+    def test_a_sum_that_was_not_timed_leaves_its_line_unmeasured(self):
+        found = by_line([result("decode-gqa-q1-4096", DECODE | {"sum": None})])
+        line = found["decode of 4096 keys, share of the vector sum"]
+        self.assertIsNone(line.holds)
+        self.assertIn("no such wheel", line.note)
+
+    def test_schemes_and_masks_are_held_against_none(self):
+        line = "decode with a scheme or mask, of none"
+        for name in ("causal", "window", "softcap", "rope"):
+            for plain, holds in ((0.95, True), (0.8, False)):
+                found = by_line([result(f"decode-{name}-q1-4096", DECODE | {"rhumb-plain": plain})])
+                self.assertIs(found[line].holds, holds, name)
+        # More queries have a causal mask; ALiBi has no limit.
+        self.assertIn(line, by_line([result("decode-gqa-q16-4096", DECODE | {"rhumb-plain": 1.0})]))
+        self.assertNotIn(line, by_line([result("decode-alibi-q1-4096", DECODE | {"rhumb-plain": 1.0})]))
+        self.assertNotIn(line, by_line([result("decode-gqa-q1-4096", DECODE)]))
+
+    def test_other_cases_of_decode_are_held_against_the_best_peer(self):
+        found = by_line([result("decode-mha-q1-512", DECODE)])
         expected = {"no slower than the best peer", "largest error, against PyTorch's", "a kernel compiles"}
         self.assertEqual(found.keys(), expected)
 

@@ -17,29 +17,43 @@ pub(crate) enum Scheme {
     Rope,
 }
 
-/// A case as the driver describes it. Queries and keys are as many.
+/// A case as the driver describes it: the queries are the last of its tokens.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Case {
     pub(crate) batch: usize,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
+    /// Keys.
     pub(crate) tokens: usize,
+    pub(crate) queries: usize,
     pub(crate) head_dim: usize,
     pub(crate) causal: bool,
     pub(crate) scheme: Scheme,
     pub(crate) softcap: Option<f64>,
+    /// Keys that a query sees, its own the last of them.
+    pub(crate) window: Option<i32>,
+    /// The first key that a query sees: by the window.
+    pub(crate) first_key: usize,
     pub(crate) rope_base: f64,
+    /// Whether keys come rotated, and queries alone are left to rotate.
+    pub(crate) keys_turned: bool,
 }
 
 impl Case {
-    /// The same shape and mask without a scheme or softcap: what the cost of those is held against.
+    /// The same shape and mask without a scheme or softcap, in decode without a mask as well: what the cost of those is held against.
     pub(crate) fn plain(&self) -> Case {
-        Case { scheme: Scheme::None, softcap: None, ..self.clone() }
+        let causal = self.causal && !self.decodes();
+        Case { scheme: Scheme::None, softcap: None, window: None, first_key: 0, causal, ..self.clone() }
+    }
+
+    /// Whether queries are fewer than keys.
+    pub(crate) fn decodes(&self) -> bool {
+        self.queries < self.tokens
     }
 
     /// `[batch, head, token, element]` of queries and outputs.
     pub(crate) fn q_shape(&self) -> [usize; 4] {
-        [self.batch, self.heads, self.tokens, self.head_dim]
+        [self.batch, self.heads, self.queries, self.head_dim]
     }
 
     /// `[batch, head, token, element]` of keys and values.

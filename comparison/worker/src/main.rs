@@ -1,10 +1,11 @@
-//! Runs rhumb, candle and the peak of multiply-adds for `comparison/run.py`.
+//! Runs rhumb, candle, the vector sum and the peak of multiply-adds for `comparison/run.py`.
 //!
 //! Requests come in as lines of JSON, answers go out as lines of JSON: `{"ok": ...}` or `{"error": "..."}`. Times are taken in here,
 //! around the calls alone. `comparison/compare/serve.py` is the same program for the peers that are Python libraries.
 
 mod case;
 mod peak;
+mod sum;
 #[cfg(feature = "candle")]
 mod with_candle;
 mod with_rhumb;
@@ -46,7 +47,7 @@ pub(crate) trait Contender {
     /// One call.
     fn run(&mut self) -> Result<(), Failure>;
 
-    /// What the last call computed: `[batch, head, token, element]`.
+    /// What the last call computed: `[batch, head, token, element]`, of the vector sum a number.
     fn output(&self) -> Result<Vec<f32>, Failure>;
 }
 
@@ -153,9 +154,12 @@ impl Worker {
         match name {
             "rhumb" => with_rhumb::prepare(case, tensors, self.threads, Vectors::All),
             "rhumb/avx2" => with_rhumb::prepare(case, tensors, self.threads, Vectors::Avx2),
+            "sum" => Ok(sum::prepare(&case, &tensors, self.threads)),
             "rhumb/plain" => with_rhumb::prepare(case.plain(), tensors, self.threads, Vectors::All),
             #[cfg(feature = "candle")]
             "candle/flash" => with_candle::prepare(case, &tensors, with_candle::Way::Flash),
+            #[cfg(feature = "candle")]
+            "candle/flash-causal" => with_candle::prepare(case, &tensors, with_candle::Way::FlashCausal),
             #[cfg(feature = "candle")]
             "candle/matmul" => with_candle::prepare(case, &tensors, with_candle::Way::Matmul),
             _ => Err(Failure(format!("this worker was built without a contender {name}"))),

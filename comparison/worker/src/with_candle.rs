@@ -15,6 +15,8 @@ use crate::{Contender, Failure, Prepared};
 pub(crate) enum Way {
     /// `candle_nn::attention::flash_attn`, in its own layout `[batch, token, head, element]`.
     Flash,
+    /// The same with a causal mask, which hides nothing of a single query.
+    FlashCausal,
     /// `matmul`, `softmax_last_dim`, `matmul`.
     Matmul,
 }
@@ -35,11 +37,11 @@ struct WithCandle {
 
 /// Tensors in the layout of that way, outside of the timing.
 pub(crate) fn prepare(case: Case, tensors: &Arc<Tensors>, way: Way) -> Result<Prepared, Failure> {
-    let tensor = |data: &[f32], shape: [usize; 4]| {
-        let tensor = Tensor::from_slice(data, &shape, &Device::Cpu)?;
+    let tensor = |data: &[f32], shape: [usize; 4], first: usize| {
+        let tensor = Tensor::from_slice(data, &shape, &Device::Cpu)?.narrow(2, first, shape[2] - first)?;
         match way {
-            Way::Flash => tensor.transpose(1, 2)?.contiguous(),
-            Way::Matmul => Ok(tensor),
+            Way::Flash | Way::FlashCausal => tensor.transpose(1, 2)?.contiguous(),
+            Way::Matmul => tensor.contiguous(),
         }
     };
     let turns = match case.scheme {
@@ -53,9 +55,10 @@ pub(crate) fn prepare(case: Case, tensors: &Arc<Tensors>, way: Way) -> Result<Pr
     let contender = WithCandle {
         way,
         scale: 1.0 / (case.head_dim as f64).sqrt(),
-        q: tensor(&tensors.q, case.q_shape())?,
-        k: tensor(&tensors.k, case.kv_shape())?,
-        v: tensor(&tensors.v, case.kv_shape())?,
+        q: tensor(&tensors.q, case.q_shape(), 0)?,
+        // Without the keys ahead of a window.
+        k: tensor(&tensors.k, case.kv_shape(), case.first_key)?,
+        v: tensor(&tensors.v, case.kv_shape(), case.first_key)?,
         turns,
         mask,
         out: None,
@@ -63,6 +66,7 @@ pub(crate) fn prepare(case: Case, tensors: &Arc<Tensors>, way: Way) -> Result<Pr
     };
     let detail = match way {
         Way::Flash => "flash_attn",
+        Way::FlashCausal => "flash_attn, causal",
         Way::Matmul => "matmul, softmax_last_dim, matmul",
     };
     Ok(Prepared { contender: Box::new(contender), compile: None, detail: detail.to_owned() })
@@ -76,45 +80,57 @@ fn slopes(heads: usize) -> Result<Vec<f64>, Failure> {
     Ok((1..=heads).map(|head| (-8.0 * head as f64 / heads as f64).exp2()).collect())
 }
 
-/// `[1, 1 or head, query, key]`: ALiBi's penalty, and minus infinity where causal attention does not look.
+/// `[1, 1 or head, query, key that is seen]`: ALiBi's penalty, and minus infinity where the masks hide a key.
 fn mask(case: &Case) -> Result<Option<Tensor>, Failure> {
-    if !case.causal && case.scheme != Scheme::Alibi {
+    if !case.causal && case.window.is_none() && case.scheme != Scheme::Alibi {
         return Ok(None);
     }
     let slopes = if case.scheme == Scheme::Alibi { slopes(case.heads)? } else { vec![0.0] };
-    let mut data = Vec::with_capacity(slopes.len() * case.tokens * case.tokens);
+    let keys = case.tokens - case.first_key;
+    let mut data = Vec::with_capacity(slopes.len() * case.queries * keys);
     for slope in &slopes {
-        for query in 0..case.tokens {
-            data.extend((0..case.tokens).map(|key| {
-                if case.causal && key > query {
-                    f32::NEG_INFINITY
-                } else {
-                    (slope * (key as f64 - query as f64)) as f32
-                }
+        for query in case.tokens - case.queries..case.tokens {
+            data.extend((case.first_key..case.tokens).map(|key| {
+                let ahead = key > query && (case.causal || case.window.is_some());
+                let behind = case.window.is_some_and(|window| query as f64 - key as f64 >= f64::from(window));
+                if ahead || behind { f32::NEG_INFINITY } else { (slope * (key as f64 - query as f64)) as f32 }
             }));
         }
     }
-    Ok(Some(Tensor::from_vec(data, (1, slopes.len(), case.tokens, case.tokens), &Device::Cpu)?))
+    let mask = Tensor::from_vec(data, (1, slopes.len(), case.queries, keys), &Device::Cpu)?;
+    if !case.decodes() {
+        return Ok(Some(mask));
+    }
+    // As queries are packed.
+    let rows = case.heads / case.kv_heads * case.queries;
+    let mask = match slopes.len() {
+        1 => mask.repeat((1, rows / case.queries, 1, 1))?.reshape((1, 1, rows, keys))?,
+        _ => mask.reshape((1, case.kv_heads, rows, keys))?,
+    };
+    Ok(Some(mask))
 }
 
 impl WithCandle {
     fn flash(&self) -> candle_core::Result<Tensor> {
-        let (q, k) = match &self.turns {
-            Some((cos, sin)) => (rope_thd(&self.q, cos, sin)?, rope_thd(&self.k, cos, sin)?),
-            None => (self.q.clone(), self.k.clone()),
-        };
-        let mask = if self.case.causal { AttnMask::causal() } else { AttnMask::None };
+        let (q, k) = self.turned(rope_thd)?;
+        let causal = self.case.causal || self.way == Way::FlashCausal;
+        let start = self.case.tokens - self.case.queries;
+        let mask = if causal { AttnMask::causal_with_offset(start) } else { AttnMask::None };
         let max_bias = (self.case.scheme == Scheme::Alibi).then_some(8.0);
         let softcap = self.case.softcap.map(|cap| cap as f32);
         flash_attn::<f32>(&q, &k, &self.v, self.scale as f32, mask, max_bias, softcap)
     }
 
     fn matmul(&self) -> candle_core::Result<Tensor> {
-        let (q, k) = match &self.turns {
-            Some((cos, sin)) => (rope(&self.q, cos, sin)?, rope(&self.k, cos, sin)?),
-            None => (self.q.clone(), self.k.clone()),
+        let (q, k) = self.turned(rope)?;
+        let (batch, heads, tokens, dim) = q.dims4()?;
+        // Few queries are packed: the heads of a group are more queries of one head.
+        let (q, k, v) = if self.case.decodes() {
+            let kv_heads = self.case.kv_heads;
+            (q.reshape((batch, kv_heads, heads / kv_heads * tokens, dim))?, k, self.v.clone())
+        } else {
+            (q, self.repeated(k)?, self.repeated(self.v.clone())?)
         };
-        let (k, v) = (self.repeated(k)?, self.repeated(self.v.clone())?);
         let mut scores = (q.matmul(&k.t()?)? * self.scale)?;
         if let Some(cap) = self.case.softcap {
             scores = ((scores / cap)?.tanh()? * cap)?;
@@ -122,7 +138,19 @@ impl WithCandle {
         if let Some(mask) = &self.mask {
             scores = scores.broadcast_add(mask)?;
         }
-        softmax_last_dim(&scores)?.matmul(&v)
+        softmax_last_dim(&scores)?.matmul(&v)?.reshape((batch, heads, tokens, dim))
+    }
+
+    /// Queries and keys, rotated where the case has RoPE.
+    fn turned(
+        &self,
+        rope: impl Fn(&Tensor, &Tensor, &Tensor) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let Some((cos, sin)) = &self.turns else { return Ok((self.q.clone(), self.k.clone())) };
+        let (start, queries) = (self.case.tokens - self.case.queries, self.case.queries);
+        let q = rope(&self.q, &cos.narrow(0, start, queries)?, &sin.narrow(0, start, queries)?)?;
+        let k = if self.case.keys_turned { self.k.clone() } else { rope(&self.k, cos, sin)? };
+        Ok((q, k))
     }
 
     /// Keys and values once for each query head of their group, as candle's models do.
@@ -141,7 +169,7 @@ impl Contender for WithCandle {
         // The last output goes first: a program would have dropped it.
         self.out = None;
         self.out = Some(match self.way {
-            Way::Flash => self.flash()?,
+            Way::Flash | Way::FlashCausal => self.flash()?,
             Way::Matmul => self.matmul()?,
         });
         Ok(())

@@ -47,15 +47,29 @@ pub(crate) fn prepare(
     attention = match case.scheme {
         Scheme::None => attention,
         Scheme::Alibi => attention.scheme(Alibi::new()),
-        Scheme::Rope => attention.scheme(Rope::new().base(case.rope_base)),
+        Scheme::Rope => {
+            let rope = Rope::new().base(case.rope_base);
+            attention.scheme(if case.keys_turned { rope.query_only() } else { rope })
+        }
     };
+    if let Some(window) = case.window {
+        attention = attention.scheme(SlidingWindow::new(window));
+    }
     if case.causal {
         attention = attention.scheme(Causal);
     }
     let start = Instant::now();
     let kernel = engine.compile(&attention.build()?)?;
+    let mut detail = format!("{} lanes", kernel.choice().target().machine().lanes);
+    if let Ok(decode) = kernel.decode() {
+        let axes = &decode.plan.graph;
+        if decode.takes(|axis| if axes.axis(axis).name == "q" { case.queries } else { case.tokens }) {
+            // The first call makes this code, which is a part of compiling.
+            decode.compile(false)?;
+            detail = format!("{} lanes, decode", decode.target.machine().lanes);
+        }
+    }
     let compile = start.elapsed();
-    let detail = format!("{} lanes", kernel.choice().target().machine().lanes);
     let out = vec![0.0; tensors.q.len()];
     Ok(Prepared { contender: Box::new(WithRhumb { kernel, case, tensors, out }), compile: Some(compile), detail })
 }
