@@ -1,0 +1,165 @@
+//! Decode: one query of 32 heads on 8, of 128 elements, over long caches. Beside each time the share of the bandwidth that a plain sum over
+//! the same keys and values has, and the time in parts of that without mask and scheme. All cases take turns, so that what else the machine
+//! does weighs alike; the least time counts.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use rhumb::prelude::*;
+use rhumb_random::Rng;
+
+const HEADS: usize = 32;
+const KV_HEADS: usize = 8;
+const DIM: usize = 128;
+const PAGE: usize = 64;
+/// Sequences of a ragged batch.
+const SEQUENCES: usize = 16;
+
+/// Something that is timed, and the bytes of keys and values that it is about.
+struct Case<'a> {
+    name: String,
+    bytes: usize,
+    run: Box<dyn FnMut() + 'a>,
+    least: Duration,
+}
+
+impl<'a> Case<'a> {
+    fn new(name: impl Into<String>, bytes: usize, run: impl FnMut() + 'a) -> Case<'a> {
+        Case { name: name.into(), bytes, run: Box::new(run), least: Duration::MAX }
+    }
+}
+
+/// A cache of one layer, with sequences of these lengths.
+fn cache(rng: &mut Rng, lengths: &[usize]) -> (KvCache, Vec<SequenceId>) {
+    let pages = lengths.iter().map(|length| length.div_ceil(PAGE)).sum();
+    let cache = KvCache::builder(KV_HEADS, DIM).page_size(PAGE).pages(pages).build();
+    let mut cache = cache.expect("memory for the cache");
+    let append = |length: &usize| {
+        let sequence = cache.new_sequence().expect("a sequence");
+        let [k, v] = [(); 2].map(|()| rng.normals(KV_HEADS * length * DIM));
+        let view = |data| TensorView::from_slice(data, &[KV_HEADS, *length, DIM]).expect("a view");
+        cache.append(sequence, view(&k), view(&v)).expect("room");
+        sequence
+    };
+    let sequences = lengths.iter().map(append).collect();
+    (cache, sequences)
+}
+
+/// The sum of all elements, by as many accumulators as a processor keeps loads in flight.
+fn sum(data: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 128];
+    for chunk in data.chunks_exact(128) {
+        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
+    }
+    sums.iter().sum()
+}
+
+fn kernel(engine: &Engine, attention: Attention) -> std::sync::Arc<Kernel> {
+    engine.compile(&attention.build().expect("a graph")).expect("a kernel")
+}
+
+fn attention() -> Attention {
+    Attention::heads(HEADS as u32).head_dim(DIM as u32).kv_heads(KV_HEADS as u32)
+}
+
+/// One call over each sequence, all at once.
+fn run(kernel: &Kernel, (cache, sequences): (&KvCache, &[SequenceId]), query: &[f32], out: &mut [f32]) {
+    let shape = [1, HEADS, 1, DIM];
+    let mut batch = kernel.batch();
+    for (&sequence, out) in sequences.iter().zip(out.chunks_mut(HEADS * DIM)) {
+        let (keys, values) = (cache.keys(sequence).expect("keys"), cache.values(sequence).expect("values"));
+        let query = TensorView::from_slice(query, &shape).expect("a view");
+        let out = TensorViewMut::from_slice(out, &shape).expect("a view");
+        batch.add().input("q", query).input("k", keys).input("v", values).output("out", out);
+    }
+    batch.run().expect("runs");
+}
+
+/// Times cases in turn, and prints them beside the first, the plain sum, and the second.
+fn compare(title: &str, rounds: usize, mut cases: Vec<Case<'_>>) {
+    for _ in 0..rounds {
+        for case in &mut cases {
+            let start = Instant::now();
+            (case.run)();
+            case.least = case.least.min(start.elapsed());
+        }
+    }
+    println!("\n{title}");
+    println!("  {:32} {:>9} {:>7} {:>12} {:>9}", "", "ms", "GB/s", "of the sum", "of plain");
+    let rate = |case: &Case<'_>| case.bytes as f64 / case.least.as_secs_f64() / 1e9;
+    let ms = |case: &Case<'_>| case.least.as_secs_f64() * 1e3;
+    for case in &cases {
+        let (share, ratio) = (100.0 * rate(case) / rate(&cases[0]), ms(case) / ms(&cases[1]));
+        println!("  {:32} {:9.3} {:7.1} {share:10.0} % {ratio:9.2}", case.name, ms(case), rate(case));
+    }
+}
+
+/// One sequence of this length, on one thread.
+fn one_sequence(tokens: usize, rounds: usize) {
+    let rng = &mut Rng::new(tokens as u64);
+    let engine = Engine::builder().threads(1).build().expect("an engine");
+    let bytes = 2 * KV_HEADS * tokens * DIM * size_of::<f32>();
+    let (k, v) = (rng.normals(bytes / 8), rng.normals(bytes / 8));
+    let (cache, sequences) = cache(rng, &[tokens]);
+    let query = rng.normals(HEADS * DIM);
+    let schemes = [
+        ("plain, in pages", attention()),
+        ("causal", attention().scheme(Causal)),
+        ("window of 1024", attention().scheme(SlidingWindow::new(1024))),
+        ("softcap", attention().softcap(30.0)),
+        ("sinks", attention().sink(0.5)),
+        ("RoPE of the query", attention().scheme(Rope::new().query_only()).scheme(Causal)),
+        ("RoPE of all keys", attention().scheme(Rope::new()).scheme(Causal)),
+        ("ALiBi", attention().scheme(Alibi::new()).scheme(Causal)),
+    ];
+    let kernels = schemes.map(|(name, attention)| (name, kernel(&engine, attention)));
+    let plain = kernel(&engine, attention());
+    let mut cases = vec![Case::new("plain sum", bytes, || _ = black_box(sum(&k) + sum(&v)))];
+    cases.push(Case::new("plain, in one piece", bytes, || {
+        let (mut out, shape) = ([0.0f32; HEADS * DIM], [1, KV_HEADS, tokens, DIM]);
+        let view = |data| TensorView::from_slice(data, &shape).expect("a view");
+        let query = TensorView::from_slice(&query, &[1, HEADS, 1, DIM]).expect("a view");
+        let output = TensorViewMut::from_slice(&mut out, &[1, HEADS, 1, DIM]).expect("a view");
+        plain
+            .call()
+            .input("q", query)
+            .input("k", view(&k))
+            .input("v", view(&v))
+            .output("out", output)
+            .run()
+            .expect("runs");
+    }));
+    cases.extend(kernels.iter().map(|(name, kernel)| {
+        let (cache, sequences, query) = (&cache, &sequences, &query);
+        Case::new(*name, bytes, move || run(kernel, (cache, sequences), query, &mut [0.0; HEADS * DIM]))
+    }));
+    compare(&format!("one sequence of {tokens} tokens, one thread"), rounds, cases);
+}
+
+/// Threads share a long sequence, and a batch of many lengths.
+fn threads() {
+    let rng = &mut Rng::new(1);
+    let lengths: Vec<usize> = (0..SEQUENCES).map(|n| 200 + 613 * n).collect();
+    let (long, ragged) = (cache(rng, &[32_768]), cache(rng, &lengths));
+    let query = rng.normals(HEADS * DIM);
+    let of = |tokens: usize| 2 * KV_HEADS * tokens * DIM * size_of::<f32>();
+    let engines = [1, 2].map(|threads| Engine::builder().threads(threads).build().expect("an engine"));
+    let kernels = engines.each_ref().map(|engine| kernel(engine, attention().scheme(Causal)));
+    for (what, (cache, sequences), tokens) in
+        [("one sequence of 32768 tokens", &long, 32_768), ("16 ragged sequences", &ragged, lengths.iter().sum())]
+    {
+        let mut outs = vec![vec![0.0; SEQUENCES * HEADS * DIM]; 2];
+        let query = &query;
+        let cases = [1, 2].into_iter().zip(&kernels).zip(&mut outs).map(|((threads, kernel), out)| {
+            Case::new(format!("{threads} threads"), of(tokens), move || run(kernel, (cache, sequences), query, out))
+        });
+        // The last column is that of two threads.
+        compare(what, 8, cases.collect());
+    }
+}
+
+fn main() {
+    one_sequence(4096, 30);
+    one_sequence(32_768, 8);
+    threads();
+}
