@@ -25,6 +25,7 @@ mod paged;
 mod plain;
 mod position;
 mod step;
+mod task;
 #[path = "../support/transformer.rs"]
 mod transformer;
 
@@ -35,24 +36,14 @@ use paged::{PAGE, Paged, Uncached, Usage};
 use plain::Plain;
 use position::Position;
 use rhumb::prelude::*;
-use step::{Generated, Pieces, Times, best, forward, generate};
-use transformer::{DIM, Model};
+use step::{Generated, Pieces, best, forward, generate};
+use task::{PROMPTS, RUNS, STEPS, TOLERANCE, Task, check, fastest, print_head, print_row};
+use transformer::DIM;
 
-/// Tokens of each prompt. The longest are taken in chunks.
-const PROMPTS: [usize; 8] = [5, 17, 30, 48, 64, 81, 100, 150];
-const STEPS: usize = 256;
-/// Runs of each loop. Of each step the fastest counts.
-const RUNS: usize = 3;
-/// How far logits may be from those of another way to compute them.
-const TOLERANCE: f32 = 1e-3;
-
-/// A model, and what it is to do.
+/// What is measured, checked and told of one model.
 struct Bench<'a> {
     engine: &'a Engine,
-    model: Model,
-    position: Position,
-    prompts: Vec<&'a [u8]>,
-    steps: usize,
+    task: Task<'a>,
     progress: &'a ProgressBar,
 }
 
@@ -74,30 +65,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let progress = ProgressBar::new(0);
     progress.set_style(ProgressStyle::with_template("{msg:36} {wide_bar} {percent:>3} %  {eta:>5} left")?);
     for position in [Position::Alibi, Position::Rope] {
-        let model = Model::load(&format!("{data}/{}.safetensors", position.name()))?;
-        let prompts = prompts(&text)?;
-        Bench { engine: &engine, model, position, prompts, steps, progress: &progress }.run()?;
+        Bench { engine: &engine, task: Task::load(data, &text, position, steps)?, progress: &progress }.run()?;
     }
     Ok(())
-}
-
-/// The prompts, from places all over the text, each from the beginning of a sentence on.
-fn prompts(text: &[u8]) -> Result<Vec<&[u8]>, Box<dyn Error>> {
-    let prompt = |(number, len): (usize, &usize)| {
-        let text = text.get(number * text.len() / PROMPTS.len()..)?;
-        let start = text.windows(2).position(|bytes| bytes == b". ")? + 2;
-        text.get(start..start + len)
-    };
-    PROMPTS.iter().enumerate().map(prompt).collect::<Option<_>>().ok_or("validation.txt is cut short".into())
 }
 
 impl Bench<'_> {
     /// Measures, checks and prints.
     fn run(&self) -> Result<(), Box<dyn Error>> {
-        let name = self.position.name();
+        let name = self.task.position.name();
         let phase = |what: &str, sequences: usize| {
             self.progress.reset();
-            self.progress.set_length((sequences * self.steps) as u64);
+            self.progress.set_length((sequences * self.task.steps) as u64);
             self.progress.set_message(format!("{name}: {what}"));
         };
         phase("one sequence at a time", RUNS * PROMPTS.len());
@@ -105,7 +84,7 @@ impl Bench<'_> {
         phase("all at once", RUNS);
         let mut usage = Usage { used: 0, unshared: 0 };
         let together = fastest(|| {
-            let (made, used) = self.together()?;
+            let (made, used) = self.task.together(self.engine, &|| self.tick())?;
             usage = used;
             Ok(made)
         })?;
@@ -116,10 +95,11 @@ impl Bench<'_> {
         if together.tokens != alone.tokens {
             return Err(format!("{name}: sequences have other tokens together than alone").into());
         }
-        let from_whole = self.check(&together, &self.whole(&together)?, "of whole sequences without a cache")?;
-        let from_plain = self.check(&together, &plain.logits, "of plain operations")?;
+        let whole = self.whole(&together)?;
+        let from_whole = check(&together.logits, &whole, "of whole sequences without a cache")?;
+        let from_plain = check(&together.logits, &plain.logits, "of plain operations")?;
 
-        println!("\n{name:28}{:>18}{:>18}{:>22}{:>22}", "prefill", "decode", "attention of prefill", "of decode");
+        print_head(name);
         print_row("rhumb, all at once", &together);
         print_row("rhumb, one at a time", &alone);
         print_row("plain operations, all at once", &plain);
@@ -136,85 +116,47 @@ impl Bench<'_> {
         self.continuations(&together)
     }
 
-    fn paged(&self, prompts: &[&[u8]], sequences: usize) -> Result<Paged, Box<dyn Error>> {
-        let pages = prompts.iter().map(|prompt| (prompt.len() + self.steps + 1).div_ceil(PAGE)).sum::<usize>();
-        Paged::new(self.engine, self.position, self.model.layers.len(), pages * sequences)
-    }
-
     fn tick(&self) {
         self.progress.inc(1);
-    }
-
-    /// All sequences at once, and the pages that they have at the end.
-    fn together(&self) -> Result<(Generated, Usage), Box<dyn Error>> {
-        let mut paged = self.paged(&self.prompts, 1)?;
-        let mut numbered = Vec::new();
-        for prompt in &self.prompts {
-            numbered.push((paged.start()?, *prompt));
-        }
-        let made = generate(&self.model, &mut paged, &numbered, self.steps, None, &|| self.tick())?;
-        Ok((made, paged.usage()?))
     }
 
     /// Each sequence by itself, one after the other.
     fn alone(&self) -> Result<Generated, Box<dyn Error>> {
         let mut all = Generated::default();
-        for prompt in &self.prompts {
-            let mut paged = self.paged(&[prompt], 1)?;
+        for prompt in &self.task.prompts {
+            let mut paged = self.task.paged(self.engine, &[prompt], 1)?;
             let numbered = [(paged.start()?, *prompt)];
-            all.add(generate(&self.model, &mut paged, &numbered, self.steps, None, &|| self.tick())?);
+            all.add(generate(&self.task.model, &mut paged, &numbered, self.task.steps, None, &|| self.tick())?);
         }
         Ok(all)
     }
 
     /// The same loop on the same tokens by plain operations.
     fn plain(&self, tokens: &[Vec<u8>]) -> Result<Generated, Box<dyn Error>> {
-        let longest = PROMPTS[PROMPTS.len() - 1] + self.steps + 1;
-        let mut plain = Plain::new(self.position, self.model.layers.len(), self.prompts.len(), longest);
-        let numbered: Vec<(usize, &[u8])> = self.prompts.iter().copied().enumerate().collect();
-        generate(&self.model, &mut plain, &numbered, self.steps, Some(tokens), &|| self.tick())
+        let Task { model, position, prompts, steps } = &self.task;
+        let mut plain = Plain::new(*position, model.layers.len(), prompts.len(), self.task.longest());
+        generate(model, &mut plain, &self.task.numbered(), *steps, Some(tokens), &|| self.tick())
     }
 
     /// The logits of all generated tokens, computed anew by one pass over each whole sequence.
     fn whole(&self, made: &Generated) -> Result<Vec<Vec<Vec<f32>>>, Box<dyn Error>> {
-        let mut uncached = Uncached(self.engine.compile(&self.position.over_keys().build()?)?);
+        let mut uncached = Uncached(self.engine.compile(&self.task.position.over_keys().build()?)?);
         let mut all = Vec::new();
-        for (prompt, tokens) in self.prompts.iter().zip(&made.tokens) {
+        for (prompt, tokens) in self.task.prompts.iter().zip(&made.tokens) {
             let mut pieces = Pieces::new();
-            pieces.add(0, &[prompt, &tokens[..self.steps]].concat());
-            let (stream, _) = forward(&self.model, &mut uncached, &pieces)?;
-            let logits = self.model.logits(&stream.view());
+            pieces.add(0, &[prompt, &tokens[..self.task.steps]].concat());
+            let (stream, _) = forward(&self.task.model, &mut uncached, &pieces)?;
+            let logits = self.task.model.logits(&stream.view());
             all.push(logits.rows().into_iter().skip(prompt.len() - 1).map(|row| row.to_vec()).collect());
         }
         Ok(all)
     }
 
-    /// The largest difference of logits; an error if it is above what is allowed.
-    fn check(&self, made: &Generated, expected: &[Vec<Vec<f32>>], of: &str) -> Result<f32, Box<dyn Error>> {
-        let name = self.position.name();
-        let mut largest: f32 = 0.0;
-        for (sequence, (made, expected)) in made.logits.iter().zip(expected).enumerate() {
-            if made.len() != self.steps + 1 || expected.len() != made.len() {
-                return Err(format!("{name}: sequence {sequence} has logits of {} steps", made.len()).into());
-            }
-            for (step, (made, expected)) in made.iter().zip(expected).enumerate() {
-                let off = made.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                // A NaN compares with nothing, so it is looked for by itself.
-                if off > TOLERANCE || made.iter().chain(expected).any(|x| !x.is_finite()) {
-                    let place = format!("{name}: sequence {sequence}, step {step}");
-                    return Err(format!("{place}: logits are {off:e} from those {of}; {TOLERANCE:e} is allowed").into());
-                }
-                largest = largest.max(off);
-            }
-        }
-        Ok(largest)
-    }
-
     fn print_memory(&self, usage: &Usage) {
-        let layers = self.model.layers.len();
+        let layers = self.task.model.layers.len();
         let bytes = |tokens: usize| (2 * layers * tokens * DIM * size_of::<f32>()) as f64 / 1e6;
-        let tokens: usize = self.prompts.iter().map(|prompt| prompt.len() + self.steps).sum();
-        let padded = PROMPTS.len() * (PROMPTS[PROMPTS.len() - 1] + self.steps);
+        let tokens: usize = self.task.prompts.iter().map(|prompt| prompt.len() + self.task.steps).sum();
+        let padded = PROMPTS.len() * self.task.longest();
         println!(
             "  {} pages in each of {layers} layers, {:.1} MB, for {tokens} tokens of {:.1} MB; padded to the longest, {:.1} MB.",
             usage.used,
@@ -226,25 +168,25 @@ impl Bench<'_> {
 
     /// Continues the longest prompt with its most likely token and with the one after that, from shared pages.
     fn continuations(&self, made: &Generated) -> Result<(), Box<dyn Error>> {
-        let name = self.position.name();
-        let prompt = self.prompts[PROMPTS.len() - 1];
-        let mut paged = self.paged(&[prompt], 2)?;
+        let name = self.task.position.name();
+        let prompt = self.task.prompts[PROMPTS.len() - 1];
+        let mut paged = self.task.paged(self.engine, &[prompt], 2)?;
         let go = |paged: &mut Paged, prompts: &[(usize, &[u8])], steps: usize| {
-            generate(&self.model, paged, prompts, steps, None, &|| ())
+            generate(&self.task.model, paged, prompts, steps, None, &|| ())
         };
         let first = paged.start()?;
         let logits = go(&mut paged, &[(first, prompt)], 0)?.logits;
         let [likely, second] = best(&logits[0][0]);
         let other = paged.fork(first)?;
         let forked = paged.usage()?.used;
-        let both = go(&mut paged, &[(first, &[likely]), (other, &[second])], self.steps - 1)?;
+        let both = go(&mut paged, &[(first, &[likely]), (other, &[second])], self.task.steps - 1)?;
         let usage = paged.usage()?;
 
         // The same from a cache of its own, which shares nothing.
-        let mut apart = self.paged(&[prompt], 1)?;
+        let mut apart = self.task.paged(self.engine, &[prompt], 1)?;
         let sequence = apart.start()?;
         go(&mut apart, &[(sequence, prompt)], 0)?;
-        let expected = go(&mut apart, &[(sequence, &[second])], self.steps - 1)?;
+        let expected = go(&mut apart, &[(sequence, &[second])], self.task.steps - 1)?;
         let went_on = &made.tokens[PROMPTS.len() - 1][1..];
         if both.tokens[0] != went_on || both.tokens[1] != expected.tokens[0] {
             return Err(format!("{name}: a fork has other tokens than a sequence of its own").into());
@@ -266,30 +208,4 @@ impl Bench<'_> {
 
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).replace('\n', " ")
-}
-
-/// Runs a loop some times, and gives of each step the fastest. The first run compiles what is compiled on first use.
-fn fastest(mut run: impl FnMut() -> Result<Generated, Box<dyn Error>>) -> Result<Generated, Box<dyn Error>> {
-    let mut made = run()?;
-    for _ in 1..RUNS {
-        let again = run()?;
-        if again.tokens != made.tokens {
-            return Err("two runs of one loop have other tokens".into());
-        }
-        made.keep_faster(&again);
-    }
-    Ok(made)
-}
-
-/// Tokens a second, and the share of attention.
-fn print_row(name: &str, Generated { prefill, decode, .. }: &Generated) {
-    let rate = |times: &Times| times.tokens as f64 / times.total();
-    let share = |times: &Times| 100.0 * times.attention() / times.total();
-    println!(
-        "  {name:30}{:8.0} tokens/s{:9.0} tokens/s{:20.0} %{:20.0} %",
-        rate(prefill),
-        rate(decode),
-        share(prefill),
-        share(decode)
-    );
 }

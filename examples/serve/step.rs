@@ -154,7 +154,7 @@ pub(crate) struct Generated {
 /// Takes prompts into their sequences, in chunks, then generates a token for each in every step.
 ///
 /// Tokens are the most likely ones, or `given` ones, so that two runs have the same to compute. A sequence that has tokens already goes on:
-/// its prompt stands behind them. `tick` is called after each step.
+/// its prompt stands behind them. `tick` is called after each token.
 pub(crate) fn generate(
     model: &Model,
     attention: &mut dyn Attend,
@@ -184,7 +184,6 @@ pub(crate) fn generate(
                 made.logits[number].push(logits.to_vec());
             }
         }
-        tick();
     }
     made.choose(given);
     for _ in 0..steps {
