@@ -9,15 +9,17 @@
 
 mod model;
 mod schemes;
+#[path = "../support/transformer.rs"]
+mod transformer;
 
 use std::error::Error;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use model::Model;
 use rhumb::prelude::*;
 use schemes::{SCHEMES, Scheme, claims};
 use textplots::{Chart, LabelBuilder, LabelFormat, Plot, Shape};
+use transformer::Model;
 
 const CONTEXTS: [usize; 5] = [256, 512, 1024, 2048, 4096];
 /// Bytes that are predicted at each context.
