@@ -17,6 +17,9 @@ use crate::threads::Threads;
 use crate::tile_map::TileMap;
 use crate::tiles::Trees;
 
+/// Fewer pairs of a query and a key than this are not worth another thread.
+const SHARED_PAIRS: usize = 1 << 13;
+
 /// A call whose memory is there.
 struct Ready<'r> {
     program: &'r Program,
@@ -158,6 +161,17 @@ fn each<'r>(
     if alone {
         return;
     }
+    // Calls that are small all together are not worth another thread.
+    let elements = |table: &FunctionId, call: &Invocation<'_>| {
+        let (turns, elements) = call.turns(*table);
+        turns.saturating_mul(elements)
+    };
+    let of_call = |ready: &Ready<'r>| {
+        functions(ready.program).iter().map(|table| elements(table, &ready.call)).fold(0, usize::saturating_add)
+    };
+    let all = ready.iter().map(of_call).fold(0, usize::saturating_add);
+    let workers = if all < tables::SHARED_ELEMENTS { memories.len().min(1) } else { memories.len() };
+    let memories = &mut memories[..workers];
     let rest = Mutex::new(ready.iter_mut().filter(|ready| !is_large(ready, functions(ready.program))));
     let next = || rest.lock().unwrap_or_else(PoisonError::into_inner).next();
     threads.run(memories, |memory| {
@@ -184,7 +198,9 @@ fn attend(
     }
     all.sort_unstable_by_key(|attending| (Reverse(attending.cut.weight), attending.number));
     let tasks = all.iter().map(|attending| attending.tasks.count()).fold(0, usize::saturating_add);
-    let workers = memories.len().min(tasks);
+    let pairs = all.iter().map(|attending| attending.cut.weight.saturating_mul(attending.tasks.count()));
+    let pairs = pairs.fold(0, usize::saturating_add);
+    let workers = memories.len().min(if pairs < SHARED_PAIRS { 1 } else { tasks });
     threads.run(&mut memories[..workers], |memory| {
         for Attending { tasks, prefill, cut, trees, .. } in &all {
             prefill.run(tasks, cut, trees, memory, trace);

@@ -5,7 +5,7 @@ use crate::memory::{FunctionId, Invocation, TableTurns};
 use crate::threads::Threads;
 
 /// Fewer elements than this of a table are not worth another thread.
-const SHARED_ELEMENTS: usize = 1 << 14;
+pub(super) const SHARED_ELEMENTS: usize = 1 << 14;
 
 /// Parts of a table that threads take.
 pub(super) fn parts(call: &Invocation<'_>, function: FunctionId, threads: &Threads) -> usize {
