@@ -5,9 +5,9 @@ use super::unit_cost::PORTS;
 use super::{Attention, Decode, Plan, RowTile, Schedule};
 
 /// Cycles to call for a key tile, to write the indices of its keys, to move bases, and to wait for what is summed across lanes.
-const KEY_TILE: f64 = 1000.0;
-/// Vector instructions to transpose four sums of four lanes, and to add them up.
-const TRANSPOSE: f64 = 11.0;
+const KEY_TILE: f64 = 600.0;
+/// Vector instructions to sum a vector up across its lanes, in each of those that are summed up together.
+const ACROSS: f64 = 3.0;
 
 impl Plan {
     /// Cycles that a key takes where this many rows see it; none without an attention.
@@ -57,9 +57,7 @@ impl Plan {
         let keys = RowTile::GROUP * tile.key_groups;
         let vectors = |length: usize| (length / lanes) as f64;
         let scores = vectors(attention.query_padded(lanes)) * core.turn(keys, tile.rows, 1) / keys as f64;
-        // Each sum is stored, its quarters are loaded and added up; four are transposed.
-        let across = if lanes > 4 { 1.0 + lanes as f64 / 4.0 } else { 0.0 };
-        let sums = tile.rows as f64 * (across / PORTS + TRANSPOSE / 4.0 / PORTS + 1.0 / WIDTH);
+        let sums = tile.rows as f64 * (ACROSS / PORTS + 1.0 / WIDTH);
         let columns = vectors(attention.value_padded(lanes));
         let width = columns.min(tile.columns as f64).max(1.0);
         let averages = columns / width * core.turn(tile.rows, width as usize, 1);
