@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use common::{Data, Layout, Lengths, Rng, Tensor, Tensors, inputs, outputs, scattered, targets};
 use region::{Allocation, Protection};
+use rhumb::compiler::Kernels;
 use rhumb::ir::GraphBuilder;
 use rhumb::prelude::*;
-use rhumb::runtime::{Guard, Kernel, bf16, f16};
+use rhumb::runtime::{Element, Guard, Kernel, bf16, f16};
 
 /// Elements between two inaccessible pages, next to one of them.
 struct Guarded<T> {
@@ -275,6 +276,154 @@ fn long_heads_stay_within_their_memory() {
         let tensors = shapes.map(|(name, shape)| (name.to_owned(), Tensor::normal(rng, shape)));
         check(&attention, &tensors.into(), &[1, 1, 20, e]);
     }
+}
+
+/// How the pages of a pool lie between inaccessible ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    /// To the inaccessible page before each.
+    Before,
+    /// To the inaccessible page after each.
+    After,
+    /// Tokens lie outermost, and behind the last token of the sequence there is nothing.
+    Last,
+}
+
+/// A pool whose pages lie each between inaccessible ones: `[page, 1, head, token, element]`.
+struct Pool<T> {
+    pages: Allocation,
+    /// Of page 0.
+    start: usize,
+    shape: [usize; 5],
+    strides: [isize; 5],
+    table: Vec<u32>,
+    len: usize,
+    elements: std::marker::PhantomData<T>,
+}
+
+impl<T: Element> Pool<T> {
+    /// Rows `[1, head, token, element]`, in pages of so many tokens, the last of the sequence first.
+    fn new(rows: &TensorView<'_>, size: usize, of: impl Fn(f64) -> T, flush: Flush) -> Pool<T> {
+        let [_, heads, len, dim] = *rows.shape() else { panic!("rows of heads") };
+        let (page, count) = (region::page::size(), len.div_ceil(size));
+        let (bytes, row) = (size * heads * dim * size_of::<T>(), heads * dim * size_of::<T>());
+        let (room, last) = (bytes.next_multiple_of(page), len - (count - 1) * size);
+        let start = page
+            + match flush {
+                Flush::Before => 0,
+                Flush::After => room - bytes,
+                Flush::Last => room - last * row,
+            };
+        let step = 2 * room + page;
+        let pages = region::alloc(count * step + page, Protection::READ_WRITE).expect("pages");
+        let by_token = flush == Flush::Last;
+        let inner = if by_token { [row, dim, heads * dim, 1] } else { [row, size * dim, dim, 1] };
+        let strides = [step / size_of::<T>(), inner[0], inner[1], inner[2], inner[3]].map(|stride| stride as isize);
+        let table: Vec<u32> = (0..count as u32).rev().collect();
+        let pool: Pool<T> = Pool {
+            pages,
+            start,
+            shape: [count, 1, heads, size, dim],
+            strides,
+            table,
+            len,
+            elements: Default::default(),
+        };
+        for at in 0..heads * len * dim {
+            let (head, token, element) = (at / dim / len, at / dim % len, at % dim);
+            let x = of(rows.get(&[0, head, token, element]).expect("an element"));
+            let index = [pool.table[token / size] as usize, 0, head, token % size, element];
+            let place: isize = index.iter().zip(strides).map(|(index, stride)| *index as isize * stride).sum();
+            // SAFETY: an element of a page, which is in this allocation and not yet protected.
+            unsafe { pool.first().cast_mut().offset(place).write(x) };
+        }
+        for number in 0..count {
+            // Page 0 is the last of the sequence.
+            let end = start + if number == 0 && by_token { last * row } else { bytes };
+            let (from, to) = (start / page * page, end.next_multiple_of(page));
+            for (from, to) in [(0, from), (to, step)] {
+                let from_here = pool.pages.as_ptr::<u8>().wrapping_add(number * step + from);
+                if from < to {
+                    // SAFETY: whole pages of this allocation, which nothing has a reference to.
+                    unsafe { region::protect(from_here, to - from, Protection::NONE) }.expect("a guard");
+                }
+            }
+        }
+        pool
+    }
+
+    /// The address of element 0 of page 0.
+    fn first(&self) -> *const T {
+        self.pages.as_ptr::<u8>().wrapping_add(self.start).cast()
+    }
+
+    fn view(&self) -> PagedView<'_> {
+        // SAFETY: pages are mapped as long as `self` lives and were zeroed, which is a value of these numbers, and nothing writes them. What
+        // of a page the sequence does not have may be inaccessible: that it is not read is what is tested.
+        let pool = unsafe { TensorView::from_raw(self.first(), &self.shape, &self.strides) }.expect("a view");
+        PagedView::new(pool, &self.table, 0, 2, self.len).expect("a view in pages")
+    }
+}
+
+/// Keys and values in pages, read where they lie or copied for each key tile, touch nothing but their tokens.
+#[test]
+fn kernels_stay_within_pages_of_a_pool() {
+    let of = |d: i32, e: i32| Attention::heads(4).head_dim(d).value_dim(e).kv_heads(2).lse();
+    let mut attentions = vec![
+        ("1 element", of(1, 1).scheme(Causal)),
+        ("15 elements on 17", of(15, 17).scheme(SlidingWindow::new(50))),
+        ("17 elements on 15", of(17, 15).scheme(Alibi::new()).scheme(Causal)),
+        ("130 elements", of(130, 130)),
+        ("rotations", of(16, 16).scheme(Rope::new()).scheme(Causal)),
+        ("documents", of(64, 8).documents(Batch::Each)),
+    ];
+    attentions.push(("sums", Attention::heads(4).head_dim(24).weights_with(|_, score| score.sigmoid())));
+    for (number, (name, attention)) in attentions.into_iter().enumerate() {
+        for (which, target) in targets().iter().enumerate() {
+            let elem = [Elem::F32, Elem::F16, Elem::Bf16][(number + which) % 3];
+            let kernels = [Kernels::Prefill, Kernels::Decode][(number + which / 3) % 2];
+            let graph = attention.clone().key_elem(elem).value_elem(elem).build().expect("a graph");
+            let engine = Engine::builder().target(target.clone()).threads(1).kernels(kernels).guard_pages(Guard::After);
+            let kernel = engine.build().expect("an engine").compile(&graph).expect("a kernel");
+            for (size, queries, keys) in [(16, 1, 1), (16, 3, 37), (64, 1, 130), (64, 40, 131), (128, 2, 1151)] {
+                let lengths = Lengths { batch: 1, queries, keys };
+                let tensors = inputs(&mut Rng::new(keys as u64), kernel.interface(), lengths);
+                let mut whole = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+                common::run(kernel.call(), &tensors, &mut whole).expect("runs");
+                for flush in [Flush::Before, Flush::After, Flush::Last] {
+                    let made = match elem {
+                        Elem::F32 => in_pools(&kernel, &tensors, (size, flush), |x| x as f32),
+                        Elem::F16 => in_pools(&kernel, &tensors, (size, flush), |x| f16::from_f32(x as f32)),
+                        _ => in_pools(&kernel, &tensors, (size, flush), |x| bf16::from_f32(x as f32)),
+                    };
+                    let context = format!("{name}, {elem}, {target}, {}, {lengths:?}, pages of {size}", kernels.name());
+                    assert!(made == common::calls::bits(&whole), "{context}, {flush:?}");
+                }
+            }
+        }
+    }
+}
+
+/// What a call makes of keys and values in guarded pools.
+fn in_pools<T: Element>(
+    kernel: &Kernel,
+    tensors: &Tensors,
+    (size, flush): (usize, Flush),
+    of: impl Fn(f64) -> T,
+) -> Vec<Vec<u32>> {
+    let (k, v) = (&tensors["k"], &tensors["v"]);
+    let lengths = Lengths { batch: 1, queries: tensors["q"].shape()[2], keys: k.shape()[2] };
+    let [keys, values] = [k, v].map(|tensor| Pool::new(&tensor.view(), size, &of, flush));
+    let mut made = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+    let mut call = kernel.call().input("k", keys.view()).input("v", values.view());
+    for (name, tensor) in tensors.iter().filter(|(name, _)| !["k", "v"].contains(&name.as_str())) {
+        call = call.input(name, tensor.view());
+    }
+    for (name, tensor) in &mut made {
+        call = call.output(name, tensor.view_mut());
+    }
+    call.run().expect("runs");
+    common::calls::bits(&made)
 }
 
 #[test]

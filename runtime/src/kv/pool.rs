@@ -68,11 +68,11 @@ impl Pool {
         let [_, _, heads, tokens, dim] = *self.layout.shape() else { return };
         for head in 0..heads {
             let first = ((page as usize * heads + head) * tokens + start) * dim;
-            let (start, count) = (self.elem.bytes() * first, len * dim);
+            let (place, count) = (self.elem.bytes() * first, len * dim);
             let norm = match self.elem {
-                Elem::F32 => self.memory.slice(start, count).map(|rows: &[f32]| greatest_norm(rows, dim)),
-                Elem::F16 => self.memory.slice(start, count).map(|rows: &[f16]| greatest_norm(rows, dim)),
-                Elem::Bf16 => self.memory.slice(start, count).map(|rows: &[bf16]| greatest_norm(rows, dim)),
+                Elem::F32 => self.memory.slice(place, count).map(|rows: &[f32]| greatest_norm(rows, dim)),
+                Elem::F16 => self.memory.slice(place, count).map(|rows: &[f16]| greatest_norm(rows, dim)),
+                Elem::Bf16 => self.memory.slice(place, count).map(|rows: &[bf16]| greatest_norm(rows, dim)),
                 Elem::I32 | Elem::Bool => None,
             };
             let norm = norm.unwrap_or(f32::INFINITY);

@@ -202,8 +202,11 @@ impl<'p, 'a> Placed<'p, 'a> {
                     view_strides(&mut words[layout.strides(id)], view.shape(), view.strides(), bytes);
                 }
                 // The call record has the addresses of its rows.
-                (InputView::Paged(_), Some(input)) => {
-                    input.put_strides(&mut words[layout.strides(id)], row_dim(plan, id));
+                (InputView::Paged(_), Some(input)) if input.copied => {
+                    input.put_copied_strides(&mut words[layout.strides(id)], row_dim(plan, id));
+                }
+                (InputView::Paged(view), Some(_)) => {
+                    view_strides(&mut words[layout.strides(id)], view.page_shape(), view.strides(), bytes);
                 }
                 (InputView::Paged(view), None) => {
                     words[layout.address(id)] = base.wrapping_add(slots[id].start) as u64;

@@ -92,14 +92,21 @@ impl<'t> Outer<'t> {
 
     /// The index along an axis: its own, or that of the axis that it groups; 0 along others.
     fn index(&self, axis: Axis) -> usize {
-        let position = |axis| self.attention.outer.iter().position(|outer| *outer == axis);
-        match (position(axis), self.frame.plan().graph.grouped(axis)) {
-            (Some(position), _) => self.indices[position] as usize,
-            (None, Some((finer, ratio))) => {
-                position(finer).map_or(0, |position| self.indices[position] as usize / ratio as usize)
-            }
-            (None, None) => 0,
-        }
+        self.index_of_head(axis, 0)
+    }
+
+    /// As [`Outer::index`], of one of the heads that are packed.
+    fn index_of_head(&self, axis: Axis, head: usize) -> usize {
+        let packed = |axis| self.attention.packed.is_some_and(|packed| packed.axis == axis);
+        let along = |axis| {
+            let position = self.attention.outer.iter().position(|outer| *outer == axis)?;
+            Some(self.indices[position] as usize + if packed(axis) { head } else { 0 })
+        };
+        let grouped = || {
+            let (finer, ratio) = self.frame.plan().graph.grouped(axis)?;
+            Some(along(finer)? / ratio as usize)
+        };
+        along(axis).or_else(grouped).unwrap_or(0)
     }
 
     /// Rows of keys or values here, whose elements lie along `dim`.
@@ -127,6 +134,11 @@ impl<'t> Outer<'t> {
 
     /// The row of a table here: the index over all its dimensions but queries, keys and groups of these.
     pub(crate) fn row(&self, table: TensorId) -> usize {
+        self.row_of_head(table, 0)
+    }
+
+    /// As [`Outer::row`], of one of the heads that are packed.
+    pub(crate) fn row_of_head(&self, table: TensorId, head: usize) -> usize {
         let attention = self.attention;
         let mut row = 0;
         let in_tile = |axis| axis == attention.query || axis == attention.key;
@@ -135,7 +147,7 @@ impl<'t> Outer<'t> {
             if in_tile(axis) || grouped.is_some_and(|(finer, _)| in_tile(finer)) {
                 continue;
             }
-            let index = self.index(axis);
+            let index = self.index_of_head(axis, head);
             row = row * self.frame.length(axis) + index;
         }
         row

@@ -46,15 +46,13 @@ impl<'a> PagedInput<'a> {
         self.copied.then(|| (plan.tiling.keys * self.row_bytes(row_dim)).next_multiple_of(ALIGN))
     }
 
-    /// The strides that code walks rows by, in bytes: those in a page, or of rows one behind the other.
-    pub(super) fn put_strides(&self, words: &mut [u64], row_dim: usize) {
-        let bytes = self.view.elem().bytes();
-        for (dim, (word, stride)) in words.iter_mut().zip(self.view.strides()).enumerate() {
-            *word = match (self.copied, dim) {
-                (false, _) => (*stride as i64 * bytes as i64) as u64,
-                (true, dim) if dim == self.view.token_dim() => self.row_bytes(row_dim) as u64,
-                (true, dim) if dim == row_dim => bytes as u64,
-                (true, _) => 0,
+    /// The strides that code walks rows by, in bytes, where these are copied one behind the other.
+    pub(super) fn put_copied_strides(&self, words: &mut [u64], row_dim: usize) {
+        for (dim, word) in words.iter_mut().enumerate() {
+            *word = match dim {
+                dim if dim == self.view.token_dim() => self.row_bytes(row_dim) as u64,
+                dim if dim == row_dim => self.view.elem().bytes() as u64,
+                _ => 0,
             };
         }
     }
@@ -83,7 +81,7 @@ impl<'a> PagedRows<'a> {
 
     /// A number that the norm of the row of no key among some is above; `inf` where that is not known.
     pub(super) fn norm(&self, keys: (usize, usize)) -> f32 {
-        self.view.norm(keys, |dim| self.held[dim].unwrap_or(0))
+        self.view.norm(keys, |dim| self.held[dim])
     }
 
     /// Copies the rows of some keys to a place in memory, one behind the other; false if they do not fit there.

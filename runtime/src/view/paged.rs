@@ -101,7 +101,7 @@ impl<'a> PagedView<'a> {
 
     /// The tensor, with what is known of its rows, which are along any one dimension: for each page of the pool, and each index along `dim`
     /// (of heads, as a rule), a number that the Euclidean norm of no row there is above. `inf` says nothing; a row that holds NaN has no
-    /// other bound.
+    /// other bound. Norms by token, or by element of a row, bound no row of a page: nothing comes of them.
     ///
     /// Calls of few queries whose scores fall off with distance leave pages out that can have no weight, by the norms of keys and values,
     /// without a look at them. Bounds that do not hold make for wrong results.
@@ -117,12 +117,14 @@ impl<'a> PagedView<'a> {
         Ok(PagedView { norms: Some(PageNorms { norms, dim }), ..self })
     }
 
-    /// A number that the norm of no row of some tokens is above, at an index of each dimension; `inf` where that is not known.
-    pub(crate) fn norm(&self, (first, end): (usize, usize), index: impl Fn(usize) -> usize) -> f32 {
-        let Some(PageNorms { norms, dim }) = self.norms else { return f32::INFINITY };
+    /// A number that the norm of no row of some tokens is above, at an index of each dimension but those of tokens and of the rows'
+    /// elements; `inf` where that is not known.
+    pub(crate) fn norm(&self, (first, end): (usize, usize), index: impl Fn(usize) -> Option<usize>) -> f32 {
+        let known = self.norms.and_then(|known| Some((known, index(known.dim)?)));
+        let Some((PageNorms { norms, dim }, index)) = known else { return f32::INFINITY };
         let size = self.shape[dim];
         let pages = self.pages.get(first / self.page_size()..end.div_ceil(self.page_size())).unwrap_or_default();
-        let of = |page: &u32| norms.get(*page as usize * size + index(dim)).copied().unwrap_or(f32::INFINITY);
+        let of = |page: &u32| norms.get(*page as usize * size + index).copied().unwrap_or(f32::INFINITY);
         let all = pages.iter().map(of).map(|norm| if norm.is_nan() { f32::INFINITY } else { norm });
         all.fold(0.0, f32::max)
     }
@@ -165,6 +167,11 @@ impl<'a> PagedView<'a> {
     /// Number of tokens.
     pub fn len_tokens(&self) -> usize {
         self.shape[self.token_dim]
+    }
+
+    /// Sizes of the dimensions of a page that is full.
+    pub(crate) fn page_shape(&self) -> &[usize] {
+        self.page.shape()
     }
 
     /// Tokens of a page that is full.

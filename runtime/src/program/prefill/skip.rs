@@ -32,11 +32,12 @@ impl Task<'_> {
         let bound = |row: usize| {
             let query = &rows[row * elements..][..elements];
             let norm = query.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-            let terms = self.terms(term.high, first + row);
+            let [high, low] = [term.high, term.low].map(|table| self.terms(table, first + row));
+            // Both parts: far from 0, the first alone is further from their sum than keys without weight are below others.
+            let terms = high.iter().zip(low).map(|(high, low)| f64::from(*high) + f64::from(*low));
             // NaN stays.
-            let keep = |most: f32, x: &f32| if most.is_nan() || *x <= most { most } else { *x };
-            let greatest = terms.iter().fold(f32::NEG_INFINITY, keep);
-            f64::from(greatest) + norm * f64::from(keys) * (1.0 + 1.0 / 4096.0)
+            let keep = |most: f64, x: f64| if most.is_nan() || x <= most { most } else { x };
+            terms.fold(f64::NEG_INFINITY, keep) + norm * f64::from(keys) * (1.0 + 1.0 / 4096.0)
         };
         self.tiles.levels(position, |levels| {
             levels.iter().enumerate().all(|(row, level)| bound(row) < level - Pruning::BELOW - ROOM)
@@ -52,19 +53,8 @@ impl Task<'_> {
     /// The key terms of a query, counted with the heads that are packed, for the keys of the task.
     fn terms(&self, table: TensorId, query: usize) -> &[f32] {
         let (frame, (from, to)) = (self.classes.frame, self.classes.keys);
-        let mut row = self.classes.outer.row(table);
-        if let Some(packed) = self.attention.packed {
-            let mut dims = frame.plan().tensors[table].dims.iter().rev();
-            // Rows of the table from one head to the next: none where all heads have the same terms.
-            let mut step = 1;
-            if dims.any(|axis| {
-                let found = *axis == packed.axis;
-                step *= if found || *axis == self.attention.key { 1 } else { frame.length(*axis) };
-                found
-            }) {
-                row += step * (query % packed.heads.max(1) as usize);
-            }
-        }
+        let head = query % self.attention.queries_per_position();
+        let row = self.classes.outer.row_of_head(table, head);
         &frame.f32_table(table)[row * frame.length(self.attention.key)..][from..to]
     }
 
