@@ -369,15 +369,15 @@ impl<T: Element> Pool<T> {
 #[test]
 fn kernels_stay_within_pages_of_a_pool() {
     let of = |d: i32, e: i32| Attention::heads(4).head_dim(d).value_dim(e).kv_heads(2).lse();
-    let mut attentions = vec![
+    let attentions = [
         ("1 element", of(1, 1).scheme(Causal)),
         ("15 elements on 17", of(15, 17).scheme(SlidingWindow::new(50))),
         ("17 elements on 15", of(17, 15).scheme(Alibi::new()).scheme(Causal)),
         ("130 elements", of(130, 130)),
         ("rotations", of(16, 16).scheme(Rope::new()).scheme(Causal)),
         ("documents", of(64, 8).documents(Batch::Each)),
+        ("sums", Attention::heads(4).head_dim(24).weights_with(|_, score| score.sigmoid())),
     ];
-    attentions.push(("sums", Attention::heads(4).head_dim(24).weights_with(|_, score| score.sigmoid())));
     for (number, (name, attention)) in attentions.into_iter().enumerate() {
         for (which, target) in targets().iter().enumerate() {
             let elem = [Elem::F32, Elem::F16, Elem::Bf16][(number + which) % 3];

@@ -31,7 +31,7 @@ struct Served {
     reference: Reference,
 }
 
-/// A call: its lengths, all inputs in one piece, and whether it is interpreted too.
+/// A call: its lengths, and all inputs in one piece.
 struct Asked {
     lengths: Lengths,
     tensors: Tensors,
