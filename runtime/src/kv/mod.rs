@@ -24,7 +24,7 @@ use transform::Positions;
 
 /// The keys and values of one attention layer, for many sequences of any lengths.
 ///
-/// All memory is there once the cache is built: pools of pages, `[page, head, token, element]` for keys and for values, zeroed, and aligned to 64
+/// All memory is there once the cache is built, in large pages where the system has them: pools of pages, `[page, head, token, element]` for keys and for values, zeroed, and aligned to 64
 /// bytes. A sequence has a table of its pages, which grows by one as a page is full; [`keys`](KvCache::keys) and [`values`](KvCache::values)
 /// are views of it that calls read. A cache whose pages hold whole sequences has each in one piece: `page_size` is then the longest length,
 /// rounded up to a multiple of [`PAGE_UNIT`](crate::PAGE_UNIT), and `pages` the number of sequences.

@@ -22,7 +22,7 @@ impl Pool {
     /// Zeros for so many pages, heads, tokens of a page and elements of a head.
     pub(super) fn new(shape @ [pages, heads, tokens, dim]: [usize; 4], elem: Elem) -> Result<Pool, KvError> {
         let layout = Layout::contiguous(&[pages, 1, heads, tokens, dim]).map_err(|_| KvError::TooLarge { shape })?;
-        let memory = Workspace::new(layout.len() * elem.bytes())?;
+        let memory = Workspace::in_large_pages(layout.len() * elem.bytes())?;
         let count = pages.saturating_mul(heads);
         let mut norms = Vec::new();
         reserve(&mut norms, count)?;

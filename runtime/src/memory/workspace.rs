@@ -4,9 +4,13 @@ use std::fmt;
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
+use memmap2::MmapMut;
 
 use crate::memory::alloc::{ALIGN, OutOfMemory};
 use crate::memory::pages::Pages;
+
+/// Bytes of a large page, on most systems.
+const LARGE_PAGE: usize = 2 << 20;
 
 /// Aligned memory that is always initialised: zeros at first, later whatever was last written.
 pub(crate) struct Workspace {
@@ -16,6 +20,8 @@ pub(crate) struct Workspace {
 enum Memory {
     /// Bytes of some lines.
     Lines(Vec<Line>, usize),
+    /// Mapped from the system.
+    Mapped(MmapMut),
     /// Part of some pages.
     Part(Pages, Range<usize>),
 }
@@ -37,6 +43,18 @@ impl Workspace {
         Ok(Workspace { memory: Memory::Lines(lines, bytes) })
     }
 
+    /// As [`Workspace::new`], for much memory that is read at random: in large pages where the system has them and is asked for them.
+    pub(crate) fn in_large_pages(bytes: usize) -> Result<Workspace, OutOfMemory> {
+        if bytes < LARGE_PAGE {
+            return Workspace::new(bytes);
+        }
+        let memory = MmapMut::map_anon(bytes).map_err(|_| OutOfMemory { bytes })?;
+        // A system without large pages gives small ones.
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage);
+        Ok(Workspace { memory: Memory::Mapped(memory) })
+    }
+
     /// Part of some pages; none where the part leaves them.
     ///
     /// Of what the caller asks for with [`Workspace::slice`] all must be accessible.
@@ -49,13 +67,14 @@ impl Workspace {
     pub(super) fn part(self, part: Range<usize>) -> Option<Workspace> {
         match self.memory {
             Memory::Part(pages, _) => Workspace::of_pages(pages, part),
-            Memory::Lines(..) => Some(self),
+            Memory::Lines(..) | Memory::Mapped(_) => Some(self),
         }
     }
 
     pub(crate) fn bytes(&self) -> usize {
         match &self.memory {
             Memory::Lines(_, bytes) => *bytes,
+            Memory::Mapped(memory) => memory.len(),
             Memory::Part(_, part) => part.len(),
         }
     }
@@ -64,6 +83,7 @@ impl Workspace {
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         match &mut self.memory {
             Memory::Lines(lines, _) => lines.as_mut_ptr().cast(),
+            Memory::Mapped(memory) => memory.as_mut_ptr(),
             Memory::Part(pages, part) => pages.as_mut_ptr().wrapping_add(part.start),
         }
     }
@@ -72,6 +92,7 @@ impl Workspace {
     pub(crate) fn as_ptr(&self) -> *const u8 {
         match &self.memory {
             Memory::Lines(lines, _) => lines.as_ptr().cast(),
+            Memory::Mapped(memory) => memory.as_ptr(),
             Memory::Part(pages, part) => pages.as_ptr().wrapping_add(part.start),
         }
     }
@@ -81,6 +102,7 @@ impl Workspace {
         let range = range::<T>(start, len).filter(|range| range.end <= self.bytes())?;
         let bytes = match &self.memory {
             Memory::Lines(lines, _) => &bytemuck::cast_slice(lines)[range],
+            Memory::Mapped(memory) => &memory[range],
             Memory::Part(pages, part) => {
                 let start = pages.as_ptr().wrapping_add(part.start + range.start);
                 // SAFETY: the end is inside the part, checked above, which is inside the pages, as `of_pages` checked; these are initialised
@@ -96,6 +118,7 @@ impl Workspace {
         let range = range::<T>(start, len).filter(|range| range.end <= self.bytes())?;
         let bytes = match &mut self.memory {
             Memory::Lines(lines, _) => &mut bytemuck::cast_slice_mut(lines)[range],
+            Memory::Mapped(memory) => &mut memory[range],
             Memory::Part(pages, part) => {
                 let start = pages.as_mut_ptr().wrapping_add(part.start + range.start);
                 // SAFETY: as for `slice`, with an exclusive borrow of `self`.
@@ -136,6 +159,21 @@ mod tests {
         assert!(workspace.slice_mut::<f32>(2, 1).is_none(), "not aligned");
         assert!(workspace.slice_mut::<u64>(8, usize::MAX / 8).is_none(), "overflow");
         assert!(workspace.slice_mut::<u64>(8, usize::MAX).is_none(), "overflow");
+    }
+
+    #[test]
+    fn memory_in_large_pages_is_as_any() {
+        for bytes in [0, 130, LARGE_PAGE - 1, LARGE_PAGE, 3 * LARGE_PAGE + 17] {
+            let mut workspace = Workspace::in_large_pages(bytes).expect("memory");
+            assert_eq!((workspace.bytes(), workspace.as_mut_ptr() as usize % ALIGN), (bytes, 0));
+            assert!(workspace.slice::<u8>(0, bytes).is_some_and(|all| all.iter().all(|byte| *byte == 0)));
+            assert!(workspace.slice::<u8>(0, bytes + 1).is_none() && workspace.slice_mut::<u8>(bytes, 1).is_none());
+            if bytes >= 8 {
+                workspace.slice_mut::<u32>(4, 1).expect("fits")[0] = 7;
+                assert_eq!(workspace.slice::<u32>(0, 2), Some(&[0, 7][..]));
+            }
+        }
+        assert!(Workspace::in_large_pages(usize::MAX).is_err());
     }
 
     #[test]
