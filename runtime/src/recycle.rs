@@ -1,6 +1,7 @@
 //! Allocations of lists, kept from one use to the next.
 
-use std::sync::{Mutex, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The allocation of a list, for elements of a type that differs in lifetimes alone. What the list held is dropped.
 pub(crate) fn recycled<T, U>(mut list: Vec<T>) -> Vec<U> {
@@ -14,6 +15,14 @@ pub(crate) fn recycled<T, U>(mut list: Vec<T>) -> Vec<U> {
 #[derive(Debug)]
 pub(crate) struct Spares<T>(Mutex<Vec<T>>);
 
+/// A thing that goes back to those that it is of when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease<'s, T: Default> {
+    /// None of those that are not kept.
+    spares: Option<&'s Spares<T>>,
+    thing: T,
+}
+
 impl<T: Default> Spares<T> {
     pub(crate) const fn new() -> Spares<T> {
         Spares(Mutex::new(Vec::new()))
@@ -21,20 +30,64 @@ impl<T: Default> Spares<T> {
 
     /// One that was kept, or a new one.
     pub(crate) fn take(&self) -> T {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        self.take_by(|things| things.len().checked_sub(1))
+    }
+
+    /// The one of those that were kept that `pick` names by its position, or a new one.
+    pub(crate) fn take_by(&self, pick: impl FnOnce(&[T]) -> Option<usize>) -> T {
+        let mut things = self.lock();
+        pick(&things).map(|position| things.swap_remove(position)).unwrap_or_default()
     }
 
     /// Keeps one; without room for it, it is dropped.
-    pub(crate) fn keep(&self, spare: T) {
-        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.try_reserve(1).is_ok() {
-            spares.push(spare);
+    pub(crate) fn keep(&self, thing: T) {
+        let mut things = self.lock();
+        if things.try_reserve(1).is_ok() {
+            things.push(thing);
         }
     }
 
     /// Drops all.
     pub(crate) fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+        *self.lock() = Vec::new();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+impl<'s, T: Default> Lease<'s, T> {
+    /// A lease of a thing that goes back to some, or is dropped if there are none.
+    pub(crate) fn new(spares: Option<&'s Spares<T>>, thing: T) -> Lease<'s, T> {
+        Lease { spares, thing }
+    }
+}
+
+impl<T: Default> Deref for Lease<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.thing
+    }
+}
+
+impl<T: Default> DerefMut for Lease<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.thing
+    }
+}
+
+impl<T: Default> Drop for Lease<'_, T> {
+    fn drop(&mut self) {
+        if let Some(spares) = self.spares {
+            spares.keep(std::mem::take(&mut self.thing));
+        }
     }
 }
 

@@ -1,10 +1,8 @@
 //! Working memory that is kept between calls.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::prefill::TaskLists;
 use crate::memory::{Guard, OutOfMemory, Partials, Places, Workspace, reserve};
+use crate::recycle::{Lease, Spares};
 use crate::tiles::Trees;
 
 /// The least step that sizes are rounded up to.
@@ -28,17 +26,10 @@ pub(super) struct ThreadMemory {
 /// Memory waiting for the next calls, so that a warm kernel allocates nothing.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    free: Mutex<Vec<CallMemory>>,
+    free: Spares<CallMemory>,
     /// The memories of the threads of some calls that ran together.
-    threads: Mutex<Vec<Vec<ThreadMemory>>>,
+    threads: Spares<Vec<ThreadMemory>>,
     guard: Option<Guard>,
-}
-
-/// The memory of a call, lent by a [`Pool`]; it goes back on drop.
-#[derive(Debug)]
-pub(super) struct Lease<'p> {
-    pool: &'p Pool,
-    memory: CallMemory,
 }
 
 /// Makes sure of scratch memory of this size at the least for this many threads, and gives theirs.
@@ -63,7 +54,7 @@ pub(super) fn of_threads(
 impl Pool {
     /// A pool of memory between inaccessible pages, which is not kept; or without such, if there is no guard.
     pub(super) const fn new(guard: Option<Guard>) -> Pool {
-        Pool { free: Mutex::new(Vec::new()), threads: Mutex::new(Vec::new()), guard }
+        Pool { free: Spares::new(), threads: Spares::new(), guard }
     }
 
     pub(super) fn guard(&self) -> Option<Guard> {
@@ -73,22 +64,18 @@ impl Pool {
     /// Memory for tables that were given their places by the [`Pool::guard`]: that kept with the smallest tables that fit. Where none fit the
     /// largest make room for new ones, so the pool keeps as many as were ever lent at once. Sizes are rounded up to four steps per
     /// doubling: a sequence that grows by a token per call seldom needs new ones.
-    pub(super) fn lease(&self, places: &Places) -> Result<Lease<'_>, OutOfMemory> {
+    pub(super) fn lease(&self, places: &Places) -> Result<Lease<'_, CallMemory>, OutOfMemory> {
         if self.guard.is_some() {
-            return Ok(Lease {
-                pool: self,
-                memory: CallMemory { tables: places.workspace()?, ..CallMemory::default() },
-            });
+            let memory = CallMemory { tables: places.workspace()?, ..CallMemory::default() };
+            return Ok(Lease::new(None, memory));
         }
         let bytes = places.bytes();
-        let kept = {
-            let mut free = self.free();
+        let mut memory = self.free.take_by(|free| {
             let sizes = || free.iter().map(|memory| memory.tables.bytes()).enumerate();
             let fit = sizes().filter(|(_, size)| *size >= bytes).min_by_key(|(_, size)| *size);
             let pick = fit.or_else(|| sizes().max_by_key(|(_, size)| *size));
-            pick.map(|(index, _)| free.swap_remove(index))
-        };
-        let mut memory = kept.unwrap_or_default();
+            pick.map(|(index, _)| index)
+        });
         if memory.tables.bytes() < bytes {
             // Tables that are too small are freed first.
             memory.tables = Workspace::default();
@@ -96,88 +83,18 @@ impl Pool {
             let rounded = bytes.checked_next_multiple_of(step).map(Workspace::new);
             memory.tables = rounded.and_then(Result::ok).ok_or(OutOfMemory { bytes })?;
         }
-        Ok(Lease { pool: self, memory })
+        Ok(Lease::new(Some(&self.free), memory))
     }
 
     /// Frees the memory that no call uses.
     pub(super) fn clear(&self) {
-        *self.free() = Vec::new();
-        *self.free_threads() = Vec::new();
+        self.free.clear();
+        self.threads.clear();
     }
 
     /// The memories of threads: those of calls before, or none.
-    pub(super) fn lease_threads(&self) -> ThreadsLease<'_> {
-        ThreadsLease { pool: self, memories: self.free_threads().pop().unwrap_or_default() }
-    }
-
-    fn free_threads(&self) -> MutexGuard<'_, Vec<Vec<ThreadMemory>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn free(&self) -> MutexGuard<'_, Vec<CallMemory>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Deref for Lease<'_> {
-    type Target = CallMemory;
-
-    fn deref(&self) -> &CallMemory {
-        &self.memory
-    }
-}
-
-impl DerefMut for Lease<'_> {
-    fn deref_mut(&mut self) -> &mut CallMemory {
-        &mut self.memory
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        if self.pool.guard.is_some() {
-            return;
-        }
-        let memory = std::mem::take(&mut self.memory);
-        let mut free = self.pool.free();
-        // Without room for it, it is freed.
-        if reserve(&mut free, 1).is_ok() {
-            free.push(memory);
-        }
-    }
-}
-
-/// The memories of threads, lent by a [`Pool`]; they go back on drop.
-#[derive(Debug)]
-pub(super) struct ThreadsLease<'p> {
-    pool: &'p Pool,
-    memories: Vec<ThreadMemory>,
-}
-
-impl Deref for ThreadsLease<'_> {
-    type Target = Vec<ThreadMemory>;
-
-    fn deref(&self) -> &Vec<ThreadMemory> {
-        &self.memories
-    }
-}
-
-impl DerefMut for ThreadsLease<'_> {
-    fn deref_mut(&mut self) -> &mut Vec<ThreadMemory> {
-        &mut self.memories
-    }
-}
-
-impl Drop for ThreadsLease<'_> {
-    fn drop(&mut self) {
-        if self.pool.guard.is_some() {
-            return;
-        }
-        let memories = std::mem::take(&mut self.memories);
-        let mut free = self.pool.free_threads();
-        if reserve(&mut free, 1).is_ok() {
-            free.push(memories);
-        }
+    pub(super) fn lease_threads(&self) -> Lease<'_, Vec<ThreadMemory>> {
+        Lease::new(self.guard.is_none().then_some(&self.threads), self.threads.take())
     }
 }
 
@@ -185,7 +102,7 @@ impl Drop for ThreadsLease<'_> {
 mod tests {
     use super::*;
 
-    fn lease(pool: &Pool, bytes: usize) -> Result<Lease<'_>, OutOfMemory> {
+    fn lease(pool: &Pool, bytes: usize) -> Result<Lease<'_, CallMemory>, OutOfMemory> {
         let mut places = Places::new(None);
         places.take(bytes).ok_or(OutOfMemory { bytes })?;
         pool.lease(&places)
@@ -205,11 +122,11 @@ mod tests {
         assert_eq!(start(500), second);
         assert_eq!(start(100), first, "the smallest that fits");
         assert_eq!(lease(&pool, 2000).expect("memory").tables.bytes(), 2048);
-        assert_eq!(pool.free().len(), 2, "the larger of two grew");
+        assert_eq!(pool.free.len(), 2, "the larger of two grew");
         assert!(lease(&pool, isize::MAX as usize).is_err());
         assert_eq!(start(50), first, "still works");
         pool.clear();
-        assert!(pool.free().is_empty());
+        assert_eq!(pool.free.len(), 0);
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::Program;
-use super::pool::{CallMemory, Lease, Pool, ThreadMemory, of_threads};
+use super::pool::{CallMemory, Pool, ThreadMemory, of_threads};
 use super::prefill::{Cut, Prefill, Trace};
 use super::tables;
 use crate::batch::Failed;
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::{FunctionId, Invocation, Partials, Placed, Tasks};
-use crate::recycle::{Spares, recycled};
+use crate::recycle::{Lease, Spares, recycled};
 use crate::threads::Threads;
 use crate::tile_map::TileMap;
 use crate::tiles::Trees;
@@ -42,7 +42,7 @@ struct Attending<'r> {
 #[derive(Default)]
 pub(super) struct Lists {
     placed: Vec<(&'static Program, Placed<'static, 'static>)>,
-    leases: Vec<Lease<'static>>,
+    leases: Vec<Lease<'static, CallMemory>>,
     works: Works,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn run<'p, 'b>(
     trace: Option<Trace>,
 ) -> Result<Option<TileMap>, Failed> {
     let Lists { placed, leases, mut works } = spares.take();
-    let (mut placed, mut leases): (Vec<(&Program, Placed<'_, '_>)>, Vec<Lease<'_>>) =
+    let (mut placed, mut leases): (Vec<(&Program, Placed<'_, '_>)>, Vec<Lease<'_, CallMemory>>) =
         (recycled(placed), recycled(leases));
     let done = place(calls, pool, (&mut placed, &mut leases))
         .and_then(|()| run_placed((&mut placed, &mut leases), (pool, threads), &mut works, trace));
@@ -82,7 +82,7 @@ pub(super) fn run<'p, 'b>(
 fn place<'p, 'b>(
     calls: impl IntoIterator<Item = (&'p Program, Bound<'b>)>,
     pool: &'p Pool,
-    (placed, leases): (&mut Vec<(&'p Program, Placed<'p, 'b>)>, &mut Vec<Lease<'p>>),
+    (placed, leases): (&mut Vec<(&'p Program, Placed<'p, 'b>)>, &mut Vec<Lease<'p, CallMemory>>),
 ) -> Result<(), Failed> {
     for (number, (program, bound)) in calls.into_iter().enumerate() {
         let of_call = program.loaded.place(bound, pool.guard()).map_err(|error| (number, error.into()))?;
@@ -93,7 +93,7 @@ fn place<'p, 'b>(
 }
 
 fn run_placed(
-    (placed, leases): (&mut [(&Program, Placed<'_, '_>)], &mut [Lease<'_>]),
+    (placed, leases): (&mut [(&Program, Placed<'_, '_>)], &mut [Lease<'_, CallMemory>]),
     (pool, threads): (&Pool, &Threads),
     works: &mut Works,
     trace: Option<Trace>,
