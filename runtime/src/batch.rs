@@ -56,7 +56,7 @@ pub(crate) trait RunsAll: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The first error, with the number of its call. Then nothing was written.
-    fn run_all(&self, all: &mut Vec<Bound<'_>>) -> Result<(), Failed>;
+    fn run_all(&self, all: &mut [Bound<'_>]) -> Result<(), Failed>;
 
     /// Lists that batches before left behind.
     fn spares(&self) -> &Spares<Lists>;

@@ -51,10 +51,10 @@ pub trait Operator: fmt::Debug + Send + Sync {
 /// Runs calls: a kernel, a reference or an error bound.
 pub(crate) trait Runner: fmt::Debug + Send + Sync {
     /// Runs a call whose tensors have been checked.
-    fn run(&self, bound: Bound<'_>) -> Result<(), CallError>;
+    fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError>;
 
     /// Runs a call whose tensors have been checked, and tells the key tiles that it visited, if it makes any.
-    fn trace(&self, bound: Bound<'_>) -> Result<Option<TileMap>, CallError> {
+    fn trace(&self, bound: &mut Bound<'_>) -> Result<Option<TileMap>, CallError> {
         self.run(bound).map(|()| None)
     }
 }
@@ -82,8 +82,7 @@ impl<'k, 'a> Call<'k, 'a> {
     /// [`CallError`] if a tensor is missing, does not fit or shares memory with an output, or working memory can't be had. Then nothing
     /// was written, and the kernel is as good as before.
     pub fn run(self) -> Result<(), CallError> {
-        let bound = self.interface.bind(self.bindings)?;
-        self.runner.run(bound)
+        self.runner.run(&mut self.interface.bind(self.bindings)?)
     }
 
     /// Checks the tensors, runs, and tells which key tiles were skipped, pruned, computed in full or with the mask, for each query tile. The
@@ -94,7 +93,6 @@ impl<'k, 'a> Call<'k, 'a> {
     /// # Errors
     /// As [`Call::run`].
     pub fn trace(self) -> Result<Option<TileMap>, CallError> {
-        let bound = self.interface.bind(self.bindings)?;
-        self.runner.trace(bound)
+        self.runner.trace(&mut self.interface.bind(self.bindings)?)
     }
 }

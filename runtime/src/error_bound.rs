@@ -68,7 +68,7 @@ impl<'k> ErrorBound<'k> {
 }
 
 impl Runner for ErrorBound<'_> {
-    fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
+    fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError> {
         let mut inputs = BTreeMap::new();
         for (port, view) in self.interface.inputs().iter().zip(&bound.inputs) {
             let line = || format!("input \"{}\": {}", port.name, self.interface.signature(port));

@@ -157,17 +157,17 @@ impl Operator for Kernel {
 }
 
 impl Runner for Kernel {
-    fn run(&self, bound: Bound<'_>) -> Result<(), CallError> {
+    fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError> {
         self.programs.run(bound, &self.threads)
     }
 
-    fn trace(&self, bound: Bound<'_>) -> Result<Option<TileMap>, CallError> {
+    fn trace(&self, bound: &mut Bound<'_>) -> Result<Option<TileMap>, CallError> {
         self.programs.trace(bound, &self.threads)
     }
 }
 
 impl RunsAll for Kernel {
-    fn run_all(&self, all: &mut Vec<Bound<'_>>) -> Result<(), Failed> {
+    fn run_all(&self, all: &mut [Bound<'_>]) -> Result<(), Failed> {
         self.programs.run_all(all, &self.threads)
     }
 

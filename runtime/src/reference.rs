@@ -81,15 +81,15 @@ impl Operator for Reference {
 }
 
 impl Runner for Reference {
-    fn run(&self, mut bound: Bound<'_>) -> Result<(), CallError> {
-        let results = self.results(&bound)?;
-        self.write(&mut bound, &results);
+    fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError> {
+        let results = self.results(bound)?;
+        self.write(bound, &results);
         Ok(())
     }
 }
 
 impl RunsAll for Reference {
-    fn run_all(&self, all: &mut Vec<Bound<'_>>) -> Result<(), Failed> {
+    fn run_all(&self, all: &mut [Bound<'_>]) -> Result<(), Failed> {
         let of = |(call, bound): (usize, &Bound<'_>)| self.results(bound).map_err(|error| (call, error.into()));
         let results = all.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?;
         all.iter_mut().zip(&results).for_each(|(bound, results)| self.write(bound, results));

@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 
 use crate::error::CallError;
 use crate::interface::Bound;
-use crate::memory::paged::{PagedInput, gather};
+use crate::memory::paged::{PagedInput, gather, put_copied_strides, row_dim};
 use crate::memory::places::{Guard, Places};
 use crate::memory::{OutOfMemory, Workspace};
-use crate::view::InputView;
+use crate::view::{InputView, PagedView};
 
 /// Bytes after every table and constant, beside the elements of [`pad`]: the narrowest of them too can be loaded as a whole vector.
 const SLACK: usize = 64;
@@ -104,10 +104,10 @@ fn fill<T: bytemuck::Pod>(
 #[derive(Debug)]
 pub(crate) struct Placed<'p, 'a> {
     plan: &'p Plan,
-    bound: Bound<'a>,
+    bound: &'p mut Bound<'a>,
     slots: SmallVec<[Slot; 32]>,
     /// Inputs in pages that key tiles read there.
-    paged: SmallVec<[PagedInput<'a>; 2]>,
+    paged: SmallVec<[PagedInput; 2]>,
     places: Places,
 }
 
@@ -120,7 +120,8 @@ pub(crate) struct Frame<'a> {
     words: SmallVec<[u64; 160]>,
     lengths: &'a [usize],
     slots: &'a [Slot],
-    paged: &'a [PagedInput<'a>],
+    inputs: &'a [InputView<'a>],
+    paged: &'a [PagedInput],
     tables: &'a mut Workspace,
 }
 
@@ -134,7 +135,7 @@ impl<'p, 'a> Placed<'p, 'a> {
     /// whole.
     pub(crate) fn new(
         (plan, in_tiles): (&'p Plan, &[bool]),
-        mut bound: Bound<'a>,
+        bound: &'p mut Bound<'a>,
         guard: Option<Guard>,
     ) -> Result<Placed<'p, 'a>, CallError> {
         // Axes that the planner added have lengths of their own; no tensor of the call has them.
@@ -146,22 +147,22 @@ impl<'p, 'a> Placed<'p, 'a> {
         let pad = pad(plan);
         let mut slots: SmallVec<[Slot; 32]> = SmallVec::new();
         let mut places = Places::new(guard);
-        let mut paged: SmallVec<[PagedInput<'a>; 2]> = SmallVec::new();
+        let mut paged: SmallVec<[PagedInput; 2]> = SmallVec::new();
         let mut gathered: SmallVec<[TensorId; 2]> = SmallVec::new();
-        for ((view, &id), in_tiles) in bound.inputs.iter().zip(&plan.inputs).zip(in_tiles) {
+        for (input, ((view, &id), in_tiles)) in bound.inputs.iter().zip(&plan.inputs).zip(in_tiles).enumerate() {
             match view {
                 InputView::Dense(_) => {}
-                InputView::Paged(view) if *in_tiles => paged.push(PagedInput::new(plan, id, *view)),
+                InputView::Paged(view) if *in_tiles => paged.push(PagedInput::new(plan, (id, input), view)),
                 InputView::Paged(_) => gathered.push(id),
             }
         }
         for (id, tensor) in plan.tensors.iter().enumerate() {
             let slot = if tensor.origin == Origin::Table || gathered.contains(&id) {
-                let place = elements(tensor, &bound).and_then(|len| {
+                let place = elements(tensor, bound).and_then(|len| {
                     let start = places.take(padded(len, pad, tensor.storage)?)?;
                     Some(Slot { start, len })
                 });
-                place.ok_or_else(|| too_large(plan, &bound))?
+                place.ok_or_else(|| too_large(plan, bound))?
             } else {
                 Slot::default()
             };
@@ -181,7 +182,7 @@ impl<'p, 'a> Placed<'p, 'a> {
 
     /// Says what the tables of the call would take.
     pub(crate) fn too_large(&self) -> CallError {
-        too_large(self.plan, &self.bound)
+        too_large(self.plan, self.bound)
     }
 
     /// The frame of the call, with the constants of its plan and memory that has the places.
@@ -202,8 +203,8 @@ impl<'p, 'a> Placed<'p, 'a> {
                     view_strides(&mut words[layout.strides(id)], view.shape(), view.strides(), bytes);
                 }
                 // The call record has the addresses of its rows.
-                (InputView::Paged(_), Some(input)) if input.copied => {
-                    input.put_copied_strides(&mut words[layout.strides(id)], row_dim(plan, id));
+                (InputView::Paged(view), Some(input)) if input.copied.is_some() => {
+                    put_copied_strides(&mut words[layout.strides(id)], view, row_dim(plan, id));
                 }
                 (InputView::Paged(view), Some(_)) => {
                     view_strides(&mut words[layout.strides(id)], view.page_shape(), view.strides(), bytes);
@@ -230,7 +231,7 @@ impl<'p, 'a> Placed<'p, 'a> {
             words[layout.address(id)] = start as u64;
             dense_strides(&mut words[layout.strides(id)], &tensor.dims, bound, tensor.storage.bytes());
         }
-        Frame { plan, words, lengths: &bound.lengths, slots, paged, tables }
+        Frame { plan, words, lengths: &bound.lengths, slots, inputs: &bound.inputs, paged, tables }
     }
 }
 
@@ -252,16 +253,19 @@ impl Frame<'_> {
         (self.words[layout.address(tensor)], &self.words[layout.strides(tensor)])
     }
 
-    /// An input in pages that key tiles read there.
-    pub(super) fn paged(&self, tensor: TensorId) -> Option<&PagedInput<'_>> {
-        self.paged.iter().find(|input| input.tensor == tensor)
+    /// An input in pages that key tiles read there, and its pages.
+    pub(super) fn paged(&self, tensor: TensorId) -> Option<(&PagedInput, &PagedView<'_>)> {
+        let input = self.paged.iter().find(|input| input.tensor == tensor)?;
+        match &self.inputs[input.input] {
+            InputView::Paged(view) => Some((input, view)),
+            InputView::Dense(_) => None,
+        }
     }
 
     /// Bytes of scratch memory, beside those of the plan, where rows in pages are copied.
     pub(super) fn copied_bytes(&self) -> usize {
-        let of = |input: &PagedInput<'_>| input.copied_bytes(self.plan, row_dim(self.plan, input.tensor)).unwrap_or(0);
         // A tensor can be keys and values, of several products.
-        (MOST_PRODUCTS + MOST_REDUCTIONS) * self.paged.iter().map(of).max().unwrap_or(0)
+        (MOST_PRODUCTS + MOST_REDUCTIONS) * self.paged.iter().filter_map(|input| input.copied).max().unwrap_or(0)
     }
 
     /// The length of an axis.
@@ -286,17 +290,6 @@ impl Frame<'_> {
         let Slot { start, len } = self.slots[table];
         self.tables.slice(start, len).unwrap_or(&[])
     }
-}
-
-/// The dimension of the elements of a tensor's rows, of one that key tiles read.
-fn row_dim(plan: &Plan, tensor: TensorId) -> usize {
-    let attention = plan.attention.iter();
-    let mut axis = attention.flat_map(|attention| {
-        let products = attention.products.iter().filter(|product| product.key == tensor).map(|product| product.dim);
-        products.chain(attention.reductions.iter().filter(|of| of.value == tensor).map(|of| of.dim))
-    });
-    let axis = axis.next();
-    plan.tensors[tensor].dims.iter().position(|dim| Some(*dim) == axis).unwrap_or(0)
 }
 
 /// Elements of a table; none if they can't be counted.

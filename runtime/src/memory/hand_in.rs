@@ -1,15 +1,17 @@
 //! Query tiles whose keys are cut into chunks: each task hands in what its chunk came to.
 
+use smallvec::SmallVec;
+
 use crate::memory::TaskTiles;
 use crate::memory::chunks::{Record, Records};
 
 impl<'t> TaskTiles<'t> {
     /// What each row of the query tile at a position measures scores from in the chunk where that is greatest, of those that other tasks
     /// have handed in: `-inf` without such. It only grows.
-    pub(crate) fn levels(&self, position: usize, mut look: impl FnMut(&[f64]) -> bool) -> bool {
+    pub(crate) fn levels(&self, position: usize) -> SmallVec<[f64; 64]> {
         let (first, end) = self.queries(position);
         let record = Record::new(self.plan(), self.attention, end - first);
-        look(Records::lock(self.partials, self.group(position), (record, self.chunk.1)).levels())
+        Records::lock(self.partials, self.group(position), (record, self.chunk.1)).levels().into()
     }
 
     /// Hands in what the query tile at a position came to. The last of the tasks that have the query tile gets what all came to, and ends it.

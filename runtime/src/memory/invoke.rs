@@ -69,15 +69,15 @@ impl TaskTiles<'_> {
         // that `record` checked: there is a query, all of them and all keys are within the lengths of their axes, and the function's shape
         // is within the state of the query tile, one of those there are. The query tile was begun by this task, so that its state has
         // positions of this call's queries. What the function writes of outputs is of its own queries, which are those of this task alone,
-        // since the counter passes a task once, or, where keys are cut into chunks, those of the
-        // one task that was the last to be handed in, as `record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not
-        // written as long as tasks are taken.
+        // since the counter passes a task once, or, where keys are cut into chunks, those of the one task that was the last to be handed in, as
+        // `record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not written as long as
+        // tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
     }
 
     /// Copies the rows of a key tile that lie in several pages, if the function reads them.
     fn copy_rows(&mut self, role: Role, keys: (usize, usize)) {
-        if !reads_rows(role) || self.copied == Some(keys) {
+        if !self.copies || !reads_rows(role) || self.copied == Some(keys) {
             return;
         }
         assert!(keys.1 <= self.length && keys.1.saturating_sub(keys.0) <= self.plan().tiling.keys, "keys of no tile");
@@ -115,13 +115,12 @@ impl TaskTiles<'_> {
         // All that a state holds of a query takes 4 bytes.
         let state = layout.states + position * layout.state_bytes + 4 * skipped;
         // Rows that are copied are not there before their tile is the next.
-        let rows = || self.keys.iter().chain(&self.values);
-        let next = if rows().any(|rows| rows.place().is_some()) { (0, 0) } else { next };
+        let next = if self.copies { (0, 0) } else { next };
         let scratch = self.scratch.as_ptr() as u64;
-        let of = |rows: &Rows<'_>, keys| rows.of(scratch, keys);
+        let (products, reductions) = (self.attention.products.len(), self.attention.reductions.len());
         let taken = if reads_rows(role) { keys } else { (0, 0) };
-        let [keys_at, next_keys] = [taken, next].map(|keys| self.keys.each_ref().map(|rows| of(rows, keys)));
-        let [values_at, next_values] = [taken, next].map(|keys| self.values.each_ref().map(|rows| of(rows, keys)));
+        let [keys_at, next_keys] = [taken, next].map(|keys| addresses(&self.keys, products, (scratch, keys)));
+        let [values_at, next_values] = [taken, next].map(|keys| addresses(&self.values, reductions, (scratch, keys)));
         let ([values, more_values @ ..], [next_values, more_next_values @ ..]) = (values_at, next_values);
         let share = |turn: usize| (SHARES * turn.min(turns)).checked_div(turns).unwrap_or(0);
         TileCall {
@@ -147,6 +146,15 @@ impl TaskTiles<'_> {
     fn role(&self, function: FunctionId) -> Role {
         self.call.loaded.function(function).0
     }
+}
+
+/// The addresses of some rows, 0 of the others.
+fn addresses<const N: usize>(rows: &[Rows<'_>; N], count: usize, (scratch, keys): (u64, (usize, usize))) -> [u64; N] {
+    let mut addresses = [0; N];
+    for (address, rows) in addresses.iter_mut().zip(rows).take(count) {
+        *address = rows.of(scratch, keys);
+    }
+    addresses
 }
 
 /// Whether a function with this role reads rows of keys or values.

@@ -72,7 +72,11 @@ impl Loaded {
     }
 
     /// Gives the tables of a call their places.
-    pub(crate) fn place<'a>(&self, bound: Bound<'a>, guard: Option<Guard>) -> Result<Placed<'_, 'a>, CallError> {
+    pub(crate) fn place<'p, 'a>(
+        &'p self,
+        bound: &'p mut Bound<'a>,
+        guard: Option<Guard>,
+    ) -> Result<Placed<'p, 'a>, CallError> {
         Placed::new((&self.plan, &self.in_tiles), bound, guard)
     }
 

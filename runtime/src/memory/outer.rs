@@ -6,7 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::limits::MAX_RANK;
 use crate::memory::Frame;
-use crate::memory::paged::PagedRows;
+use crate::memory::paged::{PagedRows, row_dim};
 
 /// One index along each outer axis, less than its length; of heads that are packed, that of the first.
 #[derive(Clone)]
@@ -29,11 +29,6 @@ pub(super) struct Rows<'t> {
 }
 
 impl<'t> Rows<'t> {
-    /// Where in the scratch memory they are copied for each key tile, if they are.
-    pub(super) fn place(&self) -> Option<usize> {
-        self.copied().map(|(_, place)| place)
-    }
-
     /// The rows that are copied for each key tile, and where in the scratch memory.
     pub(super) fn copied(&self) -> Option<(&PagedRows<'t>, usize)> {
         self.paged.as_ref().and_then(|(rows, place)| Some((rows, (*place)?)))
@@ -48,6 +43,7 @@ impl<'t> Rows<'t> {
     ///
     /// # Panics
     /// If keys up to `end` lie in several pages, and are not copied.
+    #[inline]
     pub(super) fn of(&self, scratch: u64, (key, end): (usize, usize)) -> u64 {
         match &self.paged {
             None => self.first.wrapping_add((key as u64).wrapping_mul(self.stride)),
@@ -115,11 +111,11 @@ impl<'t> Outer<'t> {
     pub(super) fn rows(&self, tensor: TensorId, dim: Axis, place: &mut usize) -> Rows<'t> {
         let (first, strides) = self.frame.tensor(tensor);
         let mut rows = Rows { first, stride: 0, paged: None };
-        if let Some(input) = self.frame.paged(tensor) {
+        if let Some((input, view)) = self.frame.paged(tensor) {
             let dims = &self.plan().tensors[tensor].dims;
-            let row_dim = dims.iter().position(|axis| *axis == dim).expect("rows along their dimension");
-            let copied = input.copied_bytes(self.plan(), row_dim).map(|bytes| std::mem::replace(place, *place + bytes));
-            rows.paged = Some((PagedRows::new(input, row_dim, |dim| self.index(dims[dim])), copied));
+            let copied = input.copied.map(|bytes| std::mem::replace(place, *place + bytes));
+            let row_dim = row_dim(self.plan(), tensor);
+            rows.paged = Some((PagedRows::new(view, row_dim, |dim| self.index(dims[dim])), copied));
             return rows;
         }
         for (&axis, &stride) in self.frame.plan().tensors[tensor].dims.iter().zip(strides) {

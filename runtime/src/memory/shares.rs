@@ -68,7 +68,8 @@ pub(crate) struct TaskTiles<'t> {
     pub(super) keys: [Rows<'t>; MOST_PRODUCTS],
     /// Rows of the values, for each reduction.
     pub(super) values: [Rows<'t>; MOST_REDUCTIONS],
-    /// The keys whose rows were copied last, of inputs in pages.
+    /// Whether rows of inputs in pages are copied for each key tile, and the keys whose rows were copied last.
+    pub(super) copies: bool,
     pub(super) copied: Option<(usize, usize)>,
     /// The number of keys.
     pub(super) length: usize,
@@ -163,7 +164,8 @@ impl<'i> Tasks<'i> {
         let (number, from_last) = (task % count, task / count);
         let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
         let outer = Outer::new(attention, &call.frame, number);
-        let mut place = call.loaded.scratch_bytes().next_multiple_of(ALIGN);
+        let copies = call.loaded.scratch_bytes().next_multiple_of(ALIGN);
+        let mut place = copies;
         let mut keys = [Rows::default(); MOST_PRODUCTS];
         for (rows, product) in keys.iter_mut().zip(&attention.products) {
             *rows = outer.rows(product.key, product.dim, &mut place);
@@ -186,6 +188,7 @@ impl<'i> Tasks<'i> {
             all_query_tiles: query_tiles,
             keys,
             values,
+            copies: place > copies,
             copied: None,
             length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),

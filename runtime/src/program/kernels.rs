@@ -68,7 +68,7 @@ impl Programs {
     ///
     /// # Errors
     /// [`CallError`] if memory can't be had, or the kernel can't be made. Then nothing was written.
-    pub(crate) fn run(&self, bound: Bound<'_>, threads: &Threads) -> Result<(), CallError> {
+    pub(crate) fn run(&self, bound: &mut Bound<'_>, threads: &Threads) -> Result<(), CallError> {
         let program = self.program(&bound.lengths)?;
         run([(program, bound)], (&self.pool, &self.spares, threads), None).map(|_| ()).map_err(|(_, error)| *error)
     }
@@ -77,12 +77,12 @@ impl Programs {
     ///
     /// # Errors
     /// As [`Programs::run`], with the number of the call.
-    pub(crate) fn run_all<'b>(&self, all: &mut Vec<Bound<'b>>, threads: &Threads) -> Result<(), Failed> {
+    pub(crate) fn run_all<'b>(&self, all: &mut [Bound<'b>], threads: &Threads) -> Result<(), Failed> {
         // Kernels that are made when they are first called for are made before anything is written.
         for (number, bound) in all.iter().enumerate() {
             self.program(&bound.lengths).map_err(|error| (number, error.into()))?;
         }
-        let calls = all.drain(..).map(|bound| (self.program(&bound.lengths).unwrap_or(&self.prefill), bound));
+        let calls = all.iter_mut().map(|bound| (self.program(&bound.lengths).unwrap_or(&self.prefill), bound));
         run(calls, (&self.pool, &self.spares, threads), None).map(|_| ())
     }
 
@@ -90,7 +90,7 @@ impl Programs {
     ///
     /// # Errors
     /// As [`Programs::run`].
-    pub(crate) fn trace(&self, bound: Bound<'_>, threads: &Threads) -> Result<Option<TileMap>, CallError> {
+    pub(crate) fn trace(&self, bound: &mut Bound<'_>, threads: &Threads) -> Result<Option<TileMap>, CallError> {
         let program = self.program(&bound.lengths)?;
         run([(program, bound)], (&self.pool, &self.spares, threads), Some(Trace::default()))
             .map_err(|(_, error)| *error)

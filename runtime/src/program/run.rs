@@ -64,8 +64,8 @@ impl fmt::Debug for Lists {
 ///
 /// # Errors
 /// [`CallError`] if memory can't be had, with the number of the call. Then nothing was written.
-pub(super) fn run<'p, 'b>(
-    calls: impl IntoIterator<Item = (&'p Program, Bound<'b>)>,
+pub(super) fn run<'p, 'b: 'p>(
+    calls: impl IntoIterator<Item = (&'p Program, &'p mut Bound<'b>)>,
     (pool, spares, threads): (&'p Pool, &Spares<Lists>, &Threads),
     trace: Option<Trace>,
 ) -> Result<Option<TileMap>, Failed> {
@@ -79,8 +79,8 @@ pub(super) fn run<'p, 'b>(
 }
 
 /// Gives the tables of calls their places, and memory.
-fn place<'p, 'b>(
-    calls: impl IntoIterator<Item = (&'p Program, Bound<'b>)>,
+fn place<'p, 'b: 'p>(
+    calls: impl IntoIterator<Item = (&'p Program, &'p mut Bound<'b>)>,
     pool: &'p Pool,
     (placed, leases): (&mut Vec<(&'p Program, Placed<'p, 'b>)>, &mut Vec<Lease<'p, CallMemory>>),
 ) -> Result<(), Failed> {

@@ -68,8 +68,9 @@ fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
         views.output(name, TensorViewMut::from_slice(data, shape).expect("a view"));
     }
     let threads = Threads::new(1).expect("threads");
-    let (pool, bound) = (Pool::new(None), interface.bind(views).expect("fits"));
-    run_calls([(&program, bound)], (&pool, &Spares::new(), &threads), None).expect("runs");
+    let (pool, mut bound) = (Pool::new(None), interface.bind(views).expect("fits"));
+    run_calls([(&program, &mut bound)], (&pool, &Spares::new(), &threads), None).expect("runs");
+    drop(bound);
     let inputs: Bindings = inputs
         .iter()
         .map(|(name, shape, data)| {

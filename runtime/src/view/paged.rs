@@ -202,6 +202,12 @@ impl<'a> PagedView<'a> {
         Some(TensorView { span: self.span, offset: self.offset_of(number), layout })
     }
 
+    /// Address of element 0 of every dimension of the page at a position of the sequence; `None` past that, and without elements.
+    pub(crate) fn page_start(&self, position: usize) -> Option<*const u8> {
+        let number = *self.pages.get(position).filter(|_| !self.is_empty())?;
+        Some(self.span.as_ptr().wrapping_add(self.offset_of(number) * self.elem().bytes()))
+    }
+
     /// The tokens in each page, in the order of the sequence.
     pub fn pages(&self) -> impl Iterator<Item = TensorView<'a>> {
         let view = *self;

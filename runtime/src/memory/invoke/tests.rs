@@ -30,7 +30,8 @@ fn with_call(test: impl FnOnce(&Loaded, &mut Invocation<'_>, &mut Workspace)) {
         views.input(name, TensorView::from_slice(&x, &shape).expect("a view"));
     }
     views.output("out", TensorViewMut::from_slice(&mut out, &shape).expect("a view"));
-    let mut placed = loaded.place(interface.bind(views).expect("fits"), None).expect("places");
+    let mut bound = interface.bind(views).expect("fits");
+    let mut placed = loaded.place(&mut bound, None).expect("places");
     let mut tables = placed.places().workspace().expect("memory");
     let mut scratch = Workspace::new(loaded.scratch_bytes()).expect("memory");
     test(&loaded, &mut loaded.call(&mut placed, &mut tables), &mut scratch);

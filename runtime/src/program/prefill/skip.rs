@@ -4,7 +4,6 @@ use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Pruning, TensorId
 
 use super::task::Task;
 use crate::memory::TileArgs;
-use crate::tiles::Queries;
 
 /// Bounds are rounded otherwise than scores are.
 const ROOM: f64 = 1.0;
@@ -23,9 +22,9 @@ pub(super) fn is_bounded(plan: &Plan, attention: &Attention) -> bool {
 
 impl Task<'_> {
     /// Whether the keys of the task are without weight for every row of the query tile at a position, beside those of chunks that have been
-    /// handed in. To be called when [`Task::knows_norms`]. So that no bit changes, their scores must be as far below as [`Task::join`] gives no weight, and their values finite.
-    pub(super) fn is_without_weight(&self, position: usize) -> bool {
-        let Some(term) = self.attention.key_term.filter(|_| self.bounded) else { return false };
+    /// handed in: to be called when that was begun. So that no bit changes, their scores must be as far below as [`Task::join`] gives no
+    /// weight, and their values finite.
+    pub(super) fn is_without_weight(&self, position: usize, term: KeyTerm) -> bool {
         let (first, _) = self.tiles.queries(position);
         let (keys, _) = self.tiles.norms();
         let (rows, elements) = self.tiles.query_rows(position);
@@ -39,15 +38,16 @@ impl Task<'_> {
             let keep = |most: f64, x: f64| if most.is_nan() || x <= most { most } else { x };
             terms.fold(f64::NEG_INFINITY, keep) + norm * f64::from(keys) * (1.0 + 1.0 / 4096.0)
         };
-        self.tiles.levels(position, |levels| {
-            levels.iter().enumerate().all(|(row, level)| bound(row) < level - Pruning::BELOW - ROOM)
-        })
+        let levels = self.tiles.levels(position);
+        levels.iter().enumerate().all(|(row, level)| bound(row) < level - Pruning::BELOW - ROOM)
     }
 
-    /// Whether norms of keys and values are known, and finite: so that it is worth a look whether they are without weight.
-    pub(super) fn knows_norms(&self) -> bool {
+    /// The key term, where it and norms of keys and values bound the scores of a chunk: so that it is worth a look whether its keys are
+    /// without weight.
+    pub(super) fn bounding_term(&self) -> Option<KeyTerm> {
+        let term = self.attention.key_term.filter(|_| self.bounded && self.tiles.is_of_chunks())?;
         let (keys, values) = self.tiles.norms();
-        self.bounded && self.tiles.is_of_chunks() && keys.is_finite() && values < MOST
+        (keys.is_finite() && values < MOST).then_some(term)
     }
 
     /// The key terms of a query, counted with the heads that are packed, for the keys of the task.
@@ -61,9 +61,7 @@ impl Task<'_> {
     /// Hands in a query tile that was begun and has seen no key; in the last task that has it, ends it.
     pub(super) fn leave_out(&mut self, position: usize) {
         if let Some((trace, number)) = self.trace {
-            let (heads, lanes) = (self.attention.queries_per_position(), self.classes.frame.plan().machine.lanes);
-            let queries = Queries { range: self.tiles.queries(position), heads, lanes };
-            trace.note_pruned(number, queries, self.classes.keys, self.classes.frame.plan().tiling.keys);
+            trace.note_pruned(number, self.queries(position), self.classes.keys, self.classes.frame.plan().tiling.keys);
         }
         if self.join(position) {
             self.tiles.call(self.functions.end, position, TileArgs::default());

@@ -35,10 +35,10 @@ impl Task<'_> {
         self.lists.seen.segments.clear();
         self.lists.query_tiles.clear();
         let room = self.lists.capacities();
-        if self.knows_norms() {
+        if let Some(term) = self.bounding_term() {
             // Chunks are of one query tile.
             self.tiles.begin(self.functions.begin, 0, TileArgs::default());
-            if self.is_without_weight(0) {
+            if self.is_without_weight(0, term) {
                 return self.leave_out(0);
             }
         }
@@ -60,10 +60,15 @@ impl Task<'_> {
         debug_assert_eq!(self.lists.capacities(), room, "lists that have no room");
     }
 
+    /// The queries of the tile at a position.
+    pub(super) fn queries(&self, position: usize) -> Queries {
+        let (heads, lanes) = (self.attention.queries_per_position(), self.classes.frame.plan().machine.lanes);
+        Queries { range: self.tiles.queries(position), heads, lanes }
+    }
+
     /// Begins the query tile at a position, which comes after all that have been begun.
     fn begin(&mut self, position: usize) {
-        let (heads, lanes) = (self.attention.queries_per_position(), self.classes.frame.plan().machine.lanes);
-        let queries = Queries { range: self.tiles.queries(position), heads, lanes };
+        let queries = self.queries(position);
         let segment = self.lists.seen.segments.len();
         self.classes.segments(queries, &mut self.lists.seen);
         let seen = self.trace.map(|_| trace::seen(&self.lists.seen.segments[segment..]));
