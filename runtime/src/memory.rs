@@ -27,7 +27,6 @@ mod places;
 mod raw;
 mod shares;
 mod span;
-mod typed;
 mod workspace;
 
 pub use alloc::OutOfMemory;

@@ -82,7 +82,7 @@ pub(crate) struct Span<'a> {
     borrow: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: a `Span` is a `&[f32]`, `&[f16]`, `&[bf16]`, `&[i32]` or `&[u8]`, or memory that `Span::from_raw`'s caller vouched for as such.
+// SAFETY: a `Span` is a `&[f32]`, `&[f16]`, `&[bf16]`, `&[i32]` or `&[u8]`, bytes that can be read as one of these, or memory that `Span::from_raw`'s caller vouched for as such.
 unsafe impl Send for Span<'_> {}
 // SAFETY: as above; a shared span only reads.
 unsafe impl Sync for Span<'_> {}
@@ -90,6 +90,12 @@ unsafe impl Sync for Span<'_> {}
 impl<'a> Span<'a> {
     pub(crate) fn from_slice<T: Element>(data: &'a [T]) -> Span<'a> {
         Span { ptr: NonNull::from(data).cast(), len: data.len(), elem: T::ELEM, borrow: PhantomData }
+    }
+
+    /// Bytes as elements of a type; `None` where they are not whole elements, or not aligned.
+    pub(crate) fn from_bytes(bytes: &'a [u8], elem: Elem) -> Option<Span<'a>> {
+        let len = elements(bytes, elem)?;
+        Some(Span { ptr: NonNull::from(bytes).cast(), len, elem, borrow: PhantomData })
     }
 
     /// # Safety
@@ -139,8 +145,8 @@ pub(crate) struct SpanMut<'a> {
     borrow: PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: a `SpanMut` is a `&mut` slice of `f32`, `f16`, `bf16`, `i32` or `u8`, a part of one, or memory that `SpanMut::from_raw`'s caller
-// vouched for as such.
+// SAFETY: a `SpanMut` is a `&mut` slice of `f32`, `f16`, `bf16`, `i32` or `u8`, a part of one, bytes that can be used as one, or memory that
+// `SpanMut::from_raw`'s caller vouched for as such.
 unsafe impl Send for SpanMut<'_> {}
 // SAFETY: as above; a shared reference to it only reads.
 unsafe impl Sync for SpanMut<'_> {}
@@ -149,6 +155,12 @@ impl<'a> SpanMut<'a> {
     pub(crate) fn from_slice<T: OutputElement>(data: &'a mut [T]) -> SpanMut<'a> {
         let len = data.len();
         SpanMut { ptr: NonNull::from(data).cast(), len, elem: T::ELEM, borrow: PhantomData }
+    }
+
+    /// As [`Span::from_bytes`], to write.
+    pub(crate) fn from_bytes(bytes: &'a mut [u8], elem: Elem) -> Option<SpanMut<'a>> {
+        let len = elements(bytes, elem)?;
+        Some(SpanMut { ptr: NonNull::from(bytes).cast(), len, elem, borrow: PhantomData })
     }
 
     /// # Safety
@@ -202,4 +214,11 @@ impl<'a> SpanMut<'a> {
             }
         }
     }
+}
+
+/// How many elements of a type some bytes are; `None` where they are not whole elements, or not aligned. Any bytes are values of every type.
+fn elements(bytes: &[u8], elem: Elem) -> Option<usize> {
+    // Each type is aligned to its size.
+    let fits = bytes.len().is_multiple_of(elem.bytes()) && bytes.as_ptr().addr().is_multiple_of(elem.bytes());
+    fits.then_some(bytes.len() / elem.bytes())
 }

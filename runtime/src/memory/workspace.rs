@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::MmapMut;
+use rhumb_ir::Elem;
 
 use crate::memory::alloc::{ALIGN, OutOfMemory};
 use crate::memory::pages::Pages;
+use crate::memory::span::{Span, SpanMut};
 
 /// Bytes of a large page, on most systems.
 const LARGE_PAGE: usize = 2 << 20;
@@ -127,6 +129,16 @@ impl Workspace {
         };
         bytemuck::try_cast_slice_mut(bytes).ok()
     }
+
+    /// `len` elements of a type from byte `start`; `None` where they do not fit or are not aligned.
+    pub(crate) fn span(&self, elem: Elem, start: usize, len: usize) -> Option<Span<'_>> {
+        Span::from_bytes(self.slice(start, len.checked_mul(elem.bytes())?)?, elem)
+    }
+
+    /// As [`Workspace::span`], to write.
+    pub(crate) fn span_mut(&mut self, elem: Elem, start: usize, len: usize) -> Option<SpanMut<'_>> {
+        SpanMut::from_bytes(self.slice_mut(start, len.checked_mul(elem.bytes())?)?, elem)
+    }
 }
 
 impl fmt::Debug for Workspace {
@@ -159,6 +171,23 @@ mod tests {
         assert!(workspace.slice_mut::<f32>(2, 1).is_none(), "not aligned");
         assert!(workspace.slice_mut::<u64>(8, usize::MAX / 8).is_none(), "overflow");
         assert!(workspace.slice_mut::<u64>(8, usize::MAX).is_none(), "overflow");
+    }
+
+    #[test]
+    fn elements_are_aligned_and_checked() {
+        let mut workspace = Workspace::new(130).expect("memory");
+        for elem in [Elem::F32, Elem::F16, Elem::Bf16, Elem::I32, Elem::Bool] {
+            let bytes = elem.bytes();
+            let mut span = workspace.span_mut(elem, 128 - 2 * bytes, 2).expect("fits");
+            (0..3).for_each(|index| span.write(index, 1.0));
+            let span = workspace.span(elem, 128 - 2 * bytes, 2).expect("fits");
+            let read = [0, 1, 2].map(|index| span.read(index));
+            assert_eq!((span.elem(), read), (elem, [Some(1.0), Some(1.0), None]));
+            for (start, len) in [(0, 130 / bytes + 1), (0, usize::MAX), (usize::MAX, 1)] {
+                assert!(workspace.span(elem, start, len).is_none() && workspace.span_mut(elem, start, len).is_none());
+            }
+            assert_eq!(workspace.span(elem, 1, 1).is_some(), bytes == 1, "aligned");
+        }
     }
 
     #[test]
