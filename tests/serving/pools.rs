@@ -116,7 +116,7 @@ fn unravel(mut at: usize, shape: &[usize]) -> Vec<usize> {
 }
 
 /// Inputs that have the axis of keys, some of them in pages.
-pub(crate) fn in_pages(rng: &mut Rng, interface: &Interface, tensors: &Tensors) -> BTreeMap<String, Paged> {
+fn in_pages(rng: &mut Rng, interface: &Interface, tensors: &Tensors) -> BTreeMap<String, Paged> {
     let mut paged = BTreeMap::new();
     for port in interface.inputs() {
         let along = dims(interface, port).iter().position(|axis| *axis == "k");
@@ -131,6 +131,17 @@ pub(crate) fn in_pages(rng: &mut Rng, interface: &Interface, tensors: &Tensors) 
         }
     }
     paged
+}
+
+/// Holds calls with some inputs in pages to the same in one piece.
+pub(crate) fn check_in_pages(rng: &mut Rng, served: &Served, asked: &[Asked], wrong: &mut Vec<String>) {
+    let interface = served.alone.interface();
+    let paged: Vec<_> = asked.iter().map(|asked| in_pages(rng, interface, &asked.tensors)).collect();
+    let bound: Vec<BTreeMap<String, InputView<'_>>> = paged
+        .iter()
+        .map(|paged| paged.iter().map(|(name, paged)| (name.clone(), paged.view().into())).collect())
+        .collect();
+    served.check(rng, asked, &bound, wrong);
 }
 
 /// Few queries on many keys, many on few, none.
@@ -159,12 +170,7 @@ fn case(seed: u64, targets: &[Target], wrong: &mut Vec<String>) {
         Asked { lengths, tensors }
     };
     let asked: Vec<Asked> = (0..1 + rng.below(4)).map(|_| asked(rng)).collect();
-    let paged: Vec<_> = asked.iter().map(|asked| in_pages(rng, interface, &asked.tensors)).collect();
-    let bound: Vec<BTreeMap<String, InputView<'_>>> = paged
-        .iter()
-        .map(|paged| paged.iter().map(|(name, paged)| (name.clone(), paged.view().into())).collect())
-        .collect();
-    served.check(rng, &asked, &bound, wrong);
+    check_in_pages(rng, &served, &asked, wrong);
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Scores at their limits: what hides all, what is not finite, positions far away, more rows than a tile has, products and sums by twos.
 
-use std::collections::BTreeMap;
-
 use rhumb::prelude::*;
 
 use crate::common::inputs::wild_inputs;
 use crate::common::seeds::each_seed;
 use crate::common::{Lengths, Rng, Spec, inputs, seeds, targets};
-use crate::pools::in_pages;
+use crate::pools::check_in_pages;
 use crate::{Asked, Served};
 
 /// A name, heads, and the attention.
@@ -87,12 +85,7 @@ fn case(seed: u64, targets: &[Target], wrong: &mut Vec<String>) {
         asked
     };
     let asked: Vec<Asked> = (0..1 + rng.below(3)).map(|_| asked(rng)).collect();
-    let paged: Vec<_> = asked.iter().map(|asked| in_pages(rng, interface, &asked.tensors)).collect();
-    let bound: Vec<BTreeMap<String, InputView<'_>>> = paged
-        .iter()
-        .map(|paged| paged.iter().map(|(name, paged)| (name.clone(), paged.view().into())).collect())
-        .collect();
-    served.check(rng, &asked, &bound, wrong);
+    check_in_pages(rng, &served, &asked, wrong);
 }
 
 #[test]
