@@ -27,9 +27,9 @@ pub struct TileCall {
     pub next_key: u64,
     /// End of the keys of the key tile that comes next.
     pub next_end: u64,
-    /// Address of the key tile's first row of keys, its element 0, for each product of the score; 0 where there is none.
+    /// Address of the key tile's first row of keys, its element 0, for each product of the score; what others hold is not read.
     pub keys: [u64; MOST_PRODUCTS],
-    /// Address of the key tile's first row of values of the first reduction, its element 0; 0 where there is none.
+    /// Address of the key tile's first row of values of the first reduction, its element 0; not read where there is none.
     pub values: u64,
     /// As `keys`, of the key tile that comes next.
     pub next_keys: [u64; MOST_PRODUCTS],
@@ -48,6 +48,17 @@ pub struct TileCall {
 }
 
 impl TileCall {
+    /// The addresses of a reduction's values: of the key tile, and of the one that comes next.
+    ///
+    /// # Panics
+    /// If it is not less than [`MOST_REDUCTIONS`].
+    pub fn values_mut(&mut self, reduction: usize) -> (&mut u64, &mut u64) {
+        match reduction.checked_sub(1) {
+            None => (&mut self.values, &mut self.next_values),
+            Some(more) => (&mut self.more_values[more], &mut self.more_next_values[more]),
+        }
+    }
+
     /// The offset of the address of a reduction's values.
     pub(crate) fn values_of(reduction: usize) -> usize {
         match reduction.checked_sub(1) {

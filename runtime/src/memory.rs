@@ -47,7 +47,7 @@ pub(crate) use places::Guard;
 #[cfg(feature = "guard-pages")]
 pub use places::Guard;
 pub(crate) use places::Places;
-pub(crate) use shares::{TableTurns, TaskTiles, Tasks};
+pub(crate) use shares::{TableTurns, TaskRange, TaskTiles, Tasks};
 pub use span::{Element, OutputElement};
 pub(crate) use span::{Span, SpanMut};
 pub(crate) use workspace::Workspace;

@@ -6,7 +6,6 @@
 use rhumb_compiler::abi::{SHARES, TableCall, TileCall};
 use rhumb_compiler::codegen::Role;
 
-use crate::memory::outer::Rows;
 use crate::memory::shares::{TableTurns, TaskTiles, put};
 use crate::memory::{FunctionId, Invocation, Workspace};
 
@@ -62,15 +61,14 @@ impl TaskTiles<'_> {
         let Invocation { loaded, frame } = self.call;
         let (role, function) = loaded.function(function);
         self.copy_rows(role, args.keys);
-        let record = self.record(role, position, args);
-        put(self.scratch, loaded.plan().scratch.call, &[record]);
+        self.put_record(role, position, args);
         // SAFETY: the function is of the plan that the frame is of; both are of `Loaded`. The scratch memory has the plan's size and its
         // constants, as `Tasks::take` made sure, outer indices from there, which are less than the lengths of their axes, and a call record
-        // that `record` checked: there is a query, all of them and all keys are within the lengths of their axes, and the function's shape
+        // that `put_record` checked: there is a query, all of them and all keys are within the lengths of their axes, and the function's shape
         // is within the state of the query tile, one of those there are. The query tile was begun by this task, so that its state has
         // positions of this call's queries. What the function writes of outputs is of its own queries, which are those of this task alone,
         // since the counter passes a task once, or, where keys are cut into chunks, those of the one task that was the last to be handed in, as
-        // `record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not written as long as
+        // `put_record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not written as long as
         // tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
     }
@@ -89,8 +87,9 @@ impl TaskTiles<'_> {
         self.copied = Some(keys);
     }
 
-    /// The call record of a function with this role.
-    fn record(&self, role: Role, position: usize, args: TileArgs) -> TileCall {
+    /// Checks what a function with this role is called for, and puts it in the call record, field by field: a record that is built elsewhere
+    /// and copied takes longer than small functions do.
+    fn put_record(&mut self, role: Role, position: usize, args: TileArgs) {
         let TileArgs { keys, next, turn: (turn, turns), column } = args;
         let (plan, (size, _)) = (self.plan(), self.queries);
         let tiling = &plan.tiling;
@@ -117,44 +116,38 @@ impl TaskTiles<'_> {
         // Rows that are copied are not there before their tile is the next.
         let next = if self.copies { (0, 0) } else { next };
         let scratch = self.scratch.as_ptr() as u64;
-        let (products, reductions) = (self.attention.products.len(), self.attention.reductions.len());
+        let Some([record]) = self.scratch.slice_mut::<TileCall>(layout.call, 1) else {
+            panic!("scratch memory of the plan's size")
+        };
+        // Divisions take their time.
+        let share = |turn: usize| match turns {
+            0 => 0,
+            1 => (SHARES * turn.min(1)) as u64,
+            _ => (SHARES * turn.min(turns) / turns) as u64,
+        };
+        record.first_query = (first + skipped) as u64;
+        record.queries = (end - first - skipped) as u64;
+        (record.first_key, record.end_key) = (keys.0 as u64, keys.1 as u64);
+        (record.next_key, record.next_end) = (next.0 as u64, next.1 as u64);
+        record.state = state as u64;
+        (record.share_from, record.share_to) = (share(turn), share(turn + 1));
+        record.not_finite = 0;
         let taken = if reads_rows(role) { keys } else { (0, 0) };
-        let [keys_at, next_keys] = [taken, next].map(|keys| addresses(&self.keys, products, (scratch, keys)));
-        let [values_at, next_values] = [taken, next].map(|keys| addresses(&self.values, reductions, (scratch, keys)));
-        let ([values, more_values @ ..], [next_values, more_next_values @ ..]) = (values_at, next_values);
-        let share = |turn: usize| (SHARES * turn.min(turns)).checked_div(turns).unwrap_or(0);
-        TileCall {
-            first_query: (first + skipped) as u64,
-            queries: (end - first - skipped) as u64,
-            first_key: keys.0 as u64,
-            end_key: keys.1 as u64,
-            state: state as u64,
-            next_key: next.0 as u64,
-            next_end: next.1 as u64,
-            keys: keys_at,
-            values,
-            next_keys,
-            next_values,
-            share_from: share(turn) as u64,
-            share_to: share(turn + 1) as u64,
-            not_finite: 0,
-            more_values,
-            more_next_values,
+        let products = self.keys.iter().take(self.attention.products.len());
+        for (product, rows) in products.enumerate() {
+            record.keys[product] = rows.of(scratch, taken);
+            record.next_keys[product] = rows.of(scratch, next);
+        }
+        let reductions = self.values.iter().take(self.attention.reductions.len());
+        for (reduction, rows) in reductions.enumerate() {
+            let (values, next_values) = record.values_mut(reduction);
+            (*values, *next_values) = (rows.of(scratch, taken), rows.of(scratch, next));
         }
     }
 
     fn role(&self, function: FunctionId) -> Role {
         self.call.loaded.function(function).0
     }
-}
-
-/// The addresses of some rows, 0 of the others.
-fn addresses<const N: usize>(rows: &[Rows<'_>; N], count: usize, (scratch, keys): (u64, (usize, usize))) -> [u64; N] {
-    let mut addresses = [0; N];
-    for (address, rows) in addresses.iter_mut().zip(rows).take(count) {
-        *address = rows.of(scratch, keys);
-    }
-    addresses
 }
 
 /// Whether a function with this role reads rows of keys or values.

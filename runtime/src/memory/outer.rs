@@ -9,7 +9,6 @@ use crate::memory::Frame;
 use crate::memory::paged::{PagedRows, row_dim};
 
 /// One index along each outer axis, less than its length; of heads that are packed, that of the first.
-#[derive(Clone)]
 pub(crate) struct Outer<'t> {
     attention: &'t Attention,
     frame: &'t Frame<'t>,

@@ -53,7 +53,6 @@ pub(crate) struct Tasks<'i> {
 pub(crate) struct TaskTiles<'t> {
     pub(super) call: &'t Invocation<'t>,
     pub(super) attention: &'t Attention,
-    outer: Outer<'t>,
     /// The number of the outer indices.
     number: usize,
     /// The chunk of the keys, and how many there are.
@@ -80,6 +79,13 @@ pub(crate) struct TaskTiles<'t> {
     /// Query tiles that have been begun.
     pub(super) begun: usize,
     pub(super) scratch: &'t mut Workspace,
+}
+
+/// Query tiles and the chunk of keys of a task: others have the same at other outer indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskRange {
+    query_tiles: (usize, usize),
+    chunk: usize,
 }
 
 impl Invocation<'_> {
@@ -149,10 +155,10 @@ impl<'i> Tasks<'i> {
         self.outer.saturating_mul(self.query_tiles.div_ceil(self.together))
     }
 
-    /// A task that nobody has taken yet, with its number of the outer indices; none if there is none. What the scratch memory holds is lost.
+    /// A task that nobody has taken yet, with its outer indices; none if there is none. What the scratch memory holds is lost.
     ///
     /// Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
-    pub(crate) fn take<'t>(&'t self, scratch: &'t mut Workspace) -> Option<(usize, TaskTiles<'t>)> {
+    pub(crate) fn take<'t>(&'t self, scratch: &'t mut Workspace) -> Option<(Outer<'t>, TaskTiles<'t>)> {
         let Tasks { call, attention, together, query_tiles, outer: count, chunks, partials, .. } = *self;
         // Tasks share nothing but this counter; what they write is handed over when their threads end.
         let task = self.next.fetch_add(1, Ordering::Relaxed);
@@ -179,7 +185,6 @@ impl<'i> Tasks<'i> {
         let tiles = TaskTiles {
             call,
             attention,
-            outer,
             number,
             chunk: (chunk, chunks),
             partials,
@@ -196,14 +201,19 @@ impl<'i> Tasks<'i> {
             begun: 0,
             scratch,
         };
-        Some((number, tiles))
+        Some((outer, tiles))
     }
 }
 
 impl<'t> TaskTiles<'t> {
-    /// The outer indices of the task.
-    pub(crate) fn outer(&self) -> &Outer<'t> {
-        &self.outer
+    /// The number of the task's outer indices.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Which query tiles and keys the task has, at any outer index.
+    pub(crate) fn range(&self) -> TaskRange {
+        TaskRange { query_tiles: self.query_tiles, chunk: self.chunk.0 }
     }
 
     /// The number of query tiles.

@@ -125,6 +125,12 @@ impl Classes<'_> {
         self.classifier.leaves.greatest_key_term(self.trees, segments, self.outer)
     }
 
+    /// Whether what the lists have found last, of the same queries and keys of this call, is what is seen here as well.
+    pub(crate) fn are_of(&self, lists: &Lists) -> bool {
+        let rows = self.classifier.leaves.of_mask().iter().map(|leaf| self.outer.row(leaf.table));
+        rows.eq(lists.rows.iter().copied())
+    }
+
     /// Sets the rows of some leaves, the first of all.
     pub(super) fn set_rows(&self, leaves: &[Leaf], lists: &mut Lists) {
         lists.rows.clear();

@@ -78,7 +78,8 @@ fn tasks_have_every_query_once() {
             let (tasks, most) =
                 (call.tasks(together, &partials).expect("an attention"), loaded.plan().tiling.query_tiles_per_task);
             let mut count = 0;
-            while let Some((number, tiles)) = tasks.take(scratch) {
+            while let Some((_, tiles)) = tasks.take(scratch) {
+                let number = tiles.number();
                 assert!((1..=together.clamp(1, most)).contains(&tiles.len()));
                 for position in 0..tiles.len() {
                     let (first, end) = tiles.queries(position);

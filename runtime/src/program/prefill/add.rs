@@ -4,7 +4,7 @@ use super::task::Task;
 use crate::memory::{FunctionId, TileArgs};
 use crate::tiles::Segment;
 
-impl Task<'_> {
+impl Task<'_, '_> {
     /// Adds the next key tile to each query tile that has one; false if none has.
     pub(super) fn take_turns(&mut self) -> bool {
         let unfinished =

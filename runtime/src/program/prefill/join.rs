@@ -8,7 +8,7 @@ use crate::memory::{Level, Part, Records};
 /// Elements of a row that are joined at once.
 const TOGETHER: usize = 64;
 
-impl Task<'_> {
+impl Task<'_, '_> {
     /// Hands in the query tile at a position. In the last task that has it, puts what all chunks came to into its state, and is true.
     ///
     /// Chunks are joined in their order, each row by itself: which task is the last changes no bit.

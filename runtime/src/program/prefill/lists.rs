@@ -1,6 +1,6 @@
 //! Lists of a task.
 
-use crate::memory::{OutOfMemory, reserve};
+use crate::memory::{OutOfMemory, TaskRange, reserve};
 use crate::tiles::{Lists, Queries, Room};
 
 /// Memory of one thread's tasks.
@@ -10,13 +10,17 @@ pub(crate) struct TaskLists {
     pub(crate) seen: Lists,
     /// The query tiles.
     pub(crate) query_tiles: Vec<QueryTile>,
+    /// The query tiles and the keys that the lists are of, if they hold all that was found of those: tasks of other outer indices may see
+    /// the same.
+    pub(super) found: Option<TaskRange>,
 }
 
 /// A query tile of a task, and how far it is through the keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueryTile {
     pub(crate) queries: Queries,
-    /// Its segments: the next, and the end of them.
+    /// Its segments: the first, the next, and the end of them.
+    pub(super) first_segment: usize,
     pub(crate) segment: usize,
     pub(crate) segments_end: usize,
     /// The next key of the segment; none yet.
@@ -26,9 +30,24 @@ pub(crate) struct QueryTile {
 impl TaskLists {
     /// Makes room for tasks of this many query tiles.
     pub(super) fn reserve(&mut self, room: Room, query_tiles: usize) -> Result<(), OutOfMemory> {
-        self.query_tiles.clear();
+        self.clear();
         reserve(&mut self.query_tiles, query_tiles)?;
         self.seen.reserve(room)
+    }
+
+    /// Forgets the query tiles of the task before, and what they saw.
+    pub(super) fn clear(&mut self) {
+        self.query_tiles.clear();
+        self.seen.segments.clear();
+        self.found = None;
+    }
+
+    /// Puts a query tile in its position: one that is there, or the next.
+    pub(super) fn put(&mut self, position: usize, query_tile: QueryTile) {
+        match self.query_tiles.get_mut(position) {
+            Some(found) => *found = query_tile,
+            None => self.query_tiles.push(query_tile),
+        }
     }
 
     /// The room that each list has.

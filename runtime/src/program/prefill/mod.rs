@@ -111,12 +111,14 @@ impl Prefill {
         memory: &mut ThreadMemory,
         trace: Option<&Trace>,
     ) {
-        while let Some((number, tiles)) = tasks.take(&mut memory.scratch) {
-            let (outer, keys) = (tiles.outer().clone(), tiles.keys());
+        // What other calls saw is not what this one does.
+        memory.lists.clear();
+        while let Some((outer, mut tiles)) = tasks.take(&mut memory.scratch) {
+            let (number, keys) = (tiles.number(), tiles.keys());
             let classes = Classes { classifier: &self.classifier, frame: tasks.frame(), trees, outer: &outer, keys };
             let pruning = cut.pruning && trees.can_prune[number];
             let (attention, functions) = (&self.attention, &self.functions);
-            let (lists, trace) = (&mut memory.lists, trace.map(|trace| (trace, number)));
+            let (lists, tiles, trace) = (&mut memory.lists, &mut tiles, trace.map(|trace| (trace, number)));
             let in_vain = 0;
             let bounded = self.bounded;
             Task { attention, functions, classes, tiles, lists, bounded, pruning, in_vain, scanned: None, trace }.run();

@@ -46,7 +46,7 @@ impl Prefill {
     }
 }
 
-impl Task<'_> {
+impl Task<'_, '_> {
     /// Takes the key tile that comes first out of the segments of a query tile, from `start` on. Without a reference, keys that the bias
     /// favours come first: their scores make the bases.
     pub(super) fn take_near(&mut self, queries: Queries, start: usize) -> Option<Segment> {

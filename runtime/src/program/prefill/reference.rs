@@ -11,7 +11,7 @@ use crate::program::functions::KeyTermFunctions;
 /// Sums of weights below this are small enough that products with small values may have lost digits.
 const LEAST_SUM: f32 = 1.0 / (1 << 30) as f32;
 
-impl Task<'_> {
+impl Task<'_, '_> {
     /// Sets the reference of each query's key terms: the greatest that it sees. Weights are measured from it, so that keys far below can be
     /// left out before any score is known; but not those of the queries that `follows` names, whose base is their greatest score. Gives
     /// the least reference that weights are measured from.
@@ -58,20 +58,18 @@ impl Task<'_> {
         let [sums, limits] = self.tiles.parts(position, [Part::Sums, Part::Limits]);
         let is_low = |(sum, limit): (&f32, &f32)| *sum < LEAST_SUM && *limit == HEADROOM;
         let sums = &sums[..queries.range.1 - queries.range.0];
-        let low: SmallVec<[bool; 64]> = sums.iter().zip(&*limits).map(is_low).collect();
-        if !low.contains(&true) {
+        let low = || sums.iter().zip(&*limits).map(is_low);
+        if !low().any(|is_low| is_low) {
             return;
         }
-        let segment = self.lists.seen.segments.len();
-        self.classes.segments(queries, &mut self.lists.seen);
-        let segments_end = self.lists.seen.segments.len();
-        let query_tile = QueryTile { queries, segment, segments_end, key: None };
+        let low: SmallVec<[bool; 64]> = low().collect();
+        let query_tile = self.find(queries);
         self.tiles.begin(self.functions.begin, position, TileArgs::default());
         self.refer(position, &query_tile, functions, |query| low.get(query).is_some_and(|low| *low));
         let done = std::mem::replace(&mut self.lists.query_tiles[position], query_tile);
         while self.advance(position, (0, 1)) {}
         // Its segments make room for those of the next.
-        self.lists.seen.segments.truncate(segment);
+        self.lists.seen.segments.truncate(query_tile.first_segment);
         self.lists.query_tiles[position] = done;
     }
 }

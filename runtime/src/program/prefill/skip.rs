@@ -20,7 +20,7 @@ pub(super) fn is_bounded(plan: &Plan, attention: &Attention) -> bool {
     weighed && attention.key_term.is_some_and(along_keys) && term.value == product.dot && !term.negative
 }
 
-impl Task<'_> {
+impl Task<'_, '_> {
     /// Whether the keys of the task are without weight for every row of the query tile at a position, beside those of chunks that have been
     /// handed in: to be called when that was begun. So that no bit changes, their scores must be as far below as [`Task::join`] gives no
     /// weight, and their values finite.

@@ -12,11 +12,11 @@ use crate::tiles::{Classes, Queries};
 const MOST_IN_VAIN: usize = 256;
 
 /// A few query tiles of one outer index, which take turns at the keys.
-pub(super) struct Task<'t> {
+pub(super) struct Task<'t, 's> {
     pub(super) attention: &'t Attention,
     pub(super) functions: &'t TileFunctions,
     pub(super) classes: Classes<'t>,
-    pub(super) tiles: TaskTiles<'t>,
+    pub(super) tiles: &'t mut TaskTiles<'s>,
     pub(super) lists: &'t mut TaskLists,
     /// Whether scores are bounded by norms of rows and key terms.
     pub(super) bounded: bool,
@@ -30,10 +30,8 @@ pub(super) struct Task<'t> {
     pub(super) trace: Option<(&'t Trace, usize)>,
 }
 
-impl Task<'_> {
+impl Task<'_, '_> {
     pub(super) fn run(&mut self) {
-        self.lists.seen.segments.clear();
-        self.lists.query_tiles.clear();
         let room = self.lists.capacities();
         if let Some(term) = self.bounding_term() {
             // Chunks are of one query tile.
@@ -42,6 +40,11 @@ impl Task<'_> {
                 return self.leave_out(0);
             }
         }
+        let found = (!self.pruning).then(|| self.tiles.range());
+        if found.is_none() || self.lists.found != found || !self.classes.are_of(&self.lists.seen) {
+            self.lists.clear();
+        }
+        self.lists.found = found;
         for position in 0..self.tiles.len() {
             self.begin(position);
         }
@@ -69,13 +72,18 @@ impl Task<'_> {
     /// Begins the query tile at a position, which comes after all that have been begun.
     fn begin(&mut self, position: usize) {
         let queries = self.queries(position);
-        let segment = self.lists.seen.segments.len();
-        self.classes.segments(queries, &mut self.lists.seen);
-        let seen = self.trace.map(|_| trace::seen(&self.lists.seen.segments[segment..]));
+        // The task before may have seen the same.
+        let mut query_tile = match self.lists.query_tiles.get(position) {
+            Some(found) => QueryTile { segment: found.first_segment, key: None, ..*found },
+            None => self.find(queries),
+        };
+        let segment = query_tile.segment;
+        let seen = self.trace.map(|_| trace::seen(&self.lists.seen.segments[segment..query_tile.segments_end]));
         let near = self.take_near(queries, segment);
-        let segments_end = self.lists.seen.segments.len();
-        let mut query_tile = QueryTile { queries, segment, segments_end, key: None };
-        let before = self.lists.query_tiles.last().copied();
+        if near.is_some() {
+            query_tile.segments_end = self.lists.seen.segments.len();
+        }
+        let before = position.checked_sub(1).map(|before| self.lists.query_tiles[before]);
         // Pruning comes later: until then the query tile before tells about where the first key tile is.
         let turn = (position, self.tiles.len());
         let (next, share) = match (near, &before) {
@@ -95,10 +103,18 @@ impl Task<'_> {
             self.prune(position, queries, segment, base);
             query_tile.segments_end = self.lists.seen.segments.len();
         }
-        self.lists.query_tiles.push(query_tile);
+        self.lists.put(position, query_tile);
         if let (Some((trace, number)), Some(seen)) = (self.trace, seen) {
-            let computed = near.iter().chain(&self.lists.seen.segments[segment..]);
+            let computed = near.iter().chain(&self.lists.seen.segments[segment..query_tile.segments_end]);
             trace.note(number, queries, seen, computed);
         }
+    }
+
+    /// Finds what the next query tile sees.
+    pub(super) fn find(&mut self, queries: Queries) -> QueryTile {
+        let segment = self.lists.seen.segments.len();
+        self.classes.segments(queries, &mut self.lists.seen);
+        let segments_end = self.lists.seen.segments.len();
+        QueryTile { queries, first_segment: segment, segment, segments_end, key: None }
     }
 }
