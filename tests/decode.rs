@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::ops::RangeInclusive;
+
 use common::calls::bits;
 use common::{Layout, Lengths, Rng, Tensors, agree, inputs, outputs, run, targets};
 use rhumb::compiler::Kernels;
@@ -101,8 +103,9 @@ fn the_first_call_of_few_queries_makes_their_kernel() {
     let graph =
         Attention::heads(8).head_dim(64).kv_heads(2).scheme(Rope::new()).scheme(Causal).build().expect("a graph");
     let kernel = engine.compile(&graph).expect("compiles");
-    let most = kernel.decode().expect("a kernel").most_rows.expect("a limit") / 4;
-    assert!(most >= 1, "one query of four heads");
+    let taken = kernel.decode().expect("a kernel").queries.as_ref().expect("a limit");
+    assert_eq!(taken.first().map(RangeInclusive::start), Some(&1), "one query");
+    let most = *taken.last().expect("a range").end();
     let call = |queries: usize| {
         let lengths = Lengths { batch: 1, queries, keys: 40 };
         let inputs = inputs(&mut Rng::new(1), kernel.interface(), lengths);

@@ -226,10 +226,10 @@ fn threads_change_no_bit() {
             let (once, target) = (bits(&setup.run(&setup.case.tensors)), setup.kernel.target().to_string());
             for engines in &engines[1..] {
                 let of_target = engines.iter().filter(|engine| engine.target().to_string() == target);
-                let most_rows = |kernel: &Kernel| kernel.decode().map(|decode| decode.most_rows).ok();
+                let taken = |kernel: &Kernel| kernel.decode().map(|decode| decode.queries.clone()).ok();
                 let (engine, kernel) = of_target
                     .map(|engine| (engine, engine.compile(&setup.spec.graph).expect("compiles as before")))
-                    .find(|(_, kernel)| most_rows(kernel) == most_rows(&setup.kernel))
+                    .find(|(_, kernel)| taken(kernel) == taken(&setup.kernel))
                     .expect("as many");
                 let made = setup.case.run(&kernel, &setup.case.stored(&setup.case.tensors)).expect("runs as before");
                 if bits(&made) != once {

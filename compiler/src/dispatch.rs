@@ -4,12 +4,19 @@
 //! in less time. The code of the decode kernel is made when it is first called for.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use rhumb_ir::Axis;
 
 use crate::codegen::{self, Clif, CodegenError, MachineCode};
-use crate::plan::{Attention, NoDecode, Plan};
+use crate::plan::{NoDecode, Plan};
 use crate::target::Target;
+
+/// How much decode may cost of what prefill does by the estimate, for one query: threads share its keys, which are read in the pages where
+/// they lie.
+const OF_ONE: f64 = 1.5;
+/// As `OF_ONE`, for more queries: the loads that wide query tiles save are worth less where a core does one wide multiply-add a cycle.
+const OF_MORE: f64 = 1.07;
 
 /// Kernels that calls may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,8 +51,9 @@ pub struct DecodeKernel {
     pub plan: Plan,
     /// What it is compiled for.
     pub target: Target,
-    /// The most rows that it takes: queries, each of as many heads as share keys and values; none if it takes any number.
-    pub most_rows: Option<usize>,
+    /// The numbers of queries that it takes, in ascending order; none if it takes any. There may be gaps: a prefill kernel computes whole
+    /// vectors of queries, so that one more than fills them is as much as many.
+    pub queries: Option<Vec<RangeInclusive<usize>>>,
 }
 
 impl DecodeKernel {
@@ -62,11 +70,11 @@ impl DecodeKernel {
         for target in target.candidates() {
             match Plan::decode(&prefill.problem, target.machine()) {
                 Ok(plan) => {
-                    let most_rows = (kernels == Kernels::Cheapest).then(|| most_rows(&plan, prefill));
-                    return if most_rows == Some(0) {
+                    let queries = (kernels == Kernels::Cheapest).then(|| cheaper(&plan, prefill));
+                    return if queries.as_ref().is_some_and(Vec::is_empty) {
                         Err(NoDecode::Costs)
                     } else {
-                        Ok(DecodeKernel { plan, target, most_rows })
+                        Ok(DecodeKernel { plan, target, queries })
                     };
                 }
                 Err(reason) => refused = reason,
@@ -77,9 +85,10 @@ impl DecodeKernel {
 
     /// Whether it takes a call of these lengths.
     pub fn takes(&self, length: impl Fn(Axis) -> usize) -> bool {
-        let Some(most) = self.most_rows else { return true };
-        let rows = |attention: &Attention| length(attention.query).saturating_mul(attention.queries_per_position());
-        self.plan.attention.as_ref().is_some_and(|attention| rows(attention) <= most)
+        let (Some(ranges), Some(attention)) = (&self.queries, &self.plan.attention) else { return true };
+        let queries = length(attention.query);
+        // Without queries there is nothing to compute, by either.
+        ranges.iter().any(|range| range.contains(&queries.max(1)))
     }
 
     /// Its machine code; with `disassemble`, with the disassembly.
@@ -99,10 +108,24 @@ impl DecodeKernel {
     }
 }
 
-/// The most rows for which a plan of the decode schedule costs no more than one of prefill.
-fn most_rows(decode: &Plan, prefill: &Plan) -> usize {
-    let costs_less = |rows: &usize| decode.key_cycles(*rows) <= prefill.key_cycles(*rows);
-    (1..=decode.tiling.queries()).rev().find(costs_less).unwrap_or(0)
+/// The numbers of queries for which a plan of the decode schedule is preferred to one of prefill.
+fn cheaper(decode: &Plan, prefill: &Plan) -> Vec<RangeInclusive<usize>> {
+    let (Some(few), Some(many)) = (&decode.attention, &prefill.attention) else { return Vec::new() };
+    let (heads, packed) = (few.queries_per_position(), many.queries_per_position());
+    // Prefill may have query tiles of their own for heads that decode packs.
+    let tiles = heads as f64 / packed as f64;
+    let costs_less = |queries: usize| {
+        let cycles = tiles * prefill.key_cycles(queries * packed);
+        decode.key_cycles(queries * heads) <= if queries == 1 { OF_ONE } else { OF_MORE } * cycles
+    };
+    let mut ranges: Vec<RangeInclusive<usize>> = Vec::new();
+    for queries in (1..=prefill.tiling.queries().div_ceil(packed)).filter(|queries| costs_less(*queries)) {
+        match ranges.last_mut() {
+            Some(last) if last.end() + 1 == queries => *last = *last.start()..=queries,
+            _ => ranges.push(queries..=queries),
+        }
+    }
+    ranges
 }
 
 /// The calls that it takes.
@@ -110,12 +133,52 @@ impl fmt::Display for DecodeKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(attention) = &self.plan.attention else { return Ok(()) };
         let query = &self.plan.graph.axis(attention.query).name;
-        match self.most_rows {
-            None => write!(f, "calls of any number of queries"),
-            Some(most) => {
-                let queries = most / attention.queries_per_position().max(1);
-                write!(f, "calls of up to {queries} along `{query}`")
-            }
+        let Some(ranges) = &self.queries else { return write!(f, "calls of any number of queries") };
+        f.write_str("calls of")?;
+        for (number, range) in ranges.iter().enumerate() {
+            let (from, to) = (range.start(), range.end());
+            f.write_str(if number == 0 { " " } else { ", " })?;
+            if from == to { write!(f, "{from}") } else { write!(f, "{from} to {to}") }?;
         }
+        write!(f, " along `{query}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rhumb_plugins::{Alibi, Attention, Registry, lower};
+
+    use super::*;
+    use crate::machine::Machine;
+    use crate::problem::recognize;
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    fn ranges(attention: Attention, machine: Machine) -> Vec<RangeInclusive<usize>> {
+        let lowered = lower(&attention.build().expect("a graph"), &Registry::standard()).expect("lowers");
+        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+        let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
+        let prefill = Plan::new(problem.clone(), machine).expect("a plan");
+        cheaper(&Plan::decode(&problem, machine).expect("a plan"), &prefill)
+    }
+
+    #[test]
+    fn whole_vectors_of_queries_are_for_prefill() {
+        let of = |queries: usize, ranges: &[RangeInclusive<usize>]| ranges.iter().any(|range| range.contains(&queries));
+        let machine = Machine::of(16, 32);
+        let ranges_of = |attention| ranges(attention, machine);
+        let single = ranges_of(Attention::heads(8).head_dim(64));
+        assert_eq!(
+            [1, 8, 16, 17, 20, 32, 48].map(|queries| of(queries, &single)),
+            [true, true, false, true, true, false, false]
+        );
+        assert!(single.windows(2).all(|pair| pair[0].end() + 1 < *pair[1].start()), "{single:?}");
+        // 32 heads share keys and values: two vectors of rows even for one query, whose keys threads share.
+        let shared = ranges_of(Attention::heads(32).head_dim(128).kv_heads(1));
+        assert_eq!([1, 2, 8].map(|queries| of(queries, &shared)), [true, false, false]);
+        // Prefill has a tile for each head, whose bias is its own.
+        let biased = ranges_of(Attention::heads(32).head_dim(128).kv_heads(1).scheme(Alibi::new()));
+        assert_eq!([1, 8, 48].map(|queries| of(queries, &biased)), [true, true, false]);
     }
 }

@@ -4,10 +4,13 @@ use super::cost::{Core, SOFTMAX, Score, WEIGHT, WIDTH};
 use super::unit_cost::PORTS;
 use super::{Attention, Decode, Plan, RowTile, Schedule};
 
-/// Cycles to call for a key tile, to write the indices of its keys, to move bases, and to wait for what is summed across lanes.
+/// Cycles to call for a key tile and to move bases; in decode, to write the indices of its keys, and to wait for what is summed across
+/// lanes; in prefill, to rescale averages.
 const KEY_TILE: f64 = 600.0;
 /// Vector instructions to sum a vector up across its lanes, in each of those that are summed up together.
 const ACROSS: f64 = 3.0;
+/// Cycles of a vector of key terms, whose both parts are added in double precision: in prefill a key has one for all rows.
+const KEY_TERM: f64 = 10.0;
 
 impl Plan {
     /// Cycles that a key takes where this many rows see it; none without an attention.
@@ -16,16 +19,16 @@ impl Plan {
         let score = Score::of(self, attention);
         let lanes = self.machine.lanes as f64;
         let of_vector = (score.instructions + WEIGHT + SOFTMAX) / PORTS + lanes * score.gathers * super::cost::GATHER;
+        let (tile, key_tile) = (self.tiling.queries().max(1), KEY_TILE / self.tiling.keys as f64);
+        let key_tiles = rows.div_ceil(tile) as f64 * key_tile;
         match &self.schedule {
             Schedule::Prefill => {
-                let (whole, rest) = (rows / self.tiling.queries(), rows % self.tiling.queries());
-                let tile = |rows| if rows == 0 { 0.0 } else { self.query_tile(attention, rows, of_vector) };
-                whole as f64 * tile(self.tiling.queries()) + tile(rest)
+                let of_tile = |rows| if rows == 0 { 0.0 } else { self.query_tile(attention, rows, of_vector) };
+                key_tiles + (rows / tile) as f64 * of_tile(tile) + of_tile(rows % tile)
             }
             Schedule::Decode(decode) => {
-                KEY_TILE / self.tiling.keys as f64
-                    + self.rows(attention, decode, rows)
-                    + rows as f64 * of_vector / lanes
+                let key_term = if attention.key_term.is_some() { KEY_TERM } else { 0.0 };
+                key_tiles + self.rows(attention, decode, rows) + rows as f64 * (of_vector + key_term) / lanes
             }
         }
     }
