@@ -95,7 +95,7 @@ def parse() -> argparse.Namespace:
             """
             examples:
               comparison/run.py --quick                            a handful of cases, about two minutes
-              comparison/run.py                                    all cases, about half an hour
+              comparison/run.py                                    all cases, half an hour or longer
               comparison/run.py --filter alibi-2048 --samples 40   cases with this in their name, more rounds
               comparison/run.py --python ~/torch/bin/python        the peers of an environment that exists
 

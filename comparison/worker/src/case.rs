@@ -1,9 +1,11 @@
 //! What is computed: the shape and scheme of a case, and its tensors.
 
-use std::fs;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
+use memmap2::MmapMut;
 use serde::Deserialize;
 
 use crate::Failure;
@@ -62,17 +64,50 @@ impl Case {
     }
 }
 
+/// Numbers in large pages, where the system has them: numpy, whose memory the peers read, asks for such too.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    memory: MmapMut,
+    count: usize,
+}
+
+impl Numbers {
+    /// Numbers stored one behind the other, the least byte of each first.
+    fn of(stored: &[u8]) -> io::Result<Numbers> {
+        // There is no mapping of no bytes.
+        let mut memory = MmapMut::map_anon(stored.len().max(1).next_multiple_of(size_of::<f32>()))?;
+        #[cfg(target_os = "linux")]
+        {
+            // A system without large pages gives small ones.
+            let _ = memory.advise(memmap2::Advice::HugePage);
+        }
+        let numbers: &mut [f32] = bytemuck::cast_slice_mut(&mut memory);
+        for (number, word) in numbers.iter_mut().zip(stored.as_chunks::<4>().0) {
+            *number = f32::from_le_bytes(*word);
+        }
+        Ok(Numbers { memory, count: stored.len() / size_of::<f32>() })
+    }
+}
+
+impl Deref for Numbers {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.memory)[..self.count]
+    }
+}
+
 /// The tensors of a case, contiguous, `[batch, head, token, element]`.
 #[derive(Debug)]
 pub(crate) struct Tensors {
-    pub(crate) q: Vec<f32>,
-    pub(crate) k: Vec<f32>,
-    pub(crate) v: Vec<f32>,
+    pub(crate) q: Numbers,
+    pub(crate) k: Numbers,
+    pub(crate) v: Numbers,
     /// `[token, element / 2]`, for peers that take tables; empty without RoPE.
     #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "rhumb has tables of its own"))]
-    pub(crate) cos: Vec<f32>,
+    pub(crate) cos: Numbers,
     #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "rhumb has tables of its own"))]
-    pub(crate) sin: Vec<f32>,
+    pub(crate) sin: Numbers,
 }
 
 impl Tensors {
@@ -81,17 +116,16 @@ impl Tensors {
         let read = |name: &str, count: usize| {
             let path = folder.join(name);
             let bytes = fs::read(&path).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
-            let (words, rest) = bytes.as_chunks::<4>();
-            if words.len() != count || !rest.is_empty() {
-                let found = bytes.len();
-                let wanted = 4 * count;
+            let (found, wanted) = (bytes.len(), size_of::<f32>() * count);
+            if found != wanted {
                 return Err(Failure(format!("{} has {found} bytes; the case needs {wanted}", path.display())));
             }
-            Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect::<Vec<f32>>())
+            Numbers::of(&bytes).map_err(|error| Failure(format!("{name}: {error}")))
         };
         let (queries, keys): (usize, usize) = (case.q_shape().iter().product(), case.kv_shape().iter().product());
         let angles = if case.scheme == Scheme::Rope { case.tokens * case.head_dim / 2 } else { 0 };
-        let table = |name| if angles == 0 { Ok(Vec::new()) } else { read(name, angles) };
+        let none = || Numbers::of(&[]).map_err(|error| Failure(error.to_string()));
+        let table = |name| if angles == 0 { none() } else { read(name, angles) };
         Ok(Arc::new(Tensors {
             q: read("q.f32", queries)?,
             k: read("k.f32", keys)?,
