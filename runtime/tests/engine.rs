@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use rhumb_compiler::{Backend, Features, Stage, Target};
+use rhumb_compiler::{Backend, Features, Kernels, Stage, Target};
 use rhumb_ir::{Expr, Graph, Hook, Verified};
 use rhumb_plugins::{
     Alibi, Attention, Causal, Declared, PositionScheme, Registry, Rope, SchemeContext, SchemeError, SchemeInfo,
@@ -154,15 +154,18 @@ fn allocations(tensors: &mut Tensors, kernel: &Kernel) -> u64 {
 
 #[test]
 fn warm_calls_allocate_nothing() {
-    let kernel = engine(1).compile(&llama()).expect("a kernel");
-    let (mut long, mut short) = (Tensors::new(70, 90), Tensors::new(3, 4));
-    assert!(allocations(&mut long, &kernel) > 0);
-    assert_eq!(allocations(&mut long, &kernel), 0);
-    // Shorter calls find the same memory.
-    assert_eq!(allocations(&mut short, &kernel), 0);
-    kernel.trim();
-    assert!(allocations(&mut short, &kernel) > 0);
-    assert_eq!(allocations(&mut short, &kernel), 0);
+    for kernels in [Kernels::Prefill, Kernels::Decode] {
+        let engine = Engine::builder().threads(1).kernels(kernels).build().expect("an engine");
+        let kernel = engine.compile(&llama()).expect("a kernel");
+        let (mut long, mut short) = (Tensors::new(70, 90), Tensors::new(3, 4));
+        assert!(allocations(&mut long, &kernel) > 0);
+        assert_eq!(allocations(&mut long, &kernel), 0);
+        // Shorter calls find the same memory.
+        assert_eq!(allocations(&mut short, &kernel), 0);
+        kernel.trim();
+        assert!(allocations(&mut short, &kernel) > 0);
+        assert_eq!(allocations(&mut short, &kernel), 0);
+    }
 }
 
 /// The queue of a thread pool grows by a block now and then; nothing else does.

@@ -1,13 +1,14 @@
 //! Floats of 16 bits: how they are loaded as single precision, which holds all of them, and how single precision is rounded to them.
 //!
-//! Both ways are bit operations on 32-bit lanes, of any number, which every target has. Arithmetic on the way is exact, or rounds as the
-//! result does. Floats below the least normal one are kept: code runs with subnormal numbers.
+//! Both ways are bit operations on 32-bit lanes, of any number, which every target has; but for `f16` in more than 4 lanes, which only
+//! `clif-wide` has: there an instruction widens them. Arithmetic on the way is exact, or rounds as the result does. Floats below the least
+//! normal one are kept: code runs with subnormal numbers.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
 
-use super::vocab::{access, lane_order};
+use super::vocab::{access, by_name, lane_order};
 use crate::plan::Storage;
 
 /// What a float of `f16` is multiplied with once its digits stand where those of single precision do: the difference of the biases of their
@@ -79,6 +80,9 @@ pub(crate) fn load_lanes(
     let bits = match (wide(types::I16), wide(types::F32), wide(types::I32)) {
         (Some(short), Some(float), Some(int)) => {
             let bits = fb.ins().load(short, access(), address, offset);
+            if storage == Storage::F16 {
+                return by_name(fb, clif_wide::WIDEN, &[bits], float);
+            }
             // Every number of 16 bits is a float: of more than 4 lanes this is how CLIF says that they are widened.
             let number = fb.ins().fcvt_from_uint(float, bits);
             fb.ins().fcvt_to_sint_sat(int, number)

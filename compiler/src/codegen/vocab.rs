@@ -263,7 +263,7 @@ impl<'a, 'f> Vocab<'a, 'f> {
         let bytes: Vec<u8> = lanes.iter().flat_map(|lane| u32::from(*lane).to_le_bytes()).collect();
         let order = self.fb.func.dfg.constants.insert(bytes.into());
         let order = self.fb.ins().vconst(ty.as_int(), order);
-        self.by_name(clif_wide::PERMUTE, &[a, b, order], ty)
+        by_name(self.fb, clif_wide::PERMUTE, &[a, b, order], ty)
     }
 
     /// Double precision rounded to single, in as many lanes; vectors for `clif-wide` alone.
@@ -272,7 +272,7 @@ impl<'a, 'f> Vocab<'a, 'f> {
             1 => self.fb.ins().fdemote(types::F32, x),
             lanes => {
                 let ty = types::F32.by(lanes).unwrap_or(types::F32);
-                self.by_name(clif_wide::DEMOTE, &[x], ty)
+                by_name(self.fb, clif_wide::DEMOTE, &[x], ty)
             }
         }
     }
@@ -283,35 +283,13 @@ impl<'a, 'f> Vocab<'a, 'f> {
             1 => self.fb.ins().fpromote(types::F64, x),
             lanes => {
                 let ty = types::F64.by(lanes).unwrap_or(types::F64);
-                self.by_name(clif_wide::PROMOTE, &[x], ty)
+                by_name(self.fb, clif_wide::PROMOTE, &[x], ty)
             }
         }
     }
 
     fn lanes_of(&self, x: Value) -> u32 {
         self.fb.func.dfg.value_type(x).lane_count()
-    }
-
-    /// Calls a function that `clif-wide` makes an instruction of.
-    fn by_name(&mut self, name: &str, args: &[Value], result: Type) -> Value {
-        let dfg = &self.fb.func.dfg;
-        let params: Vec<AbiParam> = args.iter().map(|arg| AbiParam::new(dfg.value_type(*arg))).collect();
-        let name = ExternalName::testcase(name);
-        let known = dfg.ext_funcs.iter().find(|(_, function)| {
-            let signature = &dfg.signatures[function.signature];
-            function.name == name && signature.params == params && signature.returns[0].value_type == result
-        });
-        let function = match known {
-            Some((function, _)) => function,
-            None => {
-                let mut signature = Signature::new(self.fb.func.signature.call_conv);
-                (signature.params, signature.returns) = (params, vec![AbiParam::new(result)]);
-                let signature = self.fb.import_signature(signature);
-                self.fb.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })
-            }
-        };
-        let call = self.fb.ins().call(function, args);
-        self.fb.inst_results(call)[0]
     }
 
     /// The rows of a matrix of four vectors of four floats become its columns.
@@ -378,4 +356,26 @@ pub(crate) fn floor_divide(fb: &mut FunctionBuilder<'_>, a: Value, b: Value) -> 
     let quotient = fb.ins().select(none, zero, quotient);
     let remainder = fb.ins().select(none, zero, remainder);
     (fb.ins().ireduce(types::I32, quotient), fb.ins().ireduce(types::I32, remainder))
+}
+
+/// Calls a function that `clif-wide` makes an instruction of.
+pub(crate) fn by_name(fb: &mut FunctionBuilder<'_>, name: &str, args: &[Value], result: Type) -> Value {
+    let dfg = &fb.func.dfg;
+    let params: Vec<AbiParam> = args.iter().map(|arg| AbiParam::new(dfg.value_type(*arg))).collect();
+    let name = ExternalName::testcase(name);
+    let known = dfg.ext_funcs.iter().find(|(_, function)| {
+        let signature = &dfg.signatures[function.signature];
+        function.name == name && signature.params == params && signature.returns[0].value_type == result
+    });
+    let function = match known {
+        Some((function, _)) => function,
+        None => {
+            let mut signature = Signature::new(fb.func.signature.call_conv);
+            (signature.params, signature.returns) = (params, vec![AbiParam::new(result)]);
+            let signature = fb.import_signature(signature);
+            fb.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })
+        }
+    };
+    let call = fb.ins().call(function, args);
+    fb.inst_results(call)[0]
 }

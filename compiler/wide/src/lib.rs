@@ -50,7 +50,7 @@
 //! # What is supported
 //! - Vectors of `f32`, `f64` and integers of 128 and 256 bits, and of 512 with AVX-512; scalars `i8` to `i64`, `f32`, `f64`.
 //! - Arithmetic with `fma`, rounding, conversions, comparisons, `bitselect` and `select`, shifts by scalars, lanes and 128-bit shuffles
-//!   (wider ones by calls of [`PERMUTE`], conversions of wide floats by those of [`DEMOTE`] and [`PROMOTE`]), reductions of masks,
+//!   (wider ones by calls of [`PERMUTE`], conversions of wide floats by those of [`DEMOTE`], [`PROMOTE`] and [`WIDEN`]), reductions of masks,
 //!   memory and stack slots, blocks with parameters, `br_table`, traps, and `call_indirect`. The snapshot of the test `support_matrix` lists
 //!   operations by type and width.
 //! - Prefetches: a `load.i8` whose result nothing uses becomes `prefetcht0`, which never faults, a `load.i16` `prefetcht1`, which leaves the
@@ -116,6 +116,10 @@ pub const DEMOTE: &str = "demote";
 
 /// The name of a function from a vector of `f32` to one of as many `f64`: as [`DEMOTE`], the other way round.
 pub const PROMOTE: &str = "promote";
+
+/// The name of a function from a vector of 8 or 16 `i16`, which hold the bits of floats of 16 bits (binary16 of IEEE 754), to one of as many
+/// `f32`: as [`DEMOTE`]. Every such float is one of single precision, subnormal ones too; a signalling NaN becomes quiet.
+pub const WIDEN: &str = "widen";
 
 /// The machine code of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use rhumb_random::Rng;
 
 use crate::jit::{Kernel, levels, parse, pointer, wide};
 use crate::kernels;
-use clif_wide::{DEMOTE, Features, PERMUTE, PROMOTE, compile};
+use clif_wide::{DEMOTE, Features, PERMUTE, PROMOTE, WIDEN, compile};
 use std::fmt::Write;
 
 /// Lanes of two vectors of four, numbered on from the first to the second, and the instruction with AVX2 and with AVX-512 that takes the
@@ -311,4 +311,64 @@ block0(v0: i64, v1: i64):
             assert_eq!(doubles, expected.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>());
         }
     }
+}
+
+/// Every float of 16 bits is the same number in single precision.
+#[test]
+fn floats_of_16_bits_are_widened() {
+    for lanes in [8, 16] {
+        let text = format!(
+            "function %f(i64, i64) system_v {{
+    fn0 = %{WIDEN}(i16x{lanes}) -> f32x{lanes} system_v
+block0(v0: i64, v1: i64):
+    v2 = load.i16x{lanes} v1
+    v3 = call fn0(v2)
+    store v3, v0
+    return
+}}"
+        );
+        let func = parse(&text);
+        for features in levels() {
+            if 32 * lanes as u32 > features.max_vector_bits() {
+                compile(&func, features).expect_err("too long");
+                continue;
+            }
+            let kernel = Kernel::wide(&func, features);
+            let all: Vec<u16> = (0..=u16::MAX).collect();
+            for bits in all.chunks(lanes) {
+                let (mut bits, mut singles) = (bits.to_vec(), vec![0.0f32; lanes]);
+                kernel.call(&[pointer(&mut singles), pointer(&mut bits)]);
+                for (bits, single) in bits.iter().zip(singles) {
+                    let expected = widened(*bits);
+                    assert!(
+                        single.to_bits() == expected.to_bits() || (single.is_nan() && expected.is_nan()),
+                        "{bits:#x}"
+                    );
+                }
+            }
+        }
+    }
+    let other = "function %f(i64) system_v {
+    fn0 = %widen(i32x8) -> f32x8 system_v
+block0(v0: i64):
+    v1 = load.i32x8 v0
+    v2 = call fn0(v1)
+    store v2, v0
+    return
+}";
+    for features in levels() {
+        compile(&parse(other), features).expect_err("integers of 32 bits");
+    }
+}
+
+/// A float of 16 bits, by its definition.
+fn widened(bits: u16) -> f32 {
+    let (sign, exponent, digits) = (bits >> 15, i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => digits * 2f32.powi(-24),
+        31 if digits > 0.0 => f32::NAN,
+        31 => f32::INFINITY,
+        _ => (1024.0 + digits) * 2f32.powi(exponent - 25),
+    };
+    if sign == 1 { -magnitude } else { magnitude }
 }

@@ -3,7 +3,7 @@
 /// Which instruction set to compile for.
 ///
 /// A value of this type that came from [`Features::detect`] is proof that this machine can run the code. The lowest level there is
-/// needs AVX2, FMA, BMI1 and BMI2; the highest adds AVX-512 F, VL, DQ and BW.
+/// needs AVX2, FMA, F16C, BMI1 and BMI2; the highest adds AVX-512 F, VL, DQ and BW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     avx512: bool,
@@ -16,7 +16,7 @@ impl Features {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            let base = has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2");
+            let base = has!("avx2") && has!("fma") && has!("f16c") && has!("bmi1") && has!("bmi2");
             let avx512 = has!("avx512f") && has!("avx512vl") && has!("avx512dq") && has!("avx512bw");
             base.then_some(Self { avx512 })
         }
@@ -30,7 +30,7 @@ impl Features {
         Self { avx512: false }
     }
 
-    /// AVX2 and FMA, whatever this machine is: for code that is looked at or run elsewhere.
+    /// AVX2, FMA and F16C, whatever this machine is: for code that is looked at or run elsewhere.
     #[must_use]
     pub fn cross_avx2() -> Self {
         Self { avx512: false }

@@ -1,5 +1,5 @@
 //! Calls that are instructions, of functions with known names: what CLIF has for 128 bits alone. Lanes of two vectors in another order,
-//! conversions between floats of both precisions.
+//! conversions between floats of different precisions.
 
 use super::context::{Lower, Result};
 use super::shuffle::{UNPACKS, by_pairs};
@@ -7,7 +7,7 @@ use crate::error::Reason;
 use crate::isa::x64::mach::Arg;
 use crate::isa::x64::table;
 use crate::lane::{Lane, Width};
-use crate::{DEMOTE, PERMUTE, PROMOTE};
+use crate::{DEMOTE, PERMUTE, PROMOTE, WIDEN};
 use cranelift_codegen::ir::{ExternalName, InstructionData, Type, Value, types};
 use iced_x86::Code;
 use regalloc2::VReg;
@@ -29,8 +29,29 @@ impl Lower<'_> {
             (raw, &[a, b, order], [_]) if raw == PERMUTE.as_bytes() => self.permute_call((a, b), order),
             (raw, &[x], [_]) if raw == DEMOTE.as_bytes() => self.convert_vector(table::DEMOTE, x, types::F64),
             (raw, &[x], [_]) if raw == PROMOTE.as_bytes() => self.convert_vector(table::PROMOTE, x, types::F32),
+            (raw, &[x], [_]) if raw == WIDEN.as_bytes() => self.widen_halves(x),
             _ => Err(self.refuse(Reason::Operation)),
         }
+    }
+
+    /// Floats of 16 bits to single precision.
+    fn widen_halves(&mut self, x: Value) -> Result<()> {
+        let (ty, of) = (self.result_ty(), self.ty(x));
+        let fits = of.is_vector() && of.lane_type() == types::I16 && ty == types::F32.by(of.lane_count()).unwrap_or(of);
+        if !fits {
+            return Err(self.refuse(Reason::Type));
+        }
+        let (_, width) = self.shape(ty)?;
+        let code = match (self.features.avx512(), width) {
+            (true, Width::W512) => Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae,
+            (true, Width::W256) => Code::EVEX_Vcvtph2ps_ymm_k1z_xmmm128,
+            (false, Width::W256) => Code::VEX_Vcvtph2ps_ymm_xmmm128,
+            _ => return Err(self.refuse(Reason::Type)),
+        };
+        let dst = self.result()?;
+        let source = self.source(x, code, Lane::I16)?;
+        self.emit(code, [Arg::Def(dst), source]);
+        Ok(())
     }
 
     /// Lanes of one float type to as many of the other.
