@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 
 use common::calls::bits;
 use common::{Layout, Lengths, Rng, Tensors, agree, inputs, outputs, run, targets};
-use rhumb::compiler::Kernels;
+use rhumb::compiler::plan::Plan;
+use rhumb::compiler::{Form, Kernels};
 use rhumb::prelude::*;
 
 /// Attentions that differ in what scores are made of, of four heads in groups of two.
@@ -25,6 +26,8 @@ fn attentions([d, e]: [u32; 2]) -> Vec<(&'static str, Attention)> {
         ("norms of norms", of().scheme(QkNorm::rms()).scheme(QkNorm::rms().eps(0.25)).scheme(Causal)),
         ("no groups", Attention::heads(3).head_dim(d).value_dim(e).lse()),
         ("a term of keys", of().score_with(|cx, score| score + cx.input("of_keys", Elem::F32, [cx.b, cx.k]))),
+        ("keys with scales", scaled(of())),
+        ("scales and ALiBi", scaled(of().scheme(Alibi::new()).scheme(Causal))),
     ];
     if d.is_multiple_of(2) {
         all.push(("rotations", of().scheme(Rope::new()).scheme(Causal)));
@@ -34,6 +37,11 @@ fn attentions([d, e]: [u32; 2]) -> Vec<(&'static str, Attention)> {
         all.push(("retention", retention.weights_with(|_, score| score)));
     }
     all
+}
+
+/// Keys times a number of each, as those of a quantised cache are.
+fn scaled(attention: Attention) -> Attention {
+    attention.key_with(|cx, key| key * cx.input("scales", Elem::F32, [cx.b, cx.k]))
 }
 
 const LENGTHS: [(usize, usize); 8] = [(1, 1), (1, 300), (3, 64), (5, 0), (0, 5), (15, 17), (17, 130), (70, 131)];
@@ -120,6 +128,36 @@ fn the_first_call_of_few_queries_makes_their_kernel() {
     assert_eq!((call(1), call(most + 1)), (both, both), "it is made once");
     let lengths = Lengths { batch: 1, queries: 1, keys: 4_000 };
     agree((&kernel, &reference), &inputs(&mut Rng::new(2), kernel.interface(), lengths), lengths, "one query");
+}
+
+/// Where few queries cost less by another form of the graph, their kernel computes that; else both kernels compute one form.
+#[test]
+fn few_queries_have_a_form_of_their_own_where_it_costs_less() {
+    let of = || Attention::heads(8).head_dim(64).kv_heads(2);
+    let engine = Engine::builder().threads(1).build().expect("an engine");
+    let compiled = |attention: Attention| engine.compile(&attention.build().expect("a graph")).expect("compiles");
+    let rows_made = |plan: &Plan| plan.tables.iter().any(|table| plan.tensors[table.target].dims.len() == 4);
+    let kernel = compiled(scaled(of()));
+    let decode = kernel.decode().expect("a kernel");
+    let Form::Own { cycles, shared } = decode.form else { panic!("{:?}", decode.form) };
+    assert!(cycles < shared, "{cycles} and {shared}");
+    // Many queries share keys that are scaled once; few scale the scores, and read keys as they lie.
+    assert!(rows_made(kernel.plan()), "{}", kernel.plan());
+    assert!(!rows_made(&decode.plan) && !decode.plan.to_string().contains("computed while loaded"), "{}", decode.plan);
+    assert_ne!(kernel.plan().graph, decode.plan.graph);
+    // Calls of either kernel keep what it promises.
+    let most = *decode.queries.as_ref().and_then(|taken| taken.last()).expect("a limit").end();
+    let reference = engine.reference(&scaled(of()).build().expect("a graph")).expect("a reference");
+    for queries in [1, most, most + 1, 50] {
+        let lengths = Lengths { batch: 1, queries, keys: 1_100 };
+        let inputs = inputs(&mut Rng::new(queries as u64), kernel.interface(), lengths);
+        agree((&kernel, &reference), &inputs, lengths, format_args!("{queries} queries"));
+    }
+    for attention in [of(), of().scheme(Rope::new()).scheme(Causal), of().scheme(Alibi::new()).scheme(Causal)] {
+        let kernel = compiled(attention);
+        let decode = kernel.decode().expect("a kernel");
+        assert!(decode.form == Form::Only && kernel.plan().graph == decode.plan.graph, "{}", decode.plan);
+    }
 }
 
 /// Of several threads that call first, one makes the kernel.

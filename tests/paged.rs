@@ -22,6 +22,7 @@ fn attentions() -> Vec<(&'static str, Attention)> {
         ("odd rows", Attention::heads(3).head_dim(15).value_dim(17).scheme(Causal)),
         ("retention", Attention::heads(4).head_dim(16).scheme(Retention::new()).weights_with(|_, score| score)),
         ("a term of keys", of().score_with(|cx, score| score + cx.input("of_keys", Elem::F32, [cx.b, cx.k]))),
+        ("keys with scales", of().key_with(|cx, key| key * cx.input("scales", Elem::F32, [cx.b, cx.k]))),
     ]
 }
 

@@ -1,15 +1,18 @@
 //! Which kernel a call takes, by its lengths.
 //!
 //! A graph has a prefill kernel, which takes calls of any lengths, and for the most part a decode kernel, which takes those of few queries
-//! in less time. The code of the decode kernel is made when it is first called for.
+//! in less time. The code of the decode kernel is made when it is first called for. Where calls of few queries cost less by a form of the
+//! graph of their own, the decode kernel computes that.
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use rhumb_ir::Axis;
 
 use crate::codegen::{self, Clif, CodegenError, MachineCode};
-use crate::plan::{NoDecode, Plan};
+use crate::machine::Machine;
+use crate::plan::{NoDecode, Plan, PlanError, Problem};
 use crate::target::Target;
 
 /// How much decode may cost of what prefill does by the estimate, for one query: threads share its keys, which are read in the pages where
@@ -54,27 +57,81 @@ pub struct DecodeKernel {
     /// The numbers of queries that it takes, in ascending order; none if it takes any. There may be gaps: a prefill kernel computes whole
     /// vectors of queries, so that one more than fills them is as much as many.
     pub queries: Option<Vec<RangeInclusive<usize>>>,
+    /// Which form of the graph it computes.
+    pub form: Form,
+}
+
+/// The form of a graph that a decode kernel computes. It prints, with the price of the one that is not taken.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// That of the prefill kernel: there is no other.
+    Only,
+    /// One of its own, which takes these cycles for a key in a call of one query.
+    Own {
+        /// Its cycles.
+        cycles: f64,
+        /// Those that the form of the prefill kernel would take.
+        shared: f64,
+    },
+    /// That of the prefill kernel, which takes these cycles for a key in a call of one query.
+    Shared {
+        /// Its cycles.
+        cycles: f64,
+        /// Those that the other form would take.
+        own: f64,
+    },
+    /// That of the prefill kernel: the other, which rewriting has for few queries, has no plan.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Nothing, where there is one form.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Form::Only => Ok(()),
+            Form::Own { cycles, shared } => writeln!(
+                f,
+                "  the form for few queries: {cycles:.1} cycles a key for one query, where that for many takes {shared:.1}"
+            ),
+            Form::Shared { cycles, own } => writeln!(
+                f,
+                "  the form for many queries: {cycles:.1} cycles a key for one query, where that for few takes {own:.1}"
+            ),
+            Form::Refused { reason } => {
+                writeln!(f, "  the form for many queries; that for few has no plan: {reason}")
+            }
+        }
+    }
 }
 
 impl DecodeKernel {
-    /// The decode kernel of a problem that has a prefill plan, for one of the candidates of a target.
+    /// The decode kernel of a graph that has a prefill plan, for one of the candidates of a target; `own` is the problem of the form for few
+    /// queries, if that is another.
     ///
     /// # Errors
     /// [`NoDecode`] says why there is none.
-    pub(crate) fn of(prefill: &Plan, target: &Target, kernels: Kernels) -> Result<DecodeKernel, NoDecode> {
+    pub(crate) fn of(
+        prefill: &Plan,
+        own: Option<&Result<Arc<Problem>, PlanError>>,
+        target: &Target,
+        kernels: Kernels,
+    ) -> Result<DecodeKernel, NoDecode> {
         let mut refused = NoDecode::NotAsked;
         if kernels == Kernels::Prefill {
             return Err(refused);
         }
         // The widest vectors come first.
         for target in target.candidates() {
-            match Plan::decode(&prefill.problem, target.machine()) {
-                Ok(plan) => {
-                    let queries = (kernels == Kernels::Cheapest).then(|| cheaper(&plan, prefill));
+            match cheaper(&prefill.problem, own, target.machine()) {
+                Ok((plan, form)) => {
+                    let queries = (kernels == Kernels::Cheapest).then(|| preferred(&plan, prefill));
                     return if queries.as_ref().is_some_and(Vec::is_empty) {
                         Err(NoDecode::Costs)
                     } else {
-                        Ok(DecodeKernel { plan, target, queries })
+                        Ok(DecodeKernel { plan, target, queries, form })
                     };
                 }
                 Err(reason) => refused = reason,
@@ -109,7 +166,7 @@ impl DecodeKernel {
 }
 
 /// The numbers of queries for which a plan of the decode schedule is preferred to one of prefill.
-fn cheaper(decode: &Plan, prefill: &Plan) -> Vec<RangeInclusive<usize>> {
+fn preferred(decode: &Plan, prefill: &Plan) -> Vec<RangeInclusive<usize>> {
     let (Some(few), Some(many)) = (&decode.attention, &prefill.attention) else { return Vec::new() };
     let (heads, packed) = (few.queries_per_position(), many.queries_per_position());
     // Prefill may have query tiles of their own for heads that decode packs.
@@ -126,6 +183,35 @@ fn cheaper(decode: &Plan, prefill: &Plan) -> Vec<RangeInclusive<usize>> {
         }
     }
     ranges
+}
+
+/// The plan of the form that costs less for one query; of equals, of the form that prefill has.
+fn cheaper(
+    shared: &Arc<Problem>,
+    own: Option<&Result<Arc<Problem>, PlanError>>,
+    machine: Machine,
+) -> Result<(Plan, Form), NoDecode> {
+    let shared = Plan::decode(shared, machine);
+    let own = match own {
+        None => return Ok((shared?, Form::Only)),
+        Some(Err(error)) => return Ok((shared?, Form::Refused { reason: error.to_string() })),
+        Some(Ok(own)) => Plan::decode(own, machine),
+    };
+    match (own, shared) {
+        (Ok(own), Ok(shared)) => {
+            let [of_own, of_shared] = [&own, &shared].map(Plan::step_cycles);
+            Ok(if of_own < of_shared {
+                (own, Form::Own { cycles: of_own, shared: of_shared })
+            } else {
+                (shared, Form::Shared { cycles: of_shared, own: of_own })
+            })
+        }
+        (Ok(own), Err(_)) => {
+            let cycles = own.step_cycles();
+            Ok((own, Form::Own { cycles, shared: f64::INFINITY }))
+        }
+        (Err(reason), shared) => Ok((shared?, Form::Refused { reason: reason.to_string() })),
+    }
 }
 
 /// The calls that it takes.
@@ -160,7 +246,7 @@ mod tests {
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
         let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
         let prefill = Plan::new(problem.clone(), machine).expect("a plan");
-        cheaper(&Plan::decode(&problem, machine).expect("a plan"), &prefill)
+        preferred(&Plan::decode(&problem, machine).expect("a plan"), &prefill)
     }
 
     #[test]

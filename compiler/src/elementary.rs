@@ -1,12 +1,11 @@
-//! What the compiler knows of each operation of one operand, beside its code: cost, range, and how errors pass through it; and what those of two
-//! operands cost.
+//! What the compiler knows of each operation of one operand, beside its code: cost, range, and how errors pass through it.
 //!
 //! What an operation means is [`Unary::real`]; its code stands in `codegen/math.rs`, whose table says how exact it is. The errors here are
 //! those of that table.
 
 use std::f64::consts::PI;
 
-use rhumb_ir::{Binary, Unary};
+use rhumb_ir::Unary;
 
 /// The unit roundoff of single precision: an ulp is at most `2 U` of a result.
 const U: f64 = f64::from_bits((1023 - 24) << 52);
@@ -54,16 +53,6 @@ const EXACT: Elementary = Elementary {
     single: |_, _| 0.0,
     double: |_, _| 0.0,
 };
-
-/// Vector instructions of an operation of two operands, slow ones counted by the time they take.
-pub(crate) fn of_two(op: Binary) -> f64 {
-    match op {
-        Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max | Binary::And | Binary::Or => 1.0,
-        Binary::Div => 10.0,
-        Binary::Mod => 15.0,
-        Binary::Pow => 40.0,
-    }
-}
 
 /// What the compiler knows of an operation.
 pub(crate) fn elementary(op: Unary) -> Elementary {

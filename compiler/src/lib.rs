@@ -46,6 +46,7 @@ pub mod error_bound;
 mod expr;
 pub mod intervals;
 mod machine;
+mod op_cost;
 mod pipeline;
 pub mod plan;
 pub mod problem;
@@ -54,7 +55,7 @@ mod target;
 mod weighted;
 
 pub use choice::{Choice, Ranked};
-pub use dispatch::{DecodeKernel, Kernels};
+pub use dispatch::{DecodeKernel, Form, Kernels};
 pub use machine::{Backend, InstructionSet, Machine, MultiplyAdd};
 pub use pipeline::{CompileError, Compiled, Lowered, Options, Stage, Timing, compile, compile_lowered};
 pub use target::{Features, Target, TargetError};

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::choice::{Choice, choose};
 use crate::codegen::{self, Clif, CodegenError, MachineCode};
-use crate::dispatch::{DecodeKernel, Kernels};
+use crate::dispatch::{DecodeKernel, Form, Kernels};
 use crate::plan::{NoDecode, Plan, PlanError};
 use crate::problem::recognize;
 use crate::rewrite::{Fused, RewriteError, RewriteOptions, fuse};
@@ -182,7 +182,8 @@ pub fn compile_lowered(
     let ((plan, choice), decode) = timed(&mut timings, Stage::Plan, || {
         let problem = Arc::new(recognize(fused.graph())?);
         let (plan, choice) = choose(&problem, target)?;
-        let decode = DecodeKernel::of(&plan, target, options.kernels);
+        let few = fused.few_queries().map(|few| recognize(few).map(Arc::new));
+        let decode = DecodeKernel::of(&plan, few.as_ref(), target, options.kernels);
         Ok::<_, PlanError>(((plan, choice), decode))
     })?;
     let target = choice.target();
@@ -197,7 +198,12 @@ pub fn compile_lowered(
 /// The decode kernel in print: which calls take it, and its plan; or why there is none.
 fn described(decode: &Result<DecodeKernel, NoDecode>) -> String {
     match decode {
-        Ok(kernel) => format!("decode kernel, for {kernel}: {}\n{}", kernel.target, kernel.plan.schedule_text()),
+        Ok(kernel) => {
+            let DecodeKernel { plan, target, form, .. } = kernel;
+            // Of another form, all is another.
+            let plan = if matches!(form, Form::Own { .. }) { plan.to_string() } else { plan.schedule_text() };
+            format!("decode kernel, for {kernel}: {target}\n{form}{plan}")
+        }
         Err(NoDecode::NoAttention) => String::new(),
         Err(reason) => format!("no decode kernel: {reason}\n"),
     }

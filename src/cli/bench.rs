@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rhumb::compiler::Ranked;
+use rhumb::prelude::*;
 use serde_json::json;
 
 use super::args::EngineArgs;
@@ -11,7 +12,7 @@ use super::error::CliError;
 use super::graph::GraphArgs;
 use super::output::{print, progress};
 use super::tensors::Tensors;
-use super::work::work;
+use super::work::{Work, work};
 
 /// Times a graph on random tensors.
 #[derive(Debug, clap::Args)]
@@ -78,56 +79,110 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     bar.finish_and_clear();
 
     times.sort_unstable();
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    let (min, max) = (milliseconds(times[0]), milliseconds(times[times.len() - 1]));
-    let middle = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2;
-    let per_second = |count: f64| count / middle.as_secs_f64().max(1e-9) / 1e9;
-    let (gflops, gbytes) = (per_second(work.operations), per_second(tensors.bytes() as f64));
-    let (median, compile) = (milliseconds(middle), milliseconds(compile));
-    let (target, threads) = (kernel.target(), engine.threads());
-    if args.json {
-        let rounded = |x: f64| (x * 1e6).round() / 1e6;
-        let candidate = |Ranked { target, estimate }: &Ranked| {
-            let parts: serde_json::Map<_, _> = estimate
-                .parts()
-                .into_iter()
-                .map(|(name, cycles)| (name.replace(' ', "_"), json!(rounded(cycles))))
-                .collect();
-            json!({
-                "lanes": target.machine().lanes,
-                "backend": target.machine().backend.name(),
-                "cycles_per_pair": rounded(estimate.cycles()),
-                "parts": parts,
-            })
-        };
+    let timed = Timed { times, compile, work, bytes: tensors.bytes(), threads: engine.threads() };
+    print(&if args.json { timed.json(&kernel) } else { timed.text(&kernel) })
+}
+
+/// What was measured.
+struct Timed {
+    /// The time of each call, the least first.
+    times: Vec<Duration>,
+    compile: Duration,
+    work: Work,
+    /// Bytes of inputs and outputs.
+    bytes: usize,
+    threads: usize,
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+impl Timed {
+    fn median(&self) -> Duration {
+        (self.times[(self.times.len() - 1) / 2] + self.times[self.times.len() / 2]) / 2
+    }
+
+    fn min(&self) -> f64 {
+        milliseconds(self.times[0])
+    }
+
+    fn max(&self) -> f64 {
+        milliseconds(self.times[self.times.len() - 1])
+    }
+
+    /// Thousands of millions in a second, at the median.
+    fn per_second(&self, count: f64) -> f64 {
+        count / self.median().as_secs_f64().max(1e-9) / 1e9
+    }
+
+    fn gflops(&self) -> f64 {
+        self.per_second(self.work.operations)
+    }
+
+    fn gbytes(&self) -> f64 {
+        self.per_second(self.bytes as f64)
+    }
+
+    /// One JSON object.
+    fn json(&self, kernel: &Kernel) -> String {
+        let machine = kernel.target().machine();
         let candidates: Vec<_> = kernel.choice().ranked().iter().map(candidate).collect();
         let report = json!({
-            "median_ms": rounded(median),
-            "min_ms": rounded(min),
-            "max_ms": rounded(max),
-            "gflops": rounded(gflops),
-            "gbytes_per_s": rounded(gbytes),
-            "lanes": target.machine().lanes,
-            "backend": target.machine().backend.name(),
+            "median_ms": rounded(milliseconds(self.median())),
+            "min_ms": rounded(self.min()),
+            "max_ms": rounded(self.max()),
+            "gflops": rounded(self.gflops()),
+            "gbytes_per_s": rounded(self.gbytes()),
+            "lanes": machine.lanes,
+            "backend": machine.backend.name(),
             "pinned": kernel.choice().is_pinned(),
             "candidates": candidates,
-            "threads": threads,
-            "compile_ms": rounded(compile),
+            "threads": self.threads,
+            "compile_ms": rounded(milliseconds(self.compile)),
         });
-        return print(&format!("{report}\n"));
+        format!("{report}\n")
     }
-    print(&format!(
-        "\
-median   {median:.3} ms of {} calls, from {min:.3} to {max:.3}
-rate     {gflops:.1} GFLOP/s effective, {:.1} % of query-key pairs visible
-memory   {gbytes:.2} GB/s of inputs and outputs
-compile  {compile:.1} ms
-run on   {threads} thread{}, {target}
+
+    fn text(&self, kernel: &Kernel) -> String {
+        format!(
+            "\
+median   {:.3} ms of {} calls, from {:.3} to {:.3}
+rate     {:.1} GFLOP/s effective, {:.1} % of query-key pairs visible
+memory   {:.2} GB/s of inputs and outputs
+compile  {:.1} ms
+run on   {} thread{}, {}
 chosen   {}
 ",
-        times.len(),
-        100.0 * work.visible,
-        if threads == 1 { "" } else { "s" },
-        kernel.choice().reason(),
-    ))
+            milliseconds(self.median()),
+            self.times.len(),
+            self.min(),
+            self.max(),
+            self.gflops(),
+            100.0 * self.work.visible,
+            self.gbytes(),
+            milliseconds(self.compile),
+            self.threads,
+            if self.threads == 1 { "" } else { "s" },
+            kernel.target(),
+            kernel.choice().reason(),
+        )
+    }
+}
+
+/// To the millionth.
+fn rounded(x: f64) -> f64 {
+    (x * 1e6).round() / 1e6
+}
+
+/// What a candidate of the target would cost.
+fn candidate(Ranked { target, estimate }: &Ranked) -> serde_json::Value {
+    let parts: serde_json::Map<_, _> =
+        estimate.parts().into_iter().map(|(name, cycles)| (name.replace(' ', "_"), json!(rounded(cycles)))).collect();
+    json!({
+        "lanes": target.machine().lanes,
+        "backend": target.machine().backend.name(),
+        "cycles_per_pair": rounded(estimate.cycles()),
+        "parts": parts,
+    })
 }

@@ -2,7 +2,7 @@
 
 use rhumb::compiler::CompileError;
 use rhumb::compiler::problem::recognize;
-use rhumb::compiler::rewrite::{Fused, RewriteOptions, fuse, origins};
+use rhumb::compiler::rewrite::{Fused, Regime, RewriteOptions, fuse, origins, write_form};
 use rhumb::plugins::lower;
 use rhumb::prelude::*;
 
@@ -22,11 +22,19 @@ impl Rewritten {
         Ok(Rewritten { lowered, fused })
     }
 
-    /// The fused graph, each op with the place where it is computed and the rule that it comes from. What a graph without a plan, or
-    /// without a proof, does not tell is left out.
+    /// The fused graph, each op with the place where it is computed and the rule that it comes from; then the form for few queries, if it is
+    /// another. What a graph without a plan, or without a proof, does not tell is left out.
     pub(super) fn noted(&self) -> String {
-        let graph = self.fused.graph();
-        let rules = origins(&self.lowered, &RewriteOptions::default()).unwrap_or_default();
+        let mut text = self.noted_form(self.fused.graph(), Regime::ManyQueries);
+        if let Some(few) = self.fused.few_queries() {
+            // A string takes all that is written to it.
+            let _ = write_form(&mut text, &self.noted_form(few, Regime::FewQueries));
+        }
+        text
+    }
+
+    fn noted_form(&self, graph: &Verified, regime: Regime) -> String {
+        let rules = origins(&self.lowered, &RewriteOptions::default(), regime).unwrap_or_default();
         let problem = recognize(graph).ok();
         let places = problem.as_ref().map(rhumb::compiler::problem::Problem::places).unwrap_or_default();
         // The planner may have changed what rewriting left.

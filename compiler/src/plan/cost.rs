@@ -22,6 +22,7 @@ use super::unit_cost::{PORTS, instructions, length};
 use super::{Attention, Combiner, Plan, TileShape, Tiling};
 use crate::expr::{Domain, Node, walk};
 use crate::machine::{Machine, MultiplyAdd};
+use crate::op_cost;
 
 /// Instructions of any kind that are begun in a cycle.
 pub(super) const WIDTH: f64 = 4.0;
@@ -35,8 +36,8 @@ pub(super) const SOFTMAX: f64 = 6.0;
 const STORE: f64 = 1.0;
 /// Cycles to look an element up by an index of its own, lane by lane.
 pub(super) const GATHER: f64 = 2.0;
-/// Instructions to look an element up in every lane.
-pub(super) const LOOKUP: f64 = 32.0;
+/// Instructions to look an element up in every lane of the widest vectors.
+pub(super) const LOOKUP: f64 = 16.0 * op_cost::LOOKUP;
 /// Instructions for a score that are written out for each element of a register tile, of which there are up to 24.
 const UNROLLED: f64 = 400.0;
 /// Cycles to classify a key tile, and to call its function.

@@ -126,13 +126,17 @@ impl Plan {
         self.schedule != Schedule::Prefill || self.attention.as_ref().is_some_and(|attention| attention.on_grid)
     }
 
+    /// The rows that are computed while they are loaded.
+    pub(crate) fn loaded(&self) -> &[Loaded] {
+        match &self.schedule {
+            Schedule::Prefill => &[],
+            Schedule::Decode(decode) => &decode.loaded,
+        }
+    }
+
     /// The tables, and the rows that are computed while they are loaded: what is made of inputs, in order.
     pub(crate) fn made(&self) -> impl Iterator<Item = &Table> {
-        let loaded = match &self.schedule {
-            Schedule::Prefill => &[][..],
-            Schedule::Decode(decode) => &decode.loaded,
-        };
-        self.problem.tables.iter().chain(loaded.iter().map(|loaded| &loaded.table))
+        self.problem.tables.iter().chain(self.loaded().iter().map(|loaded| &loaded.table))
     }
 }
 

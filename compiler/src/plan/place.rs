@@ -28,6 +28,10 @@ impl Price {
     fn of(cycles: f64) -> Price {
         Price((cycles * 100.0).round().clamp(0.0, f64::from(u32::MAX)) as u32)
     }
+
+    pub(super) fn cycles(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
 }
 
 impl fmt::Display for Price {

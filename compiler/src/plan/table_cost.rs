@@ -2,19 +2,17 @@
 
 use std::convert::Infallible;
 
-use rhumb_ir::{Axis, Unary, Value};
+use rhumb_ir::{Axis, Value};
 
-use super::unit_cost::{PORTS, instructions as of_node, length};
+use super::unit_cost::{LOAD, PORTS, instructions as of_node, length};
 use super::{Attention, Plan, Problem, Source, Table};
-use crate::elementary::elementary;
 use crate::expr::{Domain, Node, walk};
+use crate::op_cost::Work;
 
 /// Lanes of the rows of queries, keys and values that are transformed.
 const ROW_LANES: f64 = 4.0;
-/// Instructions to look an element up by an index.
-const LOOKUP: f64 = 6.0;
-/// Instructions for each element of a rotated row: loads, products and sums of pairs.
-const ROTATION: f64 = 4.0;
+/// Instructions to bring an index into the range of a table, and to make an address of it.
+const INDEX: f64 = 4.0;
 /// Instructions beside an element: its address, and the store.
 const STORE: f64 = 2.0;
 
@@ -55,11 +53,7 @@ fn instructions(plan: &Problem, table: &Table) -> f64 {
             let values: Vec<Value> = terms.iter().map(|term| term.value).collect();
             of_values(plan, table, &values) + terms.len() as f64
         }
-        Source::Cos(angle) | Source::Sin(angle) => {
-            of_values(plan, table, &[*angle])
-                + elementary(Unary::Sin).instructions
-                + elementary(Unary::Cos).instructions
-        }
+        Source::Cos(angle) | Source::Sin(angle) => of_values(plan, table, &[*angle]) + Work::Angle.instructions(),
         Source::Squares { dim, .. } => length(&plan.graph, *dim),
     }
 }
@@ -97,10 +91,9 @@ impl Domain for Element<'_> {
     fn make(&mut self, value: Value, node: Node) -> Result<(), Infallible> {
         self.seen[value.index()] = true;
         self.instructions += match node {
-            Node::Rotate { .. } => ROTATION,
-            Node::Gather { .. } => LOOKUP,
-            // A product and its two loads for each element summed up.
-            Node::Dot { axis, .. } => 3.0 * length(&self.plan.graph, axis),
+            Node::Rotate { .. } => Work::Rotation.instructions() + LOAD,
+            Node::Gather { .. } => INDEX + Work::Lookup.instructions(),
+            Node::Dot { axis, .. } => (Work::MultiplyAdd.instructions() + 2.0 * LOAD) * length(&self.plan.graph, axis),
             node => of_node(&node),
         };
         Ok(())

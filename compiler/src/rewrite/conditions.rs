@@ -5,6 +5,7 @@ use std::sync::Arc;
 use egg::{Id, Subst, Var};
 use rhumb_ir::{AxisSet, Elem};
 
+use super::extents::Extents;
 use super::facts::{EGraph, Fact};
 use super::kind::Kind;
 
@@ -45,8 +46,12 @@ impl Match<'_> {
         self.egraph.analysis.extents.space(axes)
     }
 
+    fn whole(&self) -> AxisSet {
+        self.egraph[self.class].data.ty().map_or(AxisSet::EMPTY, |ty| ty.axes)
+    }
+
     fn whole_space(&self) -> u64 {
-        self.space(self.egraph[self.class].data.ty().map_or(AxisSet::EMPTY, |ty| ty.axes))
+        self.space(self.whole())
     }
 
     fn rank(&self, var: Var) -> (bool, u64) {
@@ -122,10 +127,14 @@ pub(crate) fn hoists(x: &'static str, y: &'static str) -> Condition {
     condition(move |m| m.space(m.join(x, y)) < m.whole_space())
 }
 
-/// The whole match runs in a smaller space than `x` and `y` together.
+/// The whole match runs in a smaller space than `x` and `y` together, if only where queries are few.
 pub(crate) fn shrinks(x: &'static str, y: &'static str) -> Condition {
     let (x, y) = (var(x), var(y));
-    condition(move |m| m.whole_space() < m.space(m.join(x, y)))
+    condition(move |m| {
+        let few = m.egraph.analysis.few.as_ref();
+        let smaller = |extents: &Extents| extents.space(m.whole()) < extents.space(m.join(x, y));
+        smaller(&m.egraph.analysis.extents) || few.is_some_and(smaller)
+    })
 }
 
 /// `x` alone runs in a smaller space than the whole match.

@@ -1,14 +1,15 @@
-//! What a form costs: the size of the iteration space each op runs in, times the op's unit cost.
+//! What a form costs: the size of the iteration space each op runs in, times the op's [cost](crate::op_cost).
 
 use std::fmt;
 
 use egg::Id;
 use rhumb_ir::{AxisSet, Base, Binary, Unary};
 
+use super::extents::Extents;
 use super::facts::{EGraph, behind_mask};
 use super::kind::Kind;
 use super::language::Node;
-use crate::elementary::{elementary, of_two};
+use crate::op_cost::Work;
 
 /// An estimate of work. The unit is a quarter of an `f32` addition on one element.
 ///
@@ -39,6 +40,12 @@ impl Cost {
         Cost { misfits: self.misfits.saturating_sub(misfits), work: self.work.saturating_sub(work) }
     }
 
+    /// Whether this is less than another cost by at least a part of that.
+    pub(crate) fn saves(self, part: f64, other: Cost) -> bool {
+        let enough = self.work as f64 <= (1.0 - part) * other.work as f64;
+        self.misfits < other.misfits || self.misfits == other.misfits && enough && self.work < other.work
+    }
+
     fn of(space: u64, unit: u64) -> Cost {
         Cost { misfits: 0, work: u128::from(space) * u128::from(unit) }
     }
@@ -55,42 +62,28 @@ impl fmt::Display for Cost {
     }
 }
 
-/// Cost of one element of a unary op.
-fn unary_unit(op: Unary) -> u64 {
-    match op {
-        // Beside an addition these are next to nothing.
-        Unary::Not => 1,
-        Unary::Neg | Unary::Abs => 2,
-        op => (4.0 * elementary(op).instructions) as u64,
-    }
+/// Units of an operation on one element.
+fn units(work: Work) -> u64 {
+    (4.0 * work.instructions()) as u64
 }
 
-/// Cost of one element of a binary op.
-fn binary_unit(op: Binary) -> u64 {
-    match op {
-        // Beside an addition these are next to nothing.
-        Binary::And | Binary::Or => 1,
-        op => (4.0 * of_two(op)) as u64,
-    }
-}
-
-/// Cost of computing a node of a class once its children are there.
-pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
+/// Cost of computing a node of a class once its children are there, where axes have these lengths.
+pub(crate) fn node_cost(egraph: &EGraph, extents: &Extents, class: Id, node: &Node) -> Cost {
     let facts = &egraph.analysis;
     let axes = |id: Id| egraph[id].data.ty().map_or(AxisSet::EMPTY, |ty| ty.axes);
-    let space = |axes: AxisSet| facts.extents.space(axes);
+    let space = |axes: AxisSet| extents.space(axes);
     let result = || space(axes(class));
     match node {
         Node::Leaf(_) | Node::Const(_) | Node::Axis(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => Cost::ZERO,
         Node::Iota(_) | Node::Size(_) => Cost::of(1, 1),
-        Node::Unary(op, _) => Cost::of(result(), unary_unit(*op)),
+        Node::Unary(op, _) => Cost::of(result(), units(Work::Unary(*op))),
         Node::Binary(op, [a, b]) => {
             // A product that a sum takes in becomes one instruction with it; a product of a sum, or of what a mask left of one, does not.
             let is_sum = |node: &Node| matches!(node, Node::Binary(Binary::Add | Binary::Sub, _) | Node::Select(_));
             let unfused = *op == Binary::Mul && [a, b].into_iter().any(|id| egraph[*id].nodes.iter().any(is_sum));
             // The unit on top prefers the canonical order of operands among equals.
             let disorder = u64::from(facts.rank(axes(*a)) < facts.rank(axes(*b)));
-            let work = Cost::of(result(), binary_unit(*op) + u64::from(unfused)).plus(Cost::of(1, disorder));
+            let work = Cost::of(result(), units(Work::Binary(*op)) + u64::from(unfused)).plus(Cost::of(1, disorder));
             work.misfit(
                 *op == Binary::Mul
                     && [a, b]
@@ -98,28 +91,31 @@ pub(crate) fn node_cost(egraph: &EGraph, class: Id, node: &Node) -> Cost {
                         .any(|id| egraph[*id].nodes.iter().any(|node| behind_mask(egraph, node).is_some())),
             )
         }
-        Node::Compare(..) | Node::Select(_) => Cost::of(result(), 2),
-        Node::Cast(..) => Cost::of(result(), 3),
-        Node::Gather(_) => Cost::of(result(), 8),
-        // A sine and a cosine per angle, four products and two sums per pair.
+        Node::Compare(..) => Cost::of(result(), units(Work::Compare)),
+        Node::Select(_) => Cost::of(result(), units(Work::Select)),
+        Node::Cast(..) => Cost::of(result(), units(Work::Cast)),
+        Node::Gather(_) => Cost::of(result(), units(Work::Lookup)),
         Node::Rotate([_, angle, ..]) => {
-            Cost::of(result(), 12).plus(Cost::of(space(axes(*angle)), 2 * unary_unit(Unary::Sin)))
+            Cost::of(result(), units(Work::Rotation)).plus(Cost::of(space(axes(*angle)), units(Work::Angle)))
         }
         // One fused multiply-add per element of the space summed over.
         Node::Dot([a, b, _]) => {
             let scores = facts.varies_over_keys(axes(class));
-            Cost::of(space(facts.graph.join(axes(*a), axes(*b))), 4).misfit(scores)
+            Cost::of(space(facts.graph.join(axes(*a), axes(*b))), units(Work::MultiplyAdd)).misfit(scores)
         }
-        // Maximum, exponential, sum and, for softmax, the product that normalises.
-        Node::Softmax([x, _, _, base]) => power(space(axes(*x)), 12, egraph, *base),
-        Node::LogSumExp([x, _, _, base]) => power(space(axes(*x)), 8, egraph, *base),
+        // Beside the power the maximum, the sum and, for softmax, the product that normalises.
+        Node::Softmax([x, _, _, base]) => {
+            power(space(axes(*x)), &[Binary::Max, Binary::Add, Binary::Mul], egraph, *base)
+        }
+        Node::LogSumExp([x, _, _, base]) => power(space(axes(*x)), &[Binary::Max, Binary::Add], egraph, *base),
     }
 }
 
 /// Cost of a softmax or log-sum-exp: of its power, and of what it takes beside that.
-fn power(space: u64, beside: u64, egraph: &EGraph, base: Id) -> Cost {
+fn power(space: u64, beside: &[Binary], egraph: &EGraph, base: Id) -> Cost {
+    let beside: u64 = beside.iter().map(|op| units(Work::Binary(*op))).sum();
     match egraph[base].data.kind {
-        Some(Kind::Base(Base::Two)) => Cost::of(space, beside + unary_unit(Unary::Exp2)),
-        _ => Cost::of(space, beside + unary_unit(Unary::Exp)).misfit(true),
+        Some(Kind::Base(Base::Two)) => Cost::of(space, beside + units(Work::Unary(Unary::Exp2))),
+        _ => Cost::of(space, beside + units(Work::Unary(Unary::Exp))).misfit(true),
     }
 }

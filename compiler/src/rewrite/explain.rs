@@ -9,7 +9,7 @@ use rhumb_ir::{Graph, Op, Verified};
 
 use super::language::{Node, binary_sign, compare_sign};
 use super::proof::{Steps, walk};
-use super::{FloatClass, RewriteError, RewriteOptions, add_graph, rules, saturate};
+use super::{FloatClass, RewriteError, RewriteOptions, Saturated, add_graph, rules, saturate};
 
 /// Graphs with more ops have no proof: egg walks proofs recursively.
 const MOST_OPS: usize = 1024;
@@ -22,6 +22,8 @@ const WIDTH: usize = 480;
 pub struct Explanation {
     /// One proof per output, in order.
     pub proofs: Vec<Proof>,
+    /// The same of the form for calls of few queries; none where that is the same form.
+    pub few_queries: Vec<Proof>,
 }
 
 /// The proof of one output: the user's expression, changed step by step into the fused one.
@@ -54,11 +56,12 @@ pub struct Step {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, proof) in self.proofs.iter().enumerate() {
+        let few = self.few_queries.iter().map(|proof| ("for few queries, ", proof));
+        for (index, (regime, proof)) in self.proofs.iter().map(|proof| ("", proof)).chain(few).enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            proof.fmt(f)?;
+            write!(f, "{regime}{proof}")?;
         }
         Ok(())
     }
@@ -79,40 +82,47 @@ impl fmt::Display for Proof {
     }
 }
 
-/// Proves that each output of the fused graph equals the user's.
+/// Proves that each output of the fused graph equals the user's, in either form.
 ///
 /// # Errors
 /// As [`super::fuse`]; and [`RewriteError::NoProof`] where the e-graph that records proofs reached a limit too early, or the graph is
 /// too large for a proof to be read.
 pub fn explain(lowered: &Verified, options: &RewriteOptions) -> Result<Explanation, RewriteError> {
-    let proofs = prove(lowered, options)?;
-    let outputs = lowered.outputs().iter().zip(proofs);
-    Ok(Explanation {
-        proofs: outputs
-            .map(|(output, proof)| {
-                let mut steps = Collected { graph: lowered, steps: Vec::new() };
-                walk(&mut steps, &mut BTreeSet::new(), &proof.explanation_trees);
-                let side = |term: Option<&Rc<TreeTerm<Node>>>, end| {
-                    term.map_or_else(String::new, |term| print(lowered, Term { proof: term, end }))
-                };
-                Proof {
-                    output: output.name.clone(),
-                    before: side(proof.explanation_trees.first(), End::Initial),
-                    after: side(proof.explanation_trees.last(), End::Final),
-                    steps: steps.steps,
-                }
-            })
-            .collect(),
-    })
+    let [proofs, few_queries] = prove(lowered, options)?.map(|proofs| {
+        let outputs = lowered.outputs().iter().zip(proofs);
+        outputs.map(|(output, proof)| told(lowered, &output.name, &proof)).collect()
+    });
+    Ok(Explanation { proofs, few_queries })
 }
 
-/// egg's explanation for each output.
-pub(crate) fn prove(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<egg::Explanation<Node>>, RewriteError> {
+/// A proof as it is read.
+fn told(lowered: &Verified, output: &str, proof: &egg::Explanation<Node>) -> Proof {
+    let mut steps = Collected { graph: lowered, steps: Vec::new() };
+    walk(&mut steps, &mut BTreeSet::new(), &proof.explanation_trees);
+    let side = |term: Option<&Rc<TreeTerm<Node>>>, end| {
+        term.map_or_else(String::new, |term| print(lowered, Term { proof: term, end }))
+    };
+    Proof {
+        output: output.to_owned(),
+        before: side(proof.explanation_trees.first(), End::Initial),
+        after: side(proof.explanation_trees.last(), End::Final),
+        steps: steps.steps,
+    }
+}
+
+/// egg's explanations: for each output that of the form for many queries; then those for few, if it is another.
+pub(crate) fn prove(
+    lowered: &Verified,
+    options: &RewriteOptions,
+) -> Result<[Vec<egg::Explanation<Node>>; 2], RewriteError> {
     // The proof is of the result of the run without proofs, which is the one that is compiled.
-    prove_terms(lowered, options, &saturate(lowered, options, false)?.terms)
+    let Saturated { terms, few_terms, .. } = saturate(lowered, options, false)?;
+    let mut proofs = prove_terms(lowered, options, &[terms, few_terms.unwrap_or_default()].concat())?;
+    let few = proofs.split_off(lowered.outputs().len());
+    Ok([proofs, few])
 }
 
-/// egg's explanation for each output, whose fused terms are these.
+/// egg's explanation for each output, whose fused terms are these; of several forms, one form after the other.
 pub(super) fn prove_terms(
     lowered: &Verified,
     options: &RewriteOptions,
@@ -125,7 +135,8 @@ pub(super) fn prove_terms(
     let mut egraph = saturate(lowered, options, true)?.runner.egraph;
     let originals = original_terms(lowered)?;
     let mut proofs = Vec::with_capacity(fused.len());
-    for ((output, original), fused) in lowered.outputs().iter().zip(&originals).zip(fused) {
+    let outputs = lowered.outputs().iter().zip(&originals).cycle();
+    for ((output, original), fused) in outputs.zip(fused) {
         let (left, right) = (egraph.add_expr_uncanonical(original), egraph.add_expr_uncanonical(fused));
         egraph.rebuild();
         if egraph.find(left) != egraph.find(right) {

@@ -2,8 +2,11 @@
 //!
 //! Two steps. The first gives each class its cheapest form were nothing shared; its choices form no cycle. The second counts every class
 //! once and swaps forms, one at a time, as long as the whole gets cheaper; so a value with several users is paid once, and all outputs
-//! are chosen together. Classes are visited in order of their ids, and ties go to the lesser node: the result is a function of the
-//! e-graph. Work is counted and bounded, so that no graph takes long; where the second step ends early the choice is as right, if dearer.
+//! are chosen together. Classes are visited in order of their ids, and ties go to the form of lesser [rank](Node::rank): the result is a
+//! function of the e-graph. Work is counted and bounded, so that no graph takes long; where the second step ends early the choice is as
+//! right, if dearer.
+//!
+//! What a form costs depends on how long axes are. The form for calls of many queries is chosen first; that for few, from it on.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,12 +14,14 @@ use std::collections::BinaryHeap;
 use egg::{Id, Language};
 
 use super::cost::{Cost, node_cost};
+use super::extents::Extents;
 use super::facts::EGraph;
 use super::language::Node;
 
 /// A form for every class that has one.
 pub(crate) struct Extraction {
-    chosen: Vec<Option<(Node, Cost)>>,
+    forms: Vec<Vec<Form>>,
+    chosen: Vec<Option<usize>>,
     /// Cost of all the roots together, shared work counted once.
     pub(crate) total: Cost,
 }
@@ -41,45 +46,61 @@ impl Extraction {
     /// the other classes: the better end is taken. What the user computed once is then computed once at the start, even where it would
     /// take several swaps to get there.
     pub(crate) fn new(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Option<Extraction> {
-        let roots: Vec<usize> = roots.iter().map(|id| usize::from(egraph.find(*id))).collect();
-        let forms = forms(egraph);
+        let forms = forms(egraph, &egraph.analysis.extents);
         let starts = [vec![None; forms.len()], as_written(egraph, &forms, written)];
-        let ends = starts.into_iter().filter_map(|given| {
-            let mut choice = Choice::new(&forms, cheapest(&forms, &given), &roots)?;
-            choice.improve(&roots);
-            Some((choice.total, choice.chosen))
-        });
-        // Of equals the first is taken.
-        let (total, chosen) = ends.min_by_key(|(total, _)| *total)?;
-        Some(Extraction::of(forms, chosen, total))
+        Extraction::best(egraph, forms, roots, starts.into_iter())
+    }
+
+    /// Chooses forms where axes have other lengths than those that this choice was made for. It starts from the cheapest forms alone, and
+    /// from this choice. The cost of this choice there comes with it.
+    pub(crate) fn again(&self, egraph: &EGraph, roots: &[Id], extents: &Extents) -> Option<(Extraction, Cost)> {
+        let forms = forms(egraph, extents);
+        let same = Choice::new(&forms, self.chosen.clone(), &indices(egraph, roots))?.total;
+        // Of equals this choice is taken: it comes first.
+        let starts = [self.chosen.clone(), vec![None; forms.len()]];
+        Some((Extraction::best(egraph, forms, roots, starts.into_iter())?, same))
     }
 
     /// The forms as the user wrote them, but for what is known to be constant.
     pub(crate) fn written(egraph: &EGraph, roots: &[Id], written: &[(Id, Node)]) -> Option<Extraction> {
-        let roots: Vec<usize> = roots.iter().map(|id| usize::from(egraph.find(*id))).collect();
-        let forms = forms(egraph);
-        let choice = Choice::new(&forms, cheapest(&forms, &as_written(egraph, &forms, written)), &roots)?;
-        let (total, chosen) = (choice.total, choice.chosen);
-        Some(Extraction::of(forms, chosen, total))
+        let forms = forms(egraph, &egraph.analysis.extents);
+        let Choice { chosen, total, .. } =
+            Choice::new(&forms, cheapest(&forms, &as_written(egraph, &forms, written)), &indices(egraph, roots))?;
+        Some(Extraction { forms, chosen, total })
     }
 
-    fn of(forms: Vec<Vec<Form>>, chosen: Vec<Option<usize>>, total: Cost) -> Extraction {
-        let chosen = forms
-            .into_iter()
-            .zip(chosen)
-            .map(|(forms, choice)| forms.into_iter().nth(choice?).map(|form| (form.node, form.own)))
-            .collect();
-        Extraction { chosen, total }
+    /// The cheapest end of the second step from any of some starts, each of which gives some classes their forms; of equals the first.
+    fn best(
+        egraph: &EGraph,
+        forms: Vec<Vec<Form>>,
+        roots: &[Id],
+        starts: impl Iterator<Item = Vec<Option<usize>>>,
+    ) -> Option<Extraction> {
+        let roots = indices(egraph, roots);
+        let ends = starts.filter_map(|given| {
+            let mut choice = Choice::new(&forms, cheapest(&forms, &given), &roots)?;
+            choice.improve(&roots);
+            Some((choice.total, choice.chosen))
+        });
+        let (total, chosen) = ends.min_by_key(|(total, _)| *total)?;
+        Some(Extraction { forms, chosen, total })
     }
 
     /// The form chosen for a class.
     pub(crate) fn node(&self, egraph: &EGraph, class: Id) -> Option<&Node> {
-        self.chosen.get(usize::from(egraph.find(class)))?.as_ref().map(|(node, _)| node)
+        let class = usize::from(egraph.find(class));
+        let choice = (*self.chosen.get(class)?)?;
+        self.forms[class].get(choice).map(|form| &form.node)
     }
 }
 
-/// The forms of every class, by the index of its id, each list sorted.
-fn forms(egraph: &EGraph) -> Vec<Vec<Form>> {
+/// The classes of some ids, as indices.
+fn indices(egraph: &EGraph, ids: &[Id]) -> Vec<usize> {
+    ids.iter().map(|id| usize::from(egraph.find(*id))).collect()
+}
+
+/// The forms of every class, by the index of its id, each list in order of rank; the order does not depend on the lengths of axes.
+fn forms(egraph: &EGraph, extents: &Extents) -> Vec<Vec<Form>> {
     let mut forms: Vec<Vec<Form>> = Vec::new();
     for class in egraph.classes() {
         let index = usize::from(class.id);
@@ -91,11 +112,11 @@ fn forms(egraph: &EGraph) -> Vec<Vec<Form>> {
             .iter()
             .map(|node| {
                 let node = node.clone().map_children(|id| egraph.find(id));
-                let own = node_cost(egraph, class.id, &node);
+                let own = node_cost(egraph, extents, class.id, &node);
                 Form { node, own }
             })
             .collect();
-        nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        nodes.sort_by(|a, b| (a.node.rank(), &a.node).cmp(&(b.node.rank(), &b.node)));
         nodes.dedup_by(|a, b| a.node == b.node);
         forms[index] = nodes;
     }

@@ -9,7 +9,7 @@ use egg::{Analysis, DidMerge, Id, Language};
 use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Type, Unary, Value, Verified};
 
 use super::constants::fold;
-use super::extents::Extents;
+use super::extents::{Extents, Regime};
 use super::kind::Kind;
 use super::language::{Node, Number};
 use crate::intervals::Interval;
@@ -45,8 +45,10 @@ impl Fact {
 pub(crate) struct Facts {
     /// The user's graph: leaves refer to it, and it knows how axes join.
     pub(crate) graph: Arc<Verified>,
-    /// Lengths of axes, estimated where dynamic.
+    /// Lengths of axes, estimated where dynamic, for calls of many queries.
     pub(crate) extents: Extents,
+    /// The same for calls of few queries on keys, where it makes a difference.
+    pub(crate) few: Option<Extents>,
     /// Axes of keys: along which some softmax or log-sum-exp of the graph runs, or some sum of values weighed by scores.
     pub(crate) keys: AxisSet,
     /// Rules add nothing to an e-graph of this many nodes.
@@ -62,9 +64,10 @@ impl Facts {
             Op::Softmax { axis, .. } | Op::LogSumExp { axis, .. } => Some(*axis),
             _ => WeightedSum::of(graph, value).map(|sum| sum.key),
         };
-        let keys = graph.values().filter_map(keys).collect();
-        let (graph, extents) = (Arc::new(graph.clone()), Extents::of(graph));
-        Facts { graph, extents, keys, node_limit: usize::MAX, conflict: None }
+        let keys: AxisSet = graph.values().filter_map(keys).collect();
+        let [extents, few] = [Regime::ManyQueries, Regime::FewQueries].map(|regime| Extents::of(graph, regime));
+        let few = Some(few).filter(|few| !keys.is_empty() && *few != extents);
+        Facts { graph: Arc::new(graph.clone()), extents, few, keys, node_limit: usize::MAX, conflict: None }
     }
 
     /// Whether a value over `axes` changes from key to key.

@@ -54,9 +54,6 @@ impl fmt::Display for Number {
 }
 
 /// A node of the e-graph.
-///
-/// The order of the variants is the last tie-breaker of extraction: of equally dear forms the earlier variant is taken, so a constant
-/// factor ends up inside a rotation and a mask outside a sum.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Node {
     /// An input or a table: the value of the user's graph.
@@ -131,6 +128,39 @@ impl Node {
             }
             _ => return None,
         })
+    }
+}
+
+/// The place of an op in the list of its kind.
+fn place<T: PartialEq>(all: &[T], op: &T) -> usize {
+    all.iter().position(|other| other == op).unwrap_or(all.len())
+}
+
+impl Node {
+    /// Which of equally dear forms of a class is taken: that of the least rank, and of those with the same op that with the older operands.
+    /// So a constant factor ends up inside a rotation, a mask outside a sum, and operations stand in the order of their lists.
+    pub(crate) fn rank(&self) -> (u8, usize) {
+        match self {
+            // What is there anyway.
+            Node::Leaf(_) => (0, 0),
+            Node::Const(_) => (1, 0),
+            // Parameters have one form.
+            Node::Axis(_) | Node::Block(..) | Node::Base(_) | Node::NoSink => (2, 0),
+            Node::Iota(_) => (3, 0),
+            Node::Size(_) => (4, 0),
+            // What takes whole rows comes before what takes elements.
+            Node::Rotate(_) => (5, 0),
+            Node::Dot(_) => (6, 0),
+            Node::Softmax(_) => (7, 0),
+            Node::LogSumExp(_) => (8, 0),
+            // Masks are the outermost.
+            Node::Select(_) => (9, 0),
+            Node::Gather(_) => (10, 0),
+            Node::Unary(op, _) => (11, place(&Unary::ALL, op)),
+            Node::Binary(op, _) => (12, place(&Binary::ALL, op)),
+            Node::Compare(op, _) => (13, place(&Compare::ALL, op)),
+            Node::Cast(..) => (14, 0),
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The ops of a graph go into one e-graph, all outputs together. Rules, one table per theory in `rules/`, add equal forms until nothing
 //! new turns up. Then the cheapest whole is extracted, where an op costs the size of the iteration space it runs in times a unit cost:
-//! so work moves out of the space of (query, key) pairs by itself, onto the query, onto terms per key, or away. [`explain`] gives the
-//! proof that the result equals the user's graph.
+//! so work moves out of the space of (query, key) pairs by itself, onto the query, onto terms per key, or away. Where calls of few queries
+//! cost less by another form, that is extracted too, of the same e-graph. [`explain`](fn@explain) gives the proof that the results equal the
+//! user's graph.
 //!
 //! Invariants:
 //! - Plugins and users never see powers of 2, moved factors or merged masks: they come into being here.
@@ -41,9 +42,11 @@ pub use apply::rules;
 pub use cost::Cost;
 pub use error::RewriteError;
 pub use explain::{Explanation, Proof, Step, explain};
+pub use extents::Regime;
 pub use origin::origins;
 pub use rule::{FloatClass, Rule, Theory};
 
+use extents::Extents;
 use extract::Extraction;
 use facts::{EGraph, Facts};
 use language::Node;
@@ -106,30 +109,70 @@ pub struct Statistics {
     pub cost_before: Cost,
     /// Cost of the fused graph.
     pub cost_after: Cost,
+    /// What calls of few queries cost, where that is another question.
+    pub few_queries: Option<FewQueries>,
     /// How often each rule added something, in order of name.
     pub fired: Vec<(String, usize)>,
 }
 
+/// What calls of few queries cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FewQueries {
+    /// By the form for many queries.
+    pub shared: Cost,
+    /// By the form that costs least.
+    pub least: Cost,
+    /// Whether they have that form: it saves enough to be another.
+    pub own: bool,
+}
+
+impl FewQueries {
+    /// The part of the work that a form of its own saves at least: for less it is not worth a plan, and results that round otherwise.
+    pub const WORTH: f64 = 1.0 / 64.0;
+}
+
+impl fmt::Display for FewQueries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FewQueries { shared, least, own } = self;
+        match own {
+            true => write!(f, "{least} by a form of their own, {shared} by that for many"),
+            false if least < shared => {
+                write!(f, "{shared} by the same form; {least} by another, which saves too little to be worth it")
+            }
+            false => write!(f, "{shared} by the same form, and no other costs less"),
+        }
+    }
+}
+
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Statistics { iterations, nodes, classes, stop, cost_before, cost_after, fired } = self;
+        let Statistics { iterations, nodes, classes, stop, cost_before, cost_after, few_queries, fired } = self;
         writeln!(f, "{stop} after {iterations} iterations, {nodes} nodes in {classes} classes")?;
         writeln!(f, "cost {cost_before} -> {cost_after}")?;
+        if let Some(cost) = few_queries {
+            writeln!(f, "cost of few queries: {cost}")?;
+        }
         fired.iter().try_for_each(|(rule, count)| writeln!(f, "{count:6} {rule}"))
     }
 }
 
-/// A graph after rewriting. Prints as IR text.
+/// A graph after rewriting. Prints as IR text; a form of its own for few queries follows, as comments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fused {
     graph: Verified,
+    few_queries: Option<Verified>,
     statistics: Statistics,
 }
 
 impl Fused {
-    /// The rewritten graph: the inputs, outputs and axes of the original.
+    /// The rewritten graph: the inputs, outputs and axes of the original. It is the form that costs least for calls of many queries.
     pub fn graph(&self) -> &Verified {
         &self.graph
+    }
+
+    /// The form that costs less for calls of few queries, if it is another: of the same inputs, outputs and axes.
+    pub fn few_queries(&self) -> Option<&Verified> {
+        self.few_queries.as_ref()
     }
 
     /// The rewritten graph, by value.
@@ -145,8 +188,21 @@ impl Fused {
 
 impl fmt::Display for Fused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (*self.graph).fmt(f)
+        (*self.graph).fmt(f)?;
+        match &self.few_queries {
+            Some(few) => write_form(f, &few.to_string()),
+            None => Ok(()),
+        }
     }
+}
+
+/// Writes the text of a form for few queries beneath that for many, as comments: what is printed can be read again.
+///
+/// # Errors
+/// Those of `f`.
+pub fn write_form(f: &mut impl fmt::Write, few_queries: &str) -> fmt::Result {
+    writeln!(f, "\n// Calls of few queries cost less by this form:")?;
+    few_queries.lines().try_for_each(|line| writeln!(f, "{}", format!("// {line}").trim_end()))
 }
 
 /// Rewrites a graph to an equal one that costs less.
@@ -155,16 +211,29 @@ impl fmt::Display for Fused {
 /// [`RewriteError::NotLowered`] for a graph with scheme ops. Any other error is a fault of the rules, reported instead of a wrong result.
 pub fn fuse(lowered: &Verified, options: &RewriteOptions) -> Result<Fused, RewriteError> {
     let saturated = saturate(lowered, options, false)?;
-    let graph = rebuild::rebuild(lowered, &saturated.terms)?.graph;
-    Ok(Fused { graph, statistics: saturated.statistics })
+    let built = |terms: &Terms| rebuild::rebuild(lowered, terms).map(|rebuilt| rebuilt.graph);
+    let graph = built(&saturated.terms)?;
+    let few_queries = saturated.few_terms.as_ref().map(built).transpose()?;
+    Ok(Fused { graph, few_queries, statistics: saturated.statistics })
 }
 
 /// An e-graph at rest, and what was chosen from it.
 struct Saturated {
     runner: Runner<Node, Facts>,
-    /// The chosen term of each output.
-    terms: Vec<RecExpr<Node>>,
+    terms: Terms,
+    /// The same for calls of few queries, where these have a form of their own.
+    few_terms: Option<Terms>,
     statistics: Statistics,
+}
+
+impl Saturated {
+    /// The terms for a regime; none where those for many queries serve few as well.
+    fn terms(self, regime: Regime) -> Option<Terms> {
+        match regime {
+            Regime::ManyQueries => Some(self.terms),
+            Regime::FewQueries => self.few_terms,
+        }
+    }
 }
 
 fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Result<Saturated, RewriteError> {
@@ -191,20 +260,47 @@ fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Re
     }
     let mut extraction = extraction(&runner.egraph, &roots, &written)?;
     let mut terms = chosen_terms(&runner.egraph, &extraction, &roots)?;
+    let mut few = runner.egraph.analysis.few.as_ref();
     let saturated = matches!(runner.stop_reason, Some(egg::StopReason::Saturated));
     if !saturated && has_base(&terms, Base::E) && has_base(&terms, Base::Two) {
         // Stopped halfway through the change of bases: what shared a score would share none.
         extraction = Extraction::written(&runner.egraph, &roots, &written).ok_or_else(no_form)?;
         terms = chosen_terms(&runner.egraph, &extraction, &roots)?;
+        few = None;
     }
+    let few = few.map(|extents| form_for_few(&runner.egraph, &roots, (&extraction, extents))).transpose()?;
+    let (few_queries, few_terms) = few.unzip();
+    let statistics = statistics(&runner, (original, extraction.total, few_queries));
+    Ok(Saturated { runner, terms, few_terms: few_terms.flatten(), statistics })
+}
 
+/// The chosen term of each output.
+type Terms = Vec<RecExpr<Node>>;
+
+/// What calls of few queries cost, where axes have these lengths then, and the terms of a form of their own, if that is worth it.
+fn form_for_few(
+    egraph: &EGraph,
+    roots: &[Id],
+    (shared, extents): (&Extraction, &Extents),
+) -> Result<(FewQueries, Option<Terms>), RewriteError> {
+    let (own, shared) = shared.again(egraph, roots, extents).ok_or_else(no_form)?;
+    let is_worth_it = own.total.saves(FewQueries::WORTH, shared);
+    let terms = is_worth_it.then(|| chosen_terms(egraph, &own, roots)).transpose()?;
+    Ok((FewQueries { shared, least: own.total, own: is_worth_it }, terms))
+}
+
+/// What rules did, and the cost before, after, and for few queries.
+fn statistics(
+    runner: &Runner<Node, Facts>,
+    (cost_before, cost_after, few_queries): (Cost, Cost, Option<FewQueries>),
+) -> Statistics {
     let mut fired = std::collections::BTreeMap::new();
     for iteration in &runner.iterations {
         for (rule, count) in &iteration.applied {
             *fired.entry(rule.to_string()).or_insert(0) += count;
         }
     }
-    let statistics = Statistics {
+    Statistics {
         iterations: runner.iterations.len(),
         nodes: runner.egraph.total_size(),
         classes: runner.egraph.number_of_classes(),
@@ -213,11 +309,11 @@ fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Re
             Some(egg::StopReason::NodeLimit(_)) => Stop::NodeLimit,
             _ => Stop::Saturated,
         },
-        cost_before: original,
-        cost_after: extraction.total,
+        cost_before,
+        cost_after,
+        few_queries,
         fired: fired.into_iter().collect(),
-    };
-    Ok(Saturated { runner, terms, statistics })
+    }
 }
 
 /// Adds the graph's ops; gives the class of each output.
@@ -237,7 +333,7 @@ fn add_graph(egraph: &mut EGraph, graph: &Verified) -> Result<Vec<Id>, RewriteEr
     Ok(graph.outputs().iter().map(|output| ids[output.value.index()]).collect())
 }
 
-fn chosen_terms(egraph: &EGraph, extraction: &Extraction, roots: &[Id]) -> Result<Vec<RecExpr<Node>>, RewriteError> {
+fn chosen_terms(egraph: &EGraph, extraction: &Extraction, roots: &[Id]) -> Result<Terms, RewriteError> {
     roots.iter().map(|root| rebuild::term(egraph, extraction, *root)).collect::<Option<Vec<_>>>().ok_or_else(no_form)
 }
 

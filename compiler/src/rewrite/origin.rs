@@ -9,15 +9,20 @@ use rhumb_ir::Verified;
 use super::explain::{original_terms, prove_terms};
 use super::language::Node;
 use super::proof::{Steps, walk};
-use super::{RewriteError, RewriteOptions, rebuild, saturate};
+use super::{Regime, RewriteError, RewriteOptions, rebuild, saturate};
 
-/// For each value of the graph that [`fuse`](super::fuse) makes of `lowered`: the rule that brought its op, the first in its output's proof,
-/// or `None` for an op of `lowered`, whose operands may have changed.
+/// For each value of the graph that [`fuse`](super::fuse) makes of `lowered` for a regime: the rule that brought its op, the first in its
+/// output's proof, or `None` for an op of `lowered`, whose operands may have changed. Where the form for few queries is that for many, there
+/// are none for few.
 ///
 /// # Errors
 /// As [`explain`](fn@super::explain): without a proof nothing is known.
-pub fn origins(lowered: &Verified, options: &RewriteOptions) -> Result<Vec<Option<String>>, RewriteError> {
-    let terms = saturate(lowered, options, false)?.terms;
+pub fn origins(
+    lowered: &Verified,
+    options: &RewriteOptions,
+    regime: Regime,
+) -> Result<Vec<Option<String>>, RewriteError> {
+    let Some(terms) = saturate(lowered, options, false)?.terms(regime) else { return Ok(Vec::new()) };
     let proofs = prove_terms(lowered, options, &terms)?;
     let rebuilt = rebuild::rebuild(lowered, &terms)?;
     let mut origins = vec![None; rebuilt.graph.nodes().len()];

@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
     case("dot-scale-first",  "(* (dot x:hqd y:hkd d) c:h)",            "(* (dot x:qd y:kd d) c:h)"),
     case("dot-scale-second", "(* (dot y:hkd x:hqd d) c:h)",            "(* (dot x:hqd y:hkd d) c:h)"),
     case("dot-unscale-key",  "(dot x:hqd (* y:hkd c:h) d)",            "(dot x:hqd (* y:hkd c:k) d)"),
-    case("dot-descale-second", "(dot x:hd (* y:hkd c:k) d)",           "(dot x:hqd (* y:hkd c:k) d)"),
+    case("dot-descale-second", "(dot x:hd (* y:hkd c:k) d)",           "(dot x:hqd (* y:gkd c:k) d)"),
     case("dot-descale-first",  "(dot (* y:hkd c:hk) x:hd d)",          "(dot (* y:hkd c:kd) x:hd d)"),
     case("dot-normalise",      "(dot (* x:hqk (dot y:hqk z:k k)) v:kd k)", "(dot (* x:hqk c:hq) v:kd k)"),
     case("dot-normalise-mask", "(dot (select m:qk (* x:hqk (dot y:hqk z:k k)) 0.0) v:kd k)",

@@ -7,5 +7,6 @@ mod notation;
 mod origins;
 mod proofs;
 mod random;
+mod regimes;
 mod rules;
 mod values;
