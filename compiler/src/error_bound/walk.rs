@@ -90,7 +90,9 @@ impl<'a> Walk<'a> {
     pub(super) fn store(&mut self, id: usize, array: &Array) {
         let array = match self.plan.tensors[id].storage {
             // Those of 16 bits are rounded once more, which belongs to outputs.
-            Storage::F32 | Storage::F16 | Storage::Bf16 => self.map(array, |x| Precision::Single.read(x)),
+            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 => {
+                self.map(array, |x| Precision::Single.read(x))
+            }
             _ => array.clone(),
         };
         self.tensors[id] = Some(Rc::new(array));
@@ -236,9 +238,9 @@ impl<'a> Walk<'a> {
             }
             Node::Size(axis) => Some(self.space.over(&[], vec![Approx::exact(self.space.length(axis) as f64)])),
             Node::Unary(op, x) => Some(match graph.ty(x).elem {
-                Elem::I32 => self.map(of(x)?, |x| int_unary(op, x)),
+                Elem::I8 | Elem::I32 => self.map(of(x)?, |x| int_unary(op, x)),
                 Elem::Bool => self.map(of(x)?, Approx::not),
-                Elem::F32 | Elem::F16 | Elem::Bf16 => self.map(of(x)?, |x| precision.unary(op, x)),
+                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.map(of(x)?, |x| precision.unary(op, x)),
             }),
             Node::Cast(to, x) => {
                 let from = graph.ty(x).elem;
@@ -247,9 +249,9 @@ impl<'a> Walk<'a> {
             Node::Binary(op, [a, b]) => {
                 let from = graph.ty(a).elem;
                 self.zip(&dims, [of(a)?, of(b)?], |[a, b]| match from {
-                    Elem::I32 => int_binary(op, a, b),
+                    Elem::I8 | Elem::I32 => int_binary(op, a, b),
                     Elem::Bool => logical(op, a, b),
-                    Elem::F32 | Elem::F16 | Elem::Bf16 => precision.binary(op, a, b),
+                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => precision.binary(op, a, b),
                 })
             }
             Node::Compare(op, [a, b]) => self.zip(&dims, [of(a)?, of(b)?], |[a, b]| compare(op, a, b)),

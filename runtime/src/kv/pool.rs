@@ -73,7 +73,8 @@ impl Pool {
                 Elem::F32 => self.memory.slice(place, count).map(|rows: &[f32]| greatest_norm(rows, dim)),
                 Elem::F16 => self.memory.slice(place, count).map(|rows: &[f16]| greatest_norm(rows, dim)),
                 Elem::Bf16 => self.memory.slice(place, count).map(|rows: &[bf16]| greatest_norm(rows, dim)),
-                Elem::I32 | Elem::Bool => None,
+                Elem::I8 => self.memory.slice(place, count).map(|rows: &[i8]| greatest_norm(rows, dim)),
+                Elem::F8e4m3 | Elem::I32 | Elem::Bool => None,
             };
             let norm = norm.unwrap_or(f32::INFINITY);
             let noted = &mut self.norms[page as usize * heads + head];

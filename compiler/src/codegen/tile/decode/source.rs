@@ -8,9 +8,9 @@ use rhumb_ir::{Axis, Value};
 
 use super::rows::{LINE, Rows, ask, load, padded, scratch};
 use crate::abi::TileCall;
+use crate::codegen::byte;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as each_row};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
@@ -26,7 +26,7 @@ pub(super) struct Source {
     pub(super) stride: Ssa,
     /// Address of the first of those that are asked for ahead: the next key tile's, if that has as many keys.
     pub(super) ahead: Ssa,
-    /// How elements are stored: in 32 bits, or in 16, which are widened whenever they are loaded.
+    /// How elements are stored: in 32 bits, or in fewer, which are widened whenever they are loaded.
     storage: Storage,
 }
 
@@ -89,14 +89,18 @@ impl Source {
 
     /// What these bytes of a row in single precision are of one that is stored as these.
     pub(super) fn bytes_of(self, emitter: &mut ExprEmitter<'_, '_>, bytes: Ssa) -> Ssa {
-        if self.storage.is_half() { emitter.fb().ins().ushr_imm_u(bytes, 1) } else { bytes }
+        match self.storage.bytes() {
+            1 => emitter.fb().ins().ushr_imm_u(bytes, 2),
+            2 => emitter.fb().ins().ushr_imm_u(bytes, 1),
+            _ => bytes,
+        }
     }
 
     /// A vector of a row, in single precision.
     pub(super) fn load(self, emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) -> Ssa {
-        if self.storage.is_half() {
+        if self.storage.is_narrow() {
             let lanes = emitter.plan.machine.lanes;
-            return half::load_lanes(emitter.fb(), self.storage, lanes, (address, offset));
+            return byte::load_floats(emitter.fb(), self.storage, lanes, (address, offset));
         }
         let ty = emitter.v.float_type();
         load(emitter, ty, address, offset)
@@ -108,7 +112,11 @@ fn copy(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, wanted: Wanted, (lie,
     let length = i64::from(wanted.length);
     let bytes = emitter.plan.tensors[wanted.tensor].storage.bytes();
     // Bits are moved, whatever they mean.
-    let (four, one) = if bytes == 2 { (types::I64, types::I16) } else { (types::F32X4, types::F32) };
+    let (four, one) = match bytes {
+        1 => (types::I32, types::I8),
+        2 => (types::I64, types::I16),
+        _ => (types::F32X4, types::F32),
+    };
     let own = scratch(emitter, wanted.place);
     let zero = emitter.fb().ins().iconst(types::I64, 0);
     let whole = emitter.fb().ins().iconst(types::I64, length - length % ROW_LANES as i64);
@@ -220,6 +228,7 @@ pub(super) fn write_row(
 /// Zeros from the end of a row, whose elements have these bytes, to that of its last vector.
 fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32, bytes: usize) {
     let zero = match bytes {
+        1 => emitter.fb().ins().iconst(types::I8, 0),
         2 => emitter.fb().ins().iconst(types::I16, 0),
         _ => emitter.fb().ins().f32const(0.0),
     };
