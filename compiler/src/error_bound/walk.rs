@@ -10,7 +10,7 @@ use super::array::{Array, Space};
 use super::error::BoundError;
 use super::order::Order;
 use crate::expr::Node;
-use crate::plan::{Origin, Plan, Product, Source, Storage, Term};
+use crate::plan::{Origin, Plan, Product, Scaled, Source, Storage, TensorId, Term};
 
 /// Values that are given where an expression is walked.
 pub(super) type Seeds = BTreeMap<Value, Rc<Array>>;
@@ -151,7 +151,7 @@ impl<'a> Walk<'a> {
         for (product, order) in products.iter().zip(orders) {
             let too_large = || self.too_large(product.dot);
             let queries = self.value(product.query, Precision::Single, &Seeds::new())?;
-            let keys = self.tensor(product.key)?;
+            let keys = self.rows(product.key, product.scaled)?;
             let order = (Precision::Single, *order);
             let dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
             axes = graph.join(axes, graph.ty(product.dot).axes);
@@ -165,6 +165,14 @@ impl<'a> Walk<'a> {
             });
         }
         Ok(Rc::new(sum.unwrap_or_else(|| self.space.over(&[], vec![Approx::exact(0.0)]))))
+    }
+
+    /// Rows of keys or values. Where a scale is moved out of a product, that rounds no more than it does in each element.
+    pub(super) fn rows(&self, tensor: TensorId, scaled: Option<Scaled>) -> Result<Rc<Array>, BoundError> {
+        match scaled {
+            Some(scaled) => self.value(scaled.rows, Precision::Single, &Seeds::new()),
+            None => self.tensor(tensor),
+        }
     }
 
     /// The value over its axes, as code of this precision computes it from the tables that are made.

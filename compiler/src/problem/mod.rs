@@ -176,6 +176,17 @@ pub struct Table {
     pub reason: &'static str,
 }
 
+/// Rows that are stored in fewer bits, and what is the same for all elements of each: `(stored + shift) scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// The rows, as the graph has them.
+    pub rows: Value,
+    /// The factor.
+    pub scale: Option<Value>,
+    /// What is added before: a zero point, subtracted.
+    pub shift: Option<Term>,
+}
+
 /// A product that the score is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Product {
@@ -193,6 +204,8 @@ pub struct Product {
     pub query: Value,
     /// The key side, read in its own layout.
     pub key: TensorId,
+    /// What is made of the rows of `key` beside the product.
+    pub scaled: Option<Scaled>,
 }
 
 /// Values that are summed up, each weighed by its key's score.
@@ -204,6 +217,8 @@ pub struct Reduction {
     pub first: u32,
     /// The values, read in their own layout.
     pub value: TensorId,
+    /// What is made of the rows of `value` beside the sum.
+    pub scaled: Option<Scaled>,
     /// The axis of the values' elements, which goes to the result.
     pub dim: Axis,
     /// Its length.

@@ -6,6 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
+use super::numbers::Numbers;
 use super::rows::{LINE, Rows, ask, load, padded, scratch};
 use crate::abi::TileCall;
 use crate::codegen::byte;
@@ -15,7 +16,7 @@ use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as each_row};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
-use crate::plan::{Origin, Source as Content, Storage, Table, TensorId};
+use crate::plan::{Origin, Scaled, Source as Content, Storage, Table, TensorId};
 
 /// Rows that end with whole vectors.
 #[derive(Clone, Copy)]
@@ -28,12 +29,15 @@ pub(super) struct Source {
     pub(super) ahead: Ssa,
     /// How elements are stored: in 32 bits, or in fewer, which are widened whenever they are loaded.
     storage: Storage,
+    /// Scales of rows, and what is added to their elements.
+    pub(super) numbers: Numbers,
 }
 
 /// What rows are read.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) tensor: TensorId,
+    pub(super) scaled: Option<Scaled>,
     pub(super) dim: Axis,
     pub(super) length: u32,
     /// The fields of the call record with the address of the first, here and in the next key tile, by their offsets.
@@ -41,6 +45,8 @@ pub(super) struct Wanted {
     /// Where in the scratch memory rows are computed or copied, and the bytes from one to the next.
     pub(super) place: usize,
     pub(super) pitch: i64,
+    /// Where in the scratch memory the numbers of rows are computed.
+    pub(super) numbers: usize,
 }
 
 impl Source {
@@ -53,7 +59,8 @@ impl Source {
         let own = scratch(emitter, wanted.place);
         let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
         let storage = emitter.plan.tensors[wanted.tensor].storage;
-        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage };
+        let numbers = Numbers::new(emitter, rows, (wanted.scaled, wanted.dim, wanted.numbers))?;
+        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, numbers };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
             compute(emitter, rows, wanted, &loaded.table)?;
             return Ok(in_scratch);
@@ -79,7 +86,7 @@ impl Source {
                 vec![own, pitch, own]
             },
         );
-        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage })
+        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage, numbers })
     }
 
     /// Bytes of a vector of elements.
@@ -94,6 +101,12 @@ impl Source {
             2 => emitter.fb().ins().ushr_imm_u(bytes, 1),
             _ => bytes,
         }
+    }
+
+    /// Vectors of a row that lie in one cache line and are worth one step of a loop over so many.
+    pub(super) fn vectors_at_once(self, emitter: &ExprEmitter<'_, '_>, vectors: usize) -> usize {
+        let of_line = (LINE as i64 / self.vector_bytes(emitter)).clamp(1, 4) as usize;
+        if self.storage.bytes() == 1 && vectors.is_multiple_of(of_line) { of_line } else { 1 }
     }
 
     /// A vector of a row, in single precision.
