@@ -117,8 +117,8 @@ pub mod prelude {
         BuildError, Causal, Chunked, ContinuousBias, Cope, Dape, Deberta, Declared, Decomposed, Dilated, Documents,
         DynamicAlibi, DynamicNtk, Entry, Fire, ForgetGate, Kerple, KeyLengths, LearnedPositions, Llama3Rope, LongRope,
         MRope, Neighbourhood, OffsetSet, Pope, PositionScheme, PrefixLm, ProportionalRope, QkNorm, Registry, Retention,
-        Rope, Rope2d, Sandwich, SchemeContext, SchemeError, SchemeInfo, Shaw, ShiftedWindow, Sinusoidal, SlidingWindow,
-        Softcap, Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn, scheme,
+        Rope, Rope2d, Sandwich, Scales, SchemeContext, SchemeError, SchemeInfo, Shaw, ShiftedWindow, Sinusoidal,
+        SlidingWindow, Softcap, Strided, T5, Temperature, TokenTree, TransformerXl, WindowTable, XPos, Yarn, scheme,
     };
     #[cfg(feature = "config")]
     pub use rhumb_plugins::{ConfigError, ModelConfig};

@@ -12,7 +12,7 @@ use region::{Allocation, Protection};
 use rhumb::compiler::Kernels;
 use rhumb::ir::GraphBuilder;
 use rhumb::prelude::*;
-use rhumb::runtime::{Element, Guard, Kernel, bf16, f16};
+use rhumb::runtime::{Element, Guard, Kernel, bf16, f8e4m3, f16};
 
 /// Elements between two inaccessible pages, next to one of them.
 struct Guarded<T> {
@@ -66,6 +66,8 @@ enum Memory {
     F32(Guarded<f32>),
     F16(Guarded<f16>),
     Bf16(Guarded<bf16>),
+    F8e4m3(Guarded<f8e4m3>),
+    I8(Guarded<i8>),
     I32(Guarded<i32>),
 }
 
@@ -85,6 +87,8 @@ impl Held {
             Data::I32(data) => Memory::I32(Guarded::new(&data, guard)),
             Data::F16(data) => Memory::F16(Guarded::new(&data, guard)),
             Data::Bf16(data) => Memory::Bf16(Guarded::new(&data, guard)),
+            Data::F8e4m3(data) => Memory::F8e4m3(Guarded::new(&data, guard)),
+            Data::I8(data) => Memory::I8(Guarded::new(&data, guard)),
             Data::Bool(_) => panic!("no call here has truth values"),
         };
         Held { memory, offset, shape: shape.to_vec(), strides: strides.to_vec() }
@@ -95,6 +99,8 @@ impl Held {
             Memory::F32(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
             Memory::F16(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
             Memory::Bf16(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
+            Memory::F8e4m3(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
+            Memory::I8(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
             Memory::I32(data) => TensorView::with_offset(data.slice(), self.offset, &self.shape, &self.strides),
         }
         .expect("a view")
@@ -105,6 +111,10 @@ impl Held {
             Memory::F32(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
             Memory::F16(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
             Memory::Bf16(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
+            Memory::F8e4m3(data) => {
+                TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides)
+            }
+            Memory::I8(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
             Memory::I32(data) => TensorViewMut::with_offset(data.slice_mut(), self.offset, &self.shape, &self.strides),
         }
         .expect("a view")
@@ -115,6 +125,8 @@ impl Held {
             Memory::F32(data) => data.slice().iter().map(|x| x.to_bits()).collect(),
             Memory::F16(data) => data.slice().iter().map(|x| x.to_bits().into()).collect(),
             Memory::Bf16(data) => data.slice().iter().map(|x| x.to_bits().into()).collect(),
+            Memory::F8e4m3(data) => data.slice().iter().map(|x| x.to_bits().into()).collect(),
+            Memory::I8(data) => data.slice().iter().map(|x| x.cast_unsigned().into()).collect(),
             Memory::I32(data) => data.slice().iter().map(|x| *x as u32).collect(),
         }
     }
@@ -170,6 +182,18 @@ fn attentions() -> Vec<(&'static str, Attention)> {
             "16 bits, 17 elements on 15",
             Attention::heads(2).head_dim(17).value_dim(15).kv_heads(1).elem(Elem::F16).scheme(Causal),
         ),
+        (
+            "8 bits, 17 elements on 15",
+            Attention::heads(2)
+                .head_dim(17)
+                .value_dim(15)
+                .kv_heads(1)
+                .cache_elem(Elem::I8)
+                .zero_points()
+                .scheme(Causal),
+        ),
+        ("8 bits, whole vectors", Attention::heads(4).head_dim(64).kv_heads(2).cache_elem(Elem::I8).lse()),
+        ("floats of 8 bits, rope", rope(16).key_elem(Elem::F8e4m3).value_elem(Elem::I8)),
         ("16 bits, whole vectors", Attention::heads(4).head_dim(64).kv_heads(2).elem(Elem::Bf16).lse()),
         ("16 bits, rope", rope(16).elem(Elem::Bf16).value_elem(Elem::F16).scheme(Alibi::new())),
         ("grid", Attention::heads(2).head_dim(16).scheme(Rope2d::grid(9, 7))),

@@ -266,7 +266,7 @@ fn other_types_are_refused() {
     let error = Attention::heads(2).head_dim(16).value_elem(Elem::I32).build().expect_err("no floats");
     insta::assert_snapshot!(error, @r"
     the value can't be of element type i32
-      hint: give f32, f16 or bf16
+      hint: give f32, f16, bf16, f8e4m3 or i8
     ");
     let kernel = compile(&engines()[0], &Attention::heads(2).head_dim(16).elem(Elem::Bf16));
     let data = [f16::ZERO; 2 * 16];

@@ -89,7 +89,11 @@ fn inputs(rng: &mut Rng, interface: &Interface, lengths: &BTreeMap<&str, usize>)
         let count = shape.iter().product();
         let mut int = || if rng.one_in(6) { rng.pick(&[i32::MIN, i32::MAX, 0]) } else { rng.between(-9, 9) as i32 };
         let tensor = match port.elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => Tensor::f32(shape, rng.normals(count)).rounded(port.elem),
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => {
+                Tensor::f32(shape, rng.normals(count)).rounded(port.elem)
+            }
+            Elem::I8 => Tensor::f32(shape, (0..count).map(|_| rng.between(-128, 127) as f32).collect::<Vec<_>>())
+                .rounded(Elem::I8),
             Elem::I32 => Tensor::i32(shape, (0..count).map(|_| int()).collect::<Vec<_>>()),
             // Any byte but 0 is true.
             Elem::Bool => Tensor::bool(shape, (0..count).map(|_| !rng.one_in(3)).collect::<Vec<_>>()),

@@ -35,7 +35,11 @@ fn tensors(interface: &Interface, seed: u64) -> Tensors {
         let shape: Vec<usize> = port.dims.iter().map(length).collect();
         let count = shape.iter().product();
         let tensor = match port.elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => Tensor::f32(shape, rng.normals(count)).rounded(port.elem),
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => {
+                Tensor::f32(shape, rng.normals(count)).rounded(port.elem)
+            }
+            Elem::I8 => Tensor::f32(shape, (0..count).map(|_| rng.between(-128, 127) as f32).collect::<Vec<_>>())
+                .rounded(Elem::I8),
             Elem::I32 => Tensor::i32(shape, (0..count).map(|_| rng.between(-20, 20) as i32).collect::<Vec<_>>()),
             Elem::Bool => Tensor::bool(shape, (0..count).map(|_| !rng.one_in(4)).collect::<Vec<_>>()),
         };

@@ -167,6 +167,11 @@ pub struct ScratchLayout {
     pub key_rows: usize,
     /// As `key_rows`, of values.
     pub value_rows: usize,
+    /// In decode. Scales of rows of keys that are stored in fewer bits, then what is added to their elements before: one of each for each
+    /// key, of each such product.
+    pub key_numbers: usize,
+    /// As `key_numbers`, of values.
+    pub value_numbers: usize,
     /// The first state.
     pub states: usize,
     /// Bytes from one state to the next.

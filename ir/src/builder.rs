@@ -154,7 +154,8 @@ impl GraphBuilder {
         Axis((state.graph.axes.len() - 1) as u8)
     }
 
-    /// A tensor bound at each call under `name`, with the dimensions `dims`, outermost first. One of `f16` or `bf16` is a value of `f32`.
+    /// A tensor bound at each call under `name`, with the dimensions `dims`, outermost first. One of `f16`, `bf16` or
+    /// `f8e4m3` is a value of `f32`, one of `i8` a value of `i32`.
     pub fn input(&self, name: &str, elem: Elem, dims: impl IntoIterator<Item = Axis>) -> Expr<'_> {
         self.push(Op::Input { name: name.to_owned(), dims: dims.into_iter().collect(), elem })
     }

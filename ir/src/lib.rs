@@ -22,7 +22,8 @@
 //! Element types are `f32`, a real number; `i32`, which wraps; and `bool`. What a real number is, a kernel decides (single precision),
 //! and so does the [interpreter](interpret) (double precision, which every kernel is held against). [`Op`] defines each operation.
 //! Tensors of inputs and outputs may hold real numbers in 16 bits, `f16` and `bf16`: they are `f32` when they are read, whatever is
-//! computed of them, and are rounded when they are written. [`Elem`] says how.
+//! computed of them, and are rounded when they are written. [`Elem`] says how. Inputs may also be of 8 bits, `i8` and `f8e4m3`: those are
+//! read as `i32` and `f32`, and a graph says itself what scales them.
 //!
 //! A *scheme op* stands for what a position scheme (RoPE, ALiBi, a mask) does to the query, key, score or mask at one [`Site`]. It has a
 //! type but no meaning here: lowering expands it into the other operations. It is written as a name and attributes, and may carry the
@@ -135,6 +136,7 @@
 //! output     = "output" string "=" "%" label ":" type
 //! type       = element [ "[" axis { "," axis } "]" ]
 //! element    = "f32" | "i32" | "bool" | "f16" | "bf16"       the last two of inputs and outputs alone
+//!            | "i8" | "f8e4m3"                     of inputs alone
 //!
 //! op         = "input" string                      with its type: the axes in the order of the dimensions
 //!            | "const" literal                     a whole number is i32, but where the type says f32

@@ -5,7 +5,7 @@ use crate::types::Elem;
 use crate::unary::Unary;
 
 /// All element types.
-pub(crate) const ELEMS: [Elem; 5] = [Elem::F32, Elem::F16, Elem::Bf16, Elem::I32, Elem::Bool];
+pub(crate) const ELEMS: [Elem; 7] = [Elem::F32, Elem::F16, Elem::Bf16, Elem::F8e4m3, Elem::I8, Elem::I32, Elem::Bool];
 
 /// The ops whose names are no elementwise operation's.
 pub(crate) const SPECIAL: [&str; 13] = [

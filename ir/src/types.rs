@@ -9,6 +9,9 @@ use std::fmt;
 ///
 /// [`Elem::F16`] and [`Elem::Bf16`] are types of tensors in memory, of inputs and outputs alone. An input of such numbers is a value of
 /// type `f32`, as each of them is a real number; an output rounds to the nearest, to the even one of two.
+///
+/// [`Elem::I8`] and [`Elem::F8e4m3`] are types of inputs alone: of caches in 8 bits. An input of the one is a value of type `i32`, one of
+/// the other a value of type `f32`. What scales them is told by the graph, `cast(k) * scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Elem {
     /// 32-bit IEEE float.
@@ -17,6 +20,10 @@ pub enum Elem {
     F16,
     /// The upper half of a 32-bit IEEE float: 8 digits. In memory alone.
     Bf16,
+    /// 8-bit float with 4 bits of exponent and 4 digits, up to 448, without infinities (E4M3FN). In memory alone, and read alone.
+    F8e4m3,
+    /// 8-bit two's complement integer. In memory alone, and read alone.
+    I8,
     /// 32-bit two's complement integer, wrapping.
     I32,
     /// Truth value; stored in memory as one byte, 0 or 1.
@@ -30,6 +37,8 @@ impl Elem {
             Elem::F32 => "f32",
             Elem::F16 => "f16",
             Elem::Bf16 => "bf16",
+            Elem::F8e4m3 => "f8e4m3",
+            Elem::I8 => "i8",
             Elem::I32 => "i32",
             Elem::Bool => "bool",
         }
@@ -40,14 +49,15 @@ impl Elem {
         match self {
             Elem::F32 | Elem::I32 => 4,
             Elem::F16 | Elem::Bf16 => 2,
-            Elem::Bool => 1,
+            Elem::F8e4m3 | Elem::I8 | Elem::Bool => 1,
         }
     }
 
-    /// The type of a value that is stored in this one: `f32` for floats of 16 bits, and itself for all others.
+    /// The type of a value that is stored in this one: `f32` for floats of 16 bits and 8, `i32` for integers of 8, and itself for all others.
     pub fn widened(self) -> Elem {
         match self {
-            Elem::F16 | Elem::Bf16 => Elem::F32,
+            Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Elem::F32,
+            Elem::I8 => Elem::I32,
             elem => elem,
         }
     }
@@ -57,21 +67,32 @@ impl Elem {
         self.widened() != self
     }
 
-    /// A real number as a tensor of this type holds it: the nearest float of 16 bits, the even one of two, and an infinity where that is
-    /// too large. Numbers of other types stay as they are.
+    /// Whether tensors of it are read alone: no output can have it.
+    pub fn is_input_only(self) -> bool {
+        matches!(self, Elem::F8e4m3 | Elem::I8)
+    }
+
+    /// A real number as a tensor of this type holds it: the nearest float of 16 bits or 8, the even one of two, and an infinity where that
+    /// is too large, of 8 bits NaN. Numbers of other types stay as they are.
     ///
     /// ```
     /// use rhumb_ir::Elem;
     ///
     /// assert_eq!(Elem::Bf16.rounded(1.0 + 1.0 / 256.0), 1.0);
     /// assert_eq!(Elem::F16.rounded(65520.0), f64::INFINITY);
+    /// assert_eq!(Elem::F8e4m3.rounded(0.3), 0.3125);
     /// assert_eq!(Elem::F32.rounded(0.1), 0.1);
     /// ```
     pub fn rounded(self, x: f64) -> f64 {
         match self {
             Elem::F16 => HALF.rounded(x),
             Elem::Bf16 => BRAIN.rounded(x),
-            Elem::F32 | Elem::I32 | Elem::Bool => x,
+            Elem::F8e4m3 => match EIGHT.rounded(x) {
+                // It has no infinities.
+                rounded if rounded.is_infinite() => f64::NAN,
+                rounded => rounded,
+            },
+            Elem::F32 | Elem::I8 | Elem::I32 | Elem::Bool => x,
         }
     }
 
@@ -79,7 +100,8 @@ impl Elem {
     pub fn holds(self, x: f64) -> bool {
         match self {
             Elem::F32 => true,
-            Elem::F16 | Elem::Bf16 => x.is_nan() || self.rounded(x) == x,
+            Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => x.is_nan() || self.rounded(x) == x,
+            Elem::I8 => x.fract() == 0.0 && x >= f64::from(i8::MIN) && x <= f64::from(i8::MAX),
             Elem::I32 => x.fract() == 0.0 && x >= f64::from(i32::MIN) && x <= f64::from(i32::MAX),
             Elem::Bool => x == 0.0 || x == 1.0,
         }
@@ -93,6 +115,8 @@ struct Format {
     most: f64,
 }
 
+/// The greatest number is `2^8 (2 - 2^-2)`: the one after it is NaN.
+const EIGHT: Format = Format { digits: 3, least: -6, most: 448.0 };
 const HALF: Format = Format { digits: 10, least: -14, most: 65504.0 };
 /// Its greatest number is `(2 - 2^-7) 2^127`.
 const BRAIN: Format = Format { digits: 7, least: -126, most: f64::from_bits(((1023 + 127) << 52) | (0x7f << 45)) };

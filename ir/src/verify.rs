@@ -349,7 +349,7 @@ impl Check<'_> {
         }
         for (index, Output { name: _, value, dims, elem }) in self.graph.outputs.iter().enumerate() {
             let Type { elem: found, axes } = self.graph.ty(*value);
-            if elem.widened() != found && !self.is_poisoned(*value) {
+            if (elem.widened() != found || elem.is_input_only()) && !self.is_poisoned(*value) {
                 self.report(Place::Output(index), Fault::OutputElem { stored: *elem, found });
             }
             let named: AxisSet = dims.iter().copied().collect();

@@ -61,7 +61,7 @@ mod scheme;
 mod standard;
 mod warnings;
 
-pub use attention::{Attention, AttentionParts, Batch, BuildError, Heads};
+pub use attention::{Attention, AttentionParts, Batch, BuildError, Heads, Scales};
 pub use attrs::{AttrInfo, AttrKind, AttrRange, AttrType, Choice, IntOrValue, ListOrValue};
 #[cfg(feature = "config")]
 pub use config::{ConfigError, ModelConfig};

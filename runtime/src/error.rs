@@ -410,6 +410,8 @@ fn elem_hint(wanted: Elem) -> &'static str {
         Elem::F32 => "make the view from a slice of `f32`",
         Elem::F16 => "make the view from a slice of `half::f16`",
         Elem::Bf16 => "make the view from a slice of `half::bf16`",
+        Elem::F8e4m3 => "make the view from a slice of `rhumb::runtime::f8e4m3`",
+        Elem::I8 => "make the view from a slice of `i8`",
         Elem::I32 => "make the view from a slice of `i32`",
         Elem::Bool => "make the view from a slice of `u8` or, for an input, `bool`",
     }

@@ -102,7 +102,8 @@ fn up(elem: Elem, bound: f64) -> f64 {
             let near = bf16::from_f32(elem.rounded(bound) as f32);
             f64::from(if f64::from(near) < bound { bf16::from_bits(near.to_bits() + 1) } else { near })
         }
-        Elem::I32 | Elem::Bool => bound.ceil(),
+        // No output has 8 bits.
+        Elem::F8e4m3 | Elem::I8 | Elem::I32 | Elem::Bool => bound.ceil(),
     }
 }
 

@@ -43,6 +43,7 @@ mod call;
 mod engine;
 mod error;
 mod error_bound;
+mod float8;
 mod interface;
 mod kernel;
 mod kv;
@@ -65,6 +66,7 @@ pub use call::{Call, Operator};
 pub use engine::{Engine, EngineBuilder, EngineError};
 pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, InterfaceError, ViewError};
 pub use error_bound::ErrorBound;
+pub use float8::f8e4m3;
 /// Floats of 16 bits, of the crate `half`: what tensors of [`Elem::F16`](rhumb_ir::Elem::F16) and [`Elem::Bf16`](rhumb_ir::Elem::Bf16) hold.
 pub use half::{bf16, f16};
 pub use interface::{Interface, Port};

@@ -264,7 +264,7 @@ impl<'a> TensorViewMut<'a> {
         self.as_view().get(index)
     }
 
-    /// Stores a number at an index: rounded to the float type, truncated and saturated to `i32`, or as whether it is not 0. Whether the index is
+    /// Stores a number at an index: rounded to the float type, truncated and saturated to the integer type, or as whether it is not 0. Whether the index is
     /// in the shape.
     pub fn set(&mut self, index: &[usize], value: f64) -> bool {
         let Some(step) = self.layout.offset(index) else { return false };

@@ -49,6 +49,12 @@ pub(super) struct GraphArgs {
     /// Element type of `q`, `k`, `v` and `out`
     #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph", value_parser = elems(), default_value = "f32")]
     elem: Elem,
+    /// Element type of `k` and `v`, where it is not that of `q`; `i8` adds inputs `k_scale` and `v_scale`
+    #[arg(long, help_heading = USUAL, requires = "heads", conflicts_with = "graph", value_parser = cache_elems())]
+    cache_elem: Option<Elem>,
+    /// Zero points of keys and values in `i8`: inputs `k_zero` and `v_zero`
+    #[arg(long, help_heading = USUAL, requires = "cache_elem", conflicts_with = "graph")]
+    zero_points: bool,
     /// Factor on the scores, in place of 1/sqrt(head dim)
     #[arg(long, help_heading = USUAL, value_name = "X", requires = "heads", conflicts_with = "graph", allow_negative_numbers = true)]
     scale: Option<f64>,
@@ -112,6 +118,12 @@ impl GraphArgs {
 
     fn build(&self, heads: u32, head_dim: u32, registry: &Registry) -> Result<Verified, CliError> {
         let mut attention = Attention::heads(heads).head_dim(head_dim).elem(self.elem);
+        if let Some(elem) = self.cache_elem {
+            attention = attention.cache_elem(elem);
+        }
+        if self.zero_points {
+            attention = attention.zero_points();
+        }
         if let Some(kv_heads) = self.kv_heads {
             attention = attention.kv_heads(kv_heads);
         }
@@ -145,10 +157,17 @@ impl GraphArgs {
 }
 
 fn elems() -> impl TypedValueParser<Value = Elem> {
+    one_of([Elem::F32, Elem::F16, Elem::Bf16])
+}
+
+fn cache_elems() -> impl TypedValueParser<Value = Elem> {
+    one_of([Elem::F32, Elem::F16, Elem::Bf16, Elem::F8e4m3, Elem::I8])
+}
+
+fn one_of<const N: usize>(elems: [Elem; N]) -> impl TypedValueParser<Value = Elem> {
     // The parser lets no other names through.
-    const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Bf16];
-    PossibleValuesParser::new(FLOATS.map(Elem::name))
-        .map(|name| FLOATS.into_iter().find(|elem| elem.name() == name).unwrap_or(Elem::F32))
+    PossibleValuesParser::new(elems.map(Elem::name))
+        .map(move |name| elems.into_iter().find(|elem| elem.name() == name).unwrap_or(Elem::F32))
 }
 
 fn read(path: &Path) -> Result<Verified, CliError> {

@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use rhumb::prelude::*;
+use rhumb::runtime::f8e4m3;
 use rhumb_random::Rng;
 
 use super::CliError;
@@ -38,7 +39,7 @@ impl Random {
         (self.0.bits() % (most + 1)) as i32
     }
 
-    /// A tensor: floats normal, `i32` from 0 up to `most`, `bool` either.
+    /// A tensor: floats normal, `i32` from 0 up to `most`, `i8` any, `bool` either.
     pub(super) fn tensor(
         &mut self,
         name: &str,
@@ -51,6 +52,8 @@ impl Random {
             Data::F32(data) => data.fill_with(|| self.normal()),
             Data::F16(data) => data.fill_with(|| to_f16(self.normal().into())),
             Data::Bf16(data) => data.fill_with(|| to_bf16(self.normal().into())),
+            Data::F8e4m3(data) => data.fill_with(|| f8e4m3::from_f32(self.normal())),
+            Data::I8(data) => data.fill_with(|| self.0.bits() as i8),
             Data::I32(data) => data.fill_with(|| self.up_to(most)),
             Data::Bool(data) => data.fill_with(|| (self.0.bits() >> 63) as u8),
         }

@@ -5,7 +5,7 @@ use std::io;
 
 use rhumb::ir::Tensor;
 use rhumb::prelude::*;
-use rhumb::runtime::{ViewError, bf16, f16};
+use rhumb::runtime::{ViewError, bf16, f8e4m3, f16};
 use safetensors::Dtype;
 
 use super::CliError;
@@ -23,6 +23,8 @@ pub(super) enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
+    F8e4m3(Vec<f8e4m3>),
+    I8(Vec<i8>),
     I32(Vec<i32>),
     /// 0 or 1.
     Bool(Vec<u8>),
@@ -35,6 +37,8 @@ macro_rules! each {
             Data::F32($elements) => $result,
             Data::F16($elements) => $result,
             Data::Bf16($elements) => $result,
+            Data::F8e4m3($elements) => $result,
+            Data::I8($elements) => $result,
             Data::I32($elements) => $result,
             Data::Bool($elements) => $result,
         }
@@ -54,6 +58,8 @@ impl OwnedTensor {
             Elem::F32 => zeros(count).map(Data::F32),
             Elem::F16 => zeros(count).map(Data::F16),
             Elem::Bf16 => zeros(count).map(Data::Bf16),
+            Elem::F8e4m3 => zeros(count).map(Data::F8e4m3),
+            Elem::I8 => zeros(count).map(Data::I8),
             Elem::I32 => zeros(count).map(Data::I32),
             Elem::Bool => zeros(count).map(Data::Bool),
         });
@@ -92,6 +98,8 @@ impl OwnedTensor {
             Data::F32(data) => fill(data, |place| element(place) as f32),
             Data::F16(data) => fill(data, |place| to_f16(element(place))),
             Data::Bf16(data) => fill(data, |place| to_bf16(element(place))),
+            Data::F8e4m3(data) => fill(data, |place| f8e4m3::from_f32(element(place) as f32)),
+            Data::I8(data) => fill(data, |place| element(place) as i8),
             Data::I32(data) => fill(data, |place| element(place) as i32),
             Data::Bool(data) => fill(data, |place| u8::from(element(place) != 0.0)),
         }
@@ -108,6 +116,8 @@ impl OwnedTensor {
             Data::F32(_) => Elem::F32,
             Data::F16(_) => Elem::F16,
             Data::Bf16(_) => Elem::Bf16,
+            Data::F8e4m3(_) => Elem::F8e4m3,
+            Data::I8(_) => Elem::I8,
             Data::I32(_) => Elem::I32,
             Data::Bool(_) => Elem::Bool,
         }
@@ -147,6 +157,8 @@ impl OwnedTensor {
             Data::F32(_) => Dtype::F32,
             Data::F16(_) => Dtype::F16,
             Data::Bf16(_) => Dtype::BF16,
+            Data::F8e4m3(_) => Dtype::F8_E4M3,
+            Data::I8(_) => Dtype::I8,
             Data::I32(_) => Dtype::I32,
             Data::Bool(_) => Dtype::BOOL,
         }
@@ -158,6 +170,8 @@ impl OwnedTensor {
             Data::F32(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
             Data::F16(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
             Data::Bf16(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
+            Data::F8e4m3(data) => data.iter().try_for_each(|x| file.write_all(&[x.to_bits()])),
+            Data::I8(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
             Data::I32(data) => data.iter().try_for_each(|x| file.write_all(&x.to_le_bytes())),
             Data::Bool(data) => file.write_all(data),
         }

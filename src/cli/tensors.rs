@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rhumb::ir::closest;
 use rhumb::prelude::*;
-use rhumb::runtime::{Interface, Port, TileMap, bf16, f16};
+use rhumb::runtime::{Interface, Port, TileMap, bf16, f8e4m3, f16};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
@@ -129,6 +129,10 @@ pub(super) fn read(
             (Elem::F32, Dtype::F32) => list(count, words().map(f32::from_le_bytes)).map(Data::F32),
             (Elem::F16, Dtype::F16) => list(count, halves().map(f16::from_le_bytes)).map(Data::F16),
             (Elem::Bf16, Dtype::BF16) => list(count, halves().map(bf16::from_le_bytes)).map(Data::Bf16),
+            (Elem::F8e4m3, Dtype::F8_E4M3) => {
+                list(count, bytes.iter().map(|x| f8e4m3::from_bits(*x))).map(Data::F8e4m3)
+            }
+            (Elem::I8, Dtype::I8) => list(count, bytes.iter().map(|x| x.cast_signed())).map(Data::I8),
             (Elem::I32, Dtype::I32) => list(count, words().map(i32::from_le_bytes)).map(Data::I32),
             (Elem::Bool, Dtype::BOOL | Dtype::U8) => {
                 list(count, bytes.iter().map(|x| u8::from(*x != 0))).map(Data::Bool)
@@ -142,6 +146,8 @@ pub(super) fn read(
                         Elem::F32 => "F32",
                         Elem::F16 => "F16",
                         Elem::Bf16 => "BF16",
+                        Elem::F8e4m3 => "F8_E4M3",
+                        Elem::I8 => "I8",
                         Elem::I32 => "I32",
                         Elem::Bool => "BOOL",
                     },

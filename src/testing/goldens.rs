@@ -120,6 +120,8 @@ fn dtype(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F16 => "float16",
         Dtype::BF16 => "bfloat16",
+        Dtype::F8_E4M3 => "float8_e4m3fn",
+        Dtype::I8 => "int8",
         Dtype::I32 => "int32",
         Dtype::U8 => "uint8",
         _ => "float32",
@@ -131,6 +133,8 @@ fn stored(shape: &[usize], data: &Data) -> Stored {
         Data::F32(data) => (Dtype::F32, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::F16(data) => (Dtype::F16, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::Bf16(data) => (Dtype::BF16, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Data::F8e4m3(data) => (Dtype::F8_E4M3, data.iter().map(|x| x.to_bits()).collect()),
+        Data::I8(data) => (Dtype::I8, data.iter().map(|x| x.cast_unsigned()).collect()),
         Data::I32(data) => (Dtype::I32, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::Bool(data) => (Dtype::U8, data.iter().map(|x| u8::from(*x)).collect()),
     };

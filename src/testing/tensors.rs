@@ -1,7 +1,7 @@
 //! The tensors of a call.
 
 use rhumb_ir::{Bindings, Elem, Tensor};
-use rhumb_runtime::{Call, TensorView, TensorViewMut, ViewError, bf16, f16};
+use rhumb_runtime::{Call, TensorView, TensorViewMut, ViewError, bf16, f8e4m3, f16};
 
 use super::failure::Finding;
 use super::shape::Shape;
@@ -24,6 +24,8 @@ pub(super) enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
+    F8e4m3(Vec<f8e4m3>),
+    I8(Vec<i8>),
     I32(Vec<i32>),
     Bool(Vec<bool>),
 }
@@ -36,6 +38,8 @@ impl Inputs {
                 // Exact: the interpreter takes elements of the type alone.
                 Elem::F16 => Data::F16(tensor.data.iter().map(|x| f16::from_f32(*x as f32)).collect()),
                 Elem::Bf16 => Data::Bf16(tensor.data.iter().map(|x| bf16::from_f32(*x as f32)).collect()),
+                Elem::F8e4m3 => Data::F8e4m3(tensor.data.iter().map(|x| f8e4m3::from_f32(*x as f32)).collect()),
+                Elem::I8 => Data::I8(tensor.data.iter().map(|x| *x as i8).collect()),
                 Elem::I32 => Data::I32(tensor.data.iter().map(|x| *x as i32).collect()),
                 Elem::Bool => Data::Bool(tensor.data.iter().map(|x| *x != 0.0).collect()),
             };
@@ -81,6 +85,8 @@ impl Results {
                 Data::F32(data) => TensorView::from_slice(data, shape),
                 Data::F16(data) => TensorView::from_slice(data, shape),
                 Data::Bf16(data) => TensorView::from_slice(data, shape),
+                Data::F8e4m3(data) => TensorView::from_slice(data, shape),
+                Data::I8(data) => TensorView::from_slice(data, shape),
                 Data::I32(data) => TensorView::from_slice(data, shape),
                 Data::Bool(data) => TensorView::from_slice(data, shape),
             };

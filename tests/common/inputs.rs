@@ -124,11 +124,22 @@ fn tame(rng: &mut Rng, interface: &Interface, port: &Port, lengths: Lengths) -> 
                     let seldom = 2 + rng.below(5);
                     Tensor::bool(shape, (0..count).map(|_| !rng.one_in(seldom)).collect::<Vec<_>>())
                 }
-                Elem::F16 | Elem::Bf16 => Tensor::f32(shape, rng.normals(count)).rounded(port.elem),
+                Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Tensor::f32(shape, rng.normals(count)).rounded(port.elem),
                 Elem::F32 if name == "slopes" => {
                     Tensor::f32(shape, (0..count).map(|_| rng.unit() as f32).collect::<Vec<_>>())
                 }
+                // Scaled back, they are of variance 1.
+                Elem::F32 if name.ends_with("_scale") => {
+                    Tensor::f32(shape, (0..count).map(|_| 0.01 + 0.01 * rng.unit() as f32).collect::<Vec<_>>())
+                }
+                Elem::F32 if name.ends_with("_zero") => {
+                    Tensor::f32(shape, (0..count).map(|_| rng.between(-20, 20) as f32 / 4.0).collect::<Vec<_>>())
+                }
                 Elem::F32 => Tensor::f32(shape, rng.normals(count)),
+                Elem::I8 => {
+                    let all = |_| rng.between(-128, 127) as f32;
+                    Tensor::f32(shape, (0..count).map(all).collect::<Vec<_>>()).rounded(Elem::I8)
+                }
                 Elem::I32 => panic!("what does `{name}` hold?"),
             };
         }
@@ -184,6 +195,8 @@ pub(crate) fn wild_inputs(rng: &mut Rng, interface: &Interface, lengths: Lengths
         // Rules of the class finite-only take factors to be finite.
         if odd
             && port.name != "slopes"
+            && !port.name.ends_with("_scale")
+            && !port.name.ends_with("_zero")
             && port.elem.widened() == Elem::F32
             && !tensor.shape().contains(&0)
             && rng.one_in(3)

@@ -1,7 +1,7 @@
 //! Tensors that own their memory, in any layout.
 
 use rhumb::prelude::*;
-use rhumb::runtime::{bf16, f16};
+use rhumb::runtime::{bf16, f8e4m3, f16};
 
 use super::Rng;
 
@@ -11,6 +11,8 @@ pub(crate) enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
+    F8e4m3(Vec<f8e4m3>),
+    I8(Vec<i8>),
     I32(Vec<i32>),
     /// Bytes, 0 for false.
     Bool(Vec<u8>),
@@ -22,6 +24,8 @@ impl Data {
             Data::F32(data) => f64::from(data[place]),
             Data::F16(data) => f64::from(data[place]),
             Data::Bf16(data) => f64::from(data[place]),
+            Data::F8e4m3(data) => f64::from(data[place]),
+            Data::I8(data) => f64::from(data[place]),
             Data::I32(data) => f64::from(data[place]),
             Data::Bool(data) => f64::from(u8::from(data[place] != 0)),
         }
@@ -32,6 +36,8 @@ impl Data {
             Data::F32(data) => data[place] = x as f32,
             Data::F16(data) => data[place] = f16::from_f32(Elem::F16.rounded(x) as f32),
             Data::Bf16(data) => data[place] = bf16::from_f32(Elem::Bf16.rounded(x) as f32),
+            Data::F8e4m3(data) => data[place] = f8e4m3::from_f32(x as f32),
+            Data::I8(data) => data[place] = x as i8,
             Data::I32(data) => data[place] = x as i32,
             Data::Bool(data) => data[place] = u8::from(x != 0.0),
         }
@@ -43,6 +49,8 @@ impl Data {
             Data::F32(data) => Data::F32(places.iter().map(|place| data[*place]).collect()),
             Data::F16(data) => Data::F16(places.iter().map(|place| data[*place]).collect()),
             Data::Bf16(data) => Data::Bf16(places.iter().map(|place| data[*place]).collect()),
+            Data::F8e4m3(data) => Data::F8e4m3(places.iter().map(|place| data[*place]).collect()),
+            Data::I8(data) => Data::I8(places.iter().map(|place| data[*place]).collect()),
             Data::I32(data) => Data::I32(places.iter().map(|place| data[*place]).collect()),
             Data::Bool(data) => Data::Bool(places.iter().map(|place| data[*place]).collect()),
         }
@@ -152,13 +160,15 @@ impl Tensor {
         Tensor::rows(shape.into(), Data::I32(data.into()))
     }
 
-    /// The same numbers, rounded to an element type of floats, row-major.
+    /// The same numbers, rounded to an element type of floats or to the nearest integers of 8 bits, row-major.
     pub(crate) fn rounded(&self, elem: Elem) -> Tensor {
         let numbers = self.numbers();
         let near = |x: &f64| elem.rounded(*x) as f32;
         let data = match elem {
             Elem::F16 => Data::F16(numbers.iter().map(|x| f16::from_f32(near(x))).collect()),
             Elem::Bf16 => Data::Bf16(numbers.iter().map(|x| bf16::from_f32(near(x))).collect()),
+            Elem::F8e4m3 => Data::F8e4m3(numbers.iter().map(|x| f8e4m3::from_f32(*x as f32)).collect()),
+            Elem::I8 => Data::I8(numbers.iter().map(|x| x.round() as i8).collect()),
             _ => Data::F32(numbers.iter().map(near).collect()),
         };
         Tensor::rows(self.shape.clone(), data)
@@ -205,6 +215,8 @@ impl Tensor {
             Data::F32(_) => Data::F32(vec![GAP; len]),
             Data::F16(_) => Data::F16(vec![f16::NAN; len]),
             Data::Bf16(_) => Data::Bf16(vec![bf16::NAN; len]),
+            Data::F8e4m3(_) => Data::F8e4m3(vec![f8e4m3::from_bits(0x7f); len]),
+            Data::I8(_) => Data::I8(vec![i8::MIN; len]),
             Data::I32(_) => Data::I32(vec![INT_GAP; len]),
             Data::Bool(_) => Data::Bool(vec![1; len]),
         };
@@ -216,6 +228,8 @@ impl Tensor {
                 (Data::F32(from_data), Data::F32(to_data)) => to_data[to] = from_data[from],
                 (Data::F16(from_data), Data::F16(to_data)) => to_data[to] = from_data[from],
                 (Data::Bf16(from_data), Data::Bf16(to_data)) => to_data[to] = from_data[from],
+                (Data::F8e4m3(from_data), Data::F8e4m3(to_data)) => to_data[to] = from_data[from],
+                (Data::I8(from_data), Data::I8(to_data)) => to_data[to] = from_data[from],
                 (Data::I32(from_data), Data::I32(to_data)) => to_data[to] = from_data[from],
                 (Data::Bool(from_data), Data::Bool(to_data)) => to_data[to] = from_data[from],
                 _ => unreachable!("the same elements"),
@@ -238,6 +252,8 @@ impl Tensor {
             Data::F32(_) => Elem::F32,
             Data::F16(_) => Elem::F16,
             Data::Bf16(_) => Elem::Bf16,
+            Data::F8e4m3(_) => Elem::F8e4m3,
+            Data::I8(_) => Elem::I8,
             Data::I32(_) => Elem::I32,
             Data::Bool(_) => Elem::Bool,
         }
@@ -252,6 +268,8 @@ impl Tensor {
             Data::F32(data) => Data::F32(data[low..end].to_vec()),
             Data::F16(data) => Data::F16(data[low..end].to_vec()),
             Data::Bf16(data) => Data::Bf16(data[low..end].to_vec()),
+            Data::F8e4m3(data) => Data::F8e4m3(data[low..end].to_vec()),
+            Data::I8(data) => Data::I8(data[low..end].to_vec()),
             Data::I32(data) => Data::I32(data[low..end].to_vec()),
             Data::Bool(data) => Data::Bool(data[low..end].to_vec()),
         };
@@ -264,6 +282,8 @@ impl Tensor {
             Data::F32(data) => TensorView::with_offset(data, *offset, shape, strides),
             Data::F16(data) => TensorView::with_offset(data, *offset, shape, strides),
             Data::Bf16(data) => TensorView::with_offset(data, *offset, shape, strides),
+            Data::F8e4m3(data) => TensorView::with_offset(data, *offset, shape, strides),
+            Data::I8(data) => TensorView::with_offset(data, *offset, shape, strides),
             Data::I32(data) => TensorView::with_offset(data, *offset, shape, strides),
             Data::Bool(data) => TensorView::with_offset(data, *offset, shape, strides),
         }
@@ -276,6 +296,8 @@ impl Tensor {
             Data::F32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
             Data::F16(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
             Data::Bf16(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
+            Data::F8e4m3(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
+            Data::I8(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
             Data::I32(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
             Data::Bool(data) => TensorViewMut::with_offset(data, *offset, shape, strides),
         }
@@ -297,7 +319,7 @@ impl Tensor {
 
     /// All elements, which are floats, in row-major order of the shape.
     pub(crate) fn values(&self) -> Vec<f32> {
-        assert!(!matches!(self.data, Data::I32(_) | Data::Bool(_)), "a tensor of floats");
+        assert!(!matches!(self.data, Data::I8(_) | Data::I32(_) | Data::Bool(_)), "a tensor of floats");
         // Single precision holds all of them.
         let Data::F32(data) = &self.data else { return self.numbers().into_iter().map(|x| x as f32).collect() };
         self.places().into_iter().map(|place| data[place]).collect()
@@ -348,7 +370,7 @@ impl Tensor {
             Data::F32(data) => data.iter().map(|x| x.to_bits() == UNWRITTEN).collect(),
             Data::F16(data) => data.iter().map(|x| x.to_bits() == HALF_UNWRITTEN).collect(),
             Data::Bf16(data) => data.iter().map(|x| x.to_bits() == HALF_UNWRITTEN).collect(),
-            Data::I32(_) | Data::Bool(_) => panic!("a tensor of floats"),
+            Data::F8e4m3(_) | Data::I8(_) | Data::I32(_) | Data::Bool(_) => panic!("a tensor that kernels write"),
         };
         let mut inside = vec![false; unwritten.len()];
         for place in self.places() {

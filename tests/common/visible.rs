@@ -188,7 +188,7 @@ fn offset(steps: &[[usize; 3]], at: [usize; 4]) -> usize {
 /// What ruins a result if it takes part in one.
 fn garbage(rng: &mut Rng, elem: Elem) -> f64 {
     match elem {
-        Elem::F32 | Elem::F16 | Elem::Bf16 => rng.pick(&[
+        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => rng.pick(&[
             f64::NAN,
             f64::INFINITY,
             f64::NEG_INFINITY,
@@ -199,6 +199,7 @@ fn garbage(rng: &mut Rng, elem: Elem) -> f64 {
             1e6,
             -0.0,
         ]),
+        Elem::I8 => f64::from(rng.pick(&[i8::MIN, i8::MAX, 0, -1])),
         Elem::I32 => f64::from(rng.pick(&[i32::MIN, i32::MAX, i32::MIN + 1, 0, -1, 1 << 30, 1_000_000])),
         Elem::Bool => f64::from(u8::from(rng.one_in(2))),
     }

@@ -5,12 +5,13 @@
 mod common;
 mod kernels;
 mod model;
+mod quantised;
 
 use common::seeds::each_seed;
 use common::{Rng, Tensor};
 use model::{Model, Sizes};
 use rhumb::prelude::*;
-use rhumb::runtime::{Append, KvTensor};
+use rhumb::runtime::{Append, KvCacheBuilder, KvTensor};
 
 /// A random operation on both. How it came out: done, or refused.
 fn step(rng: &mut Rng, model: &mut Model, cache: &mut KvCache) -> bool {
@@ -122,8 +123,24 @@ fn refused(rng: &mut Rng, model: &Model, cache: &mut KvCache, index: usize) {
     assert!(matches!(cache.append(id, wide, values), Err(KvError::Shape { tensor: KvTensor::Keys, .. })));
     let flags = vec![true; values.len()];
     let flags = TensorView::from_slice(&flags, values.shape()).expect("flags");
-    let error = KvError::Elem { tensor: KvTensor::Values, found: Elem::Bool, expected: model.sizes.elem };
+    let (tensor, found, expected) = (KvTensor::Values, Elem::Bool, model.sizes.elem);
+    let narrow = expected.is_input_only();
+    let error = match narrow {
+        true => KvError::Unquantised { tensor, found, expected },
+        false => KvError::Elem { tensor, found, expected },
+    };
     assert_eq!(cache.append(id, keys, flags), Err(error));
+    if narrow {
+        let odd = rng.pick(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+        let mut rows = vec![1.0; values.len()];
+        let place = rng.below(rows.len());
+        rows[place] = odd;
+        let odd = TensorView::from_slice(&rows, values.shape()).expect("rows");
+        let error = cache.append_batch(&[Append { values: odd, ..good }]).expect_err("not finite");
+        let dim = model.sizes.value_dim;
+        let at = [place / dim / 2, place / dim % 2, place % dim];
+        assert!(matches!(error, KvError::Number { tensor: KvTensor::Values, index, .. } if index == at), "{error}");
+    }
 }
 
 #[test]
@@ -162,7 +179,7 @@ fn part(rows: TensorView<'_>, tokens: usize) -> TensorView<'_> {
 
 #[test]
 fn caches_that_share_their_operations_share_handles() {
-    let sizes = Sizes { heads: 1, dim: 2, value_dim: 2, page_size: 16, pages: 4, elem: Elem::F32 };
+    let sizes = Sizes { heads: 1, dim: 2, value_dim: 2, page_size: 16, pages: 4, elem: Elem::F32, zero_points: false };
     let mut layers = [sizes.cache(), sizes.cache()];
     let handles = layers.each_mut().map(|cache| {
         let (a, b) = (cache.new_sequence().expect("memory"), cache.new_sequence().expect("memory"));
@@ -196,7 +213,13 @@ fn a_page_of_the_longest_length_holds_a_sequence_in_one_piece() {
 
 #[test]
 fn warm_appends_allocate_nothing() {
-    let mut cache = KvCache::builder(2, 8).value_dim(4).page_size(16).pages(16).build().expect("a cache");
+    warm_appends(KvCache::builder(2, 8));
+    warm_appends(KvCache::builder(2, 8).elem(Elem::I8).zero_points());
+    warm_appends(KvCache::builder(2, 8).elem(Elem::F8e4m3));
+}
+
+fn warm_appends(builder: KvCacheBuilder) {
+    let mut cache = builder.value_dim(4).page_size(16).pages(16).build().expect("a cache");
     let (keys, values) = (constant([2, 1, 8], 1.0), constant([2, 1, 4], 2.0));
     let mut fill = || {
         let sequences = [cache.new_sequence().expect("memory"), cache.new_sequence().expect("memory")];
@@ -217,7 +240,7 @@ fn warm_appends_allocate_nothing() {
 
 #[test]
 fn refusals_say_why() {
-    let sizes = Sizes { heads: 2, dim: 4, value_dim: 3, page_size: 16, pages: 2, elem: Elem::F32 };
+    let sizes = Sizes { heads: 2, dim: 4, value_dim: 3, page_size: 16, pages: 2, elem: Elem::F32, zero_points: false };
     let mut cache = sizes.cache();
     let sequence = cache.new_sequence().expect("memory");
     let (keys, values) = (constant([2, 33, 4], 1.0), constant([2, 33, 3], 1.0));

@@ -15,34 +15,44 @@ pub(crate) struct Sizes {
     pub(crate) page_size: usize,
     pub(crate) pages: usize,
     pub(crate) elem: Elem,
+    pub(crate) zero_points: bool,
 }
 
 impl Sizes {
     pub(crate) fn random(rng: &mut Rng) -> Sizes {
+        let elem = rng.pick(&[Elem::F32, Elem::I32, Elem::I8, Elem::I8, Elem::F8e4m3]);
         Sizes {
             heads: 1 + rng.below(3),
             dim: 1 + rng.below(4),
             value_dim: 1 + rng.below(3),
             page_size: rng.pick(&[16, 16, 32, 48]),
             pages: 1 + rng.below(14),
-            elem: rng.pick(&[Elem::F32, Elem::I32]),
+            elem,
+            zero_points: elem == Elem::I8 && rng.one_in(2),
         }
     }
 
     pub(crate) fn cache(&self) -> KvCache {
         let builder = KvCache::builder(self.heads, self.dim).value_dim(self.value_dim);
-        builder.page_size(self.page_size).pages(self.pages).elem(self.elem).build().expect("a cache")
+        let builder = builder.page_size(self.page_size).pages(self.pages).elem(self.elem);
+        let builder = if self.zero_points { builder.zero_points() } else { builder };
+        builder.build().expect("a cache")
     }
 
     /// Keys and values of tokens by serial number, in any layout.
     pub(crate) fn rows(&self, rng: &mut Rng, tokens: &[u32]) -> (Tensor, Tensor) {
         let mut rows = |dim: usize, sign: i32| {
             let shape = [self.heads, tokens.len(), dim];
-            let at = |i: usize| element(tokens[i / dim % tokens.len()], i / dim / tokens.len(), i % dim, sign);
+            let at = |i: usize| self.element(tokens[i / dim % tokens.len()], i / dim / tokens.len(), i % dim, sign);
             let data = (0..shape.iter().product()).map(at);
             let tensor = match self.elem {
                 Elem::I32 => Tensor::i32(shape, data.collect::<Vec<_>>()),
-                _ => Tensor::f32(shape, data.map(|x| x as f32).collect::<Vec<_>>()),
+                elem => {
+                    let rows = Tensor::f32(shape, data.map(|x| x as f32).collect::<Vec<_>>());
+                    // Each of them holds all these numbers.
+                    let floats = [Elem::F32, Elem::F16, Elem::Bf16];
+                    if elem.is_input_only() { rows.rounded(rng.pick(&floats)) } else { rows }
+                }
             };
             tensor.stored(&Layout::random(rng, 3, true))
         };
@@ -50,9 +60,12 @@ impl Sizes {
     }
 }
 
-/// An element of a token's key or value; each another.
-fn element(token: u32, head: usize, i: usize, sign: i32) -> i32 {
-    sign * (token as i32 * 16 + (head * 4 + i) as i32 + 1)
+impl Sizes {
+    /// An element of a token's key or value: each another, in 8 bits one of those that `bf16` holds.
+    fn element(&self, token: u32, head: usize, i: usize, sign: i32) -> i32 {
+        let x = token as i32 * 16 + (head * 4 + i) as i32 + 1;
+        sign * if self.elem.is_input_only() { x * 37 % 401 - 150 } else { x }
+    }
 }
 
 /// What a sequence should be.
@@ -153,8 +166,13 @@ impl Model {
             }
             assert_eq!(cache.len(sequence.id), Ok(sequence.tokens.len()));
             assert_eq!(cache.first_token(sequence.id), Ok(sequence.first));
-            self.check_rows(&cache.keys(sequence.id).expect("live"), sequence, self.sizes.dim, 1);
-            self.check_rows(&cache.values(sequence.id).expect("live"), sequence, self.sizes.value_dim, -1);
+            let inputs: BTreeMap<_, _> = cache.inputs(sequence.id).expect("live").collect();
+            self.check_rows(&inputs, ["k", "k_scale", "k_zero"], (sequence, self.sizes.dim, 1));
+            self.check_rows(&inputs, ["v", "v_scale", "v_zero"], (sequence, self.sizes.value_dim, -1));
+            assert_eq!(
+                inputs.len(),
+                if self.sizes.elem == Elem::I8 { 4 } else { 2 } + 2 * usize::from(self.sizes.zero_points)
+            );
         }
         assert_eq!(numbers.values().collect::<BTreeSet<_>>().len(), numbers.len(), "a page that two have, unshared");
         assert_eq!((cache.pages_used(), cache.pages_free()), (self.used(), self.sizes.pages - self.used()));
@@ -164,14 +182,33 @@ impl Model {
         }
     }
 
-    fn check_rows(&self, view: &PagedView<'_>, sequence: &Sequence, dim: usize, sign: i32) {
+    fn check_rows(
+        &self,
+        inputs: &BTreeMap<&str, PagedView<'_>>,
+        [name, scale, zero]: [&str; 3],
+        (sequence, dim, sign): (&Sequence, usize, i32),
+    ) {
+        let view = &inputs[name];
+        let number = |name: &str, index: &[usize; 3]| inputs.get(name).map(|view| view.get(index).expect("a number"));
         let kept = &sequence.tokens[sequence.first..];
         assert_eq!(view.shape(), [1, self.sizes.heads, kept.len(), dim], "{}", sequence.id);
         assert_eq!(view.elem(), self.sizes.elem);
         for (at, token) in kept.iter().enumerate() {
             for (head, i) in (0..self.sizes.heads).flat_map(|head| (0..dim).map(move |i| (head, i))) {
-                let expected = f64::from(element(*token, head, i, sign));
-                assert_eq!(view.get(&[0, head, at, i]), Some(expected), "{} at {at}", sequence.id);
+                let expected = f64::from(self.sizes.element(*token, head, i, sign));
+                let found = view.get(&[0, head, at, i]).expect("an element");
+                let row = [0, head, at];
+                let Some(scale) = number(scale, &row) else {
+                    assert_eq!(found, self.sizes.elem.rounded(expected), "{} at {at}", sequence.id);
+                    continue;
+                };
+                let found = (found - number(zero, &row).unwrap_or(0.0)) * scale;
+                let off = (found - expected).abs();
+                assert!(
+                    off <= scale * (0.5 + 1e-9),
+                    "{found}, not {expected}, scaled by {scale}, {} at {at}",
+                    sequence.id
+                );
             }
         }
     }

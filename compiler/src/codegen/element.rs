@@ -43,7 +43,7 @@ fn store_to(emitter: &mut ExprEmitter<'_, '_>, target: TensorId, x: Ssa) -> Resu
     let double = emitter.v.shape.double;
     let storage = emitter.plan.tensors[target].storage;
     let x = match storage {
-        Storage::F32 | Storage::F16 | Storage::Bf16 if double => emitter.v.demote(x),
+        Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 if double => emitter.v.demote(x),
         Storage::F64 if !double => emitter.fb().ins().fpromote(types::F64, x),
         Storage::Mask => {
             let wide = emitter.fb().ins().uextend(types::I32, x);

@@ -17,14 +17,14 @@ const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
 
 /// Lanes of 32 bits: floats, or the integers that hold their bits.
 #[derive(Clone, Copy)]
-struct Lanes {
+pub(super) struct Lanes {
     float: Type,
     int: Type,
 }
 
 impl Lanes {
     /// The lanes of a value.
-    fn of(fb: &FunctionBuilder<'_>, x: Ssa) -> Lanes {
+    pub(super) fn of(fb: &FunctionBuilder<'_>, x: Ssa) -> Lanes {
         let lanes = fb.func.dfg.value_type(x).lane_count();
         let [float, int] = [types::F32, types::I32].map(|lane| lane.by(lanes).unwrap_or(lane));
         Lanes { float, int }
@@ -34,31 +34,31 @@ impl Lanes {
         self.int.is_vector()
     }
 
-    fn bits(self, fb: &mut FunctionBuilder<'_>, x: i32) -> Ssa {
+    pub(super) fn bits(self, fb: &mut FunctionBuilder<'_>, x: i32) -> Ssa {
         let x = fb.ins().iconst(types::I32, i64::from(x));
         if self.is_vector() { fb.ins().splat(self.int, x) } else { x }
     }
 
-    fn number(self, fb: &mut FunctionBuilder<'_>, x: f32) -> Ssa {
+    pub(super) fn number(self, fb: &mut FunctionBuilder<'_>, x: f32) -> Ssa {
         let x = fb.ins().f32const(x);
         if self.is_vector() { fb.ins().splat(self.float, x) } else { x }
     }
 
-    fn and(self, fb: &mut FunctionBuilder<'_>, x: Ssa, mask: i32) -> Ssa {
+    pub(super) fn and(self, fb: &mut FunctionBuilder<'_>, x: Ssa, mask: i32) -> Ssa {
         let mask = self.bits(fb, mask);
         fb.ins().band(x, mask)
     }
 
-    fn bits_of(self, fb: &mut FunctionBuilder<'_>, x: Ssa) -> Ssa {
+    pub(super) fn bits_of(self, fb: &mut FunctionBuilder<'_>, x: Ssa) -> Ssa {
         fb.ins().bitcast(self.int, lane_order(), x)
     }
 
-    fn float_of(self, fb: &mut FunctionBuilder<'_>, x: Ssa) -> Ssa {
+    pub(super) fn float_of(self, fb: &mut FunctionBuilder<'_>, x: Ssa) -> Ssa {
         fb.ins().bitcast(self.float, lane_order(), x)
     }
 
     /// Integers: `a` where a comparison of lanes holds, else `b`.
-    fn select(self, fb: &mut FunctionBuilder<'_>, holds: Ssa, a: Ssa, b: Ssa) -> Ssa {
+    pub(super) fn select(self, fb: &mut FunctionBuilder<'_>, holds: Ssa, a: Ssa, b: Ssa) -> Ssa {
         if self.is_vector() { fb.ins().bitselect(holds, a, b) } else { fb.ins().select(holds, a, b) }
     }
 }

@@ -4,6 +4,7 @@
 //! of relocations and calls: it can be copied anywhere. Each function is checked by Cranelift's verifier before it is compiled.
 
 mod angle_rows;
+mod byte;
 mod doubles;
 mod element;
 mod error;

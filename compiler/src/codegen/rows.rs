@@ -99,7 +99,7 @@ pub(crate) fn contiguous(
         let Some(dim) = spec.dims.iter().position(|dim| *dim == axis) else { continue };
         // Constants of double precision are rounded lane by lane.
         let constant = spec.storage == Storage::F64 && matches!(spec.origin, Origin::Constant(_));
-        let by_lanes = matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) || spec.storage.is_half();
+        let by_lanes = matches!(spec.storage, Storage::F32 | Storage::I32 | Storage::Mask) || spec.storage.is_narrow();
         if !constant && !by_lanes {
             return None;
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use rhumb_ir::{Binary, Elem, Op, Output, Scalar, Unary, Value};
 
 use super::ErrorBound;
-use crate::plan::{Attention, Combiner, Plan, Product, RUN, Source, Storage, TensorId};
+use crate::plan::{Attention, Combiner, Plan, Product, RUN, Reduction, Scaled, Source, Storage, TensorId};
 
 /// Counts the roundings that a value is off by: none where something beside sums and products takes part.
 struct Roundings<'p> {
@@ -22,6 +22,14 @@ impl Roundings<'_> {
             (_, true) => Some(usize::from(matches!(self.plan.tensors[id].storage, Storage::F32 | Storage::F64))),
             (Source::Value(value), false) => self.op(*value),
             _ => None,
+        }
+    }
+
+    /// Of rows of keys or values: of what is moved out of products too.
+    fn rows(&mut self, id: TensorId, scaled: Option<Scaled>) -> Option<usize> {
+        match scaled {
+            Some(scaled) => self.value(scaled.rows),
+            None => self.tensor(id),
         }
     }
 
@@ -77,6 +85,8 @@ impl Roundings<'_> {
         match graph.op(value) {
             Op::Const(Scalar::F32(x)) => Some(usize::from(f64::from(*x as f32) != *x)),
             Op::Input { .. } | Op::Const(_) | Op::Iota(_) | Op::Size(_) => Some(0),
+            // Integers of 8 bits are exact.
+            Op::Cast(Elem::F32, x) if matches!(graph.op(*x), Op::Input { elem: Elem::I8, .. }) => self.of(*x),
             Op::Cast(Elem::F32, x) => Some(self.of(*x)? + usize::from(graph.ty(*x).elem == Elem::I32)),
             Op::Cast(_, x) if graph.ty(*x).elem == Elem::F32 => self.of(*x).filter(|count| *count == 0),
             Op::Unary(Unary::Neg | Unary::Abs | Unary::Not, x) | Op::Cast(_, x) => self.of(*x),
@@ -138,7 +148,7 @@ impl ErrorBound<'_> {
     }
 
     fn dot(&self, product: &Product, roundings: &mut Roundings<'_>, names: &[String], more: usize) -> String {
-        let sides = roundings.value(product.query).zip(roundings.tensor(product.key));
+        let sides = roundings.value(product.query).zip(roundings.rows(product.key, product.scaled));
         let (own, and) = match sides {
             Some((a, b)) => (a + b, ""),
             None => (0, " + what these are off by"),
@@ -148,11 +158,11 @@ impl ErrorBound<'_> {
     }
 
     /// What the errors of values add to a sum, by the sum of all weighted values and that of weights.
-    fn of_values(&self, roundings: &mut Roundings<'_>, values: TensorId, (sum, weights): (&str, &str)) -> String {
-        match roundings.tensor(values) {
+    fn of_values(&self, roundings: &mut Roundings<'_>, of: &Reduction, (sum, weights): (&str, &str)) -> String {
+        match roundings.rows(of.value, of.scaled) {
             Some(0) => String::new(),
             Some(count) => format!(" + {count} u {sum}"),
-            None => format!(" + {weights} (what `{}` is off by)", self.plan.tensors[values].name),
+            None => format!(" + {weights} (what `{}` is off by)", self.plan.tensors[of.value].name),
         }
     }
 
@@ -160,7 +170,7 @@ impl ErrorBound<'_> {
     fn weighted_sums(&self, f: &mut fmt::Formatter<'_>, of: &Attention, roundings: &mut Roundings<'_>) -> fmt::Result {
         let (plan, sums) = (self.plan, &self.sums);
         for reduction in &of.reductions {
-            let off = self.of_values(roundings, reduction.value, ("sum|W v|", "sum |W|"));
+            let off = self.of_values(roundings, reduction, ("sum|W v|", "sum |W|"));
             let output = &plan.tensors[reduction.output].name;
             let keys = sums.keys + 1;
             writeln!(f, "  `{output}`: sum (that of W) |v|{off} + min(N, {keys} + tiles) u sum|W v| + u |out|")?;
@@ -232,7 +242,7 @@ impl ErrorBound<'_> {
         let (plan, sums) = (self.plan, &self.sums);
         let (run, most) = (RUN + sums.keys.div_ceil(RUN), sums.keys);
         for reduction in &of.reductions {
-            let moved = self.of_values(roundings, reduction.value, ("sum W|v|", "sum W"));
+            let moved = self.of_values(roundings, reduction, ("sum W|v|", "sum W"));
             let output = &plan.tensors[reduction.output].name;
             writeln!(
                 f,

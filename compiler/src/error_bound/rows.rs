@@ -111,7 +111,7 @@ impl Parts {
             sinks: tensor(of.sink())?,
             log_terms: tensor(of.log_sum().and_then(|log_sum| log_sum.query_term))?,
             masks: of.masks.iter().map(mask).collect::<Result<_, BoundError>>()?,
-            values: of.reductions.iter().map(|reduction| walk.tensor(reduction.value)).collect::<Result<_, _>>()?,
+            values: of.reductions.iter().map(|of| walk.rows(of.value, of.scaled)).collect::<Result<_, _>>()?,
             has: (of.key_term.is_some(), of.sink().is_some()),
         })
     }

@@ -10,7 +10,7 @@ use super::array::{Array, Space};
 use super::error::BoundError;
 use super::order::Order;
 use crate::expr::Node;
-use crate::plan::{Origin, Plan, Product, Source, Storage, Term};
+use crate::plan::{Origin, Plan, Product, Scaled, Source, Storage, TensorId, Term};
 
 /// Values that are given where an expression is walked.
 pub(super) type Seeds = BTreeMap<Value, Rc<Array>>;
@@ -90,7 +90,9 @@ impl<'a> Walk<'a> {
     pub(super) fn store(&mut self, id: usize, array: &Array) {
         let array = match self.plan.tensors[id].storage {
             // Those of 16 bits are rounded once more, which belongs to outputs.
-            Storage::F32 | Storage::F16 | Storage::Bf16 => self.map(array, |x| Precision::Single.read(x)),
+            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 => {
+                self.map(array, |x| Precision::Single.read(x))
+            }
             _ => array.clone(),
         };
         self.tensors[id] = Some(Rc::new(array));
@@ -149,7 +151,7 @@ impl<'a> Walk<'a> {
         for (product, order) in products.iter().zip(orders) {
             let too_large = || self.too_large(product.dot);
             let queries = self.value(product.query, Precision::Single, &Seeds::new())?;
-            let keys = self.tensor(product.key)?;
+            let keys = self.rows(product.key, product.scaled)?;
             let order = (Precision::Single, *order);
             let dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
             axes = graph.join(axes, graph.ty(product.dot).axes);
@@ -163,6 +165,14 @@ impl<'a> Walk<'a> {
             });
         }
         Ok(Rc::new(sum.unwrap_or_else(|| self.space.over(&[], vec![Approx::exact(0.0)]))))
+    }
+
+    /// Rows of keys or values. Where a scale is moved out of a product, that rounds no more than it does in each element.
+    pub(super) fn rows(&self, tensor: TensorId, scaled: Option<Scaled>) -> Result<Rc<Array>, BoundError> {
+        match scaled {
+            Some(scaled) => self.value(scaled.rows, Precision::Single, &Seeds::new()),
+            None => self.tensor(tensor),
+        }
     }
 
     /// The value over its axes, as code of this precision computes it from the tables that are made.
@@ -236,9 +246,9 @@ impl<'a> Walk<'a> {
             }
             Node::Size(axis) => Some(self.space.over(&[], vec![Approx::exact(self.space.length(axis) as f64)])),
             Node::Unary(op, x) => Some(match graph.ty(x).elem {
-                Elem::I32 => self.map(of(x)?, |x| int_unary(op, x)),
+                Elem::I8 | Elem::I32 => self.map(of(x)?, |x| int_unary(op, x)),
                 Elem::Bool => self.map(of(x)?, Approx::not),
-                Elem::F32 | Elem::F16 | Elem::Bf16 => self.map(of(x)?, |x| precision.unary(op, x)),
+                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.map(of(x)?, |x| precision.unary(op, x)),
             }),
             Node::Cast(to, x) => {
                 let from = graph.ty(x).elem;
@@ -247,9 +257,9 @@ impl<'a> Walk<'a> {
             Node::Binary(op, [a, b]) => {
                 let from = graph.ty(a).elem;
                 self.zip(&dims, [of(a)?, of(b)?], |[a, b]| match from {
-                    Elem::I32 => int_binary(op, a, b),
+                    Elem::I8 | Elem::I32 => int_binary(op, a, b),
                     Elem::Bool => logical(op, a, b),
-                    Elem::F32 | Elem::F16 | Elem::Bf16 => precision.binary(op, a, b),
+                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => precision.binary(op, a, b),
                 })
             }
             Node::Compare(op, [a, b]) => self.zip(&dims, [of(a)?, of(b)?], |[a, b]| compare(op, a, b)),

@@ -39,8 +39,8 @@ impl Interval {
     /// All values of an element type.
     pub(crate) fn of(elem: Elem) -> Interval {
         match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => Interval::ANY,
-            Elem::I32 => I32,
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Interval::ANY,
+            Elem::I8 | Elem::I32 => I32,
             Elem::Bool => Interval { lo: 0.0, hi: 1.0, nan: false },
         }
     }
@@ -102,9 +102,11 @@ impl Interval {
     /// The result of an op on real numbers, as values of `elem`.
     pub(crate) fn rounded(self, elem: Elem) -> Interval {
         match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => Interval { lo: down(self.lo), hi: up(self.hi), nan: self.nan },
-            Elem::I32 if self.fits_i32() => self,
-            Elem::I32 => I32,
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => {
+                Interval { lo: down(self.lo), hi: up(self.hi), nan: self.nan }
+            }
+            Elem::I8 | Elem::I32 if self.fits_i32() => self,
+            Elem::I8 | Elem::I32 => I32,
             Elem::Bool => self.meet(Interval::of(Elem::Bool)),
         }
     }

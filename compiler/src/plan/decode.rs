@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rhumb_ir::{Axis, Op, Value};
 
 use super::place::{Placed, places};
+use super::scaled::read_scaled;
 use super::{Attention, LONGEST_SUM, Origin, Packed, Problem, Source, Table, TensorId, TileShape, Tiling};
 use crate::machine::Machine;
 use crate::problem::sharing;
@@ -161,6 +162,7 @@ pub(super) fn loaded(problem: &Arc<Problem>) -> (Arc<Problem>, Vec<Loaded>) {
     attention.pruning = None;
     attention.packed = packed(problem, attention);
     read_as_stored(&mut own);
+    read_scaled(&mut own);
     let mut loaded = Vec::new();
     // One query tile loads every row.
     while let Some(rows) = places(&own, 1.0).into_iter().find(|rows| rows.while_loaded <= rows.once) {

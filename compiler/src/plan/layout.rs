@@ -71,6 +71,11 @@ fn too_long(
     PlanError::TooLong { axis: problem.graph.axis(axis).name.clone(), length, most, bytes }
 }
 
+/// Bytes of the scales and shifts of a key tile's rows: of each as many as a register tile of keys may reach.
+fn numbers(tiling: &Tiling) -> usize {
+    2 * tiling.number_bytes()
+}
+
 /// Where everything lies in the scratch memory, each part at a cache line of its own.
 fn layout(
     problem: &Problem,
@@ -112,6 +117,8 @@ fn layout(
         layout.key_lanes = take(4 * tiling.keys);
         layout.key_rows = take(4 * tiling.keys * lengths[0]);
         layout.value_rows = take(4 * tiling.keys * lengths[1]);
+        layout.key_numbers = take(numbers(tiling) * attention.products.iter().filter_map(|of| of.scaled).count());
+        layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
     }
     layout.states = take(0);
     let mut state = 0usize;

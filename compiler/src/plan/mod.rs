@@ -11,6 +11,7 @@ mod layout;
 mod place;
 mod print;
 mod reads;
+mod scaled;
 mod table_cost;
 mod unit_cost;
 
@@ -21,8 +22,8 @@ use rhumb_ir::Value;
 
 pub use crate::problem::PlanError;
 pub use crate::problem::{
-    Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Place, Problem, Product, Pruning, Reduction, Source, Storage,
-    Table, Tensor, TensorId, Term,
+    Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Place, Problem, Product, Pruning, Reduction, Scaled, Source,
+    Storage, Table, Tensor, TensorId, Term,
 };
 pub use build::plan;
 pub use cost::Estimate;
@@ -63,6 +64,11 @@ impl Tiling {
     /// Queries of the widest shape.
     pub fn queries(&self) -> usize {
         self.shapes.iter().map(|shape| shape.queries).max().unwrap_or(1)
+    }
+
+    /// Bytes of a number for each key of a tile, and for those that a register tile passes the last by.
+    pub(crate) fn number_bytes(&self) -> usize {
+        (4 * (self.keys + RowTile::GROUP)).next_multiple_of(64)
     }
 
     /// The vectors from `from` to `to` of a tile: the first that is computed, and the index of the shape, which stays within the tile from

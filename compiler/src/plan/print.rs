@@ -4,7 +4,7 @@ use std::fmt;
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, Decode, Loaded, Origin, Plan, RowTile, Schedule, Source, TensorId, Term};
+use super::{Attention, Combiner, Decode, Loaded, Origin, Plan, RowTile, Scaled, Schedule, Source, TensorId, Term};
 
 impl Plan {
     /// The name of an axis of the graph.
@@ -92,8 +92,22 @@ impl Plan {
                 self.axis(product.dim),
                 product.length
             )?;
+            self.write_scaled(f, product.scaled, names)?;
         }
         Ok(())
+    }
+
+    /// What is moved out of the products of rows in fewer bits.
+    fn write_scaled(&self, f: &mut fmt::Formatter<'_>, scaled: Option<Scaled>, names: &[String]) -> fmt::Result {
+        let Some(Scaled { scale, shift, .. }) = scaled else { return Ok(()) };
+        if let Some(Term { value, negative }) = shift {
+            let sign = if negative { "less" } else { "and" };
+            writeln!(f, "      each element {sign} {} of its row", names[value.index()])?;
+        }
+        match scale {
+            Some(scale) => writeln!(f, "      times {} of its row, outside", names[scale.index()]),
+            None => Ok(()),
+        }
     }
 
     /// What a score is made of beside its products, and what hides it.
@@ -133,6 +147,7 @@ impl Plan {
             let (value, output) = (self.tensor(reduction.value), self.tensor(reduction.output));
             let sum = if attention.combiner == Combiner::Sum { "weighted sum" } else { "average" };
             writeln!(f, "    {sum} of {value} over {key} -> {output}")?;
+            self.write_scaled(f, reduction.scaled, names)?;
         }
         if let Some(log_sum) = attention.log_sum() {
             writeln!(f, "    log-sum-exp {} -> {}", names[log_sum.value.index()], self.tensor(log_sum.output))?;

@@ -43,6 +43,9 @@ impl Plan {
         if let Some(attention) = &self.attention {
             left.extend(attention.terms.iter().chain(&attention.masks).map(|term| term.value));
             left.extend(attention.products.iter().map(|product| product.query));
+            let scaled = attention.products.iter().map(|product| product.scaled);
+            let scaled = scaled.chain(attention.reductions.iter().map(|reduction| reduction.scaled)).flatten();
+            left.extend(scaled.flat_map(|scaled| scaled.scale.into_iter().chain(scaled.shift.map(|term| term.value))));
             left.extend(attention.log_sum().map(|log_sum| log_sum.value));
         }
         while let Some(value) = left.pop() {
@@ -70,7 +73,8 @@ impl Plan {
 mod tests {
     use std::sync::Arc;
 
-    use rhumb_plugins::{Alibi, Attention, Causal, QkNorm, Registry, Rope, lower};
+    use rhumb_ir::Elem;
+    use rhumb_plugins::{Alibi, Attention, Causal, QkNorm, Registry, Rope, Scales, lower};
 
     use crate::machine::Machine;
     use crate::plan::{Plan, plan};
@@ -101,5 +105,11 @@ mod tests {
             "norms tell which keys have no weight"
         );
         assert_eq!(read(&of().key_lengths().sinks()), ["k v", "k v"]);
+        let integers = || of().cache_elem(Elem::I8);
+        assert_eq!(read(&integers().zero_points().scheme(Causal)), ["", "k v"], "scaled beside the products");
+        assert_eq!(read(&integers().scheme(Rope::new().query_only())), ["", "k v"]);
+        assert_eq!(read(&integers().scheme(Rope::new())), ["", "v"], "keys are rotated");
+        assert_eq!(read(&integers().scales(Scales::PerChannel)), ["", ""], "elements are scaled");
+        assert_eq!(read(&of().cache_elem(Elem::F8e4m3)), ["", "k v"]);
     }
 }

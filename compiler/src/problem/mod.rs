@@ -36,8 +36,12 @@ pub enum Storage {
     F16,
     /// As `F16`, of 8 digits: the upper half of 32-bit floats.
     Bf16,
+    /// As `F16`, in 8 bits, and read alone.
+    F8e4m3,
     /// 64-bit floats: terms that are part of no score.
     F64,
+    /// 8-bit integers of users, read alone: widened to 32 bits while they are loaded.
+    I8,
     /// 32-bit integers.
     I32,
     /// Bytes, 0 for false: bool tensors of users.
@@ -53,6 +57,8 @@ impl Storage {
             Elem::F32 => Storage::F32,
             Elem::F16 => Storage::F16,
             Elem::Bf16 => Storage::Bf16,
+            Elem::F8e4m3 => Storage::F8e4m3,
+            Elem::I8 => Storage::I8,
             Elem::I32 => Storage::I32,
             Elem::Bool => Storage::Byte,
         }
@@ -60,12 +66,17 @@ impl Storage {
 
     /// Whether elements are floats.
     pub(crate) fn is_float(self) -> bool {
-        matches!(self, Storage::F32 | Storage::F64) || self.is_half()
+        matches!(self, Storage::F32 | Storage::F64 | Storage::F8e4m3) || self.is_half()
     }
 
     /// Whether elements are floats of 16 bits.
     pub(crate) fn is_half(self) -> bool {
         matches!(self, Storage::F16 | Storage::Bf16)
+    }
+
+    /// Whether elements have 16 bits or 8 and are widened to 32 while they are loaded.
+    pub(crate) fn is_narrow(self) -> bool {
+        matches!(self, Storage::F16 | Storage::Bf16 | Storage::F8e4m3 | Storage::I8)
     }
 
     /// Size of an element, in bytes.
@@ -74,7 +85,7 @@ impl Storage {
             Storage::F64 => 8,
             Storage::F32 | Storage::I32 | Storage::Mask => 4,
             Storage::F16 | Storage::Bf16 => 2,
-            Storage::Byte => 1,
+            Storage::F8e4m3 | Storage::I8 | Storage::Byte => 1,
         }
     }
 
@@ -84,6 +95,8 @@ impl Storage {
             Storage::F32 => "f32",
             Storage::F16 => "f16",
             Storage::Bf16 => "bf16",
+            Storage::F8e4m3 => "f8e4m3",
+            Storage::I8 => "i8",
             Storage::F64 => "f64",
             Storage::I32 => "i32",
             Storage::Byte => "byte",
@@ -163,6 +176,17 @@ pub struct Table {
     pub reason: &'static str,
 }
 
+/// Rows that are stored in fewer bits, and what is the same for all elements of each: `(stored + shift) scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// The rows, as the graph has them.
+    pub rows: Value,
+    /// The factor.
+    pub scale: Option<Value>,
+    /// What is added before: a zero point, subtracted.
+    pub shift: Option<Term>,
+}
+
 /// A product that the score is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Product {
@@ -180,6 +204,8 @@ pub struct Product {
     pub query: Value,
     /// The key side, read in its own layout.
     pub key: TensorId,
+    /// What is made of the rows of `key` beside the product.
+    pub scaled: Option<Scaled>,
 }
 
 /// Values that are summed up, each weighed by its key's score.
@@ -191,6 +217,8 @@ pub struct Reduction {
     pub first: u32,
     /// The values, read in their own layout.
     pub value: TensorId,
+    /// What is made of the rows of `value` beside the sum.
+    pub scaled: Option<Scaled>,
     /// The axis of the values' elements, which goes to the result.
     pub dim: Axis,
     /// Its length.

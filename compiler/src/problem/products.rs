@@ -169,7 +169,7 @@ impl Planner<'_> {
             self.factors(queries)?;
             self.rotate_in_place(queries, (self.graph.ty(queries).axes, Some(dim)), false);
             let key = self.key_rows(keys, key)?;
-            products.push(Product { dot, dim, index, first, length, query: queries, key });
+            products.push(Product { dot, dim, index, first, length, query: queries, key, scaled: None });
             // Lengths are below 2^31, and there are few.
             first = first.saturating_add(length);
         }

@@ -318,7 +318,7 @@ impl Planner<'_> {
         for (index, (sum, &dim)) in sums.iter().zip(dims).enumerate() {
             let value = self.rows(sum.values, "values")?;
             let length = self.graph.static_extent(dim).unwrap_or(0);
-            reductions.push(Reduction { index, first, value, dim, length, output: sum.target });
+            reductions.push(Reduction { index, first, value, scaled: None, dim, length, output: sum.target });
             // Lengths are below 2^31, and there are few.
             first = first.saturating_add(length);
         }

@@ -27,7 +27,7 @@ impl Planner<'_> {
     /// The tensor that holds rows of keys or values: the input itself, or a table made of it. Products read single precision.
     pub(super) fn rows(&mut self, value: Value, what: &'static str) -> Result<TensorId, PlanError> {
         let input = self.inputs.get(&value).copied();
-        if let Some(input) = input.filter(|input| !self.tensors[*input].storage.is_half()) {
+        if let Some(input) = input.filter(|input| self.tensors[*input].storage == Storage::F32) {
             return Ok(input);
         }
         self.prepare(value)?;
@@ -35,8 +35,10 @@ impl Planner<'_> {
             return Ok(self.single(value, self.graph.ty(value).axes, "rows are read in single precision"));
         }
         self.factors(value)?;
-        let reason = if input.is_some() {
+        let reason = if input.is_some_and(|input| self.tensors[input].storage.is_half()) {
             "read from 16 bits once, not for every query tile"
+        } else if input.is_some() {
+            "read from 8 bits once, not for every query tile"
         } else if what == "keys" {
             "keys are transformed once, not for every query tile"
         } else {
@@ -243,8 +245,8 @@ impl Planner<'_> {
         }
         self.prepare(value)?;
         let storage = match self.graph.ty(value).elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => Storage::F32,
-            Elem::I32 => Storage::I32,
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F32,
+            Elem::I8 | Elem::I32 => Storage::I32,
             Elem::Bool => Storage::Mask,
         };
         self.table(Source::Value(value), value, storage, true, reason);
@@ -372,8 +374,8 @@ impl Planner<'_> {
         match self.graph.op(value).clone() {
             Op::Table { dims, elem, data: _ } => {
                 let storage = match elem {
-                    Elem::F32 | Elem::F16 | Elem::Bf16 => Storage::F64,
-                    Elem::I32 => Storage::I32,
+                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F64,
+                    Elem::I8 | Elem::I32 => Storage::I32,
                     Elem::Bool => Storage::Mask,
                 };
                 let name = self.names[value.index()].clone();
@@ -400,8 +402,8 @@ impl Planner<'_> {
         let nested = self.reduces[operand.index()] && !self.table_of.contains_key(&Source::Value(operand));
         if nested {
             let storage = match self.graph.ty(operand).elem {
-                Elem::F32 | Elem::F16 | Elem::Bf16 => Storage::F64,
-                Elem::I32 => Storage::I32,
+                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F64,
+                Elem::I8 | Elem::I32 => Storage::I32,
                 Elem::Bool => Storage::Mask,
             };
             self.table(Source::Value(operand), operand, storage, true, "computed once, not for every element of a sum");

@@ -33,9 +33,9 @@ pub(crate) fn fold(
         Node::Cast(elem, [x]) => {
             let x = constant(*x)?.scalar().as_f64();
             Some(match elem {
-                Elem::F32 | Elem::F16 | Elem::Bf16 => Number::real(x),
+                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Number::real(x),
                 // Toward zero, saturating, NaN to 0: what `as` does.
-                Elem::I32 => Number::I32(x as i32),
+                Elem::I8 | Elem::I32 => Number::I32(x as i32),
                 Elem::Bool => Number::Bool(x != 0.0),
             })
         }

@@ -53,9 +53,9 @@ impl Literal<'_> {
                 _ => misfit("a number"),
             },
             _ if self.is_bool() => misfit("a truth value"),
-            Elem::F32 | Elem::F16 | Elem::Bf16 => self.real(),
-            Elem::I32 if !self.is_whole() => misfit("a real number"),
-            Elem::I32 => self.text.parse::<i32>().map(f64::from).map_err(|_| self.bad("32-bit integer")),
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.real(),
+            Elem::I8 | Elem::I32 if !self.is_whole() => misfit("a real number"),
+            Elem::I8 | Elem::I32 => self.text.parse::<i32>().map(f64::from).map_err(|_| self.bad("32-bit integer")),
         }
     }
 
@@ -221,8 +221,10 @@ impl<'s> Parser<'s> {
                 let literal = self.literal()?;
                 match literal.elem() {
                     Elem::Bool => Ok(Attr::Bool(literal.text == "true")),
-                    Elem::F32 | Elem::F16 | Elem::Bf16 => literal.real().map(Attr::Float),
-                    Elem::I32 => literal.text.parse().map(Attr::Int).map_err(|_| literal.bad("64-bit integer")),
+                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => literal.real().map(Attr::Float),
+                    Elem::I8 | Elem::I32 => {
+                        literal.text.parse().map(Attr::Int).map_err(|_| literal.bad("64-bit integer"))
+                    }
                 }
             }
             _ => self.unexpected("a number, `true`, `false`, a string in quotes, a list in brackets or a value"),

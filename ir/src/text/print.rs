@@ -270,9 +270,9 @@ fn scalar_text(scalar: Scalar) -> String {
 
 fn element_text(elem: Elem, x: f64) -> String {
     match elem {
-        Elem::F32 | Elem::F16 | Elem::Bf16 => real_text(x),
+        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => real_text(x),
         // A verified element is whole: `{}` shows it without a point, and shows what is wrong with others. Adding 0 makes -0 a 0.
-        Elem::I32 => (x + 0.0).to_string(),
+        Elem::I8 | Elem::I32 => (x + 0.0).to_string(),
         Elem::Bool if x == 0.0 => "false".to_owned(),
         Elem::Bool if x == 1.0 => "true".to_owned(),
         Elem::Bool => x.to_string(),

@@ -112,8 +112,8 @@ impl<'s> Parser<'s> {
                 let elem = annotation.map_or(literal.elem(), |annotation| annotation.elem);
                 let x = literal.read(elem, "a constant")?;
                 Ok(Op::Const(match elem {
-                    Elem::F32 | Elem::F16 | Elem::Bf16 => Scalar::F32(x),
-                    Elem::I32 => Scalar::I32(x as i32),
+                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Scalar::F32(x),
+                    Elem::I8 | Elem::I32 => Scalar::I32(x as i32),
                     Elem::Bool => Scalar::Bool(x != 0.0),
                 }))
             }
@@ -200,7 +200,8 @@ impl<'s> Parser<'s> {
         }
         let Annotation { elem, dims, span } = self.annotation()?;
         let ty = self.graph.ty(value);
-        if elem.widened() != ty.elem || dims.iter().copied().collect::<AxisSet>() != ty.axes {
+        let fits = elem.widened() == ty.elem && !elem.is_input_only();
+        if !fits || dims.iter().copied().collect::<AxisSet>() != ty.axes {
             let printer = Printer::new(&self.graph);
             let (written, inferred) = (printer.shaped(elem, dims), printer.ty(ty));
             return Err((span, ParseFault::TypeMismatch { written, inferred }));

@@ -253,8 +253,12 @@ pub(crate) fn bindings(random: &mut Rng, graph: &Verified, q: usize, k: usize) -
         let count: usize = shape.iter().product();
         let tensor = match elem {
             Elem::F32 => Tensor::f32(shape, (0..count).map(|_| real(random)).collect::<Vec<_>>()),
-            Elem::F16 | Elem::Bf16 => {
+            Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => {
                 Tensor { elem: *elem, shape, data: (0..count).map(|_| elem.rounded(real(random))).collect() }
+            }
+            Elem::I8 => {
+                let data = (0..count).map(|_| random.below(256) as f64 - 128.0).collect();
+                Tensor { elem: *elem, shape, data }
             }
             Elem::I32 => Tensor::i32(shape, (0..count).map(|_| int(random))),
             Elem::Bool => Tensor::bool(shape, (0..count).map(|_| random.below(2) == 1)),

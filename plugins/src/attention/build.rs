@@ -5,6 +5,7 @@ use rhumb_ir::{Axis, AxisInfo, Elem, Expr, Extent, GraphBuilder, Hook, Site, Ver
 use super::error::BuildError;
 use super::options::{Attention, Batch, Sink, Source};
 use super::parts::AttentionParts;
+use super::quantised::{KEY, VALUE, unquantised};
 use super::steps::{Steps, written};
 use crate::scheme::{Scheme, SchemeContext};
 use crate::schemes::{Documents, KeyLengths};
@@ -57,15 +58,16 @@ impl Attention {
         self.check()?;
         let axes @ Axes { b, h, g, q, k, d, e } = self.axes(builder, Extent::Dynamic);
         let query = builder.input("q", self.elems.query, [b, h, q, d]);
-        let key = builder.input("k", self.elems.key, [b, g, k, d]);
-        let value = builder.input("v", self.elems.value, [b, g, k, e]);
+        let key = self.quantised.rows(builder, KEY, self.elems.key, [b, g, k, d]);
+        let value = self.quantised.rows(builder, VALUE, self.elems.value, [b, g, k, e]);
         let parts = self.place(builder, axes, Offsets { queries: self.q_offset, keys: None });
         Ok((AttentionParts { rows: [Some(query), Some(key)], ..parts }, [query, key, value]))
     }
 
     /// The graph that transforms keys before they are cached: input `k`, `f32[b, g, k, d]`, and `k_pos` or `q_offset` where these are
     /// inputs; output `k_out`, `f32[b, g, k, d]`, the key after the key hooks of all schemes. Attention over such a cache leaves the key
-    /// alone, as [`Rope::query_only`](crate::Rope::query_only) does. Both have the element type of keys ([`key_elem`](Attention::key_elem)).
+    /// alone, as [`Rope::query_only`](crate::Rope::query_only) does. Both have the element type of keys ([`key_elem`](Attention::key_elem)), and `f32` where
+    /// that is of 8 bits: a cache quantises what it is given.
     ///
     /// Where the keys stand has to be told, by [`k_positions`](Attention::k_positions), or by [`q_offset`](Attention::q_offset) or
     /// [`q_offset_input`](Attention::q_offset_input), which are the index of the first of them: 0 for keys from the first token on.
@@ -80,13 +82,14 @@ impl Attention {
         let builder = GraphBuilder::new("keys");
         // Nothing tells the number of queries, and nothing depends on it.
         let axes @ Axes { b, g, k, d, .. } = self.axes(&builder, Extent::Static(1));
-        let key = builder.input("k", self.elems.key, [b, g, k, d]);
+        let elem = unquantised(self.elems.key);
+        let key = builder.input("k", elem, [b, g, k, d]);
         let of_keys = Attention { q_positions: None, ..self.clone() };
         let offsets = Offsets { queries: Some(Source::Number(0)), keys: self.q_offset };
         let parts = of_keys.place(&builder, axes, offsets);
         let steps = Steps::of(&self.steps, &parts)?;
         let [key] = steps.transformed(&parts, [(Hook::Key, key)])?;
-        builder.output_as("k_out", self.elems.key, key, [b, g, k, d]);
+        builder.output_as("k_out", elem, key, [b, g, k, d]);
         Ok(builder.finish()?)
     }
 
@@ -153,8 +156,10 @@ impl Attention {
         if self.heads % self.kv_heads != 0 {
             return Err(BuildError::Groups { heads: self.heads, kv_heads: self.kv_heads });
         }
-        if let Some((what, found)) = self.elems.each().into_iter().find(|(_, elem)| elem.widened() != Elem::F32) {
-            return Err(BuildError::Element { what, found });
+        let floats = |elem: Elem| matches!(elem, Elem::F32 | Elem::F16 | Elem::Bf16);
+        let misfit = |(_, elem, cached): &(&str, Elem, bool)| !floats(*elem) && !(*cached && elem.is_input_only());
+        if let Some((what, found, cached)) = self.elems.each().into_iter().find(misfit) {
+            return Err(BuildError::Element { what, found, cached });
         }
         if !self.scale.is_finite() {
             return Err(BuildError::Number { what: "the scale", found: self.scale, expected: "a finite number" });

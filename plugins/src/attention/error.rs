@@ -40,6 +40,8 @@ pub enum BuildError {
         what: &'static str,
         /// The element type that was given.
         found: Elem,
+        /// Whether they are rows of a cache, which can be of 8 bits.
+        cached: bool,
     },
     /// What only a softmax has, asked of weights without one.
     WithoutSoftmax {
@@ -95,7 +97,7 @@ impl BuildError {
                 format!("{heads} query heads can't share {kv_heads} key/value heads evenly")
             }
             BuildError::Number { what, found, .. } => format!("{what} can't be {found}"),
-            BuildError::Element { what, found } => format!("{what} can't be of element type {found}"),
+            BuildError::Element { what, found, .. } => format!("{what} can't be of element type {found}"),
             BuildError::WithoutSoftmax { what } => {
                 format!("weights that are not those of a softmax have no place for {what}")
             }
@@ -116,7 +118,8 @@ impl BuildError {
                 format!("use a number of key/value heads that divides {heads}")
             }
             BuildError::Number { what: _, found: _, expected } => format!("give {expected}"),
-            BuildError::Element { .. } => "give f32, f16 or bf16".to_owned(),
+            BuildError::Element { cached: false, .. } => "give f32, f16 or bf16".to_owned(),
+            BuildError::Element { cached: true, .. } => "give f32, f16, bf16, f8e4m3 or i8".to_owned(),
             BuildError::WithoutSoftmax { what } => format!("leave out {what}, or `weights_with`"),
             BuildError::Scheme { scheme: _, source } => source.hint(),
             BuildError::Closure { expected: Elem::Bool, .. } => "end the expression in a comparison".to_owned(),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use rhumb_ir::{Elem, Expr, Length};
 
 use super::parts::AttentionParts;
+use super::quantised::Quantised;
 use crate::scheme::Scheme;
 
 /// Builds the usual attention graph: [`Attention::heads`] begins, [`Heads::head_dim`] follows, and all other methods are as wanted.
@@ -16,8 +17,10 @@ use crate::scheme::Scheme;
 /// | binding | type | made by |
 /// |---|---|---|
 /// | input `q` | `f32[b, h, q, d]`, or [of 16 bits](Attention::elem) | always |
-/// | input `k` | `f32[b, g, k, d]`, or of 16 bits | always |
-/// | input `v` | `f32[b, g, k, e]`, or of 16 bits | always |
+/// | input `k` | `f32[b, g, k, d]`, or [of 16 bits or 8](Attention::cache_elem) | always |
+/// | input `v` | `f32[b, g, k, e]`, or of 16 bits or 8 | always |
+/// | input `k_scale`, `v_scale` | `f32[b, g, k]`, or [of channels](Scales) | [`cache_elem`](Attention::cache_elem) of `i8`, [`scales`](Attention::scales) |
+/// | input `k_zero`, `v_zero` | as the scales | [`zero_points`](Attention::zero_points) |
 /// | input `q_pos`, `k_pos` | `[q]` or `[b, q]`, `[k]` or `[b, k]` | [`q_positions`](Attention::q_positions), [`k_positions`](Attention::k_positions) |
 /// | input `q_offset`, `length` | `i32[]` | [`q_offset_input`](Attention::q_offset_input), [`length_input`](Attention::length_input) |
 /// | input `key_lengths` | `i32[b]` | [`key_lengths`](Attention::key_lengths) |
@@ -53,6 +56,7 @@ pub struct Attention {
     pub(super) documents: Option<Batch>,
     pub(super) bias: Option<Batch>,
     pub(super) elems: Elems,
+    pub(super) quantised: Quantised,
     pub(super) steps: Vec<Step>,
 }
 
@@ -79,10 +83,10 @@ impl Elems {
         Elems { query: elem, key: elem, value: elem, output: elem }
     }
 
-    /// Each with what it is of.
-    pub(super) fn each(self) -> [(&'static str, Elem); 4] {
+    /// Each with what it is of, and whether caches hold such rows.
+    pub(super) fn each(self) -> [(&'static str, Elem, bool); 4] {
         let Elems { query, key, value, output } = self;
-        [("the query", query), ("the key", key), ("the value", value), ("the output", output)]
+        [("the query", query, false), ("the key", key, true), ("the value", value, true), ("the output", output, false)]
     }
 }
 
@@ -178,6 +182,7 @@ impl Heads {
             documents: None,
             bias: None,
             elems: Elems::all(Elem::F32),
+            quantised: Quantised::default(),
             steps: Vec::new(),
         }
     }

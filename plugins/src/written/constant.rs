@@ -194,8 +194,8 @@ impl Constant {
         let axes: Vec<Axis> = self.axes.iter().map(|(axis, _)| *axis).collect();
         let builder = cx.builder();
         match (self.single(), self.elem) {
-            (Some(x), Elem::F32 | Elem::F16 | Elem::Bf16) => cx.scalar(x),
-            (Some(x), Elem::I32) => cx.int(x as i32),
+            (Some(x), Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3) => cx.scalar(x),
+            (Some(x), Elem::I8 | Elem::I32) => cx.int(x as i32),
             (Some(x), Elem::Bool) => builder.bool(x != 0.0),
             (None, Elem::F32) => cx.table(&axes, self.data.clone()),
             (None, elem) => builder.push(Op::Table { dims: axes, elem, data: self.data.clone().into() }),

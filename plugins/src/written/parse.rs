@@ -204,8 +204,8 @@ impl<'s> Parser<'s> {
                     return Ok((self.tensor(elem, number)?, AttrKind::Value));
                 }
                 constant(match elem {
-                    Elem::F32 | Elem::F16 | Elem::Bf16 => AttrKind::Float,
-                    Elem::I32 => AttrKind::Int,
+                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => AttrKind::Float,
+                    Elem::I8 | Elem::I32 => AttrKind::Int,
                     Elem::Bool => AttrKind::Bool,
                 })
             }

@@ -26,7 +26,8 @@ pub struct Append<'a> {
 }
 
 impl KvCache {
-    /// Appends tokens to a sequence: any number, a prompt in pieces or one token. Keys and values are `[head, token, element]`, in any
+    /// Appends tokens to a sequence: any number, a prompt in pieces or one token. A cache of 8 bits quantises them, and refuses what is not
+    /// finite. Keys and values are `[head, token, element]`, in any
     /// layout: of a batch that lies tokens first, `[batch, token, head, element]`, sequence `i` is `view.select(0, i)?.permute(&[1, 0, 2])?`.
     ///
     /// # Errors
@@ -51,8 +52,8 @@ impl KvCache {
             check_tokens(keys, values)?;
         }
         self.make_room(batch)?;
-        let Ok(()) = self.write(batch, |append, window, _, rows| {
-            copy(rows, &window.of(&append.keys));
+        let Ok(()) = self.write(batch, |append, window, _, (pool, page, at)| {
+            pool.write(page, at, &window.of(&append.keys));
             Ok::<(), Infallible>(())
         });
         Ok(())
@@ -62,7 +63,7 @@ impl KvCache {
     /// [`Attention::key_graph`](rhumb_plugins::Attention::key_graph), which rotates them once and for all. Values are copied as they are.
     ///
     /// The kernel is called for the tokens of each page by themselves, and writes into it. It takes `k`, `[1, head, token, element]`, and has
-    /// one output, `k_out`, of the cache's shape and element type. If it has an input `q_offset`, that is the position of the first token;
+    /// one output, `k_out`, of the cache's shape and element type, of `f32` for a cache of 8 bits. If it has an input `q_offset`, that is the position of the first token;
     /// `k_pos` is the position of each. Other inputs, and these where they are others, are among `inputs`; those that have the axis of tokens
     /// are given for all new tokens, and cut as the keys are. What the kernel makes of a token must not depend on the number of tokens of a
     /// call; a graph that depends on the length of the sequence is told that by `length`.
@@ -121,7 +122,10 @@ impl KvCache {
         let tokens = batch.iter().fold(0usize, |sum, append| sum.saturating_add(append.tokens()));
         let transform = Transform::new(kernel, inputs, tokens)?;
         self.make_room(batch)?;
-        self.write(batch, |append, window, positions, rows| transform.run(&append.keys, window, positions, rows))
+        self.write(batch, |append, window, positions, (pool, page, at)| {
+            let make = |rows: TensorViewMut<'_>| transform.run(&append.keys, window, positions, rows);
+            pool.write_made((page, at, window.len), KvTensor::Keys, make)
+        })
     }
 
     /// Pages that appending `tokens` tokens to a sequence takes, a copy of a shared page among them. A batch takes the sum of these.
@@ -184,7 +188,7 @@ impl KvCache {
     fn write<E>(
         &mut self,
         batch: &[Append<'_>],
-        write_keys: impl FnMut(&Append<'_>, Window, &mut Positions, TensorViewMut<'_>) -> Result<(), E>,
+        write_keys: impl FnMut(&Append<'_>, Window, &mut Positions, (&mut Pool, u32, usize)) -> Result<(), E>,
     ) -> Result<(), E> {
         for append in batch {
             let opened = self.open(append);
@@ -204,7 +208,7 @@ impl KvCache {
     fn write_rows<E>(
         &mut self,
         batch: &[Append<'_>],
-        mut write_keys: impl FnMut(&Append<'_>, Window, &mut Positions, TensorViewMut<'_>) -> Result<(), E>,
+        mut write_keys: impl FnMut(&Append<'_>, Window, &mut Positions, (&mut Pool, u32, usize)) -> Result<(), E>,
     ) -> Result<(), E> {
         let page_size = self.page_size;
         let mut before = 0;
@@ -213,8 +217,8 @@ impl KvCache {
             for window in windows(append.tokens(), sequence.len, page_size, before) {
                 let at = sequence.kept() + window.start;
                 let (page, at) = (sequence.table[at / page_size], at % page_size);
-                write_keys(append, window, &mut self.positions, self.keys.rows(page, at, window.len))?;
-                copy(self.values.rows(page, at, window.len), &window.of(&append.values));
+                write_keys(append, window, &mut self.positions, (&mut self.keys, page, at))?;
+                self.values.write(page, at, &window.of(&append.values));
                 self.keys.note(page, at, window.len);
                 self.values.note(page, at, window.len);
             }
@@ -280,18 +284,12 @@ fn windows(tokens: usize, len: usize, page_size: usize, before: usize) -> impl I
     })
 }
 
-fn copy(mut rows: TensorViewMut<'_>, from: &TensorView<'_>) {
-    let copied = rows.copy_from(from);
-    debug_assert!(copied, "{from:?} does not fit {rows:?}");
-}
-
 fn check_rows(pool: &Pool, tensor: KvTensor, rows: &TensorView<'_>) -> Result<(), KvError> {
     let fits = matches!(rows.shape(), [heads, _, dim] if (*heads, *dim) == (pool.heads(), pool.dim()));
     if !fits {
         return Err(shape_error(pool, tensor, rows));
     }
-    let (found, expected) = (rows.elem(), pool.elem());
-    if found == expected { Ok(()) } else { Err(KvError::Elem { tensor, found, expected }) }
+    pool.check(tensor, rows)
 }
 
 fn check_tokens(keys: &TensorView<'_>, values: &TensorView<'_>) -> Result<(), KvError> {

@@ -103,6 +103,49 @@ pub enum KvError {
         /// That of the cache.
         expected: Elem,
     },
+    /// New rows that are not quantised, nor of a type that can be.
+    #[error(
+        "new {tensor} hold {found}, and a cache of {expected} makes its rows of f32, f16 or bf16; give it one of these"
+    )]
+    Unquantised {
+        /// Keys or values.
+        tensor: KvTensor,
+        /// The element type given.
+        found: Elem,
+        /// That of the cache.
+        expected: Elem,
+    },
+    /// A number that the element type of a cache has no place for.
+    #[error(
+        "new {tensor} hold {found} at head {}, token {}, element {}, and rows of {expected} take {}; mend what makes it, or make a cache of f32",
+        index[0], index[1], index[2], range_of(*expected)
+    )]
+    Number {
+        /// Keys or values.
+        tensor: KvTensor,
+        /// Head, token among the new ones, and element.
+        index: [usize; 3],
+        /// The number.
+        found: f64,
+        /// The element type of the cache.
+        expected: Elem,
+    },
+    /// What a cache does not keep.
+    #[error("{tensor} of {elem} have no {what}; a cache of i8 has scales, and zero points where its builder is told")]
+    NoScales {
+        /// Scales or zero points.
+        what: &'static str,
+        /// Keys or values.
+        tensor: KvTensor,
+        /// The element type of the cache.
+        elem: Elem,
+    },
+    /// Zero points of rows that are no integers.
+    #[error("rows of {elem} have no zero points; make a cache of i8, or leave them out")]
+    ZeroPoints {
+        /// The element type of the cache.
+        elem: Elem,
+    },
     /// Keys and values that don't belong together.
     #[error("keys of {keys} tokens, but values of {values}; give both of each token")]
     Tokens {
@@ -151,6 +194,14 @@ pub enum KvError {
 }
 
 rhumb_ir::debug_as_display!(KvError);
+
+/// The numbers that rows of an element type are made of.
+fn range_of(elem: Elem) -> &'static str {
+    match elem {
+        Elem::F8e4m3 => "finite numbers, up to 448",
+        _ => "finite numbers",
+    }
+}
 
 impl From<OutOfMemory> for KvError {
     fn from(OutOfMemory { bytes }: OutOfMemory) -> KvError {

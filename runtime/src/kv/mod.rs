@@ -4,8 +4,10 @@ mod append;
 mod builder;
 mod error;
 mod id;
+mod inputs;
 mod pages;
 mod pool;
+mod quantised;
 mod sequences;
 mod transform;
 
@@ -31,6 +33,9 @@ use transform::Positions;
 ///
 /// Sequences share pages. [`fork`](KvCache::fork) and [`share_prefix`](KvCache::share_prefix) copy nothing; a page that several sequences
 /// have is never written, so that the first to append to one that is not full gets a copy of it. A page that no sequence has is free.
+///
+/// In 8 bits ([`KvCacheBuilder::elem`]), rows are quantised on their way in, and scales lie in pages of their own:
+/// [`inputs`](KvCache::inputs) has all that a call reads of a sequence.
 ///
 /// Norms of rows are kept for each page, so that calls of few queries leave out pages whose keys can have no weight, as ALiBi's steep heads
 /// see them, without a look at them.

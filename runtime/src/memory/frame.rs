@@ -69,6 +69,8 @@ impl Constants {
                 Storage::F64 => memory.slice_mut::<f64>(start, data.len()).map(|slice| slice.copy_from_slice(data)),
                 Storage::F32 => fill::<f32>(&mut memory, start, data, |x| x as f32),
                 Storage::F16 | Storage::Bf16 => fill::<u16>(&mut memory, start, data, |x| half_bits(storage, x)),
+                // Tables of the graph have none of these.
+                Storage::F8e4m3 | Storage::I8 => None,
                 Storage::I32 => fill::<i32>(&mut memory, start, data, |x| x as i32),
                 Storage::Mask => fill::<i32>(&mut memory, start, data, |x| -i32::from(x != 0.0)),
                 Storage::Byte => fill::<u8>(&mut memory, start, data, |x| u8::from(x != 0.0)),

@@ -6,7 +6,9 @@ use std::ptr::NonNull;
 use half::{bf16, f16};
 use rhumb_ir::Elem;
 
-/// A Rust type that tensors can hold: `f32`, [`f16`](half::f16), [`bf16`](half::bf16), `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
+use crate::float8::f8e4m3;
+
+/// A Rust type that tensors can hold: `f32`, [`f16`](half::f16), [`bf16`](half::bf16), [`f8e4m3`](crate::f8e4m3), `i8`, `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
 ///
 /// Tensors of any other are converted first; `f64` and `i64`, which other libraries like, are no exception:
 ///
@@ -23,7 +25,7 @@ use rhumb_ir::Elem;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "a tensor can't hold `{Self}`",
-    label = "a tensor holds `f32`, `f16`, `bf16`, `i32` or, for truth values, `bool` or `u8`",
+    label = "a tensor holds `f32`, `f16`, `bf16`, `f8e4m3`, `i8`, `i32` or, for truth values, `bool` or `u8`",
     note = "convert the elements first, real numbers by `.map(|x| *x as f32)`, positions and ids by `i32::try_from`"
 )]
 pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
@@ -44,6 +46,8 @@ mod sealed {
     impl Sealed for f32 {}
     impl Sealed for half::f16 {}
     impl Sealed for half::bf16 {}
+    impl Sealed for crate::float8::f8e4m3 {}
+    impl Sealed for i8 {}
     impl Sealed for i32 {}
     impl Sealed for u8 {}
     impl Sealed for bool {}
@@ -58,6 +62,12 @@ impl Element for f16 {
 impl Element for bf16 {
     const ELEM: Elem = Elem::Bf16;
 }
+impl Element for f8e4m3 {
+    const ELEM: Elem = Elem::F8e4m3;
+}
+impl Element for i8 {
+    const ELEM: Elem = Elem::I8;
+}
 impl Element for i32 {
     const ELEM: Elem = Elem::I32;
 }
@@ -70,6 +80,8 @@ impl Element for bool {
 impl OutputElement for f32 {}
 impl OutputElement for f16 {}
 impl OutputElement for bf16 {}
+impl OutputElement for f8e4m3 {}
+impl OutputElement for i8 {}
 impl OutputElement for i32 {}
 impl OutputElement for u8 {}
 
@@ -82,7 +94,7 @@ pub(crate) struct Span<'a> {
     borrow: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: a `Span` is a `&[f32]`, `&[f16]`, `&[bf16]`, `&[i32]` or `&[u8]`, bytes that can be read as one of these, or memory that `Span::from_raw`'s caller vouched for as such.
+// SAFETY: a `Span` is a `&[f32]`, `&[f16]`, `&[bf16]`, `&[f8e4m3]`, `&[i8]`, `&[i32]` or `&[u8]`, bytes that can be read as one of these, or memory that `Span::from_raw`'s caller vouched for as such.
 unsafe impl Send for Span<'_> {}
 // SAFETY: as above; a shared span only reads.
 unsafe impl Sync for Span<'_> {}
@@ -129,6 +141,8 @@ impl<'a> Span<'a> {
                 Elem::F32 => f64::from(self.ptr.cast::<f32>().add(index).read()),
                 Elem::F16 => f64::from(self.ptr.cast::<f16>().add(index).read()),
                 Elem::Bf16 => f64::from(self.ptr.cast::<bf16>().add(index).read()),
+                Elem::F8e4m3 => f64::from(self.ptr.cast::<f8e4m3>().add(index).read()),
+                Elem::I8 => f64::from(self.ptr.cast::<i8>().add(index).read()),
                 Elem::I32 => f64::from(self.ptr.cast::<i32>().add(index).read()),
                 Elem::Bool => f64::from(u8::from(self.ptr.add(index).read() != 0)),
             }
@@ -145,7 +159,7 @@ pub(crate) struct SpanMut<'a> {
     borrow: PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: a `SpanMut` is a `&mut` slice of `f32`, `f16`, `bf16`, `i32` or `u8`, a part of one, bytes that can be used as one, or memory that
+// SAFETY: a `SpanMut` is a `&mut` slice of `f32`, `f16`, `bf16`, `f8e4m3`, `i8`, `i32` or `u8`, a part of one, bytes that can be used as one, or memory that
 // `SpanMut::from_raw`'s caller vouched for as such.
 unsafe impl Send for SpanMut<'_> {}
 // SAFETY: as above; a shared reference to it only reads.
@@ -196,7 +210,7 @@ impl<'a> SpanMut<'a> {
         self.ptr.as_ptr()
     }
 
-    /// Stores a number at `index`: rounded to the float type, truncated and saturated to `i32`, or as whether it is not 0. Nothing past the end.
+    /// Stores a number at `index`: rounded to the float type, truncated and saturated to the integer type, or as whether it is not 0. Nothing past the end.
     pub(crate) fn write(&mut self, index: usize, value: f64) {
         if index >= self.len {
             return;
@@ -209,6 +223,8 @@ impl<'a> SpanMut<'a> {
                 Elem::F32 => self.ptr.cast::<f32>().add(index).write(near),
                 Elem::F16 => self.ptr.cast::<f16>().add(index).write(f16::from_f32(near)),
                 Elem::Bf16 => self.ptr.cast::<bf16>().add(index).write(bf16::from_f32(near)),
+                Elem::F8e4m3 => self.ptr.cast::<f8e4m3>().add(index).write(f8e4m3::from_f32(near)),
+                Elem::I8 => self.ptr.cast::<i8>().add(index).write(value as i8),
                 Elem::I32 => self.ptr.cast::<i32>().add(index).write(value as i32),
                 Elem::Bool => self.ptr.add(index).write(u8::from(value != 0.0)),
             }

@@ -279,7 +279,7 @@ pub(super) fn range(frame: &Frame<'_>, table: TensorId, first: usize, end: usize
         Storage::I32 => around(frame.i32_table(table).get(first..end), f64::from),
         Storage::Mask => around(frame.i32_table(table).get(first..end), |x| f64::from(u8::from(x != 0))),
         // No table has these.
-        Storage::F16 | Storage::Bf16 | Storage::Byte => Interval::ANY,
+        Storage::F16 | Storage::Bf16 | Storage::F8e4m3 | Storage::I8 | Storage::Byte => Interval::ANY,
     }
 }
 

@@ -101,7 +101,7 @@ impl<'a> PagedView<'a> {
 
     /// The tensor, with what is known of its rows, which are along any one dimension: for each page of the pool, and each index along `dim`
     /// (of heads, as a rule), a number that the Euclidean norm of no row there is above. `inf` says nothing; a row that holds NaN has no
-    /// other bound. Norms by token, or by element of a row, bound no row of a page: nothing comes of them.
+    /// other bound. Of rows of integers that a graph scales they bound what it makes of them. Norms by token, or by element of a row, bound no row of a page: nothing comes of them.
     ///
     /// Calls of few queries whose scores fall off with distance leave pages out that can have no weight, by the norms of keys and values,
     /// without a look at them. Bounds that do not hold make for wrong results.

@@ -98,10 +98,19 @@ fn elements(rng: &mut Rng, draft: &mut Draft) {
     if !rng.one_in(4) {
         return;
     }
-    let [query, key, value, output] = [(); 4].map(|()| elem(rng));
+    let [query, output] = [(); 2].map(|()| elem(rng));
+    let cached = |rng: &mut Rng| if rng.one_in(2) { elem(rng) } else { rng.pick(&[Elem::I8, Elem::I8, Elem::F8e4m3]) };
+    let [key, value] = [(); 2].map(|()| cached(rng));
     draft.with(&format!("{query} x {key}, {value} to {output}"), |a| {
         a.query_elem(query).key_elem(key).value_elem(value).output_elem(output)
     });
+    if rng.one_in(3) {
+        let scales = rng.pick(&[Scales::PerToken, Scales::PerChannel]);
+        draft.with(&format!("{scales:?}"), |a| a.scales(scales));
+    }
+    if rng.one_in(3) {
+        draft.with("zero points", Attention::zero_points);
+    }
 }
 
 /// What a softmax alone has.

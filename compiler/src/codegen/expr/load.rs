@@ -6,8 +6,8 @@ use cranelift_frontend::FunctionBuilder;
 use rhumb_ir::{Axis, Elem, Value};
 
 use super::{ExprEmitter, Lanes, Order};
+use crate::codegen::byte;
 use crate::codegen::error::CodegenError;
-use crate::codegen::half;
 use crate::codegen::vocab::access;
 use crate::plan::{Plan, Source, Storage, TensorId};
 
@@ -30,8 +30,8 @@ impl ExprEmitter<'_, '_> {
                     };
                     return Ok(self.v.by_lane(&[], ty, |fb, lane, _| rounded(fb, lane)));
                 }
-                if spec.storage.is_half() {
-                    return Ok(half::load_lanes(self.v.fb, spec.storage, self.v.shape.lanes, (address, 0)));
+                if spec.storage.is_narrow() {
+                    return Ok(byte::load_lanes(self.v.fb, spec.storage, self.v.shape.lanes, (address, 0)));
                 }
                 let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
                 return Ok(self.fb().ins().load(ty, access(), address, 0));
@@ -103,19 +103,21 @@ impl ExprEmitter<'_, '_> {
     fn in_shape(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
         let (vector, double) = (self.v.is_vector(), self.v.shape.double);
         match storage {
-            Storage::F32 | Storage::F16 | Storage::Bf16 if vector => {
+            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 if vector => {
                 let ty = self.v.float_type();
                 self.v.splat(scalar, ty)
             }
-            Storage::F32 | Storage::F16 | Storage::Bf16 if double => self.fb().ins().fpromote(types::F64, scalar),
+            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 if double => {
+                self.fb().ins().fpromote(types::F64, scalar)
+            }
             Storage::F64 if vector => {
                 let single = self.fb().ins().fdemote(types::F32, scalar);
                 let ty = self.v.float_type();
                 self.v.splat(single, ty)
             }
             Storage::F64 if !double => self.fb().ins().fdemote(types::F32, scalar),
-            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F64 => scalar,
-            Storage::I32 => {
+            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 | Storage::F64 => scalar,
+            Storage::I8 | Storage::I32 => {
                 let ty = self.v.int_type();
                 self.v.splat(scalar, ty)
             }
@@ -145,8 +147,8 @@ impl ExprEmitter<'_, '_> {
         let (read, merge) = (self.fb().create_block(), self.fb().create_block());
         self.fb().append_block_param(merge, ty);
         let nothing = match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => self.v.float(0.0),
-            Elem::I32 => self.v.int(0),
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.v.float(0.0),
+            Elem::I8 | Elem::I32 => self.v.int(0),
             Elem::Bool => self.v.bool(false),
         };
         self.fb().ins().brif(n, read, &[], merge, &[nothing.into()]);
@@ -177,8 +179,8 @@ impl ExprEmitter<'_, '_> {
 
     fn scalar_type(&self, elem: Elem) -> Type {
         match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 => self.v.float_type(),
-            Elem::I32 => types::I32,
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.v.float_type(),
+            Elem::I8 | Elem::I32 => types::I32,
             Elem::Bool => types::I8,
         }
     }
@@ -241,14 +243,14 @@ fn lane_dims(plan: &Plan, tensor: TensorId, lane_axis: Axis) -> Vec<LaneDim> {
     dims.filter_map(|(position, axis)| ratio(*axis).map(|ratio| LaneDim { position, ratio })).collect()
 }
 
-/// Loads an element as it is stored; one in 16 bits as single precision.
+/// Loads an element as it is stored; one in 16 bits or 8 in 32.
 fn load_scalar(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
     let ty = match storage {
         Storage::F32 => types::F32,
         Storage::F64 => types::F64,
         Storage::I32 | Storage::Mask => types::I32,
         Storage::Byte => types::I8,
-        Storage::F16 | Storage::Bf16 => return half::load(fb, storage, address),
+        Storage::F16 | Storage::Bf16 | Storage::F8e4m3 | Storage::I8 => return byte::load(fb, storage, address),
     };
     fb.ins().load(ty, access(), address, 0)
 }

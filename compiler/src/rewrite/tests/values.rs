@@ -36,15 +36,18 @@ fn element(random: &mut Rng, values: Values, elem: Elem) -> f64 {
     let special = values != Values::Tame && random.below(5) == 0;
     match (elem, special, values) {
         (Elem::Bool, ..) => random.below(2) as f64,
+        (Elem::I8, ..) => random.below(256) as f64 - 128.0,
         (Elem::I32, true, Values::Wild) => {
             f64::from([i32::MIN, i32::MIN + 1, i32::MAX, i32::MAX - 1, 0][random.below(5)])
         }
         (Elem::I32, ..) => random.below(13) as f64 - 5.0,
-        (Elem::F32 | Elem::F16 | Elem::Bf16, true, Values::Wild) => {
+        (Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3, true, Values::Wild) => {
             [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0][random.below(5)]
         }
-        (Elem::F32 | Elem::F16 | Elem::Bf16, true, _) => [f64::INFINITY, f64::NEG_INFINITY][random.below(2)],
-        (Elem::F32 | Elem::F16 | Elem::Bf16, ..) => elem.rounded(real(random)),
+        (Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3, true, _) => {
+            [f64::INFINITY, f64::NEG_INFINITY][random.below(2)]
+        }
+        (Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3, ..) => elem.rounded(real(random)),
     }
 }
 

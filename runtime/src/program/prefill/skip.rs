@@ -1,6 +1,6 @@
 //! Chunks of keys without weight: those far below others that have been computed, which the norms of pages tell without a look at the keys.
 
-use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Pruning, TensorId};
+use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Product, Pruning, Storage, TensorId};
 
 use super::task::Task;
 use crate::memory::TileArgs;
@@ -17,7 +17,18 @@ pub(super) fn is_bounded(plan: &Plan, attention: &Attention) -> bool {
     let [term] = &attention.terms[..] else { return false };
     let weighed = attention.combiner != Combiner::Sum && !attention.reductions.is_empty();
     let along_keys = |term: KeyTerm| plan.tensors[term.high].dims.last() == Some(&attention.key);
-    weighed && attention.key_term.is_some_and(along_keys) && term.value == product.dot && !term.negative
+    weighed
+        && is_of_rows(plan, product)
+        && attention.key_term.is_some_and(along_keys)
+        && term.value == product.dot
+        && !term.negative
+}
+
+/// Whether the norms of a tensor of keys are those of the rows that queries are multiplied with. Those of integers are of scaled ones.
+fn is_of_rows(plan: &Plan, product: &Product) -> bool {
+    let scaled = product.scaled.is_some_and(|scaled| scaled.scale.is_some());
+    let shifted = product.scaled.is_some_and(|scaled| scaled.shift.is_some());
+    if plan.tensors[product.key].storage == Storage::I8 { scaled } else { !scaled && !shifted }
 }
 
 impl Task<'_, '_> {

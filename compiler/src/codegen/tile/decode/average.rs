@@ -2,6 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::numbers::Numbers;
 use super::rows::{
     LINE, Rows, accumulators, ask, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
 };
@@ -9,7 +10,7 @@ use super::source::{Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::range_loop;
+use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::tile::product::Guard;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
@@ -21,13 +22,17 @@ pub(super) fn values(
     rows: Rows<'_>,
     reduction: &Reduction,
 ) -> Result<Source, CodegenError> {
+    let reductions = &rows.tile.attention.reductions[..reduction.index];
+    let numbered = reductions.iter().filter_map(|before| before.scaled).count();
     let wanted = Wanted {
         tensor: reduction.value,
+        scaled: reduction.scaled,
         dim: reduction.dim,
         length: reduction.length,
         fields: [TileCall::values_of(reduction.index), TileCall::next_values_of(reduction.index)],
         place: emitter.plan.scratch.value_rows + emitter.plan.tiling.keys * values_before(emitter, rows, reduction),
         pitch: average_bytes(emitter, reduction),
+        numbers: emitter.plan.scratch.value_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,
     };
     Source::new(emitter, rows, wanted)
 }
@@ -43,7 +48,11 @@ fn average(
     mode: Mode,
     reduction: &Reduction,
 ) -> Result<(), CodegenError> {
-    let source = values(emitter, rows, reduction)?;
+    let mut source = values(emitter, rows, reduction)?;
+    // Nothing else reads weights, and none of them is marked.
+    if rows.tile.attention.reductions.len() == 1 && Guard::of(rows.tile, mode).is_none() {
+        source.numbers = scaled_weights(emitter, rows, source.numbers);
+    }
     let lanes = emitter.plan.machine.lanes;
     let vectors = padded(emitter, reduction.length) as usize / lanes;
     by_register_tiles(emitter, rows, |emitter, row, tile| {
@@ -61,6 +70,28 @@ fn average(
         }
         Ok(())
     })
+}
+
+/// Multiplies weights with the scales of their keys' rows, where there are such; gives the numbers that are left. Lanes are keys.
+fn scaled_weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, numbers: Numbers) -> Numbers {
+    let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
+    if !numbers.has_scale() {
+        return numbers;
+    }
+    let start = emitter.fb().ins().iconst(types::I64, 0);
+    counted_loop(emitter, rows.count, &[], |emitter, row, _| {
+        let at = rows.scores(emitter, row);
+        range_loop(emitter, start, rows.keys, lanes, &[], |emitter, key, _| {
+            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+            let place = emitter.fb().ins().iadd(at, offset);
+            let weights = load(emitter, ty, place, 0);
+            let scaled = numbers.from(emitter, offset).scaled_lanes(emitter, weights, 0);
+            emitter.fb().ins().store(access(), scaled, place, 0);
+            Vec::new()
+        });
+        Vec::new()
+    });
+    numbers.unscaled()
 }
 
 /// A register tile: some rows, some vectors of the values.
@@ -87,8 +118,14 @@ impl Block<'_> {
         carried.extend((0..self.tile.rows * count).map(|_| emitter.v.float(0.0)));
         let sums = range_loop(emitter, weights, end, 4, &carried, |emitter, weight, carried| {
             let (value, ahead) = (carried[0], carried[1]);
-            let columns = 0..count as i32;
-            let values: Vec<Ssa> = columns.map(|c| self.source.load(emitter, value, width * c)).collect();
+            let bytes = emitter.fb().ins().isub(weight, weights);
+            let numbers = self.source.numbers.from(emitter, bytes);
+            let element = |emitter: &mut ExprEmitter<'_, '_>, c: i32| {
+                let elements = self.source.load(emitter, value, width * c);
+                numbers.shifted(emitter, elements, 0)
+            };
+            let values: Vec<Ssa> = (0..count as i32).map(|c| element(emitter, c)).collect();
+            let scale = numbers.scale(emitter);
             for line in (0..width * count as i32).step_by(LINE) {
                 ask(emitter, ahead, line);
             }
@@ -96,6 +133,8 @@ impl Block<'_> {
                 [value, ahead].map(|row| emitter.fb().ins().iadd(row, self.source.stride)).to_vec();
             for (row, sums) in carried[2..].chunks(count).enumerate() {
                 let weight = splat(emitter, (weight, (row as i64 * pitch) as i32));
+                let factor = scale.map_or(weight, |scale| emitter.v.fmul(weight, scale));
+                let weight = (weight, factor);
                 next.extend(values.iter().zip(sums).map(|(value, sum)| self.add(emitter, weight, *value, *sum)));
             }
             next
@@ -103,9 +142,9 @@ impl Block<'_> {
         self.store(emitter, at, count, &sums[2..]);
     }
 
-    /// A sum with a weighted value; what a row does not see takes no part, whatever it holds.
-    fn add(&self, emitter: &mut ExprEmitter<'_, '_>, weight: Ssa, value: Ssa, sum: Ssa) -> Ssa {
-        let added = emitter.v.fma(weight, value, sum);
+    /// A sum with a value times a factor, the weight of its key, scaled; what a row does not see takes no part, whatever it holds.
+    fn add(&self, emitter: &mut ExprEmitter<'_, '_>, (weight, factor): (Ssa, Ssa), value: Ssa, sum: Ssa) -> Ssa {
+        let added = emitter.v.fma(factor, value, sum);
         match Guard::of(self.rows.tile, self.mode) {
             Some(guard) => guard.kept(emitter, weight, (sum, added)),
             None => added,

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::lanes::{quarter, sums_of_fours};
+use super::numbers::Numbers;
 use super::rows::{Rows, ask, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
 use super::source::{Source, Wanted};
 use crate::abi::TileCall;
@@ -33,13 +34,16 @@ pub(super) fn products(
 ) -> Result<(), CodegenError> {
     let attention = rows.tile.attention;
     let before = elements_before(emitter, attention, product);
+    let numbered = attention.products[..product.index].iter().filter_map(|before| before.scaled).count();
     let wanted = Wanted {
         tensor: product.key,
+        scaled: product.scaled,
         dim: product.dim,
         length: product.length,
         fields: [offset_of!(TileCall, keys), offset_of!(TileCall, next_keys)].map(|field| field + 8 * product.index),
         place: emitter.plan.scratch.key_rows + 4 * before,
         pitch: query_bytes(emitter, attention),
+        numbers: emitter.plan.scratch.key_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,
     };
     let source = Source::new(emitter, rows, wanted)?;
     by_register_tiles(emitter, rows, |emitter, row, tile| {
@@ -89,8 +93,10 @@ impl Block<'_> {
             });
             (each.collect(), None)
         };
-        let sums = self.sums(emitter, (pointers, even), count);
-        self.store(emitter, key, groups, &sums);
+        let bytes = emitter.fb().ins().ishl_imm_u(key, 2);
+        let numbers = self.source.numbers.from(emitter, bytes);
+        let sums = self.sums(emitter, (pointers, even), (count, numbers));
+        self.store(emitter, key, (groups, numbers), &sums);
     }
 
     /// Sums of products, lane by lane: key after key, row after row.
@@ -98,7 +104,7 @@ impl Block<'_> {
         &self,
         emitter: &mut ExprEmitter<'_, '_>,
         (pointers, even): (Vec<Ssa>, Option<[Even; 2]>),
-        count: usize,
+        (count, numbers): (usize, Numbers),
     ) -> Vec<Ssa> {
         let attention = self.rows.tile.attention;
         let (pitch, ty) = (query_bytes(emitter, attention), emitter.v.float_type());
@@ -109,14 +115,14 @@ impl Block<'_> {
         let queries = emitter.fb().ins().iadd_imm_s(queries, start as i64);
         let bytes = 4 * i64::from(padded(emitter, self.product.length));
         let end = emitter.fb().ins().iadd_imm_s(queries, bytes);
-        let step = emitter.plan.machine.vector_bytes() as i64;
+        let vector = emitter.plan.machine.vector_bytes() as i64;
+        let at_once = self.source.vectors_at_once(emitter, (bytes / vector) as usize) as i64;
+        let step = at_once * vector;
         let held = pointers.len();
         let mut carried = pointers;
         carried.extend((0..count * self.tile.rows).map(|_| emitter.v.float(0.0)));
         let done = range_loop(emitter, queries, end, step, &carried, |emitter, element, carried| {
             let (pointers, sums) = carried.split_at(held);
-            let rows = 0..self.tile.rows;
-            let queries: Vec<Ssa> = rows.map(|r| load(emitter, ty, element, (r as i64 * pitch) as i32)).collect();
             let keys = match &even {
                 Some([even, ahead]) => {
                     let (pointers, asked) = pointers.split_at(even.pointers.len());
@@ -128,18 +134,26 @@ impl Block<'_> {
                 None => pointers.to_vec(),
             };
             let key_step = self.source.vector_bytes(emitter);
-            let mut next: Vec<Ssa> = pointers.iter().map(|p| emitter.fb().ins().iadd_imm_s(*p, key_step)).collect();
-            for (key, sums) in keys.into_iter().zip(sums.chunks(self.tile.rows)) {
-                let key = self.source.load(emitter, key, 0);
-                next.extend(queries.iter().zip(sums).map(|(query, sum)| emitter.v.fma(*query, key, *sum)));
+            let mut next: Vec<Ssa> =
+                pointers.iter().map(|p| emitter.fb().ins().iadd_imm_s(*p, at_once * key_step)).collect();
+            let mut sums = sums.to_vec();
+            for vector_of in 0..at_once {
+                let query = |r: usize| (r as i64 * pitch + vector_of * vector) as i32;
+                let queries: Vec<Ssa> = (0..self.tile.rows).map(|r| load(emitter, ty, element, query(r))).collect();
+                for (n, (key, sums)) in keys.iter().zip(sums.chunks_mut(self.tile.rows)).enumerate() {
+                    let key = self.source.load(emitter, *key, (vector_of * key_step) as i32);
+                    let key = numbers.shifted(emitter, key, n);
+                    sums.iter_mut().zip(&queries).for_each(|(sum, query)| *sum = emitter.v.fma(*query, key, *sum));
+                }
             }
+            next.extend(sums);
             next
         });
         done[held..].to_vec()
     }
 
     /// Sums across lanes, and stores the products: added to those that are there, if there are.
-    fn store(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, sums: &[Ssa]) {
+    fn store(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, (groups, numbers): (usize, Numbers), sums: &[Ssa]) {
         let (quarters, rows) = (emitter.plan.machine.lanes / RowTile::GROUP, self.tile.rows);
         let scores = self.rows.scores(emitter, self.row);
         let offset = emitter.fb().ins().ishl_imm_u(key, 2);
@@ -152,13 +166,18 @@ impl Block<'_> {
                 |&(row, group): &(usize, usize)| [0, 1, 2, 3].map(|n| sums[(group * RowTile::GROUP + n) * rows + row]);
             let sets: Vec<[Ssa; 4]> = places.iter().map(set).collect();
             let products = sums_of_fours(emitter, &sets);
+            let scaled = |emitter: &mut ExprEmitter<'_, '_>, products: Ssa, (_, group): (usize, usize)| {
+                numbers.scaled_lanes(emitter, products, 16 * group as i32)
+            };
             let at = |(row, group): (usize, usize)| (row as i64 * pitch) as i32 + 16 * group as i32;
             if groups.is_multiple_of(quarters) {
+                let products = scaled(emitter, products, places[0]);
                 self.put(emitter, (scores, at(places[0])), products);
                 continue;
             }
             for (number, place) in places.iter().enumerate() {
                 let products = quarter(emitter, products, number);
+                let products = scaled(emitter, products, *place);
                 self.put(emitter, (scores, at(*place)), products);
             }
         }

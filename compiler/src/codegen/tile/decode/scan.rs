@@ -29,11 +29,17 @@ fn zeros(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reductio
     let bytes = i64::from(padded(emitter, reduction.length)) / emitter.plan.machine.lanes as i64 * step;
     let bytes = emitter.fb().ins().iconst(types::I64, bytes);
     let start = emitter.v.float(0.0);
-    let sums = counted_loop(emitter, rows.keys, &[source.first, start], |emitter, _, carried| {
+    let sums = counted_loop(emitter, rows.keys, &[source.first, start], |emitter, key, carried| {
         let row = carried[0];
+        let number = emitter.fb().ins().ishl_imm_u(key, 2);
+        let numbers = source.numbers.from(emitter, number);
         let sum = range_loop(emitter, zero, bytes, step, &[carried[1]], |emitter, offset, sum| {
             let address = emitter.fb().ins().iadd(row, offset);
             let x = source.load(emitter, address, 0);
+            let mut x = numbers.shifted(emitter, x, 0);
+            if let Some(scale) = numbers.scale(emitter) {
+                x = emitter.v.fmul(x, scale);
+            }
             let zero = emitter.v.float(0.0);
             vec![emitter.v.fma(x, zero, sum[0])]
         });

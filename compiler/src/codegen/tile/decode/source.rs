@@ -6,16 +6,17 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
+use super::numbers::Numbers;
 use super::rows::{LINE, Rows, ask, load, padded, scratch};
 use crate::abi::TileCall;
+use crate::codegen::byte;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as each_row};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
-use crate::plan::{Origin, Source as Content, Storage, Table, TensorId};
+use crate::plan::{Origin, Scaled, Source as Content, Storage, Table, TensorId};
 
 /// Rows that end with whole vectors.
 #[derive(Clone, Copy)]
@@ -26,14 +27,17 @@ pub(super) struct Source {
     pub(super) stride: Ssa,
     /// Address of the first of those that are asked for ahead: the next key tile's, if that has as many keys.
     pub(super) ahead: Ssa,
-    /// How elements are stored: in 32 bits, or in 16, which are widened whenever they are loaded.
+    /// How elements are stored: in 32 bits, or in fewer, which are widened whenever they are loaded.
     storage: Storage,
+    /// Scales of rows, and what is added to their elements.
+    pub(super) numbers: Numbers,
 }
 
 /// What rows are read.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) tensor: TensorId,
+    pub(super) scaled: Option<Scaled>,
     pub(super) dim: Axis,
     pub(super) length: u32,
     /// The fields of the call record with the address of the first, here and in the next key tile, by their offsets.
@@ -41,6 +45,8 @@ pub(super) struct Wanted {
     /// Where in the scratch memory rows are computed or copied, and the bytes from one to the next.
     pub(super) place: usize,
     pub(super) pitch: i64,
+    /// Where in the scratch memory the numbers of rows are computed.
+    pub(super) numbers: usize,
 }
 
 impl Source {
@@ -53,7 +59,8 @@ impl Source {
         let own = scratch(emitter, wanted.place);
         let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
         let storage = emitter.plan.tensors[wanted.tensor].storage;
-        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage };
+        let numbers = Numbers::new(emitter, rows, (wanted.scaled, wanted.dim, wanted.numbers))?;
+        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, numbers };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
             compute(emitter, rows, wanted, &loaded.table)?;
             return Ok(in_scratch);
@@ -79,7 +86,7 @@ impl Source {
                 vec![own, pitch, own]
             },
         );
-        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage })
+        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage, numbers })
     }
 
     /// Bytes of a vector of elements.
@@ -89,14 +96,24 @@ impl Source {
 
     /// What these bytes of a row in single precision are of one that is stored as these.
     pub(super) fn bytes_of(self, emitter: &mut ExprEmitter<'_, '_>, bytes: Ssa) -> Ssa {
-        if self.storage.is_half() { emitter.fb().ins().ushr_imm_u(bytes, 1) } else { bytes }
+        match self.storage.bytes() {
+            1 => emitter.fb().ins().ushr_imm_u(bytes, 2),
+            2 => emitter.fb().ins().ushr_imm_u(bytes, 1),
+            _ => bytes,
+        }
+    }
+
+    /// Vectors of a row that lie in one cache line and are worth one step of a loop over so many.
+    pub(super) fn vectors_at_once(self, emitter: &ExprEmitter<'_, '_>, vectors: usize) -> usize {
+        let of_line = (LINE as i64 / self.vector_bytes(emitter)).clamp(1, 4) as usize;
+        if self.storage.bytes() == 1 && vectors.is_multiple_of(of_line) { of_line } else { 1 }
     }
 
     /// A vector of a row, in single precision.
     pub(super) fn load(self, emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) -> Ssa {
-        if self.storage.is_half() {
+        if self.storage.is_narrow() {
             let lanes = emitter.plan.machine.lanes;
-            return half::load_lanes(emitter.fb(), self.storage, lanes, (address, offset));
+            return byte::load_floats(emitter.fb(), self.storage, lanes, (address, offset));
         }
         let ty = emitter.v.float_type();
         load(emitter, ty, address, offset)
@@ -108,7 +125,11 @@ fn copy(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, wanted: Wanted, (lie,
     let length = i64::from(wanted.length);
     let bytes = emitter.plan.tensors[wanted.tensor].storage.bytes();
     // Bits are moved, whatever they mean.
-    let (four, one) = if bytes == 2 { (types::I64, types::I16) } else { (types::F32X4, types::F32) };
+    let (four, one) = match bytes {
+        1 => (types::I32, types::I8),
+        2 => (types::I64, types::I16),
+        _ => (types::F32X4, types::F32),
+    };
     let own = scratch(emitter, wanted.place);
     let zero = emitter.fb().ins().iconst(types::I64, 0);
     let whole = emitter.fb().ins().iconst(types::I64, length - length % ROW_LANES as i64);
@@ -220,6 +241,7 @@ pub(super) fn write_row(
 /// Zeros from the end of a row, whose elements have these bytes, to that of its last vector.
 fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32, bytes: usize) {
     let zero = match bytes {
+        1 => emitter.fb().ins().iconst(types::I8, 0),
         2 => emitter.fb().ins().iconst(types::I16, 0),
         _ => emitter.fb().ins().f32const(0.0),
     };

@@ -5,7 +5,7 @@ use crate::error::Reason;
 use crate::isa::x64::mach::{Arg, Cc, Op};
 use crate::isa::x64::table;
 use crate::lane::{Lane, Width};
-use cranelift_codegen::ir::{Opcode, Value, types};
+use cranelift_codegen::ir::{Opcode, Type, Value, types};
 use iced_x86::Code;
 use regalloc2::VReg;
 
@@ -153,6 +153,13 @@ impl Lower<'_> {
             let dst = self.result()?;
             return self.int_to_scalar(dst, lane, source, wide);
         }
+        if from.lane_type() == types::I8 && lane == Lane::F32 {
+            let (dst, wide) = (self.result()?, self.fresh_vector());
+            self.widen_bytes(wide, x, width)?;
+            let code = self.code(table::INT_TO_F32, Lane::I32, width)?;
+            self.emit(code, [Arg::Def(dst), Arg::Use(wide)]);
+            return Ok(());
+        }
         let (int, _) = self.shape(from)?;
         let code = self.conversion(true, int, lane, width)?;
         let dst = self.result()?;
@@ -224,11 +231,39 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The lanes of 16 bits that a float was converted from, without a sign, if that is all it is for.
-    fn unsigned_lanes(&self, float: Value) -> Option<Value> {
-        let &[x] = self.def_of(float, Opcode::FcvtFromUint)? else { return None };
+    /// Lanes of 8 bits, each widened by its sign to one of 32 in a vector of this width.
+    fn widen_bytes(&mut self, dst: VReg, x: Value, width: Width) -> Result<()> {
+        let code = match (self.features.avx512(), width) {
+            (true, Width::W512) => Code::EVEX_Vpmovsxbd_zmm_k1z_xmmm128,
+            (true, Width::W256) => Code::EVEX_Vpmovsxbd_ymm_k1z_xmmm64,
+            (false, Width::W256) => Code::VEX_Vpmovsxbd_ymm_xmmm64,
+            _ => return Err(self.refuse(Reason::Type)),
+        };
+        let source = self.source(x, code, Lane::I8)?;
+        self.emit(code, [Arg::Def(dst), source]);
+        Ok(())
+    }
+
+    /// The lower half of the lanes, each widened by its sign to one of twice the bits.
+    pub(super) fn widen_low(&mut self) -> Result<()> {
+        let x = self.arg(0);
+        let code = match (self.shape(self.ty(x))?, self.features.avx512()) {
+            ((Lane::I8, Width::W128), true) => Code::EVEX_Vpmovsxbw_xmm_k1z_xmmm64,
+            ((Lane::I8, Width::W128), false) => Code::VEX_Vpmovsxbw_xmm_xmmm64,
+            ((Lane::I16, Width::W128), true) => Code::EVEX_Vpmovsxwd_xmm_k1z_xmmm64,
+            ((Lane::I16, Width::W128), false) => Code::VEX_Vpmovsxwd_xmm_xmmm64,
+            _ => return Err(self.refuse(Reason::Type)),
+        };
+        let (dst, x) = (self.result()?, self.reg(x)?);
+        self.emit(code, [Arg::Def(dst), Arg::Use(x)]);
+        Ok(())
+    }
+
+    /// The lanes that a float was converted from by `opcode`, of this type, if that is all it is for.
+    fn lanes_of(&self, float: Value, opcode: Opcode, lane: Type) -> Option<Value> {
+        let &[x] = self.def_of(float, opcode)? else { return None };
         let sole = self.uses[self.func.dfg.resolve_aliases(float)] == 1;
-        (sole && self.ty(x).is_vector() && self.ty(x).lane_type() == types::I16).then_some(x)
+        (sole && self.ty(x).is_vector() && self.ty(x).lane_type() == lane).then_some(x)
     }
 
     /// NaN becomes zero, and what is too large becomes the largest integer. What is too small, the x86 conversions turn into 0x80..0, the
@@ -238,11 +273,14 @@ impl Lower<'_> {
         let to = self.result_ty();
         let (lane, width) = self.shape(self.ty(x))?;
         let dst = self.result()?;
-        // There and back: a float holds every number of 16 bits.
-        if lane == Lane::F32
-            && let Some(x) = self.unsigned_lanes(x)
-        {
-            return self.widen_lanes(dst, x, width);
+        // There and back: a float holds every number of 16 bits and 8.
+        if lane == Lane::F32 {
+            if let Some(x) = self.lanes_of(x, Opcode::FcvtFromUint, types::I16) {
+                return self.widen_lanes(dst, x, width);
+            }
+            if let Some(x) = self.lanes_of(x, Opcode::FcvtFromSint, types::I8) {
+                return self.widen_bytes(dst, x, width);
+            }
         }
         let packed = width.packed();
         if !to.is_vector() && to.bits() < 32 {

@@ -55,6 +55,8 @@ impl Lower<'_> {
             types::I16 => Code::Movzx_r32_rm16,
             types::I32 => Code::Mov_r32_rm32,
             types::I64 => Code::Mov_r64_rm64,
+            _ if ty.is_vector() && ty.bits() == 64 && self.features.avx512() => Code::EVEX_Vmovq_xmm_xmmm64,
+            _ if ty.is_vector() && ty.bits() == 64 => Code::VEX_Vmovq_xmm_xmmm64,
             _ => self.move_code(table::LOAD, ty)?,
         };
         self.emit(code, [Arg::Def(dst), Arg::Mem(address)]);

@@ -79,6 +79,7 @@ impl Lower<'_> {
             // Lanes
             O::Insertlane => self.insert_lane(),
             O::ScalarToVector => self.scalar_to_vector(),
+            O::SwidenLow => self.widen_low(),
             O::Shuffle => self.shuffle(),
             O::Swizzle | O::X86Pshufb => self.swizzle(),
             // Floating point
