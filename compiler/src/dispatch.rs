@@ -20,6 +20,8 @@ use crate::target::Target;
 const OF_ONE: f64 = 1.5;
 /// As `OF_ONE`, for more queries: the loads that wide query tiles save are worth less where a core does one wide multiply-add a cycle.
 const OF_MORE: f64 = 1.07;
+/// Query tiles of prefill up to which the two are compared: what one more query costs for a tile of its own matters less and less.
+const QUERY_TILES: usize = 3;
 
 /// Kernels that calls may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -176,7 +178,8 @@ fn preferred(decode: &Plan, prefill: &Plan) -> Vec<RangeInclusive<usize>> {
         decode.key_cycles(queries * heads) <= if queries == 1 { OF_ONE } else { OF_MORE } * cycles
     };
     let mut ranges: Vec<RangeInclusive<usize>> = Vec::new();
-    for queries in (1..=prefill.tiling.queries().div_ceil(packed)).filter(|queries| costs_less(*queries)) {
+    let most = QUERY_TILES * prefill.tiling.queries().div_ceil(packed);
+    for queries in (1..=most).filter(|queries| costs_less(*queries)) {
         match ranges.last_mut() {
             Some(last) if last.end() + 1 == queries => *last = *last.start()..=queries,
             _ => ranges.push(queries..=queries),
