@@ -117,7 +117,7 @@ impl DecodeKernel {
         }
         // The widest vectors come first.
         for target in target.candidates() {
-            match cheaper(&prefill.problem, own, target.machine()) {
+            match of_form(&prefill.problem, own, target.machine()) {
                 Ok((plan, form)) => {
                     let most_rows = (kernels == Kernels::Cheapest).then(|| most_rows(&plan, prefill));
                     return if most_rows == Some(0) {
@@ -157,7 +157,7 @@ impl DecodeKernel {
 }
 
 /// The plan of the form that costs less for one query; of equals, of the form that prefill has.
-fn cheaper(
+fn of_form(
     shared: &Arc<Problem>,
     own: Option<&Result<Arc<Problem>, PlanError>>,
     machine: Machine,

@@ -11,6 +11,7 @@ mod layout;
 mod place;
 mod print;
 mod reads;
+mod step_cost;
 mod table_cost;
 mod unit_cost;
 
