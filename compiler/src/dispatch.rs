@@ -127,7 +127,7 @@ impl DecodeKernel {
         }
         // The widest vectors come first.
         for target in target.candidates() {
-            match cheaper(&prefill.problem, own, target.machine()) {
+            match of_form(&prefill.problem, own, target.machine()) {
                 Ok((plan, form)) => {
                     let queries = (kernels == Kernels::Cheapest).then(|| preferred(&plan, prefill));
                     return if queries.as_ref().is_some_and(Vec::is_empty) {
@@ -189,7 +189,7 @@ fn preferred(decode: &Plan, prefill: &Plan) -> Vec<RangeInclusive<usize>> {
 }
 
 /// The plan of the form that costs less for one query; of equals, of the form that prefill has.
-fn cheaper(
+fn of_form(
     shared: &Arc<Problem>,
     own: Option<&Result<Arc<Problem>, PlanError>>,
     machine: Machine,

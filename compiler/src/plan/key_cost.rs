@@ -1,11 +1,8 @@
 //! What a key costs the rows of one tile, by which calls are given to a kernel: loads from memory left out, which both schedules share.
 
-use rhumb_ir::Axis;
-
 use super::cost::{Core, SOFTMAX, Score, WEIGHT, WIDTH};
-use super::table_cost::{TablePrice, price};
 use super::unit_cost::PORTS;
-use super::{Attention, Decode, Loaded, Plan, RowTile, Schedule, TensorId};
+use super::{Attention, Decode, Plan, RowTile, Schedule};
 
 /// Cycles to call for a key tile and to move bases; in decode, to write the indices of its keys, and to wait for what is summed across
 /// lanes; in prefill, to rescale averages.
@@ -34,28 +31,6 @@ impl Plan {
                 key_tiles + self.rows(attention, decode, rows) + rows as f64 * (of_vector + key_term) / lanes
             }
         }
-    }
-
-    /// Cycles that a key takes in a call of one query, for all heads, with all that is made of it before: by which forms of a graph are ranked.
-    pub(crate) fn step_cycles(&self) -> f64 {
-        let Some(attention) = &self.attention else { return 0.0 };
-        // A batch of one.
-        let length = |axis: &Axis| match *axis {
-            axis if axis == attention.query => 1.0,
-            axis => self.graph.static_extent(axis).map_or(1.0, f64::from),
-        };
-        let rows: f64 = attention.outer.iter().map(length).product();
-        let heads = attention.queries_per_position();
-        let keyed = |table: &TensorId| self.tensors[*table].dims.contains(&attention.key);
-        let elements = |table: TensorId| self.tensors[table].dims.iter().map(length).product::<f64>();
-        let made = self.tables.iter().filter(|table| keyed(&table.target)).map(|table| {
-            let TablePrice { compute, keep } = price(self, table);
-            let kept = 1.0 + f64::from(u8::from(table.second.is_some()));
-            elements(table.target) * (compute + kept * keep)
-        });
-        let loaded =
-            self.loaded().iter().map(|Loaded { table, placed }| elements(table.target) * placed.while_loaded.cycles());
-        rows / heads as f64 * self.key_cycles(heads) + made.sum::<f64>() + loaded.sum::<f64>()
     }
 
     /// Cycles of a query tile: register tiles whose lanes are queries.

@@ -12,6 +12,7 @@ mod place;
 mod print;
 mod reads;
 mod scaled;
+mod step_cost;
 mod table_cost;
 mod unit_cost;
 

@@ -36,6 +36,14 @@ impl ExprEmitter<'_, '_> {
         Some(self.fb().ins().udiv_imm_u(index, i64::from(ratio)))
     }
 
+    /// Computes the indices of all groups that have one at this point, so that loops that follow do not divide.
+    pub(crate) fn bind_groups(&mut self) {
+        let axes = self.plan.graph.axes().len();
+        for axis in (0..axes).filter_map(Axis::from_index) {
+            self.env[axis.index()] = self.index(axis);
+        }
+    }
+
     /// The stride of a dimension of a tensor, in bytes.
     pub(crate) fn stride(&mut self, tensor: TensorId, dim: usize) -> Ssa {
         let word = self.plan.frame.strides(tensor).start + dim;

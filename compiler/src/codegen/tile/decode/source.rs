@@ -173,13 +173,15 @@ fn compute(
         });
     };
     let own = scratch(emitter, wanted.place);
+    let bound = emitter.save();
+    emitter.bind_groups();
     let wide = contiguous(emitter, root, wanted.dim, None);
     let key = rows.tile.attention.key;
     let next = call_word(emitter, offset_of!(TileCall, next_key));
     let whole = rows.has_next(emitter);
     let ahead = emitter.fb().ins().select(whole, next, rows.first_key);
     let read = read_rows(emitter, root, wanted.dim);
-    by_rows(emitter, wanted.dim, wide, |emitter| {
+    let done = by_rows(emitter, wanted.dim, wide, |emitter| {
         let mut result = Ok(());
         counted_loop(emitter, rows.keys, &[own], |emitter, row, to| {
             let saved = emitter.save();
@@ -196,7 +198,9 @@ fn compute(
             vec![emitter.fb().ins().iadd_imm_s(to[0], wanted.pitch)]
         });
         result
-    })
+    });
+    emitter.restore(bound);
+    done
 }
 
 /// Asks for the rows of inputs at this point, where they are contiguous.

@@ -1,0 +1,30 @@
+//! What a step of decoding costs: one query of each head on many keys, with all that is made of keys. By this forms of a graph are ranked.
+
+use rhumb_ir::Axis;
+
+use super::table_cost::{TablePrice, price};
+use super::{Loaded, Plan, TensorId};
+
+impl Plan {
+    /// Cycles that a key takes in a call of one query, for all heads, with all that is made of it.
+    pub(crate) fn step_cycles(&self) -> f64 {
+        let Some(attention) = &self.attention else { return 0.0 };
+        // A batch of one.
+        let length = |axis: &Axis| match *axis {
+            axis if axis == attention.query => 1.0,
+            axis => self.graph.static_extent(axis).map_or(1.0, f64::from),
+        };
+        let rows: f64 = attention.outer.iter().map(length).product();
+        let heads = attention.queries_per_position();
+        let keyed = |table: &TensorId| self.tensors[*table].dims.contains(&attention.key);
+        let elements = |table: TensorId| self.tensors[table].dims.iter().map(length).product::<f64>();
+        let made = self.tables.iter().filter(|table| keyed(&table.target)).map(|table| {
+            let TablePrice { compute, keep } = price(self, table);
+            let kept = 1.0 + f64::from(u8::from(table.second.is_some()));
+            elements(table.target) * (compute + kept * keep)
+        });
+        let loaded =
+            self.loaded().iter().map(|Loaded { table, placed }| elements(table.target) * placed.while_loaded.cycles());
+        rows / heads as f64 * self.key_cycles(heads) + made.sum::<f64>() + loaded.sum::<f64>()
+    }
+}
