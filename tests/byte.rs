@@ -18,8 +18,11 @@ fn engines() -> Vec<Engine> {
     targets().iter().flat_map(|target| both.map(|kernels| of(target, kernels))).collect()
 }
 
+/// An attention over rows of 8 bits.
+type Quantised = fn(Attention) -> Attention;
+
 /// What is stored, and how it is scaled.
-const STORED: [(&str, fn(Attention) -> Attention); 6] = [
+const STORED: [(&str, Quantised); 6] = [
     ("tokens", |of| of.cache_elem(Elem::I8)),
     ("zero points", |of| of.cache_elem(Elem::I8).zero_points()),
     ("channels", |of| of.cache_elem(Elem::I8).scales(Scales::PerChannel)),

@@ -148,6 +148,34 @@ fn files_of_16_bits_go_in_and_out() {
     assert_snapshot!(folder.fails("run --heads 2 --head-dim 8 --elem f16 --inputs in.safetensors", ""));
 }
 
+/// Keys and values of 8 bits, and what scales them; the interpreter reads the same.
+#[test]
+fn files_of_8_bits_go_in() {
+    let folder = Folder::new("bytes");
+    for (elem, dtype, more) in [("i8", Dtype::I8, "--zero-points"), ("f8e4m3", Dtype::F8_E4M3, "")] {
+        let graph = format!("run --heads 2 --head-dim 8 --causal --cache-elem {elem} {more}");
+        folder.prints(&format!("{graph} --dims b=1,q=3,k=5 --save-inputs in.safetensors --outputs random.safetensors"));
+        for (output, options) in [("fast", ""), ("slow", "--interpret")] {
+            folder.prints(&format!("{graph} --inputs in.safetensors --outputs {output}.safetensors {options}"));
+        }
+        let [inputs, random, fast, slow] =
+            ["in", "random", "fast", "slow"].map(|name| folder.read(&format!("{name}.safetensors")));
+        assert!(random == fast, "the inputs that were saved are those that were used");
+        let inputs = SafeTensors::deserialize(&inputs).expect("a sound file");
+        assert!(["k", "v"].iter().all(|name| inputs.tensor(name).is_ok_and(|tensor| tensor.dtype() == dtype)));
+        let numbers = |file: &[u8]| -> Vec<f32> {
+            let file = SafeTensors::deserialize(file).expect("a sound file");
+            let data = file.tensor("out").expect("a tensor").data().to_vec();
+            data.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
+        };
+        let (fast, slow) = (numbers(&fast), numbers(&slow));
+        assert!(fast.len() == 2 * 3 * 8 && fast.iter().any(|x| *x != 0.0));
+        assert!(fast.iter().zip(&slow).all(|(a, b)| (a - b).abs() <= 1e-3 * (1.0 + b.abs())), "{fast:?}, {slow:?}");
+    }
+    // Those of the file are of the other type.
+    assert_snapshot!(folder.fails("run --heads 2 --head-dim 8 --cache-elem i8 --inputs in.safetensors", ""));
+}
+
 #[test]
 fn files_go_in_and_out() {
     let folder = Folder::new("files");

@@ -45,6 +45,16 @@ fn half() {
     insta::assert_snapshot!("half_plans", format!("{}\n{kernel}\n{}", x86.plan, kernel.plan));
 }
 
+/// The decode kernel of an attention over integers of 8 bits: they are read as they lie, and scaled beside the products.
+#[test]
+fn bytes() {
+    let attention = Attention::heads(4).head_dim(8).kv_heads(2).cache_elem(Elem::I8).zero_points();
+    let [x86, arm] = TRIPLES.map(|triple| compiled(&attention, triple));
+    assert_eq!(x86.plan.to_string(), arm.plan.to_string(), "plans depend on lanes alone");
+    let kernel = x86.decode.expect("a kernel");
+    insta::assert_snapshot!("byte_plans", format!("{kernel}\n{}", kernel.plan));
+}
+
 /// One function as CLIF and as machine code.
 fn code(name: &str, attention: &Attention, wanted: Role) {
     for triple in TRIPLES {

@@ -414,6 +414,26 @@ fn tensors_of_16_bits() {
     assert!(matches!(error, InterpError::ElemMismatch { expected: Bf16, found: F16, .. }), "{error}");
 }
 
+/// Tensors of 8 bits: integers that are computed with in 32, and some of the real numbers.
+#[test]
+fn tensors_of_8_bits() {
+    use rhumb_ir::Elem::{F8e4m3, I8};
+    let lines = "axis i = ?\n%x = input \"x\" : i8[i]\n%y = mul %x, %x";
+    let tensor = |elem, data: &[f64]| Tensor { elem, shape: vec![data.len()], data: data.to_vec() };
+    near(&run(lines, "i32[i]", [("x", tensor(I8, &[-128.0, 127.0, 0.0]))]), &[16384.0, 16129.0, 0.0]);
+    for bad in [128.0, -129.0, 0.5, NAN] {
+        let error = interpret(&graph(lines, "i32[i]"), &bind([("x", tensor(I8, &[bad]))])).unwrap_err();
+        assert!(matches!(error, InterpError::BadElement { index: 0, elem: I8, .. }), "{error}");
+    }
+    let lines = "axis i = ?\n%x = input \"x\" : f8e4m3[i]\n%y = mul %x, %x";
+    near(
+        &run(lines, "f32[i]", [("x", tensor(F8e4m3, &[448.0, -0.001953125, NAN]))]),
+        &[200704.0, 0.000003814697265625, NAN],
+    );
+    let error = interpret(&graph(lines, "f32[i]"), &bind([("x", tensor(F8e4m3, &[INF]))])).unwrap_err();
+    assert!(matches!(error, InterpError::BadElement { index: 0, elem: F8e4m3, .. }), "{error}");
+}
+
 /// Halfway to the even one, subnormal numbers by their own steps, past the greatest to infinity.
 #[test]
 fn rounding_to_16_bits() {

@@ -257,6 +257,18 @@ fn mutated_texts_never_panic() {
     );
 }
 
+/// Types of 8 bits are those of inputs alone.
+#[test]
+fn types_of_8_bits_round_trip() {
+    let text = "graph bytes\n\naxis i = 4\n\n%x = input \"x\" : i8[i]\n%y = input \"y\" : f8e4m3[i]\n%2 = cast %x to f32 : f32[i]\n%3 = mul %2, %y : f32[i]\n\noutput \"z\" = %3 : f32[i]\n";
+    let graph = check_round_trip(&Graph::parse(text).expect("a graph"));
+    assert_eq!(graph.to_string(), text);
+    for (right, wrong) in [("to f32 : f32", "to i8 : i8"), ("%3 : f32", "%3 : f8e4m3"), ("= %3 : f32", "= %x : i8")] {
+        let wrong = text.replacen(right, wrong, 1);
+        assert!(wrong != text && Graph::parse(&wrong).is_err(), "{wrong}");
+    }
+}
+
 /// Types of 16 bits are those of inputs and outputs, and of nothing that is computed.
 #[test]
 fn types_of_16_bits_round_trip() {

@@ -157,8 +157,8 @@ impl Attention {
             return Err(BuildError::Groups { heads: self.heads, kv_heads: self.kv_heads });
         }
         let floats = |elem: Elem| matches!(elem, Elem::F32 | Elem::F16 | Elem::Bf16);
-        let misfit = |(_, elem, cached): &(&str, Elem, bool)| !floats(*elem) && !(*cached && elem.is_input_only());
-        if let Some((what, found, cached)) = self.elems.each().into_iter().find(misfit) {
+        let fits = |(_, elem, cached): &(&str, Elem, bool)| floats(*elem) || *cached && elem.is_input_only();
+        if let Some((what, found, cached)) = self.elems.each().into_iter().find(|rows| !fits(rows)) {
             return Err(BuildError::Element { what, found, cached });
         }
         if !self.scale.is_finite() {
