@@ -9,6 +9,8 @@ use crate::expr::Node;
 const LONG: f64 = 1024.0;
 /// Vector instructions, and loads, that are begun in a cycle.
 pub(super) const PORTS: f64 = 2.0;
+/// Instructions to look an element up in every lane.
+pub(super) const LOOKUP: f64 = 32.0;
 /// The length of an axis, assumed where it is dynamic.
 pub(super) fn length(graph: &Graph, axis: Axis) -> f64 {
     graph.static_extent(axis).map_or(LONG, |n| f64::from(n.max(1)))
