@@ -160,6 +160,14 @@ pub struct ScratchLayout {
     pub distances: usize,
     /// In prefill. Bytes from one such value to the next.
     pub distance_bytes: usize,
+    /// In prefill. Values of the score by the distance of a run of queries and a run of keys, after a vector that may hold anything.
+    pub runs: usize,
+    /// In prefill. Bytes from one such value to the next.
+    pub run_bytes: usize,
+    /// In prefill. The same values for each pair of the key tile: `[keys][queries]`.
+    pub pairs: usize,
+    /// In prefill. Bytes from one such value to the next.
+    pub pair_bytes: usize,
     /// In decode. Index of each key of the key tile, clamped to its last: 32 bits each.
     pub key_lanes: usize,
     /// In decode. Rows of keys that are computed, or copied where they are not contiguous: `[keys][elements of all products]`. Before the

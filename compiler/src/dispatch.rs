@@ -244,7 +244,7 @@ mod tests {
     use crate::problem::recognize;
     use crate::rewrite::{RewriteOptions, fuse};
 
-    fn ranges(attention: Attention, machine: Machine) -> Vec<RangeInclusive<usize>> {
+    fn ranges(attention: &Attention, machine: Machine) -> Vec<RangeInclusive<usize>> {
         let lowered = lower(&attention.build().expect("a graph"), &Registry::standard()).expect("lowers");
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
         let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
@@ -256,7 +256,7 @@ mod tests {
     fn whole_vectors_of_queries_are_for_prefill() {
         let of = |queries: usize, ranges: &[RangeInclusive<usize>]| ranges.iter().any(|range| range.contains(&queries));
         let machine = Machine::of(16, 32);
-        let ranges_of = |attention| ranges(attention, machine);
+        let ranges_of = |attention: Attention| ranges(&attention, machine);
         let single = ranges_of(Attention::heads(8).head_dim(64));
         assert_eq!(
             [1, 8, 16, 17, 20, 32, 48].map(|queries| of(queries, &single)),

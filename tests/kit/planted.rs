@@ -47,6 +47,13 @@ schemes! {
     ByKey "by_key" [Score] score(score: Expr<'g>) |cx| score - cx.k_pos() * 0.5;
     /// A penalty that is smaller ahead of the query.
     Lopsided "lopsided" [Score] score(score: Expr<'g>) |cx| score + (cx.k_pos() - cx.q_pos()) * 0.5;
+    /// Queries scaled by what a table of distances holds for all keys, which is written out for each of both.
+    WrittenOut "written_out" [Query] query(query: Expr<'g>) |cx| {
+        let offset = cx.axis("offset", 9);
+        let table = cx.table(&[offset], (0..9).map(|i| 0.1 * f64::from(i)).collect::<Vec<_>>());
+        let of_pairs = table.gather(offset, cx.k_index() - cx.q_index() + 4);
+        query * of_pairs.dot(of_pairs, cx.key_axis())
+    };
     /// A bonus that grows with the distance.
     Growing "growing" [Score] score(score: Expr<'g>) |cx| score + (cx.q_pos() - cx.k_pos()).abs() * 0.5;
 }
@@ -221,6 +228,12 @@ fn sizes() {
     );
     let test = SchemeTest::new(None, three).targets(&one_target());
     test.agrees_with(|p| p.score() - 0.5f64.powi(p.head as i32 + 1) * (p.q_pos - p.k_pos).abs()).run().expect("fits");
+}
+
+/// Its results are right, and it takes as much memory as all scores.
+#[test]
+fn what_is_made_over_queries_and_keys() {
+    hold("materialised", [("a table over both", failure(&SchemeTest::new(None, || WrittenOut)))]);
 }
 
 /// Each is right by the interpreter.

@@ -67,6 +67,28 @@ pub(crate) fn range_loop<'f, E: Emitter<'f>>(
     fb.block_params(done).to_vec()
 }
 
+/// `while i < end { i = body(i) }` from `start` on, signed.
+pub(crate) fn stepped_loop<'f, E: Emitter<'f>>(
+    emitter: &mut E,
+    start: Ssa,
+    end: Ssa,
+    body: impl FnOnce(&mut E, Ssa) -> Ssa,
+) {
+    let fb = emitter.fb();
+    let (head, done) = (fb.create_block(), fb.create_block());
+    let index = fb.append_block_param(head, types::I64);
+    let enters = fb.ins().icmp(IntCC::SignedLessThan, start, end);
+    fb.ins().brif(enters, head, &[start.into()], done, &[]);
+    fb.switch_to_block(head);
+    let next = body(emitter, index);
+    let fb = emitter.fb();
+    let again = fb.ins().icmp(IntCC::SignedLessThan, next, end);
+    fb.ins().brif(again, head, &[next.into()], done, &[]);
+    fb.seal_block(head);
+    fb.switch_to_block(done);
+    fb.seal_block(done);
+}
+
 /// `if cond { then } else { otherwise }`: the values of the side taken.
 pub(crate) fn either<'f, E: Emitter<'f>>(
     emitter: &mut E,

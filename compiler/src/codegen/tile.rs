@@ -36,6 +36,7 @@ mod prefetch;
 mod product;
 mod query_tile;
 mod reference;
+mod runs;
 mod scan;
 mod score;
 mod scores;
@@ -74,6 +75,7 @@ pub(crate) fn keys(
         begin_maxima(emitter, tile);
     }
     distance::fill(emitter, tile, count)?;
+    runs::fill(emitter, tile, count)?;
     let rows = shape.key_rows as i64;
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let tiles = emitter.fb().ins().udiv_imm_u(count, rows);

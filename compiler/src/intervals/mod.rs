@@ -132,6 +132,13 @@ impl Interval {
         Interval { nan, ..Interval::around(ends) }
     }
 
+    /// The product with itself, before rounding or wrapping.
+    pub(crate) fn square(self) -> Interval {
+        let (from, to) = (self.lo * self.lo, self.hi * self.hi);
+        let least = if self.lo <= 0.0 && self.hi >= 0.0 { 0.0 } else { from.min(to) };
+        Interval { lo: least, hi: from.max(to), nan: self.nan }
+    }
+
     /// Room for what functions that are not rounded correctly may be off by, relative to their values.
     pub(crate) fn widened(self, relative: f64) -> Interval {
         let room = |x: f64| if x.is_finite() { x.abs() * relative + 1e-6 } else { 0.0 };

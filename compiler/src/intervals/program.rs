@@ -149,6 +149,7 @@ impl Program {
                         _ => interval.widened(ROUNDING),
                     }
                 }
+                Step::Binary(Binary::Mul, elem, a, b) if a == b => memory[a].square().rounded(elem),
                 Step::Binary(op, elem, a, b) => memory[a].binary(op, memory[b], elem),
                 Step::Compare(op, a, b) => memory[a].compare(op, memory[b]),
                 Step::Select(cond, a, b) => match (memory[cond].lo, memory[cond].hi) {

@@ -241,6 +241,23 @@ fn powers_are_known_where_no_pole_is() {
 }
 
 #[test]
+fn squares_are_of_one_number() {
+    for (elem, list) in [(Elem::F32, &REALS[..]), (Elem::I32, &INTEGERS[..])] {
+        for (interval, numbers) in intervals(list) {
+            let square = interval.square().rounded(elem);
+            for x in numbers {
+                if let Some(made) = binary(Binary::Mul, number(elem, x), number(elem, x)) {
+                    check(&format!("the square of {x} of {interval:?}"), square, made);
+                }
+            }
+        }
+    }
+    assert_eq!(Interval::new(-3.0, 2.0).square(), Interval::new(0.0, 9.0));
+    assert_eq!(Interval::new(-3.0, -2.0).square(), Interval::new(4.0, 9.0));
+    assert!(!Interval::new(0.0, f64::INFINITY).square().nan);
+}
+
+#[test]
 fn remainders_are_exact_within_one_turn() {
     let sixteen = Interval::point(16.0);
     assert_eq!(Interval::new(33.0, 40.0).binary(Binary::Mod, sixteen, Elem::I32), Interval::new(1.0, 8.0));

@@ -7,7 +7,7 @@ use rhumb_ir::Verified;
 use super::decode;
 use super::distance::by_distance;
 use super::layout::{scratch_layout, tiling};
-use super::{Decode, NoDecode, Plan, PlanError, Problem, Schedule, Tiling};
+use super::{Decode, NoDecode, Plan, PlanError, Problem, Runs, Schedule, Tiling};
 use crate::abi::FrameLayout;
 use crate::machine::Machine;
 use crate::problem::recognize;
@@ -43,13 +43,17 @@ impl Plan {
     }
 
     fn with(problem: Arc<Problem>, machine: Machine, schedule: Schedule, tiling: Tiling) -> Result<Plan, PlanError> {
-        let by_distance = match schedule {
-            Schedule::Prefill => by_distance(&problem),
-            Schedule::Decode(_) => Vec::new(),
+        let (by_distance, by_runs) = match schedule {
+            Schedule::Prefill => {
+                let by_runs = Runs::of(&problem, &tiling, machine.lanes);
+                (by_distance(&problem, &by_runs.values), by_runs)
+            }
+            Schedule::Decode(_) => (Vec::new(), Runs::default()),
         };
-        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, by_distance.len()))?;
+        let values = (by_distance.len(), by_runs.values.len());
+        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, values))?;
         let ranks = problem.tensors.iter().map(|tensor| tensor.dims.len());
         let frame = FrameLayout::new(problem.graph.axes().len(), ranks);
-        Ok(Plan { problem, machine, schedule, tiling, by_distance, frame, scratch })
+        Ok(Plan { problem, machine, schedule, tiling, by_distance, by_runs, frame, scratch })
     }
 }

@@ -17,12 +17,12 @@ use std::fmt;
 
 use rhumb_ir::Value;
 
+use super::runs::vectors;
 use super::table_cost::tables;
-use super::unit_cost::{PORTS, instructions, length};
+use super::unit_cost::{LOOKUP, PORTS, instructions, length};
 use super::{Attention, Combiner, Plan, TileShape, Tiling};
 use crate::expr::{Domain, Node, walk};
 use crate::machine::{Machine, MultiplyAdd};
-use crate::op_cost;
 
 /// Instructions of any kind that are begun in a cycle.
 pub(super) const WIDTH: f64 = 4.0;
@@ -36,8 +36,6 @@ pub(super) const SOFTMAX: f64 = 6.0;
 const STORE: f64 = 1.0;
 /// Cycles to look an element up by an index of its own, lane by lane.
 pub(super) const GATHER: f64 = 2.0;
-/// Instructions to look an element up in every lane of the widest vectors.
-pub(super) const LOOKUP: f64 = 16.0 * op_cost::LOOKUP;
 /// Instructions for a score that are written out for each element of a register tile, of which there are up to 24.
 const UNROLLED: f64 = 400.0;
 /// Cycles to classify a key tile, and to call its function.
@@ -214,7 +212,13 @@ impl<'p> Score<'p> {
             let Ok(()) = walk(&mut score, *value);
             score.instructions + LOOKUP * score.gathers
         };
-        plan.by_distance.iter().map(|value| share * of(value)).sum()
+        let by_distance = plan.by_distance.iter().map(|value| share * of(value)).sum::<f64>();
+        let (lanes, values) = (plan.machine.lanes, &plan.by_runs.values);
+        if values.is_empty() {
+            return by_distance;
+        }
+        let by_runs = plan.by_runs.instructions(values.iter().map(of).sum(), &plan.tiling, lanes);
+        by_distance + by_runs / vectors(&plan.tiling, lanes)
     }
 
     fn empty(plan: &'p Plan, attention: &'p Attention) -> Score<'p> {
@@ -240,7 +244,8 @@ impl Domain for Score<'_> {
 
     fn node(&self, value: Value) -> Node {
         // What the other loops have made is loaded.
-        let is_made = !self.by_pair && self.plan.by_distance.contains(&value);
+        let mut made = self.plan.by_distance.iter().chain(&self.plan.by_runs.values);
+        let is_made = !self.by_pair && made.any(|made| *made == value);
         if self.attention.is_per_pair(&self.plan.graph, value) && !is_made {
             self.plan.node(value, |_| true)
         } else {

@@ -2,11 +2,13 @@
 //!
 //! A tile of 48 queries and 64 keys has 3,072 pairs and 111 distances. A bias by distance, such as a table's (T5) or a logarithm's, then
 //! costs a pair one load. The distance must be one of indices: positions that a call gives are read pair by pair.
+//!
+//! Rows and columns of a grid, `index / width` and `index % width`, are no distances, but as long as neither query nor key begins another
+//! row of the grid, their differences change with the distance alone. See [`super::runs`].
 
 use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value, Verified};
 
-use super::cost::LOOKUP;
-use super::unit_cost::instructions;
+use super::unit_cost::{LOOKUP, instructions};
 use super::{Attention, Problem};
 use crate::expr::Node;
 
@@ -15,59 +17,75 @@ const WORTH: f64 = 6.0;
 
 /// How a value depends on the indices of query and key.
 #[derive(Clone, Copy, PartialEq)]
-enum Dependence {
+pub(super) enum Dependence {
     /// Not at all.
     Free,
-    /// On their difference alone.
-    Distance,
-    /// It is a sum of multiples of both, and of what does not depend on them; an integer.
-    Affine { query: i64, key: i64 },
+    /// On their difference alone: wherever they are, or as long as both stay within runs.
+    Distance { anywhere: bool },
+    /// It is a sum of multiples of both, and of what does not depend on them; an integer, which may be held as a real. Anywhere, or within
+    /// runs.
+    Affine { query: i64, key: i64, anywhere: bool },
     /// In any other way.
     Any,
 }
 
-/// The values of a score that depend on distance alone and are worth it: none is part of another.
-pub(super) fn by_distance(problem: &Problem) -> Vec<Value> {
-    // Where heads are packed, scores read nothing of queries.
-    let Some(attention) = problem.attention.as_ref().filter(|attention| attention.packed.is_none()) else {
-        return Vec::new();
-    };
-    let search = Search { graph: &problem.graph, attention, dependence: dependences(&problem.graph, attention) };
-    let mut found = Vec::new();
-    let mut seen = vec![false; problem.graph.nodes().len()];
-    let mut stack: Vec<Value> = attention.terms.iter().rev().map(|term| term.value).collect();
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) || !attention.is_per_pair(&problem.graph, value) {
-            continue;
-        }
-        if search.is_distance(value) && problem.graph.ty(value).elem == Elem::F32 {
-            if search.cost(value) > WORTH {
-                found.push(value);
-            }
-            continue;
-        }
-        // A table over queries and keys is read, not computed.
-        if Some(value) != attention.dot && problem.node(value, |_| true) != Node::Opaque {
-            stack.extend(problem.graph.op(value).operands());
-        }
-    }
-    found.sort_unstable();
-    found
+/// The values of a score that depend on distance alone and are worth it: none is part of another, nor of `others`.
+pub(super) fn by_distance(problem: &Problem, others: &[Value]) -> Vec<Value> {
+    let Some(search) = Search::new(problem) else { return Vec::new() };
+    search.find(others, |search, value| {
+        let of_distance = search.dependence(value).is_distance_anywhere();
+        of_distance.then(|| search.cost(value) > WORTH)
+    })
 }
 
-struct Search<'a> {
+/// A search for values of a score by how they depend on the indices of query and key.
+pub(super) struct Search<'a> {
+    pub(super) problem: &'a Problem,
+    pub(super) attention: &'a Attention,
     graph: &'a Verified,
-    attention: &'a Attention,
     dependence: Vec<Dependence>,
 }
 
-impl Search<'_> {
-    fn is_distance(&self, value: Value) -> bool {
-        is_distance(self.dependence[value.index()])
+impl<'a> Search<'a> {
+    pub(super) fn new(problem: &'a Problem) -> Option<Search<'a>> {
+        // Where heads are packed, scores read nothing of queries.
+        let attention = problem.attention.as_ref().filter(|attention| attention.packed.is_none())?;
+        let graph = &problem.graph;
+        Some(Search { problem, attention, graph, dependence: dependences(graph, attention) })
+    }
+
+    pub(super) fn dependence(&self, value: Value) -> Dependence {
+        self.dependence[value.index()]
+    }
+
+    /// Reals of the score that are computed for each pair and that `wanted` takes; what it refuses is searched no further, and what it has
+    /// no answer for is. None is part of another, nor of `others`.
+    pub(super) fn find(&self, others: &[Value], wanted: impl Fn(&Self, Value) -> Option<bool>) -> Vec<Value> {
+        let mut found = Vec::new();
+        let mut seen = vec![false; self.graph.nodes().len()];
+        others.iter().for_each(|value| seen[value.index()] = true);
+        let mut stack: Vec<Value> = self.attention.terms.iter().rev().map(|term| term.value).collect();
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut seen[value.index()], true) || !self.attention.is_per_pair(self.graph, value) {
+                continue;
+            }
+            if self.graph.ty(value).elem == Elem::F32
+                && let Some(is_wanted) = wanted(self, value)
+            {
+                found.extend(is_wanted.then_some(value));
+                continue;
+            }
+            // A table over queries and keys is read, not computed.
+            if Some(value) != self.attention.dot && self.problem.node(value, |_| true) != Node::Opaque {
+                stack.extend(self.graph.op(value).operands());
+            }
+        }
+        found.sort_unstable();
+        found
     }
 
     /// Instructions of a value for each pair, and of all in it that is no constant of the tile.
-    fn cost(&self, value: Value) -> f64 {
+    pub(super) fn cost(&self, value: Value) -> f64 {
         let mut seen = vec![false; self.dependence.len()];
         let (mut stack, mut cost) = (vec![value], 0.0);
         while let Some(value) = stack.pop() {
@@ -84,11 +102,20 @@ impl Search<'_> {
     }
 }
 
-fn is_distance(dependence: Dependence) -> bool {
-    match dependence {
-        Dependence::Distance => true,
-        Dependence::Affine { query, key } => query == -key && query != 0,
-        Dependence::Free | Dependence::Any => false,
+impl Dependence {
+    /// Whether the value changes with the distance alone, as long as query and key stay within runs.
+    pub(super) fn is_distance(self) -> bool {
+        matches!(self, Dependence::Distance { .. })
+            || matches!(self, Dependence::Affine { query, key, .. } if query == -key)
+    }
+
+    /// As [`Dependence::is_distance`], wherever they are.
+    pub(super) fn is_distance_anywhere(self) -> bool {
+        match self {
+            Dependence::Distance { anywhere } => anywhere,
+            Dependence::Affine { query, anywhere, .. } => anywhere && query != 0 && self.is_distance(),
+            Dependence::Free | Dependence::Any => false,
+        }
     }
 }
 
@@ -107,14 +134,21 @@ fn dependences(graph: &Verified, attention: &Attention) -> Vec<Dependence> {
 fn dependence(graph: &Verified, attention: &Attention, value: Value, found: &[Dependence]) -> Dependence {
     let of = |value: Value| found[value.index()];
     let op = graph.op(value);
-    if graph.ty(value).elem == Elem::I32
-        && let Some(affine) = affine(graph, attention, op, of)
-    {
+    let affine = match graph.ty(value).elem {
+        Elem::I32 => affine(graph, attention, op, of),
+        Elem::F32 => real_affine(op, of),
+        _ => None,
+    };
+    if let Some(affine) = affine {
         return affine;
     }
     let by_elements = |operands: &[Value]| {
-        let fits = |value: &Value| of(*value) == Dependence::Free || is_distance(of(*value));
-        if operands.iter().all(fits) { Dependence::Distance } else { Dependence::Any }
+        let fits = |value: &Value| of(*value) == Dependence::Free || of(*value).is_distance();
+        let anywhere = |value: &Value| of(*value) == Dependence::Free || of(*value).is_distance_anywhere();
+        match operands.iter().all(fits) {
+            true => Dependence::Distance { anywhere: operands.iter().all(anywhere) },
+            false => Dependence::Any,
+        }
     };
     match *op {
         Op::Unary(_, x) | Op::Cast(_, x) => by_elements(&[x]),
@@ -128,17 +162,53 @@ fn dependence(graph: &Verified, attention: &Attention, value: Value, found: &[De
 /// An integer that is a sum of multiples of both indices.
 fn affine(graph: &Verified, attention: &Attention, op: &Op, of: impl Fn(Value) -> Dependence) -> Option<Dependence> {
     let parts = |value: Value| match of(value) {
-        Dependence::Free => Some((0, 0)),
-        Dependence::Affine { query, key } => Some((query, key)),
-        Dependence::Distance | Dependence::Any => None,
+        Dependence::Free => Some((0, 0, true)),
+        Dependence::Affine { query, key, anywhere } => Some((query, key, anywhere)),
+        Dependence::Distance { .. } | Dependence::Any => None,
     };
     let constant = |value: Value| match *graph.op(value) {
         Op::Const(Scalar::I32(x)) => Some(i64::from(x)),
         _ => None,
     };
+    let (query, key, anywhere) = match *op {
+        Op::Iota(axis) if axis == attention.query => (1, 0, true),
+        Op::Iota(axis) if axis == attention.key => (0, 1, true),
+        Op::Unary(Unary::Neg, x) => parts(x).map(|(query, key, anywhere)| (-query, -key, anywhere))?,
+        Op::Binary(Binary::Add, a, b) => {
+            let ((q, k, in_a), (q2, k2, in_b)) = (parts(a)?, parts(b)?);
+            (q.checked_add(q2)?, k.checked_add(k2)?, in_a && in_b)
+        }
+        Op::Binary(Binary::Sub, a, b) => {
+            let ((q, k, in_a), (q2, k2, in_b)) = (parts(a)?, parts(b)?);
+            (q.checked_sub(q2)?, k.checked_sub(k2)?, in_a && in_b)
+        }
+        Op::Binary(Binary::Mul, a, b) => {
+            let (x, factor) = if let Some(factor) = constant(b) { (a, factor) } else { (b, constant(a)?) };
+            let (query, key, anywhere) = parts(x)?;
+            (query.checked_mul(factor)?, key.checked_mul(factor)?, anywhere)
+        }
+        // Within a run the quotient is the same, and the remainder follows the index.
+        Op::Binary(division @ (Binary::Div | Binary::Mod), a, b) if constant(b)? > 0 => match parts(a)? {
+            (0, 0, _) => (0, 0, false),
+            (query, key, true) if (query, key) == (1, 0) || (query, key) == (0, 1) => match division {
+                Binary::Mod => (query, key, false),
+                _ => (0, 0, false),
+            },
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Dependence::Affine { query, key, anywhere })
+}
+
+/// A real that holds such an integer. Reals hold those below `2^24`, which are more tokens than there is memory for.
+fn real_affine(op: &Op, of: impl Fn(Value) -> Dependence) -> Option<Dependence> {
+    let parts = |value: Value| match of(value) {
+        Dependence::Affine { query, key, .. } => Some((query, key)),
+        _ => None,
+    };
     let (query, key) = match *op {
-        Op::Iota(axis) if axis == attention.query => (1, 0),
-        Op::Iota(axis) if axis == attention.key => (0, 1),
+        Op::Cast(Elem::F32, x) if !of(x).is_distance_anywhere() => parts(x)?,
         Op::Unary(Unary::Neg, x) => parts(x).map(|(query, key)| (-query, -key))?,
         Op::Binary(Binary::Add, a, b) => {
             let ((q, k), (q2, k2)) = (parts(a)?, parts(b)?);
@@ -148,12 +218,7 @@ fn affine(graph: &Verified, attention: &Attention, op: &Op, of: impl Fn(Value) -
             let ((q, k), (q2, k2)) = (parts(a)?, parts(b)?);
             (q.checked_sub(q2)?, k.checked_sub(k2)?)
         }
-        Op::Binary(Binary::Mul, a, b) => {
-            let (x, factor) = if let Some(factor) = constant(b) { (a, factor) } else { (b, constant(a)?) };
-            let (query, key) = parts(x)?;
-            (query.checked_mul(factor)?, key.checked_mul(factor)?)
-        }
         _ => return None,
     };
-    Some(Dependence::Affine { query, key })
+    Some(Dependence::Affine { query, key, anywhere: false })
 }

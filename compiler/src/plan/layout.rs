@@ -31,14 +31,14 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
     Tiling { query_tiles_per_task: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
 }
 
-/// The scratch memory of a thread, for this machine and schedule, and this many values by distance.
+/// The scratch memory of a thread, for this machine and schedule, and this many values by distance and by runs.
 ///
 /// # Errors
 /// [`PlanError::TooLong`] if a head dimension makes it larger than code can address.
 pub(super) fn scratch_layout(
     problem: &Problem,
     tiling: &Tiling,
-    on: (Machine, &Schedule, usize),
+    on: (Machine, &Schedule, (usize, usize)),
 ) -> Result<ScratchLayout, PlanError> {
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
     let layout = layout(problem, tiling, on);
@@ -80,7 +80,7 @@ fn numbers(tiling: &Tiling) -> usize {
 fn layout(
     problem: &Problem,
     tiling: &Tiling,
-    (machine, schedule, distances): (Machine, &Schedule, usize),
+    (machine, schedule, (distances, by_runs)): (Machine, &Schedule, (usize, usize)),
 ) -> ScratchLayout {
     let axes = problem.graph.axes().len();
     let mut end = 0usize;
@@ -110,6 +110,11 @@ fn layout(
     layout.distance_bytes = (queries + 4 * tiling.keys + machine.vector_bytes()).next_multiple_of(64);
     layout.distance_lanes = take(if distances > 0 { machine.vector_bytes() } else { 0 });
     layout.distances = take(distances * layout.distance_bytes);
+    // A vector of queries may begin before the first of a run, and end after the last.
+    layout.run_bytes = layout.distance_bytes + (2 * machine.vector_bytes()).next_multiple_of(64);
+    layout.runs = take(by_runs * layout.run_bytes);
+    layout.pair_bytes = queries * keys;
+    layout.pairs = take(by_runs * layout.pair_bytes);
     // Lanes of rows end with whole vectors in decode; each element is a row of queries in prefill.
     let mut lengths = [attention.query_length(), attention.value_length()];
     if let Schedule::Decode(_) = schedule {

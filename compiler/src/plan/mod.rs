@@ -11,6 +11,7 @@ mod layout;
 mod place;
 mod print;
 mod reads;
+mod runs;
 mod scaled;
 mod step_cost;
 mod table_cost;
@@ -30,6 +31,7 @@ pub use build::plan;
 pub use cost::Estimate;
 pub use decode::{Decode, Loaded, NoDecode, RowTile};
 pub use place::{Placed, Price};
+pub use runs::Runs;
 
 use crate::abi::{FrameLayout, ScratchLayout};
 use crate::machine::Machine;
@@ -121,6 +123,9 @@ pub struct Plan {
     pub tiling: Tiling,
     /// Values of the score that depend on the distance of query and key alone, computed once for each distance of a key tile. In prefill.
     pub by_distance: Vec<Value>,
+    /// Values of the score that depend on the distance alone as long as query and key stay within runs, such as rows of a grid: computed once
+    /// for each distance of two runs. In prefill.
+    pub by_runs: Runs,
     /// The frame of a call.
     pub frame: FrameLayout,
     /// The scratch memory of a thread.

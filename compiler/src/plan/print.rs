@@ -117,6 +117,13 @@ impl Plan {
         for value in &self.by_distance {
             writeln!(f, "    by distance {}: once for each key tile, not for each query", names[value.index()])?;
         }
+        for value in &self.by_runs.values {
+            writeln!(
+                f,
+                "    by runs {}: once for each distance of a run of queries and one of keys",
+                names[value.index()]
+            )?;
+        }
         if let Some(term) = attention.key_term {
             writeln!(f, "    key term {} + {}", self.tensor(term.high), self.tensor(term.low))?;
         }

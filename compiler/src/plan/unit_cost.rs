@@ -3,7 +3,7 @@
 use rhumb_ir::{Axis, Graph};
 
 use crate::expr::Node;
-use crate::op_cost::Work;
+use crate::op_cost::{self, Work};
 
 /// The length assumed of dynamic axes.
 const LONG: f64 = 1024.0;
@@ -11,6 +11,8 @@ const LONG: f64 = 1024.0;
 pub(super) const PORTS: f64 = 2.0;
 /// Instructions to load an element, or a vector of them.
 pub(super) const LOAD: f64 = 1.0;
+/// Instructions to look an element up in every lane of the widest vectors.
+pub(super) const LOOKUP: f64 = 16.0 * op_cost::LOOKUP;
 
 /// The length of an axis, assumed where it is dynamic.
 pub(super) fn length(graph: &Graph, axis: Axis) -> f64 {

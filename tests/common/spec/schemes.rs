@@ -192,7 +192,7 @@ fn other(rng: &mut Rng, draft: &mut Draft) {
     let has = |draft: &Draft, word: &str| draft.words.iter().any(|has| has.starts_with(word));
     match rng.below(5) {
         0 => {
-            let (width, metric) = (rng.between(1, 20) as i32, rng.pick(&[Metric::Euclidean, Metric::Manhattan]));
+            let (width, metric) = (rng.between(1, 40) as i32, rng.pick(&[Metric::Euclidean, Metric::Manhattan]));
             draft.with(&format!("alibi2d {width} {metric:?}"), |a| a.scheme(Alibi2d::grid(width).metric(metric)));
         }
         1 => {
@@ -204,7 +204,7 @@ fn other(rng: &mut Rng, draft: &mut Draft) {
             draft.with(&format!("kerple {:?}", kerple.attributes()), |a| a.scheme(kerple));
         }
         2 if !has(draft, "window table") => {
-            let (rows, columns) = (rng.between(1, 5) as i32, rng.between(1, 5) as i32);
+            let (rows, columns) = (rng.between(1, 5) as i32, rng.pick(&[1, 2, 3, 5, 16, 31]));
             let class_token = rng.one_in(2);
             draft.with(&format!("window table {rows} {columns} {class_token}"), |a| {
                 a.scheme_with(move |cx| {

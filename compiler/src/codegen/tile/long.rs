@@ -4,9 +4,9 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::distance;
 use super::query_tile::{Mode, Tile, call_word};
 use super::score::{KeyRows, Place, score};
+use super::{distance, runs};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
@@ -36,13 +36,16 @@ pub(super) fn scores(
         let row = emitter.fb().ins().iadd(place.row, r);
         let within = if place.whole { row } else { emitter.v.smin(row, last) };
         let key = emitter.fb().ins().iadd(place.first, within);
-        let by_distance = distance::of_key(emitter, place.count, within);
+        let made = Made {
+            distances: distance::of_key(emitter, place.count, within),
+            pairs: runs::of_key(emitter, tile, within),
+        };
         let offset = emitter.fb().ins().imul_imm_s(r, tile.row_bytes());
         let scores = emitter.fb().ins().iadd(scores, offset);
         let columns = emitter.fb().ins().iconst(types::I64, columns as i64);
         counted_loop(emitter, columns, &[], |emitter, c, _| {
             let saved = emitter.save();
-            result = vector(emitter, tile, mode, ((key, by_distance), c), scores);
+            result = vector(emitter, tile, mode, ((key, made), c), scores);
             emitter.restore(saved);
             Vec::new()
         });
@@ -51,12 +54,19 @@ pub(super) fn scores(
     result
 }
 
-/// A vector of scores: those of a key, whose values by distance lie at an address, and of a column of queries.
+/// The addresses of a key's values by distance and by runs.
+#[derive(Clone, Copy)]
+struct Made {
+    distances: Option<Ssa>,
+    pairs: Option<Ssa>,
+}
+
+/// A vector of scores: those of a key, some of whose values are made, and of a column of queries.
 fn vector(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
     mode: Mode,
-    ((key, by_distance), column): ((Ssa, Option<Ssa>), Ssa),
+    ((key, made), column): ((Ssa, Made), Ssa),
     scores: Ssa,
 ) -> Result<(), CodegenError> {
     let Tile { attention, state, .. } = tile;
@@ -83,9 +93,13 @@ fn vector(
         let sum = emitter.fb().ins().load(ty, access(), at, layout.scores as i32);
         emitter.seed(dot, sum);
     }
-    if let Some(by_distance) = by_distance {
-        let by_distance = emitter.fb().ins().iadd(by_distance, offset);
-        distance::seed(emitter, by_distance, 0);
+    if let Some(distances) = made.distances {
+        let address = emitter.fb().ins().iadd(distances, offset);
+        distance::seed(emitter, address, 0);
+    }
+    if let Some(pairs) = made.pairs {
+        let address = emitter.fb().ins().iadd(pairs, offset);
+        runs::seed(emitter, address, 0);
     }
     let term = match attention.key_term {
         Some(term) => {

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use super::product::{ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile, set_column, slot};
 use super::score::{KeyRows, Place, score};
-use super::{distance, long, prefetch};
+use super::{distance, long, prefetch, runs};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -49,7 +49,9 @@ pub(super) fn scores(
         None => None,
     };
     let distances: Vec<Ssa> = rows.iter().filter_map(|row| distance::of_key(emitter, place.count, *row)).collect();
-    let parts = Column { place, rows: &rows, accumulators: &accumulators, scores, key_rows, distances: &distances };
+    let pairs: Vec<Ssa> = rows.iter().filter_map(|row| runs::of_key(emitter, tile, *row)).collect();
+    let made = Made { distances: &distances, pairs: &pairs };
+    let parts = Column { place, rows: &rows, accumulators: &accumulators, scores, key_rows, made };
     (0..shape.columns).try_for_each(|c| parts.emit(emitter, tile, mode, c))
 }
 
@@ -63,8 +65,28 @@ struct Column<'t> {
     /// The address of the scores.
     scores: Ssa,
     key_rows: Option<KeyRows>,
+    made: Made<'t>,
+}
+
+/// Where values lie that other loops have made.
+#[derive(Clone, Copy)]
+struct Made<'t> {
     /// The address of each row's values by distance; none where there are no such values.
     distances: &'t [Ssa],
+    /// The address of each row's values by runs; none where there are no such values.
+    pairs: &'t [Ssa],
+}
+
+impl Made<'_> {
+    /// Tells the emitter the values of a row, for a vector of queries.
+    fn seed(self, emitter: &mut ExprEmitter<'_, '_>, row: usize, column: i32) {
+        if let Some(address) = self.distances.get(row) {
+            distance::seed(emitter, *address, column);
+        }
+        if let Some(address) = self.pairs.get(row) {
+            runs::seed(emitter, *address, column);
+        }
+    }
 }
 
 impl Column<'_> {
@@ -77,7 +99,7 @@ impl Column<'_> {
         c: usize,
     ) -> Result<(), CodegenError> {
         let Tile { attention, shape, state, .. } = tile;
-        let Column { place, rows, accumulators, scores, key_rows, distances } = *self;
+        let Column { place, rows, accumulators, scores, key_rows, made } = *self;
         let (scratch, layout) = (emitter.scratch, emitter.plan.scratch);
         let column = emitter.plan.machine.vector_bytes() as i32 * c as i32;
         let saved = emitter.save();
@@ -93,9 +115,7 @@ impl Column<'_> {
             if let Some(dot) = attention.dot {
                 emitter.seed(dot, accumulators[r * shape.columns + c]);
             }
-            if let Some(address) = distances.get(r) {
-                distance::seed(emitter, *address, column);
-            }
+            made.seed(emitter, r, column);
             let term = key_rows.zip(reference).map(|(rows, reference)| rows.relative(emitter, index, reference));
             let score = score(emitter, attention, mode, term)?;
             let row = layout.scores as i32 + r as i32 * tile.row_bytes() as i32 + column;
