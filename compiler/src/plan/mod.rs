@@ -13,6 +13,7 @@ mod print;
 mod reads;
 mod runs;
 mod table_cost;
+mod turned;
 mod unit_cost;
 
 use std::ops::Deref;
@@ -116,6 +117,9 @@ pub struct Plan {
     pub tiling: Tiling,
     /// Values of the score that depend on the distance of query and key alone, computed once for each distance of a key tile. In prefill.
     pub by_distance: Vec<Value>,
+    /// The places of products of the score that depend on the distance of query and key alone, computed for each distance of a key tile. In
+    /// prefill.
+    pub products_by_distance: Vec<usize>,
     /// Values of the score that depend on the distance alone as long as query and key stay within runs, such as rows of a grid: computed once
     /// for each distance of two runs. In prefill.
     pub by_runs: Runs,
@@ -129,6 +133,17 @@ impl Plan {
     /// Whether key tiles begin at multiples of their size, whatever masks show: chunks of keys and pages of a cache are whole tiles then.
     pub fn tiles_on_grid(&self) -> bool {
         self.schedule != Schedule::Prefill || self.attention.as_ref().is_some_and(|attention| attention.on_grid)
+    }
+
+    /// Whether a product is computed for each distance of a key tile.
+    pub(crate) fn is_by_distance(&self, product: &Product) -> bool {
+        self.products_by_distance.contains(&product.index)
+    }
+
+    /// Elements of a query that are multiplied with those of each key.
+    pub(crate) fn multiplied(&self, attention: &Attention) -> usize {
+        let by_pair = attention.products.iter().filter(|product| !self.is_by_distance(product));
+        by_pair.map(|product| product.length as usize).sum()
     }
 
     /// The tables, and the rows that are computed while they are loaded: what is made of inputs, in order.

@@ -93,7 +93,10 @@ impl Plan {
                 product.length
             )?;
         }
-        Ok(())
+        let turned = attention.products.iter().filter(|product| self.is_by_distance(product));
+        turned.map(|product| names[product.dot.index()].as_str()).try_for_each(|name| {
+            writeln!(f, "    by distance {name}: products of a few queries and keys for all of a key tile")
+        })
     }
 
     /// What a score is made of beside its products, and what hides it.
