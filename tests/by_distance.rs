@@ -1,4 +1,4 @@
-//! Values of a score by the distance of query and key: what is found, and that it is right wherever a key tile begins or ends.
+//! Values and products of a score by the distance of query and key: what is found, and that it is right wherever a key tile begins or ends.
 
 mod common;
 
@@ -84,6 +84,63 @@ fn values_by_distance_are_right() {
                 let lengths = Lengths { batch: 2, queries, keys };
                 let inputs = inputs(rng, kernel.interface(), lengths);
                 agree((&kernel, &reference), &inputs, lengths, format!("{name}, {kv_heads} key/value heads, {target}"));
+            }
+        }
+    }
+}
+
+/// Rows that turn with an index, and their product.
+type Turned = for<'g> fn(&AttentionParts<'g>) -> Expr<'g>;
+
+/// A constant row, turned by an index times some frequencies.
+fn turned<'g>(cx: &AttentionParts<'g>, index: Expr<'g>, (length, first): (u32, f64)) -> Expr<'g> {
+    let (wave, pair) = (cx.axis("wave", length), cx.axis("wave_pair", length / 2));
+    let frequencies: Vec<f64> = (0..length / 2).map(|i| 1.0 / f64::from(i + 1)).collect();
+    let row: Vec<f64> = (0..length).map(|i| first + f64::from(i % 5) / 4.0).collect();
+    let angle = index.cast(Elem::F32) * cx.table(&[pair], frequencies);
+    cx.table(&[wave], row).rotate(angle, wave, pair, Pairing::Half, 0)
+}
+
+/// Products, and how many of them are by distance.
+const PRODUCTS: &[(&str, usize, Turned)] = &[
+    ("other rows of queries than of keys", 1, |cx| {
+        let queries = turned(cx, cx.q_index(), (32, 0.5)) * rates(cx, 0.5);
+        queries.dot(turned(cx, cx.k_index(), (32, -0.5)), cx.axis("wave", 32))
+    }),
+    ("a row longer than a sum", 1, |cx| {
+        turned(cx, cx.q_index(), (300, -0.25)).dot(turned(cx, cx.k_index(), (300, 0.0)), cx.axis("wave", 300)) * 0.01
+    }),
+    ("a single pair", 1, |cx| {
+        turned(cx, cx.q_index(), (2, 0.5)).dot(turned(cx, cx.k_index(), (2, 1.0)), cx.axis("wave", 2))
+    }),
+    ("keys that turn twice as fast", 0, |cx| {
+        turned(cx, cx.q_index(), (8, 0.5)).dot(turned(cx, cx.k_index() * 2, (8, 1.0)), cx.axis("wave", 8))
+    }),
+    ("positions that are given", 0, |cx| {
+        let positions = cx.input("k_pos", Elem::I32, [cx.b, cx.k]);
+        turned(cx, cx.q_index(), (8, 0.5)).dot(turned(cx, positions, (8, 1.0)), cx.axis("wave", 8))
+    }),
+    ("longer than what is written out", 0, |cx| {
+        let rows = [cx.q_index(), cx.k_index()].map(|index| turned(cx, index, (1040, 0.0)) * 0.01);
+        rows[0].dot(rows[1], cx.axis("wave", 1040))
+    }),
+];
+
+#[test]
+fn products_by_distance_are_right() {
+    for (number, (name, expected, product)) in PRODUCTS.iter().enumerate() {
+        // Each for some of the targets, which are many.
+        for (which, target) in targets().iter().enumerate().filter(|(which, _)| (number + which) % 3 == 0) {
+            let graph = graph(*product, 4, which % 2 == 0);
+            let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
+            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let reference = engine.reference(&graph).expect("a reference");
+            assert_eq!(kernel.plan().products_by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
+            let rng = &mut Rng::new(number as u64);
+            for (queries, keys) in LENGTHS {
+                let lengths = Lengths { batch: 2, queries, keys };
+                let inputs = inputs(rng, kernel.interface(), lengths);
+                agree((&kernel, &reference), &inputs, lengths, format!("{name}, {target}"));
             }
         }
     }

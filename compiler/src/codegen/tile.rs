@@ -41,6 +41,7 @@ mod scan;
 mod score;
 mod scores;
 mod squares;
+mod turned;
 
 use self::average::{averages, weights};
 pub(crate) use self::begin::begin;
@@ -76,6 +77,7 @@ pub(crate) fn keys(
     }
     distance::fill(emitter, tile, count)?;
     runs::fill(emitter, tile, count)?;
+    turned::fill(emitter, tile, count)?;
     let rows = shape.key_rows as i64;
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let tiles = emitter.fb().ins().udiv_imm_u(count, rows);

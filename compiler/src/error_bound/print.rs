@@ -154,7 +154,8 @@ impl ErrorBound<'_> {
             None => (0, " + what these are off by"),
         };
         let (query, key) = (&names[product.query.index()], &self.plan.tensors[product.key].name);
-        format!("{} u sum|{query} `{key}`|{and}", self.sums.products[product.index] + own + more)
+        let all = if self.plan.is_by_distance(product) { "the greatest " } else { "" };
+        format!("{all}{} u sum|{query} `{key}`|{and}", self.sums.products[product.index] + own + more)
     }
 
     /// What the errors of values add to a sum, by the sum of all weighted values and that of weights.

@@ -153,7 +153,12 @@ impl<'a> Walk<'a> {
             let queries = self.value(product.query, Precision::Single, &Seeds::new())?;
             let keys = self.rows(product.key, product.scaled)?;
             let order = (Precision::Single, *order);
-            let dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
+            let mut dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
+            if self.plan.is_by_distance(product) {
+                // Computed of another query and key as far apart, whose errors may be greater.
+                let most = dot.data.iter().map(|element| element.e).fold(0.0, f64::max);
+                dot.data.iter_mut().for_each(|element| element.e = most);
+            }
             axes = graph.join(axes, graph.ty(product.dot).axes);
             sum = Some(match sum {
                 None => dot,

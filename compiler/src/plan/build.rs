@@ -7,6 +7,7 @@ use rhumb_ir::Verified;
 use super::decode;
 use super::distance::by_distance;
 use super::layout::{scratch_layout, tiling};
+use super::turned::products_by_distance;
 use super::{Decode, NoDecode, Plan, PlanError, Problem, Runs, Schedule, Tiling};
 use crate::abi::FrameLayout;
 use crate::machine::Machine;
@@ -43,17 +44,19 @@ impl Plan {
     }
 
     fn with(problem: Arc<Problem>, machine: Machine, schedule: Schedule, tiling: Tiling) -> Result<Plan, PlanError> {
-        let (by_distance, by_runs) = match schedule {
+        let (by_distance, by_runs, products_by_distance) = match schedule {
             Schedule::Prefill => {
                 let by_runs = Runs::of(&problem, &tiling, machine.lanes);
-                (by_distance(&problem, &by_runs.values), by_runs)
+                (by_distance(&problem, &by_runs.values), by_runs, products_by_distance(&problem))
             }
-            Schedule::Decode(_) => (Vec::new(), Runs::default()),
+            Schedule::Decode(_) => (Vec::new(), Runs::default(), Vec::new()),
         };
-        let values = (by_distance.len(), by_runs.values.len());
+        // The sum of the products has a row of its own.
+        let distances = by_distance.len() + usize::from(!products_by_distance.is_empty());
+        let values = (distances, by_runs.values.len());
         let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, values))?;
         let ranks = problem.tensors.iter().map(|tensor| tensor.dims.len());
         let frame = FrameLayout::new(problem.graph.axes().len(), ranks);
-        Ok(Plan { problem, machine, schedule, tiling, by_distance, by_runs, frame, scratch })
+        Ok(Plan { problem, machine, schedule, tiling, by_distance, products_by_distance, by_runs, frame, scratch })
     }
 }

@@ -69,14 +69,14 @@ impl Estimate {
         let Some(&tile) = tiling.shapes.first() else { return Estimate::default() };
         let (lanes, columns) = (plan.machine.lanes as f64, tile.columns as f64);
         let per_block = tile.queries as f64;
-        let dim = attention.query_length() as f64;
+        let (dim, multiplied) = (attention.query_length() as f64, plan.multiplied(attention) as f64);
         let value_dim = attention.value_length() as f64;
         let length = |axis| length(&plan.graph, axis);
         let heads = attention.queries_per_position();
         let (queries, keys) = (heads as f64 * length(attention.query), length(attention.key));
 
         let turn = core.turn(tile.key_rows, tile.columns, tile.partial_sums);
-        let scores = dim * turn / ((tile.key_rows * tile.partial_sums) as f64 * per_block);
+        let scores = multiplied * turn / ((tile.key_rows * tile.partial_sums) as f64 * per_block);
         let averages = attention.reductions.iter().map(|reduction| core.average(tile, reduction.length as usize));
         let averages = averages.sum::<f64>() / per_block;
 

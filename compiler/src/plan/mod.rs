@@ -15,6 +15,7 @@ mod runs;
 mod scaled;
 mod step_cost;
 mod table_cost;
+mod turned;
 mod unit_cost;
 
 use std::ops::Deref;
@@ -123,6 +124,9 @@ pub struct Plan {
     pub tiling: Tiling,
     /// Values of the score that depend on the distance of query and key alone, computed once for each distance of a key tile. In prefill.
     pub by_distance: Vec<Value>,
+    /// The places of products of the score that depend on the distance of query and key alone, computed for each distance of a key tile. In
+    /// prefill.
+    pub products_by_distance: Vec<usize>,
     /// Values of the score that depend on the distance alone as long as query and key stay within runs, such as rows of a grid: computed once
     /// for each distance of two runs. In prefill.
     pub by_runs: Runs,
@@ -144,6 +148,17 @@ impl Plan {
             Schedule::Prefill => &[],
             Schedule::Decode(decode) => &decode.loaded,
         }
+    }
+
+    /// Whether a product is computed for each distance of a key tile.
+    pub(crate) fn is_by_distance(&self, product: &Product) -> bool {
+        self.products_by_distance.contains(&product.index)
+    }
+
+    /// Elements of a query that are multiplied with those of each key.
+    pub(crate) fn multiplied(&self, attention: &Attention) -> usize {
+        let by_pair = attention.products.iter().filter(|product| !self.is_by_distance(product));
+        by_pair.map(|product| product.length as usize).sum()
     }
 
     /// The tables, and the rows that are computed while they are loaded: what is made of inputs, in order.

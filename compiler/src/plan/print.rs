@@ -94,7 +94,10 @@ impl Plan {
             )?;
             self.write_scaled(f, product.scaled, names)?;
         }
-        Ok(())
+        let turned = attention.products.iter().filter(|product| self.is_by_distance(product));
+        turned.map(|product| names[product.dot.index()].as_str()).try_for_each(|name| {
+            writeln!(f, "    by distance {name}: products of a few queries and keys for all of a key tile")
+        })
     }
 
     /// What is moved out of the products of rows in fewer bits.

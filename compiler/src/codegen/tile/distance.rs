@@ -71,8 +71,13 @@ fn values(emitter: &mut ExprEmitter<'_, '_>, place: Ssa) -> Result<(), CodegenEr
     Ok(())
 }
 
-/// Where the row of a value begins in the scratch memory.
-fn row(emitter: &ExprEmitter<'_, '_>, number: usize) -> i32 {
+/// Whether there is a row of products.
+pub(super) fn fills(emitter: &ExprEmitter<'_, '_>) -> bool {
+    !emitter.plan.products_by_distance.is_empty()
+}
+
+/// Where the row of a value begins in the scratch memory; after all values that of products.
+pub(super) fn row(emitter: &ExprEmitter<'_, '_>, number: usize) -> i32 {
     let layout = emitter.plan.scratch;
     (layout.distances + number * layout.distance_bytes) as i32
 }
@@ -80,7 +85,7 @@ fn row(emitter: &ExprEmitter<'_, '_>, number: usize) -> i32 {
 /// The address of what the first query of the tile reads for a key, in the first row, if there is one: `key` counts from the first key of
 /// the key tile.
 pub(super) fn of_key(emitter: &mut ExprEmitter<'_, '_>, count: Ssa, key: Ssa) -> Option<Ssa> {
-    if emitter.plan.by_distance.is_empty() {
+    if emitter.plan.by_distance.is_empty() && !fills(emitter) {
         return None;
     }
     let last = emitter.fb().ins().iadd_imm_s(count, -1);

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use super::product::{ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile, set_column, slot};
 use super::score::{KeyRows, Place, score};
-use super::{distance, long, prefetch, runs};
+use super::{distance, long, prefetch, runs, turned};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -35,11 +35,20 @@ pub(super) fn scores(
     }
     let scores = slot(emitter, 0, place.row, tile.row_bytes() as usize);
     let mut accumulators = Vec::new();
-    for product in &attention.products {
-        accumulators = products(emitter, tile, product, place, &rows, scores)?;
+    let by_pair: Vec<&Product> = attention.products.iter().filter(|of| !emitter.plan.is_by_distance(of)).collect();
+    for (number, product) in by_pair.iter().enumerate() {
+        let others = (number > 0, number + 1 < by_pair.len());
+        accumulators = products(emitter, tile, (product, others), place, &rows, scores)?;
     }
-    for product in attention.products.iter().filter(|_| place.whole) {
+    for product in by_pair.iter().filter(|_| place.whole) {
         prefetch::keys(emitter, tile, product, (place.row, place.rows))?;
+    }
+    let distances: Vec<Ssa> = rows.iter().filter_map(|row| distance::of_key(emitter, place.count, *row)).collect();
+    for (index, sum) in accumulators.iter_mut().enumerate() {
+        if let Some(address) = distances.get(index / shape.columns) {
+            let column = (index % shape.columns * emitter.plan.machine.vector_bytes()) as i32;
+            *sum = turned::add(emitter, (*address, column), *sum);
+        }
     }
     if emitter.plan.has_long_scores(attention) {
         return long::scores(emitter, tile, mode, place, &accumulators, scores);
@@ -48,7 +57,6 @@ pub(super) fn scores(
         Some(term) => Some(KeyRows::new(emitter, attention, term)?),
         None => None,
     };
-    let distances: Vec<Ssa> = rows.iter().filter_map(|row| distance::of_key(emitter, place.count, *row)).collect();
     let pairs: Vec<Ssa> = rows.iter().filter_map(|row| runs::of_key(emitter, tile, *row)).collect();
     let made = Made { distances: &distances, pairs: &pairs };
     let parts = Column { place, rows: &rows, accumulators: &accumulators, scores, key_rows, made };
@@ -138,12 +146,12 @@ impl Column<'_> {
     }
 }
 
-/// Sums of a product of queries and keys over the head dimension, with those of the products before it. A long one is summed in parts:
-/// rounding errors grow with the length of a sum.
+/// Sums of a product of queries and keys over the head dimension, with those of the products before it, if there are such, and whether more
+/// come. A long one is summed in parts: rounding errors grow with the length of a sum.
 fn products(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
-    product: &Product,
+    (product, (before, more)): (&Product, (bool, bool)),
     place: Place,
     rows: &[Ssa],
     scores: Ssa,
@@ -157,7 +165,6 @@ fn products(
     let chains = tile.shape.partial_sums as u32;
     let chains = if product.length.is_multiple_of(chains) { chains } else { 1 };
     let parts = Parts { tile, place, rows, scores, of_tile, chains, first: product.first };
-    let (before, more) = (product.index > 0, product.index + 1 < tile.attention.products.len());
     let count = product.length.div_ceil(LONGEST_SUM as u32 * chains).max(1);
     if count > MOST_PARTS {
         return Ok(parts.looped(emitter, product.length, (before, more)));
