@@ -32,6 +32,11 @@ impl Planner<'_> {
             }
             match *graph.op(value) {
                 Op::Rotate { x, .. } => stack.push(x),
+                Op::Gather { table, .. } if self.is_factor(table) => {
+                    self.prepare(table)?;
+                    let reason = "looked up, and takes long to compute for each element that is";
+                    self.table(Source::Value(table), table, Storage::F32, false, reason);
+                }
                 Op::Dot { .. } | Op::Gather { .. } => {}
                 ref op => stack.extend(op.operands()),
             }
