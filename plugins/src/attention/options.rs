@@ -19,7 +19,7 @@ use crate::scheme::Scheme;
 /// | input `q` | `f32[b, h, q, d]`, or [of 16 bits](Attention::elem) | always |
 /// | input `k` | `f32[b, g, k, d]`, or [of 16 bits or 8](Attention::cache_elem) | always |
 /// | input `v` | `f32[b, g, k, e]`, or of 16 bits or 8 | always |
-/// | input `k_scale`, `v_scale` | `f32[b, g, k]`, or [of channels](Scales) | [`cache_elem`](Attention::cache_elem) of `i8`, [`scales`](Attention::scales) |
+/// | input `k_scale`, `v_scale` | `f32[b, g, k]`, or [of channels](crate::Scales) | [`cache_elem`](Attention::cache_elem) of `i8`, [`scales`](Attention::scales) |
 /// | input `k_zero`, `v_zero` | as the scales | [`zero_points`](Attention::zero_points) |
 /// | input `q_pos`, `k_pos` | `[q]` or `[b, q]`, `[k]` or `[b, k]` | [`q_positions`](Attention::q_positions), [`k_positions`](Attention::k_positions) |
 /// | input `q_offset`, `length` | `i32[]` | [`q_offset_input`](Attention::q_offset_input), [`length_input`](Attention::length_input) |

@@ -114,6 +114,7 @@ impl Block<'_> {
         let end = emitter.fb().ins().iadd(weights, length);
         let skipped = self.source.bytes_of(emitter, at);
         let [first, ahead] = [self.source.first, self.source.ahead].map(|rows| emitter.fb().ins().iadd(rows, skipped));
+        let again = self.source.again(emitter);
         let mut carried = vec![first, ahead];
         carried.extend((0..self.tile.rows * count).map(|_| emitter.v.float(0.0)));
         let sums = range_loop(emitter, weights, end, 4, &carried, |emitter, weight, carried| {
@@ -126,8 +127,9 @@ impl Block<'_> {
             };
             let values: Vec<Ssa> = (0..count as i32).map(|c| element(emitter, c)).collect();
             let scale = numbers.scale(emitter);
-            for line in (0..width * count as i32).step_by(LINE) {
-                ask(emitter, ahead, line);
+            let asked = again.map(|again| emitter.fb().ins().iadd(value, again));
+            for row in [ahead].into_iter().chain(asked) {
+                (0..width * count as i32).step_by(LINE).for_each(|line| ask(emitter, row, line));
             }
             let mut next: Vec<Ssa> =
                 [value, ahead].map(|row| emitter.fb().ins().iadd(row, self.source.stride)).to_vec();

@@ -118,6 +118,7 @@ impl Block<'_> {
         let vector = emitter.plan.machine.vector_bytes() as i64;
         let at_once = self.source.vectors_at_once(emitter, (bytes / vector) as usize) as i64;
         let step = at_once * vector;
+        let again = self.source.again(emitter);
         let held = pointers.len();
         let mut carried = pointers;
         carried.extend((0..count * self.tile.rows).map(|_| emitter.v.float(0.0)));
@@ -129,7 +130,14 @@ impl Block<'_> {
                     for address in ahead.addresses(emitter, asked) {
                         ask(emitter, address, 0);
                     }
-                    even.addresses(emitter, pointers)
+                    let keys = even.addresses(emitter, pointers);
+                    if let Some(again) = again {
+                        for key in &keys {
+                            let address = emitter.fb().ins().iadd(*key, again);
+                            ask(emitter, address, 0);
+                        }
+                    }
+                    keys
                 }
                 None => pointers.to_vec(),
             };

@@ -16,7 +16,11 @@ use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as each_row};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
+use crate::machine::Backend;
 use crate::plan::{Origin, Scaled, Source as Content, Storage, Table, TensorId};
+
+/// Rows from one that is read to the one that is asked for again.
+const AGAIN: i64 = 16;
 
 /// Rows that end with whole vectors.
 #[derive(Clone, Copy)]
@@ -107,6 +111,13 @@ impl Source {
     pub(super) fn vectors_at_once(self, emitter: &ExprEmitter<'_, '_>, vectors: usize) -> usize {
         let of_line = (LINE as i64 / self.vector_bytes(emitter)).clamp(1, 4) as usize;
         if self.storage.bytes() == 1 && vectors.is_multiple_of(of_line) { of_line } else { 1 }
+    }
+
+    /// How far ahead rows are asked for again: cores drop what they are asked for while they wait for as much as they can. None where
+    /// asking is a load, which must not pass the last row.
+    pub(super) fn again(self, emitter: &mut ExprEmitter<'_, '_>) -> Option<Ssa> {
+        let wide = emitter.plan.machine.backend == Backend::Wide;
+        wide.then(|| emitter.fb().ins().imul_imm_s(self.stride, AGAIN))
     }
 
     /// A vector of a row, in single precision.
