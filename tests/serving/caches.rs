@@ -44,12 +44,15 @@ fn spec(rng: &mut Rng, targets: &[Target]) -> (Family, Served, Sizes) {
         let drawn = inputs(rng, interface, lengths);
         let (k, v) = (drawn["k"].shape().to_vec(), drawn["v"].shape().to_vec());
         let [k_dims, v_dims] = ["k", "v"].map(|name| dims(interface, port(name)));
-        if k.len() == 4 && v.len() == 4 && port("k").elem == port("v").elem && (k_dims[2], v_dims[2]) == ("k", "k") {
+        // What is appended to caches of 8 bits is quantised.
+        let elem = port("k").elem;
+        let as_given = elem == port("v").elem && !elem.is_input_only();
+        if k.len() == 4 && v.len() == 4 && as_given && (k_dims[2], v_dims[2]) == ("k", "k") {
             let sizes = Sizes {
                 heads: k[1],
                 dim: k[3],
                 value_dim: v[3],
-                elem: port("k").elem,
+                elem,
                 page_size: rng.pick(&[16, 16, 32, 48, 64, 64, 128, 256]),
                 pages: 0,
                 odd: rng.one_in(4),
