@@ -3,19 +3,13 @@
 mod common;
 
 use common::calls::{call, compile};
-use common::{Layout, Lengths, Rng, Tensor, Tensors, agree, inputs, targets};
-use rhumb::compiler::Kernels;
+use common::{Layout, Lengths, Rng, Tensor, Tensors, agree, inputs};
 use rhumb::prelude::*;
 use rhumb::runtime::f8e4m3;
 
 /// An engine for each target and each of the two kernels.
 fn engines() -> Vec<Engine> {
-    let of = |target: &Target, kernels: Kernels| {
-        let builder = Engine::builder().target(target.clone()).threads(2);
-        builder.kernels(kernels).build().expect("an engine")
-    };
-    let both = [Kernels::Prefill, Kernels::Decode];
-    targets().iter().flat_map(|target| both.map(|kernels| of(target, kernels))).collect()
+    common::engines_of_each_kernel(2).into_iter().map(|(_, engine)| engine).collect()
 }
 
 /// An attention over rows of 8 bits.

@@ -4,9 +4,8 @@ mod common;
 
 use common::calls::{call, compile};
 use common::case::nanless;
-use common::{Layout, Lengths, Rng, Tensor, Tensors, agree, inputs, outputs, run, targets};
+use common::{Layout, Lengths, Rng, Tensor, Tensors, agree, inputs, outputs, run};
 use half::{bf16, f16};
-use rhumb::compiler::Kernels;
 use rhumb::prelude::*;
 use rhumb::runtime::Interface;
 
@@ -17,12 +16,7 @@ type Elems = [Elem; 4];
 
 /// An engine for each target and each of the two kernels.
 fn engines() -> Vec<Engine> {
-    let of = |target: &Target, kernels: Kernels| {
-        let builder = Engine::builder().target(target.clone()).threads(2);
-        builder.kernels(kernels).build().expect("an engine")
-    };
-    let both = [Kernels::Prefill, Kernels::Decode];
-    targets().iter().flat_map(|target| both.map(|kernels| of(target, kernels))).collect()
+    common::engines_of_each_kernel(2).into_iter().map(|(_, engine)| engine).collect()
 }
 
 fn typed(attention: Attention, [query, key, value, output]: Elems) -> Attention {

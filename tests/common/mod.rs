@@ -45,13 +45,20 @@ pub(crate) fn engine(target: &Target, threads: usize) -> Engine {
 /// For each target an engine whose calls take the kernel that costs less, and one whose calls take that for few queries wherever there is
 /// one; with its name.
 pub(crate) fn engines(threads: usize) -> Vec<(String, Engine)> {
+    engines_of([Kernels::Cheapest, Kernels::Decode], threads)
+}
+
+/// For each target an engine whose calls take the prefill kernel, and one whose calls take that for few queries; with its name.
+pub(crate) fn engines_of_each_kernel(threads: usize) -> Vec<(String, Engine)> {
+    engines_of([Kernels::Prefill, Kernels::Decode], threads)
+}
+
+fn engines_of(kernels: [Kernels; 2], threads: usize) -> Vec<(String, Engine)> {
     let of = |target: &Target, kernels: Kernels| {
         let builder = Engine::builder().target(target.clone()).threads(threads);
         (format!("{target}, {}", kernels.name()), builder.kernels(kernels).build().expect("an engine"))
     };
-    let targets = targets();
-    let all = targets.iter().flat_map(|target| [Kernels::Cheapest, Kernels::Decode].map(|kernels| of(target, kernels)));
-    all.collect()
+    targets().iter().flat_map(|target| kernels.map(|kernels| of(target, kernels))).collect()
 }
 
 /// Every code generator of this machine at every lane count it has; and those of lesser machines, as far as this one can be one: with AVX2
