@@ -2,24 +2,16 @@
 
 mod common;
 
-use common::{Lengths, Rng, agree, inputs, targets};
-use rhumb::compiler::Kernels;
+use common::bias::{Bias, biased, hold_prefill, rates};
+use common::targets;
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
-
-/// A bias, and how many values of it are by distance.
-type Bias = for<'g> fn(&AttentionParts<'g>) -> Expr<'g>;
 
 fn distance<'g>(cx: &AttentionParts<'g>) -> Expr<'g> {
     cx.q_index() - cx.k_index()
 }
 
-/// A smooth number for each head.
-fn rates<'g>(cx: &AttentionParts<'g>, scale: f64) -> Expr<'g> {
-    let heads = cx.heads().expect("heads");
-    cx.builder().table([cx.h], (0..heads).map(|head| scale / f64::from(head + 1)).collect::<Vec<_>>())
-}
-
+/// Biases, and how many values of each are by distance.
 const BIASES: &[(&str, usize, Bias)] = &[
     ("a logarithm", 1, |cx| (distance(cx).abs() + 1).log() * -0.5),
     ("a logarithm by head", 1, |cx| (rates(cx, 2.0) * distance(cx).abs() + 1.0).log() * rates(cx, -1.0)),
@@ -60,13 +52,6 @@ const BIASES: &[(&str, usize, Bias)] = &[
     }),
 ];
 
-/// The attention of four heads on some key/value heads.
-fn graph(bias: Bias, kv_heads: u32, causal: bool) -> Verified {
-    let attention = Attention::heads(4).head_dim(16).kv_heads(kv_heads).score_with(move |cx, score| score + bias(cx));
-    let attention = if causal { attention.scheme(Causal) } else { attention };
-    attention.build().expect("a graph")
-}
-
 const LENGTHS: [(usize, usize); 8] = [(1, 1), (1, 300), (15, 17), (17, 15), (47, 64), (130, 1), (130, 130), (200, 70)];
 
 #[test]
@@ -74,23 +59,14 @@ fn values_by_distance_are_right() {
     for (number, (name, expected, bias)) in BIASES.iter().enumerate() {
         for (which, target) in targets().iter().enumerate() {
             let kv_heads = [1, 2, 4][(number + which) % 3];
-            let graph = graph(*bias, kv_heads, (number + which) % 2 == 0);
-            let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
-            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let reference = engine.reference(&graph).expect("a reference");
-            assert_eq!(kernel.plan().by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
-            let rng = &mut Rng::new(number as u64);
-            for (queries, keys) in LENGTHS {
-                let lengths = Lengths { batch: 2, queries, keys };
-                let inputs = inputs(rng, kernel.interface(), lengths);
-                agree((&kernel, &reference), &inputs, lengths, format!("{name}, {kv_heads} key/value heads, {target}"));
-            }
+            let graph = biased(*bias, kv_heads, (number + which) % 2 == 0);
+            let what = format!("{name}, {kv_heads} key/value heads");
+            hold_prefill((&graph, target), (number as u64, &LENGTHS), what, |kernel| {
+                assert_eq!(kernel.plan().by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
+            });
         }
     }
 }
-
-/// Rows that turn with an index, and their product.
-type Turned = for<'g> fn(&AttentionParts<'g>) -> Expr<'g>;
 
 /// A constant row, turned by an index times some frequencies.
 fn turned<'g>(cx: &AttentionParts<'g>, index: Expr<'g>, (length, first): (u32, f64)) -> Expr<'g> {
@@ -101,8 +77,8 @@ fn turned<'g>(cx: &AttentionParts<'g>, index: Expr<'g>, (length, first): (u32, f
     cx.table(&[wave], row).rotate(angle, wave, pair, Pairing::Half, 0)
 }
 
-/// Products, and how many of them are by distance.
-const PRODUCTS: &[(&str, usize, Turned)] = &[
+/// Products of rows that turn with an index, and how many of them are by distance.
+const PRODUCTS: &[(&str, usize, Bias)] = &[
     ("other rows of queries than of keys", 1, |cx| {
         let queries = turned(cx, cx.q_index(), (32, 0.5)) * rates(cx, 0.5);
         queries.dot(turned(cx, cx.k_index(), (32, -0.5)), cx.axis("wave", 32))
@@ -131,17 +107,10 @@ fn products_by_distance_are_right() {
     for (number, (name, expected, product)) in PRODUCTS.iter().enumerate() {
         // Each for some of the targets, which are many.
         for (which, target) in targets().iter().enumerate().filter(|(which, _)| (number + which) % 3 == 0) {
-            let graph = graph(*product, 4, which % 2 == 0);
-            let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
-            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let reference = engine.reference(&graph).expect("a reference");
-            assert_eq!(kernel.plan().products_by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
-            let rng = &mut Rng::new(number as u64);
-            for (queries, keys) in LENGTHS {
-                let lengths = Lengths { batch: 2, queries, keys };
-                let inputs = inputs(rng, kernel.interface(), lengths);
-                agree((&kernel, &reference), &inputs, lengths, format!("{name}, {target}"));
-            }
+            let graph = biased(*product, 4, which % 2 == 0);
+            hold_prefill((&graph, target), (number as u64, &LENGTHS), name, |kernel| {
+                assert_eq!(kernel.plan().products_by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
+            });
         }
     }
 }

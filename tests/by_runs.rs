@@ -3,13 +3,10 @@
 
 mod common;
 
-use common::{Lengths, Rng, agree, inputs, targets};
-use rhumb::compiler::Kernels;
+use common::bias::{Bias, biased, hold_prefill, rates};
+use common::targets;
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
-
-/// A bias, and how many values of it are by runs where vectors have 8 lanes or more.
-type Bias = for<'g> fn(&AttentionParts<'g>) -> Expr<'g>;
 
 /// Differences of rows and of columns in a grid of this width.
 fn offsets<'g>(cx: &AttentionParts<'g>, width: i32) -> [Expr<'g>; 2] {
@@ -18,12 +15,6 @@ fn offsets<'g>(cx: &AttentionParts<'g>, width: i32) -> [Expr<'g>; 2] {
 
 fn reals<'g>(cx: &AttentionParts<'g>, width: i32) -> [Expr<'g>; 2] {
     offsets(cx, width).map(|x| x.cast(Elem::F32))
-}
-
-/// A smooth number for each head.
-fn rates<'g>(cx: &AttentionParts<'g>, scale: f64) -> Expr<'g> {
-    let heads = cx.heads().expect("heads");
-    cx.builder().table([cx.h], (0..heads).map(|head| scale / f64::from(head + 1)).collect::<Vec<_>>())
 }
 
 /// Time, row and column in a grid of three axes.
@@ -52,6 +43,7 @@ fn table<'g>(cx: &AttentionParts<'g>, width: i32, by_head: bool) -> Expr<'g> {
     table.gather(offset, y * (2 * width - 1) + x + 100)
 }
 
+/// Biases, and how many values of each are by runs where vectors have 8 lanes or more.
 const BIASES: &[(&str, usize, Bias)] = &[
     ("a distance in a grid", 1, |cx| {
         let [y, x] = reals(cx, 60);
@@ -98,13 +90,6 @@ const BIASES: &[(&str, usize, Bias)] = &[
     }),
 ];
 
-/// The attention of four heads on some key/value heads.
-fn graph(bias: Bias, kv_heads: u32, causal: bool) -> Verified {
-    let attention = Attention::heads(4).head_dim(16).kv_heads(kv_heads).score_with(move |cx, score| score + bias(cx));
-    let attention = if causal { attention.scheme(Causal) } else { attention };
-    attention.build().expect("a graph")
-}
-
 const LENGTHS: [(usize, usize); 5] = [(1, 300), (15, 17), (47, 64), (130, 130), (200, 70)];
 
 #[test]
@@ -113,18 +98,12 @@ fn values_by_runs_are_right() {
         // Each for some of the targets, which are many.
         for (which, target) in targets().iter().enumerate().filter(|(which, _)| (number + which) % 3 == 0) {
             let kv_heads = [1, 2, 4][(number + which) % 3];
-            let graph = graph(*bias, kv_heads, (number + which) % 2 == 0);
-            let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
-            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let reference = engine.reference(&graph).expect("a reference");
-            let found = kernel.plan().by_runs.values.len();
-            assert!(target.machine().lanes < 8 || found == *expected, "{name}: {found}\n{}", kernel.plan());
-            let rng = &mut Rng::new(number as u64);
-            for (queries, keys) in LENGTHS {
-                let lengths = Lengths { batch: 2, queries, keys };
-                let inputs = inputs(rng, kernel.interface(), lengths);
-                agree((&kernel, &reference), &inputs, lengths, format!("{name}, {kv_heads} key/value heads, {target}"));
-            }
+            let graph = biased(*bias, kv_heads, (number + which) % 2 == 0);
+            let what = format!("{name}, {kv_heads} key/value heads");
+            hold_prefill((&graph, target), (number as u64, &LENGTHS), what, |kernel| {
+                let found = kernel.plan().by_runs.values.len();
+                assert!(target.machine().lanes < 8 || found == *expected, "{name}: {found}\n{}", kernel.plan());
+            });
         }
     }
 }

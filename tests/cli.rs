@@ -116,19 +116,25 @@ fn proofs_are_printed() {
     assert!(proof.contains("\ncost "), "{proof}");
 }
 
+/// Files of random inputs, of what a kernel makes of them, and of what the interpreter does.
+fn in_and_out(folder: &Folder, graph: &str) -> [Vec<u8>; 3] {
+    folder.prints(&format!("{graph} --dims b=1,q=3,k=5 --save-inputs in.safetensors --outputs random.safetensors"));
+    for (output, options) in [("fast", ""), ("slow", "--interpret")] {
+        folder.prints(&format!("{graph} --inputs in.safetensors --outputs {output}.safetensors {options}"));
+    }
+    let [inputs, random, fast, slow] =
+        ["in", "random", "fast", "slow"].map(|name| folder.read(&format!("{name}.safetensors")));
+    assert!(random == fast, "the inputs that were saved are those that were used");
+    [inputs, fast, slow]
+}
+
 /// Tensors of 16 bits, random ones and those of files; the interpreter reads and writes the same.
 #[test]
 fn files_of_16_bits_go_in_and_out() {
     let folder = Folder::new("half");
     for (elem, dtype) in [("f16", Dtype::F16), ("bf16", Dtype::BF16)] {
         let graph = format!("run --heads 2 --head-dim 8 --lse --causal --elem {elem}");
-        folder.prints(&format!("{graph} --dims b=1,q=3,k=5 --save-inputs in.safetensors --outputs random.safetensors"));
-        for (output, options) in [("fast", ""), ("slow", "--interpret")] {
-            folder.prints(&format!("{graph} --inputs in.safetensors --outputs {output}.safetensors {options}"));
-        }
-        let [inputs, random, fast, slow] =
-            ["in", "random", "fast", "slow"].map(|name| folder.read(&format!("{name}.safetensors")));
-        assert!(random == fast, "the inputs that were saved are those that were used");
+        let [inputs, fast, slow] = in_and_out(&folder, &graph);
         for (file, name) in [(&inputs, "q"), (&inputs, "k"), (&inputs, "v"), (&fast, "out"), (&slow, "out")] {
             let file = SafeTensors::deserialize(file).expect("a sound file");
             assert_eq!(file.tensor(name).expect("a tensor").dtype(), dtype, "{name}");
@@ -154,13 +160,7 @@ fn files_of_8_bits_go_in() {
     let folder = Folder::new("bytes");
     for (elem, dtype, more) in [("i8", Dtype::I8, "--zero-points"), ("f8e4m3", Dtype::F8_E4M3, "")] {
         let graph = format!("run --heads 2 --head-dim 8 --causal --cache-elem {elem} {more}");
-        folder.prints(&format!("{graph} --dims b=1,q=3,k=5 --save-inputs in.safetensors --outputs random.safetensors"));
-        for (output, options) in [("fast", ""), ("slow", "--interpret")] {
-            folder.prints(&format!("{graph} --inputs in.safetensors --outputs {output}.safetensors {options}"));
-        }
-        let [inputs, random, fast, slow] =
-            ["in", "random", "fast", "slow"].map(|name| folder.read(&format!("{name}.safetensors")));
-        assert!(random == fast, "the inputs that were saved are those that were used");
+        let [inputs, fast, slow] = in_and_out(&folder, &graph);
         let inputs = SafeTensors::deserialize(&inputs).expect("a sound file");
         assert!(["k", "v"].iter().all(|name| inputs.tensor(name).is_ok_and(|tensor| tensor.dtype() == dtype)));
         let numbers = |file: &[u8]| -> Vec<f32> {

@@ -1,6 +1,7 @@
 //! What the tests of the crate share: random numbers, tensors in any layout, calls bound from maps.
 #![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 
+pub(crate) mod bias;
 pub(crate) mod bound;
 pub(crate) mod calls;
 pub(crate) mod case;

@@ -155,7 +155,7 @@ impl Lower<'_> {
         }
         if from.lane_type() == types::I8 && lane == Lane::F32 {
             let (dst, wide) = (self.result()?, self.fresh_vector());
-            self.widen_bytes(wide, x, width)?;
+            self.widen(table::WIDEN, wide, (x, Lane::I8), width)?;
             let code = self.code(table::INT_TO_F32, Lane::I32, width)?;
             self.emit(code, [Arg::Def(dst), Arg::Use(wide)]);
             return Ok(());
@@ -193,7 +193,7 @@ impl Lower<'_> {
         let (int, _) = self.shape(from)?;
         if int == Lane::I16 && lane == Lane::F32 {
             let wide = self.fresh_vector();
-            self.widen_lanes(wide, x, width)?;
+            self.widen(table::WIDEN, wide, (x, Lane::I16), width)?;
             let code = self.code(table::INT_TO_F32, Lane::I32, width)?;
             self.emit(code, [Arg::Def(dst), Arg::Use(wide)]);
             return Ok(());
@@ -218,28 +218,10 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// Lanes of 16 bits, each widened by zeros to one of 32 in a vector of this width.
-    fn widen_lanes(&mut self, dst: VReg, x: Value, width: Width) -> Result<()> {
-        let code = match (self.features.avx512(), width) {
-            (true, Width::W512) => Code::EVEX_Vpmovzxwd_zmm_k1z_ymmm256,
-            (true, Width::W256) => Code::EVEX_Vpmovzxwd_ymm_k1z_xmmm128,
-            (false, Width::W256) => Code::VEX_Vpmovzxwd_ymm_xmmm128,
-            _ => return Err(self.refuse(Reason::Type)),
-        };
-        let source = self.source(x, code, Lane::I16)?;
-        self.emit(code, [Arg::Def(dst), source]);
-        Ok(())
-    }
-
-    /// Lanes of 8 bits, each widened by its sign to one of 32 in a vector of this width.
-    fn widen_bytes(&mut self, dst: VReg, x: Value, width: Width) -> Result<()> {
-        let code = match (self.features.avx512(), width) {
-            (true, Width::W512) => Code::EVEX_Vpmovsxbd_zmm_k1z_xmmm128,
-            (true, Width::W256) => Code::EVEX_Vpmovsxbd_ymm_k1z_xmmm64,
-            (false, Width::W256) => Code::VEX_Vpmovsxbd_ymm_xmmm64,
-            _ => return Err(self.refuse(Reason::Type)),
-        };
-        let source = self.source(x, code, Lane::I8)?;
+    /// Lanes of 8 or 16 bits, each widened to one of 32 in a vector of this width.
+    pub(super) fn widen(&mut self, op: &table::Op, dst: VReg, (x, lane): (Value, Lane), width: Width) -> Result<()> {
+        let code = self.code(op, lane, width)?;
+        let source = self.source(x, code, lane)?;
         self.emit(code, [Arg::Def(dst), source]);
         Ok(())
     }
@@ -276,10 +258,10 @@ impl Lower<'_> {
         // There and back: a float holds every number of 16 bits and 8.
         if lane == Lane::F32 {
             if let Some(x) = self.lanes_of(x, Opcode::FcvtFromUint, types::I16) {
-                return self.widen_lanes(dst, x, width);
+                return self.widen(table::WIDEN, dst, (x, Lane::I16), width);
             }
             if let Some(x) = self.lanes_of(x, Opcode::FcvtFromSint, types::I8) {
-                return self.widen_bytes(dst, x, width);
+                return self.widen(table::WIDEN, dst, (x, Lane::I8), width);
             }
         }
         let packed = width.packed();

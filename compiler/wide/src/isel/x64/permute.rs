@@ -42,16 +42,8 @@ impl Lower<'_> {
             return Err(self.refuse(Reason::Type));
         }
         let (_, width) = self.shape(ty)?;
-        let code = match (self.features.avx512(), width) {
-            (true, Width::W512) => Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae,
-            (true, Width::W256) => Code::EVEX_Vcvtph2ps_ymm_k1z_xmmm128,
-            (false, Width::W256) => Code::VEX_Vcvtph2ps_ymm_xmmm128,
-            _ => return Err(self.refuse(Reason::Type)),
-        };
         let dst = self.result()?;
-        let source = self.source(x, code, Lane::I16)?;
-        self.emit(code, [Arg::Def(dst), source]);
-        Ok(())
+        self.widen(table::WIDEN_HALVES, dst, (x, Lane::I16), width)
     }
 
     /// Lanes of one float type to as many of the other.

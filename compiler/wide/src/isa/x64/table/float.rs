@@ -194,4 +194,16 @@ super::row::ops! {
         F32: [INVALID, VEX_Vcvtps2pd_xmm_xmmm64, VEX_Vcvtps2pd_ymm_xmmm128],
             [INVALID, EVEX_Vcvtps2pd_xmm_k1z_xmmm64b32, EVEX_Vcvtps2pd_ymm_k1z_xmmm128b32, EVEX_Vcvtps2pd_zmm_k1z_ymmm256b32_sae];
     }
+    /// Lanes of 16 bits without a sign, or of 8 with one, to 32; the width is that of the longer vector.
+    WIDEN {
+        I16: [INVALID, INVALID, VEX_Vpmovzxwd_ymm_xmmm128],
+            [INVALID, INVALID, EVEX_Vpmovzxwd_ymm_k1z_xmmm128, EVEX_Vpmovzxwd_zmm_k1z_ymmm256];
+        I8: [INVALID, INVALID, VEX_Vpmovsxbd_ymm_xmmm64],
+            [INVALID, INVALID, EVEX_Vpmovsxbd_ymm_k1z_xmmm64, EVEX_Vpmovsxbd_zmm_k1z_xmmm128];
+    }
+    /// Floats of 16 bits to `f32`; the width is that of the `f32` vector.
+    WIDEN_HALVES {
+        I16: [INVALID, INVALID, VEX_Vcvtph2ps_ymm_xmmm128],
+            [INVALID, INVALID, EVEX_Vcvtph2ps_ymm_k1z_xmmm128, EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae];
+    }
 }

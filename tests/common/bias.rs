@@ -1,0 +1,44 @@
+//! Attentions with a bias of index, compiled for prefill and held to the interpreter.
+
+use std::fmt::Display;
+
+use rhumb::compiler::Kernels;
+use rhumb::plugins::AttentionParts;
+use rhumb::prelude::*;
+
+use super::{Lengths, Rng, agree, inputs};
+
+/// What is added to the score.
+pub(crate) type Bias = for<'g> fn(&AttentionParts<'g>) -> Expr<'g>;
+
+/// A smooth number for each head.
+pub(crate) fn rates<'g>(cx: &AttentionParts<'g>, scale: f64) -> Expr<'g> {
+    let heads = cx.heads().expect("heads");
+    cx.builder().table([cx.h], (0..heads).map(|head| scale / f64::from(head + 1)).collect::<Vec<_>>())
+}
+
+/// The attention of four heads on some key/value heads.
+pub(crate) fn biased(bias: Bias, kv_heads: u32, causal: bool) -> Verified {
+    let attention = Attention::heads(4).head_dim(16).kv_heads(kv_heads).score_with(move |cx, score| score + bias(cx));
+    let attention = if causal { attention.scheme(Causal) } else { attention };
+    attention.build().expect("a graph")
+}
+
+/// Compiles for prefill, checks what was found of the graph, and holds calls of these queries and keys to the interpreter.
+pub(crate) fn hold_prefill(
+    (graph, target): (&Verified, &Target),
+    (seed, lengths): (u64, &[(usize, usize)]),
+    what: impl Display,
+    found: impl Fn(&Kernel),
+) {
+    let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
+    let kernel = engine.compile(graph).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let reference = engine.reference(graph).expect("a reference");
+    found(&kernel);
+    let rng = &mut Rng::new(seed);
+    for &(queries, keys) in lengths {
+        let lengths = Lengths { batch: 2, queries, keys };
+        let inputs = inputs(rng, kernel.interface(), lengths);
+        agree((&kernel, &reference), &inputs, lengths, format!("{what}, {target}"));
+    }
+}
