@@ -7,9 +7,8 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::rows::ROW_LANES;
 use crate::codegen::tile::end::{OutputRows, average, factor, normalise_all};
-use crate::plan::{Attention, Decode, Reduction};
+use crate::plan::{Attention, Decode, Reduction, Storage};
 
 /// Normalises and stores the rows.
 pub(crate) fn end(
@@ -22,11 +21,13 @@ pub(crate) fn end(
     attention.reductions.iter().try_for_each(|reduction| averages(emitter, rows, reduction))
 }
 
-/// Stores the averages: by four elements where rows of the output are contiguous.
+/// Stores the averages: by vectors where rows of the output are contiguous.
 fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> Result<(), CodegenError> {
     let outputs = OutputRows::new(emitter, rows.tile, reduction)?;
     let dense = outputs.dense(emitter);
-    let whole = reduction.length - reduction.length % ROW_LANES as u32;
+    let ty = by_vectors_of(emitter, reduction, outputs.storage);
+    let lanes = ty.lane_count();
+    let whole = reduction.length - reduction.length % lanes;
     let [zero, whole, length] =
         [0, whole, reduction.length].map(|n| emitter.fb().ins().iconst(types::I64, i64::from(n)));
     let vectors = emitter.fb().ins().select(dense, whole, zero);
@@ -50,9 +51,16 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduc
                 Vec::new()
             });
         };
-        store(emitter, types::F32X4, (zero, vectors), ROW_LANES as i64);
+        store(emitter, ty, (zero, vectors), i64::from(lanes));
         store(emitter, types::F32, (vectors, length), 1);
         vec![emitter.fb().ins().iadd_imm_s(from[0], pitch)]
     });
     Ok(())
+}
+
+/// The vectors that rows of averages are stored by. Elements of 16 bits are stored one by one, which takes no longer for few lanes.
+fn by_vectors_of(emitter: &ExprEmitter<'_, '_>, reduction: &Reduction, storage: Storage) -> Type {
+    let widest = emitter.v.float_type();
+    let fits = !storage.is_half() && reduction.length.is_multiple_of(widest.lane_count());
+    if fits && widest.is_vector() { widest } else { types::F32X4 }
 }

@@ -9,6 +9,7 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::rows::ROW_LANES;
 use crate::codegen::tile::query_tile::{Mode, call_word, set_query};
 use crate::codegen::tile::score::{KeyRows, score};
 use crate::codegen::vocab::access;
@@ -53,16 +54,27 @@ pub(super) fn each_row(
         let at = rows.scores(emitter, row);
         result = body(emitter, row, at);
         emitter.restore(saved);
-        let nothing = emitter.fb().ins().f32const(hidden as f32);
-        range_loop(emitter, rows.keys, whole, 1, &[], |emitter, key, _| {
+        hide(emitter, at, (rows.keys, whole), hidden);
+        Vec::new()
+    });
+    result
+}
+
+/// Stores `hidden` to some scores of a row, up to the end of a vector.
+fn hide(emitter: &mut ExprEmitter<'_, '_>, at: Ssa, (from, to): (Ssa, Ssa), hidden: f64) {
+    let lanes = ROW_LANES as i64;
+    let up = emitter.fb().ins().iadd_imm_s(from, lanes - 1);
+    let whole = emitter.fb().ins().band_imm_s(up, -lanes);
+    let nothing = emitter.fb().ins().f32const(hidden as f32);
+    let of_four = emitter.fb().ins().splat(types::F32X4, nothing);
+    for (nothing, first, end, step) in [(nothing, from, whole, 1), (of_four, whole, to, lanes)] {
+        range_loop(emitter, first, end, step, &[], |emitter, key, _| {
             let offset = emitter.fb().ins().ishl_imm_u(key, 2);
             let place = emitter.fb().ins().iadd(at, offset);
             emitter.fb().ins().store(access(), nothing, place, 0);
             Vec::new()
         });
-        Vec::new()
-    });
-    result
+    }
 }
 
 /// Replaces the vectors of a row of scores: `make` gets the index of the first lane's key, and what is there.
