@@ -30,6 +30,9 @@ pub enum Reason {
     /// AVX2 has no instruction for this type or width; AVX-512 has.
     #[error("this needs AVX-512")]
     NeedsAvx512,
+    /// AVX512_BF16 alone has an instruction for it.
+    #[error("this needs AVX512_BF16")]
+    NeedsBf16,
     /// A calling convention other than System V and Windows fastcall.
     #[error("the calling convention {0} is not supported")]
     CallConv(CallConv),

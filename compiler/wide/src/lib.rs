@@ -50,9 +50,9 @@
 //! # What is supported
 //! - Vectors of `f32`, `f64` and integers of 128 and 256 bits, and of 512 with AVX-512; scalars `i8` to `i64`, `f32`, `f64`.
 //! - Arithmetic with `fma`, rounding, conversions, comparisons, `bitselect` and `select`, shifts by scalars, lanes and 128-bit shuffles
-//!   (wider ones by calls of [`PERMUTE`], conversions of wide floats by those of [`DEMOTE`], [`PROMOTE`] and [`WIDEN`]), reductions of masks,
-//!   memory and stack slots, blocks with parameters, `br_table`, traps, and `call_indirect`. The snapshot of the test `support_matrix` lists
-//!   operations by type and width.
+//!   (wider ones by calls of [`PERMUTE`], conversions of wide floats by those of [`DEMOTE`], [`PROMOTE`] and [`WIDEN`], products of pairs of
+//!   `bf16` by those of [`DOT_BF16`]), reductions of masks, memory and stack slots, blocks with parameters, `br_table`, traps, and
+//!   `call_indirect`. The snapshot of the test `support_matrix` lists operations by type and width.
 //! - Prefetches: a `load.i8` whose result nothing uses becomes `prefetcht0`, which never faults, a `load.i16` `prefetcht1`, which leaves the
 //!   first cache alone.
 //! - The System V convention, with vectors in registers, and Windows fastcall without them. There is no unwind information.
@@ -120,6 +120,11 @@ pub const PROMOTE: &str = "promote";
 /// The name of a function from a vector of 8 or 16 `i16`, which hold the bits of floats of 16 bits (binary16 of IEEE 754), to one of as many
 /// `f32`: as [`DEMOTE`]. Every such float is one of single precision, subnormal ones too; a signalling NaN becomes quiet.
 pub const WIDEN: &str = "widen";
+
+/// The name of a function of sums and two vectors of pairs of `bf16`, as `%dot_bf16(f32x16, i32x16, i32x16) -> f32x16`: its calls are
+/// instructions, of 128, 256 or 512 bits, with AVX512_BF16 alone. To each sum both products of a pair are added, the second first: that of the
+/// upper halves, then that of the lower halves, each rounded once. Subnormal numbers count as 0, and a subnormal sum becomes 0.
+pub const DOT_BF16: &str = "dot_bf16";
 
 /// The machine code of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@
 
 mod calls;
 mod control;
+mod dot;
 mod jit;
 #[path = "../kernels/mod.rs"]
 mod kernels;

@@ -7,7 +7,7 @@ use crate::error::Reason;
 use crate::isa::x64::mach::Arg;
 use crate::isa::x64::table;
 use crate::lane::{Lane, Width};
-use crate::{DEMOTE, PERMUTE, PROMOTE, WIDEN};
+use crate::{DEMOTE, DOT_BF16, PERMUTE, PROMOTE, WIDEN};
 use cranelift_codegen::ir::{ExternalName, InstructionData, Type, Value, types};
 use iced_x86::Code;
 use regalloc2::VReg;
@@ -30,8 +30,29 @@ impl Lower<'_> {
             (raw, &[x], [_]) if raw == DEMOTE.as_bytes() => self.convert_vector(table::DEMOTE, x, types::F64),
             (raw, &[x], [_]) if raw == PROMOTE.as_bytes() => self.convert_vector(table::PROMOTE, x, types::F32),
             (raw, &[x], [_]) if raw == WIDEN.as_bytes() => self.widen_halves(x),
+            (raw, &[sum, a, b], [_]) if raw == DOT_BF16.as_bytes() => self.dot_bf16(sum, (a, b)),
             _ => Err(self.refuse(Reason::Operation)),
         }
+    }
+
+    /// Products of pairs, added to sums.
+    fn dot_bf16(&mut self, sum: Value, (a, b): (Value, Value)) -> Result<()> {
+        let ty = self.result_ty();
+        let pairs = types::I32.by(ty.lane_count());
+        let fits = ty.is_vector()
+            && ty.lane_type() == types::F32
+            && self.ty(sum) == ty
+            && [a, b].iter().all(|of| Some(self.ty(*of)) == pairs);
+        if !fits || !self.features.bf16() {
+            return Err(self.refuse(if fits { Reason::NeedsBf16 } else { Reason::Type }));
+        }
+        let (lane, width) = self.shape(ty)?;
+        let code = self.code(table::DOT_BF16, lane, width)?;
+        let (a, b) = if self.is_foldable(a, code, lane) && !self.is_foldable(b, code, lane) { (b, a) } else { (a, b) };
+        let (dst, from, a) = (self.result()?, self.reg(sum)?, self.reg(a)?);
+        let b = self.source(b, code, lane)?;
+        self.emit(code, [Arg::Modify { def: dst, from }, Arg::Use(a), b]);
+        Ok(())
     }
 
     /// Floats of 16 bits to single precision.

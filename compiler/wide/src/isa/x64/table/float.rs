@@ -57,6 +57,11 @@ super::row::ops! {
         F64: [VEX_Vfmadd231sd_xmm_xmm_xmmm64, VEX_Vfmadd231pd_xmm_xmm_xmmm128, VEX_Vfmadd231pd_ymm_ymm_ymmm256],
             [EVEX_Vfmadd231sd_xmm_k1z_xmm_xmmm64_er, EVEX_Vfmadd231pd_xmm_k1z_xmm_xmmm128b64, EVEX_Vfmadd231pd_ymm_k1z_ymm_ymmm256b64, EVEX_Vfmadd231pd_zmm_k1z_zmm_zmmm512b64_er];
     }
+    /// `dst = a * b + dst` of pairs of `bf16`, the second of each pair before the first. With AVX512_BF16.
+    DOT_BF16 {
+        F32: [INVALID, INVALID, INVALID],
+            [INVALID, EVEX_Vdpbf16ps_xmm_k1z_xmm_xmmm128b32, EVEX_Vdpbf16ps_ymm_k1z_ymm_ymmm256b32, EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32];
+    }
     /// `dst = a * dst + b`.
     FMA213 {
         F32: [VEX_Vfmadd213ss_xmm_xmm_xmmm32, VEX_Vfmadd213ps_xmm_xmm_xmmm128, VEX_Vfmadd213ps_ymm_ymm_ymmm256],
