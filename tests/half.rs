@@ -91,6 +91,7 @@ fn as_in_32_bits(engine: &Engine, (name, attention): (&str, &Attention), elems: 
     }
 }
 
+/// Products of pairs of `bf16` come in another order: see `bf16_pairs.rs`.
 #[test]
 fn rows_of_16_bits_are_those_of_32_rounded() {
     let (f32, f16, bf16) = (Elem::F32, Elem::F16, Elem::Bf16);
@@ -105,7 +106,8 @@ fn rows_of_16_bits_are_those_of_32_rounded() {
         [f16, f32, bf16, f32],
     ];
     let dims = [(1, 1), (15, 17), (17, 15), (64, 64), (130, 64), (64, 130)];
-    for (number, engine) in engines().iter().enumerate() {
+    let engines = common::engines_without_bf16(2);
+    for (number, (_, engine)) in engines.iter().enumerate() {
         for (n, (d, e)) in dims.into_iter().enumerate() {
             for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
                 let which = number + 3 * n + 5 * m;

@@ -110,13 +110,13 @@ impl fmt::Display for Form {
 }
 
 impl DecodeKernel {
-    /// The decode kernel of a graph that has a prefill plan, for one of the candidates of a target; `own` is the problem of the form for few
+    /// The decode kernel of a problem that has a prefill plan, for one of the candidates of a target; `own` is the problem of the form for few
     /// queries, if that is another.
     ///
     /// # Errors
     /// [`NoDecode`] says why there is none.
     pub(crate) fn of(
-        prefill: &Plan,
+        (problem, prefill): (&Arc<Problem>, &Plan),
         own: Option<&Result<Arc<Problem>, PlanError>>,
         target: &Target,
         kernels: Kernels,
@@ -127,7 +127,7 @@ impl DecodeKernel {
         }
         // The widest vectors come first.
         for target in target.candidates() {
-            match of_form(&prefill.problem, own, target.machine()) {
+            match of_form(problem, own, target.machine()) {
                 Ok((plan, form)) => {
                     let queries = (kernels == Kernels::Cheapest).then(|| preferred(&plan, prefill));
                     return if queries.as_ref().is_some_and(Vec::is_empty) {

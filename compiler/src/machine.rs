@@ -91,13 +91,16 @@ pub struct Machine {
     pub registers: usize,
     /// The form of multiply-adds.
     pub multiply_add: MultiplyAdd,
+    /// Whether there is an instruction for products of pairs of `bf16`, which are summed up in single precision.
+    pub dot_bf16: bool,
 }
 
 impl Machine {
     /// A machine of some lanes and registers that fuses multiply-adds, by `clif-wide`: for plans that no code is made of.
     pub fn of(lanes: usize, registers: usize) -> Machine {
         let instructions = if registers > 16 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
-        Machine { backend: Backend::Wide, instructions, lanes, registers, multiply_add: MultiplyAdd::Fused }
+        let multiply_add = MultiplyAdd::Fused;
+        Machine { backend: Backend::Wide, instructions, lanes, registers, multiply_add, dot_bf16: false }
     }
 
     /// Bytes of a vector of `f32`.
@@ -111,11 +114,14 @@ impl Machine {
     }
 }
 
-/// `16 lanes (clif-wide, avx512)`.
+/// `16 lanes (clif-wide, avx512)`, or `16 lanes (clif-wide, avx512, bf16)`.
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.backend {
-            Backend::Wide => write!(f, "{} lanes ({}, {})", self.lanes, self.backend, self.instructions),
+            Backend::Wide => {
+                let bf16 = if self.dot_bf16 { ", bf16" } else { "" };
+                write!(f, "{} lanes ({}, {}{bf16})", self.lanes, self.backend, self.instructions)
+            }
             Backend::Cranelift => write!(f, "{} lanes ({})", self.lanes, self.backend),
         }
     }

@@ -183,7 +183,7 @@ pub fn compile_lowered(
         let problem = Arc::new(recognize(fused.graph())?);
         let (plan, choice) = choose(&problem, target)?;
         let few = fused.few_queries().map(|few| recognize(few).map(Arc::new));
-        let decode = DecodeKernel::of(&plan, few.as_ref(), target, options.kernels);
+        let decode = DecodeKernel::of((&problem, &plan), few.as_ref(), target, options.kernels);
         Ok::<_, PlanError>(((plan, choice), decode))
     })?;
     let target = choice.target();

@@ -54,6 +54,12 @@ impl Features {
         Features { wide: self.wide.map(clif_wide::Features::without_avx512), ..self }
     }
 
+    /// The same machine, its AVX512_BF16 left unused: products of `bf16` are computed in single precision, as on machines without.
+    #[must_use]
+    pub fn without_bf16(self) -> Features {
+        Features { wide: self.wide.map(clif_wide::Features::without_bf16), ..self }
+    }
+
     /// The same machine without `clif-wide`: Cranelift's own backend, with the instructions that the machine has for it.
     #[must_use]
     pub fn without_wide(self) -> Features {
@@ -157,7 +163,8 @@ impl Compilers {
             Backend::Cranelift if self.is_x86() => MultiplyAdd::Copying,
             Backend::Wide | Backend::Cranelift => MultiplyAdd::Fused,
         };
-        Machine { backend, instructions, lanes, registers, multiply_add }
+        let dot_bf16 = wide.is_some_and(clif_wide::Features::bf16);
+        Machine { backend, instructions, lanes, registers, multiply_add, dot_bf16 }
     }
 
     /// Features of wide code of some lanes.

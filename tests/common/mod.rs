@@ -46,26 +46,35 @@ pub(crate) fn engine(target: &Target, threads: usize) -> Engine {
 /// For each target an engine whose calls take the kernel that costs less, and one whose calls take that for few queries wherever there is
 /// one; with its name.
 pub(crate) fn engines(threads: usize) -> Vec<(String, Engine)> {
-    engines_of([Kernels::Cheapest, Kernels::Decode], threads)
+    engines_of(&targets(), [Kernels::Cheapest, Kernels::Decode], threads)
 }
 
 /// For each target an engine whose calls take the prefill kernel, and one whose calls take that for few queries; with its name.
 pub(crate) fn engines_of_each_kernel(threads: usize) -> Vec<(String, Engine)> {
-    engines_of([Kernels::Prefill, Kernels::Decode], threads)
+    engines_of(&targets(), [Kernels::Prefill, Kernels::Decode], threads)
 }
 
-fn engines_of(kernels: [Kernels; 2], threads: usize) -> Vec<(String, Engine)> {
+/// As [`engines_of_each_kernel`], of machines without products of pairs of `bf16`.
+pub(crate) fn engines_without_bf16(threads: usize) -> Vec<(String, Engine)> {
+    let targets = targets_of(Features::detect().without_bf16());
+    engines_of(&targets, [Kernels::Prefill, Kernels::Decode], threads)
+}
+
+fn engines_of(targets: &[Target], kernels: [Kernels; 2], threads: usize) -> Vec<(String, Engine)> {
     let of = |target: &Target, kernels: Kernels| {
         let builder = Engine::builder().target(target.clone()).threads(threads);
         (format!("{target}, {}", kernels.name()), builder.kernels(kernels).build().expect("an engine"))
     };
-    targets().iter().flat_map(|target| kernels.map(|kernels| of(target, kernels))).collect()
+    targets.iter().flat_map(|target| kernels.map(|kernels| of(target, kernels))).collect()
 }
 
 /// Every code generator of this machine at every lane count it has; and those of lesser machines, as far as this one can be one: with AVX2
 /// alone, whose code has half the registers and other instructions, without fused multiply-add, and with no more than SSE4.1.
 pub(crate) fn targets() -> Vec<Target> {
-    let features = Features::detect();
+    targets_of(Features::detect())
+}
+
+fn targets_of(features: Features) -> Vec<Target> {
     let machines = [features, features.without_avx512(), features.without_fma(), features.without_avx()];
     let mut targets: Vec<Target> = Vec::new();
     for machine in machines {

@@ -76,20 +76,27 @@ pub(crate) fn load_lanes(
     lanes: usize,
     (address, offset): (Ssa, i32),
 ) -> Ssa {
+    let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > 4 && storage == Storage::F16);
+    if let (Some(short), Some(float)) = (wide(types::I16), wide(types::F32)) {
+        let bits = fb.ins().load(short, access(), address, offset);
+        return by_name(fb, clif_wide::WIDEN, &[bits], float);
+    }
+    let bits = load_bits(fb, lanes, (address, offset));
+    widened(fb, storage, bits)
+}
+
+/// Loads neighbouring elements in 16 bits as they are, each in the lower half of a lane of 32, of 4 lanes or more.
+pub(crate) fn load_bits(fb: &mut FunctionBuilder<'_>, lanes: usize, (address, offset): (Ssa, i32)) -> Ssa {
     let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > 4);
-    let bits = match (wide(types::I16), wide(types::F32), wide(types::I32)) {
+    match (wide(types::I16), wide(types::F32), wide(types::I32)) {
         (Some(short), Some(float), Some(int)) => {
             let bits = fb.ins().load(short, access(), address, offset);
-            if storage == Storage::F16 {
-                return by_name(fb, clif_wide::WIDEN, &[bits], float);
-            }
             // Every number of 16 bits is a float: of more than 4 lanes this is how CLIF says that they are widened.
             let number = fb.ins().fcvt_from_uint(float, bits);
             fb.ins().fcvt_to_sint_sat(int, number)
         }
         _ => fb.ins().uload16x4(access(), address, offset),
-    };
-    widened(fb, storage, bits)
+    }
 }
 
 /// Stores what a tensor with this storage holds: floats of single precision are rounded where it has 16 bits.

@@ -6,6 +6,7 @@ use rhumb_ir::Axis;
 
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
+use super::half;
 use super::loops::range_loop;
 use super::rows::ROW_LANES;
 use super::vocab::access;
@@ -24,7 +25,8 @@ pub(crate) fn squares(
     let (keys, length) = (emitter.extent(key), emitter.extent(dim));
     let zero = emitter.fb().ins().iconst(types::I64, 0);
     // Without contiguous rows every element is read by itself.
-    let contiguous = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+    let storage = emitter.plan.tensors[tensor].storage;
+    let contiguous = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, storage.bytes() as i64);
     let whole = emitter.fb().ins().band_imm_s(length, -(ROW_LANES as i64));
     let vectors = emitter.fb().ins().select(contiguous, whole, zero);
     range_loop(emitter, zero, keys, 1, &[rows, sums], |emitter, _, carried| {
@@ -32,9 +34,12 @@ pub(crate) fn squares(
         let wide = emitter.in_rows(dim, ROW_LANES, |emitter| {
             let start = emitter.v.float(0.0);
             range_loop(emitter, zero, vectors, ROW_LANES as i64, &[start], |emitter, element, sum| {
-                let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+                let offset = emitter.fb().ins().ishl_imm_u(element, i64::from(storage.bytes().ilog2()));
                 let address = emitter.fb().ins().iadd(row, offset);
-                let x = emitter.fb().ins().load(types::F32X4, access(), address, 0);
+                let x = match storage.is_half() {
+                    true => half::load_lanes(emitter.fb(), storage, ROW_LANES, (address, 0)),
+                    false => emitter.fb().ins().load(types::F32X4, access(), address, 0),
+                };
                 vec![emitter.v.fma(x, x, sum[0])]
             })
         });
@@ -45,7 +50,10 @@ pub(crate) fn squares(
         let sum = range_loop(emitter, vectors, length, 1, &[sum], |emitter, element, sum| {
             let offset = emitter.fb().ins().imul(element, stride);
             let address = emitter.fb().ins().iadd(row, offset);
-            let x = emitter.fb().ins().load(types::F32, access(), address, 0);
+            let x = match storage.is_half() {
+                true => half::load(emitter.fb(), storage, address),
+                false => emitter.fb().ins().load(types::F32, access(), address, 0),
+            };
             let square = emitter.fb().ins().fmul(x, x);
             vec![emitter.fb().ins().fadd(sum[0], square)]
         });

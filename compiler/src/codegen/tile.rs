@@ -28,6 +28,7 @@ use cranelift_codegen::ir::{InstBuilder, types};
 
 mod average;
 mod begin;
+mod bf16;
 pub(crate) mod decode;
 mod distance;
 mod end;
@@ -75,6 +76,7 @@ pub(crate) fn keys(
     if tile.of_softmax() {
         begin_maxima(emitter, tile);
     }
+    bf16::pack(emitter, tile, count)?;
     distance::fill(emitter, tile, count)?;
     runs::fill(emitter, tile, count)?;
     turned::fill(emitter, tile, count)?;

@@ -105,7 +105,13 @@ impl Plan {
         let sums = self.attention.as_ref().map(|attention| Sums::of(self, attention));
         ErrorBound {
             plan: self,
-            sums: sums.unwrap_or(Sums { orders: Vec::new(), products: Vec::new(), keys: 0, least: 0 }),
+            sums: sums.unwrap_or(Sums {
+                orders: Vec::new(),
+                products: Vec::new(),
+                keys: 0,
+                least: 0,
+                rounds_weights: false,
+            }),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Sums of products, in the order in which code forms them.
 
 use super::approx::{Approx, Precision};
-use super::units::{ROOM, TINY_SUM, U};
+use super::units::{ROOM, U};
 
 /// In which order products are summed up.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
-    /// Parts, one added to those before it, of stretches that have sums of their own.
-    Stretches { parts: usize, chains: usize },
+    /// Parts, one added to those before it, of stretches that have sums of their own. By pairs of `bf16` the second product of a pair is added
+    /// before the first.
+    Stretches { parts: usize, chains: usize, pairs: bool },
     /// By lanes, whose sums are added up in pairs: within the quarters of a vector, then the quarters.
     Lanes(usize),
 }
@@ -25,19 +26,26 @@ pub(super) enum Joined {
 const MOST_WAITING: usize = 8;
 
 impl Order {
+    /// Whether products are of pairs of `bf16`.
+    pub(super) fn is_by_pairs(self) -> bool {
+        matches!(self, Order::Stretches { pairs: true, .. })
+    }
+
     /// One after the other.
-    pub(super) const PLAIN: Order = Order::Stretches { parts: 1, chains: 1 };
+    pub(super) const PLAIN: Order = Order::Stretches { parts: 1, chains: 1, pairs: false };
 
     /// The products of each sum, in their order, and what becomes of it.
     pub(super) fn stretches(self, length: usize) -> Vec<(Vec<usize>, Joined)> {
         match self {
-            Order::Stretches { parts, chains } => {
-                let of_part = |part: usize| part * (length / chains) / parts * chains;
+            Order::Stretches { parts, chains, pairs } => {
+                let at_once = if pairs { 2 } else { 1 };
+                let of_part = |part: usize| part * (length / at_once / chains) / parts * chains * at_once;
                 let stretches = (0..parts).flat_map(|part| {
                     let turns = (of_part(part + 1) - of_part(part)) / chains;
                     let first = move |chain: usize| of_part(part) + chain * turns;
                     (0..chains).map(move |chain| {
-                        ((first(chain)..first(chain + 1)).collect(), Joined::Part { ends: chain + 1 == chains })
+                        let added = (first(chain)..first(chain + 1)).map(|n| n ^ usize::from(pairs));
+                        (added.collect(), Joined::Part { ends: chain + 1 == chains })
                     })
                 });
                 stretches.collect()
@@ -72,8 +80,14 @@ impl Running {
 }
 
 impl Precision {
-    /// The sum of products, each sum rounded where it is formed, and each product (as it is where it is not fused with its sum).
-    pub(super) fn sum(self, stretches: &[(Vec<usize>, Joined)], factors: impl Fn(usize) -> (Approx, Approx)) -> Approx {
+    /// The sum of products, each sum rounded where it is formed, and each product (as it is where it is not fused with its sum). Each is off
+    /// by `tiny` where it is next to 0.
+    pub(super) fn sum(
+        self,
+        stretches: &[(Vec<usize>, Joined)],
+        tiny: f64,
+        factors: impl Fn(usize) -> (Approx, Approx),
+    ) -> Approx {
         let (unit, most) = match self {
             Precision::Single => (U + ROOM, f64::from(f32::MAX)),
             Precision::Double => (ROOM, f64::MAX),
@@ -90,7 +104,7 @@ impl Precision {
                 let exact = x.e == 0.0 && y.e == 0.0;
                 let e = if exact { 0.0 } else { x.x.abs() * y.e + y.x.abs() * x.e + x.e * y.e };
                 size += product.abs() + e;
-                chain.add(unit, product, e + unit * (product.abs() + e) + TINY_SUM);
+                chain.add(unit, product, e + unit * (product.abs() + e) + tiny);
             }
             match *joined {
                 Joined::Part { ends } => {

@@ -245,9 +245,10 @@ impl ErrorBound<'_> {
         for reduction in &of.reductions {
             let moved = self.of_values(roundings, reduction, ("sum W|v|", "sum W"));
             let output = &plan.tensors[reduction.output].name;
+            let rounded = if sums.rounds_weights { " + 2^-8 sum W|v|" } else { "" };
             writeln!(
                 f,
-                "  `{output}`: (sum W E |v - out|{moved} + min(N, {} + tiles) u sum W|v|) / sum W + (min(N, {run} + tiles) + 5) u |out|",
+                "  `{output}`: (sum W E |v - out|{moved} + min(N, {} + tiles) u sum W|v|{rounded}) / sum W + (min(N, {run} + tiles) + 5) u |out|",
                 most + 1
             )?;
         }

@@ -8,7 +8,7 @@ use super::approx::{Approx, Precision, logical};
 use super::array::Array;
 use super::error::BoundError;
 use super::sums::Sums;
-use super::units::{ROOM, TINY_SUM, U, gamma};
+use super::units::{BF16, ROOM, SUBNORMAL, TINY_SUM, U, gamma};
 use super::walk::{Seeds, Walk};
 use crate::abi::MOST_REDUCTIONS;
 use crate::plan::{self, Attention, Reduction, TensorId, Term};
@@ -35,6 +35,8 @@ pub(super) struct Bounded {
 #[derive(Default)]
 struct Row {
     keys: Vec<Seen>,
+    /// Those whose scores are too low for single precision: they have no weight beside others.
+    low: Vec<Seen>,
     /// The sink's score, if there is one.
     sink: Option<Approx>,
     /// Whether the term of the query alone is NaN or infinite, and whether a score of `-inf` hid a key: which of both counts where no
@@ -134,6 +136,7 @@ impl Parts {
         // Both are in double precision.
         row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[3]], query_term.neg()));
         row.keys.clear();
+        row.low.clear();
         let log_term = self.log_terms.data[at[4]];
         (row.odd_term, row.odd_key) = (!query_term.x.is_finite() || !log_term.x.is_finite(), false);
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
@@ -186,6 +189,11 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
     Ok(Bounded { averages, log_sum })
 }
 
+/// Whether a value is not 0 for certain.
+fn counts(value: Approx) -> bool {
+    value.x.is_nan() || value.x.abs() > value.e
+}
+
 impl Row {
     /// Takes a key in, if it is or may be seen.
     fn see(&mut self, seen: Approx, score: Approx, term: Option<Approx>, values: [usize; MOST_REDUCTIONS]) {
@@ -193,8 +201,10 @@ impl Row {
             return;
         }
         let score = match term {
-            // Without the rounding of the sum, which depends on what the row sees.
-            Some(term) if score.is_finite() && term.is_finite() => Approx { x: score.x + term.x, e: score.e + term.e },
+            // Without the rounding of the sum, which depends on what the row sees. Its parts are of single precision.
+            Some(term) if score.is_finite() && term.is_finite() && term.most() <= f64::from(f32::MAX) => {
+                Approx { x: score.x + term.x, e: score.e + term.e }
+            }
             Some(term) => Precision::Single.add(score, term),
             None => score,
         };
@@ -209,9 +219,8 @@ impl Row {
 
     /// The weights, relative to the greatest.
     fn weigh(&mut self, sums: &Sums, keyed: bool) -> Weights {
-        // A score too low for single precision has no weight beside any that is not.
-        let low = self.keys.iter().any(|key| key.score.is_low());
-        self.keys.retain(|key| !key.score.is_low());
+        self.low = self.keys.extract_if(.., |key| key.score.is_low()).collect();
+        let low = !self.low.is_empty();
         if self.keys.iter().any(|key| key.score.is_exact() && key.score.x.is_nan() && key.certain) {
             return Weights::Nan;
         }
@@ -293,8 +302,11 @@ impl Row {
                 element,
                 match *weights {
                     Weights::None => Approx::exact(0.0),
-                    Weights::Nan => Approx::exact(f64::NAN),
-                    Weights::Unknown => Approx::UNKNOWN,
+                    // The reference leaves out values of 0, whatever their weights.
+                    Weights::Nan if self.keys.iter().any(|key| key.certain && counts(value(key))) => {
+                        Approx::exact(f64::NAN)
+                    }
+                    Weights::Nan | Weights::Unknown => Approx::UNKNOWN,
                     Weights::Known { sum, off, sink, .. } => self.of_element(sums, (sum, off, sink), value),
                 },
             );
@@ -308,6 +320,10 @@ impl Row {
         (sum, off, sink): (f64, f64, (f64, f64)),
         value: impl Fn(&Seen) -> Approx,
     ) -> Approx {
+        // The reference leaves out a weight of 0, a kernel multiplies by it unless the score is `-inf`.
+        if self.low.iter().any(|key| !value(key).is_finite()) {
+            return Approx::UNKNOWN;
+        }
         if self.keys.iter().any(|key| !value(key).is_finite()) {
             return self.of_infinite(sum, value);
         }
@@ -334,7 +350,9 @@ impl Row {
         }
         let count = self.keys.len();
         let (products, total) = (gamma(sums.products(count)), gamma(sums.total(count) + 4.0));
-        let tiny = TINY_SUM * (count + 2) as f64;
+        // What is lost of weights where they are rounded, relative to them, and of what is next to 0.
+        let (lost, tiny) = if sums.rounds_weights { (BF16, 3.0 * SUBNORMAL) } else { (0.0, TINY_SUM) };
+        let (products, tiny) = (products + lost * (1.0 + products), tiny * (count + 2) as f64);
         // An average of these values is no farther from another than the farthest of them, whatever the weights.
         let whatever = farthest + products * largest;
         let weighed = if least > 0.0 { (moved + products * size) / least } else { f64::INFINITY };

@@ -17,6 +17,8 @@ pub(super) struct Sums {
     pub(super) keys: usize,
     /// Keys of a key tile at least.
     pub(super) least: usize,
+    /// Whether weights are rounded to `bf16` where values are weighed by them.
+    pub(super) rounds_weights: bool,
 }
 
 impl Sums {
@@ -32,16 +34,20 @@ impl Sums {
                 let lanes = plan.machine.lanes;
                 return (Order::Lanes(lanes), length.div_ceil(lanes) + lanes.ilog2() as usize + others);
             }
-            let chains = if length.is_multiple_of(most) { most } else { 1 };
+            let factor = plan.bf16_pairs.product;
+            let at_once = if factor.is_some() { 2 } else { 1 };
+            let chains = if (length / at_once).is_multiple_of(most) { most } else { 1 };
             let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
-            // Its own, those of a chain, of the chains of a part, of the parts, of the dots.
-            let own = (length / chains).div_ceil(parts) + (chains - 1) + (parts - 1) + others;
-            (Order::Stretches { parts, chains }, own)
+            // Its own, those of a chain, of the chains of a part, of the parts, of the dots, and that of the factor.
+            let of_chain = at_once * (length / at_once / chains).div_ceil(parts);
+            let scaled = usize::from(factor.is_some_and(|factor| factor != 1.0));
+            let own = of_chain + (chains - 1) + (parts - 1) + others + scaled;
+            (Order::Stretches { parts, chains, pairs: factor.is_some() }, own)
         });
         let (orders, products) = dots.unzip();
         let whole = attention.masks.is_empty() && attention.key_term.is_none();
         let least = if whole { tiling.keys } else { LEAST_TILE.min(tiling.keys) };
-        Sums { orders, products, keys: tiling.keys, least }
+        Sums { orders, products, keys: tiling.keys, least, rounds_weights: plan.bf16_pairs.values }
     }
 
     /// The most key tiles that some keys are part of: two may be cut short.

@@ -7,6 +7,12 @@ pub(crate) const U: f64 = f64::from_bits((1023 - 24) << 52);
 /// tables, this analysis, and the reference, which may sum up in another order.
 pub(crate) const ROOM: f64 = f64::from_bits((1023 - 50) << 52);
 
+/// The relative error of a number that is rounded to `bf16`.
+pub(super) const BF16: f64 = f64::from_bits((1023 - 8) << 52);
+
+/// The least normal number of single precision: what products of pairs of `bf16` lose at most where they take less for 0.
+pub(super) const SUBNORMAL: f64 = f64::from_bits((1023 - 126) << 52);
+
 /// The error of underflow in each product.
 pub(super) const TINY_SUM: f64 = f64::from_bits((1023 - 149) << 52);
 

@@ -9,6 +9,7 @@ use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
 use super::array::{Array, Space};
 use super::error::BoundError;
 use super::order::Order;
+use super::units::{SUBNORMAL, TINY_SUM};
 use crate::expr::Node;
 use crate::plan::{Origin, Plan, Product, Scaled, Source, Storage, TensorId, Term};
 
@@ -154,6 +155,10 @@ impl<'a> Walk<'a> {
             let keys = self.rows(product.key, product.scaled)?;
             let order = (Precision::Single, *order);
             let mut dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
+            if let Some(factor) = self.plan.bf16_pairs.product.filter(|factor| *factor != 1.0) {
+                let factor = Precision::Single.read(Approx::exact(factor));
+                dot.data.iter_mut().for_each(|element| *element = Precision::Single.mul(*element, factor));
+            }
             if self.plan.is_by_distance(product) {
                 // Computed of another query and key as far apart, whose errors may be greater.
                 let most = dot.data.iter().map(|element| element.e).fold(0.0, f64::max);
@@ -382,11 +387,16 @@ impl<'a> Walk<'a> {
         let mut out = self.space.filled(&dims, Approx::exact(0.0))?;
         let (length, strides) = (self.space.length(axis), [a.stride(axis), b.stride(axis)]);
         let stretches = order.stretches(length);
+        let (tiny, pairs) = if order.is_by_pairs() { (2.0 * SUBNORMAL, true) } else { (TINY_SUM, false) };
+        let read = |x: Approx| if pairs && x.x.abs() < SUBNORMAL { Approx { e: x.e + x.x.abs(), ..x } } else { x };
         let mut at = 0;
         self.space.rows(&dims, &[&a.without(axis), &b.without(axis)], |base, inner| {
             for (i, j) in inner[0].iter().zip(&inner[1]) {
-                let factors = |t: usize| (a.data[base[0] + i + t * strides[0]], b.data[base[1] + j + t * strides[1]]);
-                out.data[at] = precision.sum(&stretches, factors);
+                let factors = |t: usize| {
+                    let (a, b) = (a.data[base[0] + i + t * strides[0]], b.data[base[1] + j + t * strides[1]]);
+                    (read(a), read(b))
+                };
+                out.data[at] = precision.sum(&stretches, tiny, factors);
                 at += 1;
             }
         });

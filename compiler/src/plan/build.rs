@@ -8,7 +8,7 @@ use super::decode;
 use super::distance::by_distance;
 use super::layout::{scratch_layout, tiling};
 use super::turned::products_by_distance;
-use super::{Decode, NoDecode, Plan, PlanError, Problem, Runs, Schedule, Tiling};
+use super::{Bf16Pairs, Decode, NoDecode, Plan, PlanError, Problem, Runs, Schedule, Tiling};
 use crate::abi::FrameLayout;
 use crate::machine::Machine;
 use crate::problem::recognize;
@@ -44,6 +44,10 @@ impl Plan {
     }
 
     fn with(problem: Arc<Problem>, machine: Machine, schedule: Schedule, tiling: Tiling) -> Result<Plan, PlanError> {
+        let (problem, bf16_pairs) = match schedule {
+            Schedule::Prefill => Bf16Pairs::of(&problem, machine),
+            Schedule::Decode(_) => (problem, Bf16Pairs::default()),
+        };
         let (by_distance, by_runs, products_by_distance) = match schedule {
             Schedule::Prefill => {
                 let by_runs = Runs::of(&problem, &tiling, machine.lanes);
@@ -54,9 +58,20 @@ impl Plan {
         // The sum of the products has a row of its own.
         let distances = by_distance.len() + usize::from(!products_by_distance.is_empty());
         let values = (distances, by_runs.values.len());
-        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, values))?;
+        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, bf16_pairs, values))?;
         let ranks = problem.tensors.iter().map(|tensor| tensor.dims.len());
         let frame = FrameLayout::new(problem.graph.axes().len(), ranks);
-        Ok(Plan { problem, machine, schedule, tiling, by_distance, products_by_distance, by_runs, frame, scratch })
+        Ok(Plan {
+            problem,
+            machine,
+            schedule,
+            tiling,
+            by_distance,
+            products_by_distance,
+            by_runs,
+            bf16_pairs,
+            frame,
+            scratch,
+        })
     }
 }

@@ -75,10 +75,11 @@ impl Estimate {
         let heads = attention.queries_per_position();
         let (queries, keys) = (heads as f64 * length(attention.query), length(attention.key));
 
+        let (products, values) = plan.bf16_pairs.at_once();
         let turn = core.turn(tile.key_rows, tile.columns, tile.partial_sums);
-        let scores = multiplied * turn / ((tile.key_rows * tile.partial_sums) as f64 * per_block);
+        let scores = multiplied * turn / ((tile.key_rows * tile.partial_sums) as f64 * per_block * products);
         let averages = attention.reductions.iter().map(|reduction| core.average(tile, reduction.length as usize));
-        let averages = averages.sum::<f64>() / per_block;
+        let averages = averages.sum::<f64>() / (per_block * values);
 
         let score = Score::of(plan, attention);
         let combined = if attention.combiner == Combiner::Sum { STORE } else { WEIGHT + SOFTMAX };

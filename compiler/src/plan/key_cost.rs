@@ -38,10 +38,11 @@ impl Plan {
         let shape = self.tiling.shapes[self.tiling.shape_for(queries)];
         let core = Core(self.machine);
         let sums = (shape.key_rows * shape.partial_sums) as f64;
-        let scores =
-            attention.query_length() as f64 * core.turn(shape.key_rows, shape.columns, shape.partial_sums) / sums;
-        let averages =
-            attention.value_length() as f64 * core.turn(shape.value_rows, shape.columns, 1) / shape.value_rows as f64;
+        let (products, values) = self.bf16_pairs.at_once();
+        let turn = core.turn(shape.key_rows, shape.columns, shape.partial_sums);
+        let scores = attention.query_length() as f64 * turn / (sums * products);
+        let turn = core.turn(shape.value_rows, shape.columns, 1);
+        let averages = attention.value_length() as f64 * turn / (shape.value_rows as f64 * values);
         scores + averages + shape.columns as f64 * of_vector
     }
 

@@ -2,7 +2,7 @@
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, PlanError, Problem, Schedule, TileShape, Tiling};
+use super::{Attention, Bf16Pairs, Combiner, PlanError, Problem, Schedule, TileShape, Tiling};
 use crate::abi::{ScratchLayout, TableCall, TileCall};
 use crate::machine::Machine;
 
@@ -38,7 +38,7 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
 pub(super) fn scratch_layout(
     problem: &Problem,
     tiling: &Tiling,
-    on: (Machine, &Schedule, (usize, usize)),
+    on: (Machine, &Schedule, Bf16Pairs, (usize, usize)),
 ) -> Result<ScratchLayout, PlanError> {
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
     let layout = layout(problem, tiling, on);
@@ -80,7 +80,7 @@ fn numbers(tiling: &Tiling) -> usize {
 fn layout(
     problem: &Problem,
     tiling: &Tiling,
-    (machine, schedule, (distances, by_runs)): (Machine, &Schedule, (usize, usize)),
+    (machine, schedule, bf16_pairs, (distances, by_runs)): (Machine, &Schedule, Bf16Pairs, (usize, usize)),
 ) -> ScratchLayout {
     let axes = problem.graph.axes().len();
     let mut end = 0usize;
@@ -124,6 +124,13 @@ fn layout(
         layout.value_rows = take(4 * tiling.keys * lengths[1]);
         layout.key_numbers = take(numbers(tiling) * attention.products.iter().filter_map(|of| of.scaled).count());
         layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
+    }
+    // Keys that are not contiguous are copied, and values are paired with those of the next key.
+    if bf16_pairs.product.is_some() {
+        layout.key_rows = take(2 * tiling.keys * lengths[0]);
+    }
+    if bf16_pairs.values {
+        layout.value_rows = take(4 * tiling.keys.div_ceil(2) * lengths[1]);
     }
     layout.states = take(0);
     let mut state = 0usize;

@@ -2,6 +2,7 @@
 //!
 //! A [`Plan`] is what code is generated from. It reads as its [`Problem`] does. It prints, and can be asserted.
 
+mod bf16;
 mod build;
 mod cost;
 mod decode;
@@ -28,6 +29,7 @@ pub use crate::problem::{
     Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Place, Problem, Product, Pruning, Reduction, Scaled, Source,
     Storage, Table, Tensor, TensorId, Term,
 };
+pub use bf16::Bf16Pairs;
 pub use build::plan;
 pub use cost::Estimate;
 pub use decode::{Decode, Loaded, NoDecode, RowTile};
@@ -130,6 +132,8 @@ pub struct Plan {
     /// Values of the score that depend on the distance alone as long as query and key stay within runs, such as rows of a grid: computed once
     /// for each distance of two runs. In prefill.
     pub by_runs: Runs,
+    /// What is computed by pairs of `bf16`. In prefill.
+    pub bf16_pairs: Bf16Pairs,
     /// The frame of a call.
     pub frame: FrameLayout,
     /// The scratch memory of a thread.

@@ -93,6 +93,11 @@ impl Plan {
                 product.length
             )?;
             self.write_scaled(f, product.scaled, names)?;
+            match self.bf16_pairs.product {
+                Some(1.0) => writeln!(f, "      by pairs of bf16")?,
+                Some(factor) => writeln!(f, "      by pairs of bf16, times {factor} outside")?,
+                None => {}
+            }
         }
         let turned = attention.products.iter().filter(|product| self.is_by_distance(product));
         turned.map(|product| names[product.dot.index()].as_str()).try_for_each(|name| {
@@ -158,6 +163,9 @@ impl Plan {
             let sum = if attention.combiner == Combiner::Sum { "weighted sum" } else { "average" };
             writeln!(f, "    {sum} of {value} over {key} -> {output}")?;
             self.write_scaled(f, reduction.scaled, names)?;
+            if self.bf16_pairs.values {
+                writeln!(f, "      by pairs of bf16, weights rounded to it")?;
+            }
         }
         if let Some(log_sum) = attention.log_sum() {
             writeln!(f, "    log-sum-exp {} -> {}", names[log_sum.value.index()], self.tensor(log_sum.output))?;

@@ -70,6 +70,8 @@ pub(crate) struct TaskTiles<'t> {
     /// Whether rows of inputs in pages are copied for each key tile, and the keys whose rows were copied last.
     pub(super) copies: bool,
     pub(super) copied: Option<(usize, usize)>,
+    /// The keys whose rows code has packed last.
+    pub(super) packed: Option<(usize, usize)>,
     /// The number of keys.
     pub(super) length: usize,
     /// The first query tile, and the end of them.
@@ -195,6 +197,7 @@ impl<'i> Tasks<'i> {
             values,
             copies: place > copies,
             copied: None,
+            packed: None,
             length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),
             queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),

@@ -3,9 +3,9 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::prefetch;
-use super::product::{Guard, ProductTile, Rows};
+use super::product::{Factors, Guard, ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile};
+use super::{bf16, prefetch};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{either, range_loop};
@@ -75,16 +75,28 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, mode: M
     rebase(emitter, tile);
     let rows = emitter.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
     let start = emitter.fb().ins().iconst(types::I64, 0);
-    let mut carried = vec![rows];
+    let paired = emitter.plan.bf16_pairs.values;
+    // Where scores are read, and pairs are written.
+    let mut carried = if paired { vec![rows, rows] } else { vec![rows] };
+    let places = carried.len();
+    if paired {
+        bf16::hide_after_last(emitter, tile, (rows, count));
+    }
     carried.extend((0..shape.columns).map(|_| emitter.v.float(0.0)));
     // Summed by runs of keys: rounding errors grow with the length of a sum.
     let sums = range_loop(emitter, start, count, RUN as i64, &carried, |emitter, first, carried| {
         let end = emitter.fb().ins().iadd_imm_s(first, RUN as i64);
         let end = emitter.v.smin(end, count);
-        let mut run = vec![carried[0]];
+        let mut run = carried[..places].to_vec();
         run.extend((0..shape.columns).map(|_| emitter.v.float(0.0)));
-        let mut run = range_loop(emitter, first, end, 1, &run, |emitter, _, run| weigh(emitter, tile, mode, run));
-        for (sum, before) in run[1..].iter_mut().zip(&carried[1..]) {
+        let mut run = if paired {
+            range_loop(emitter, first, end, i64::from(bf16::PAIR), &run, |emitter, _, run| {
+                weigh_two(emitter, tile, mode, run)
+            })
+        } else {
+            range_loop(emitter, first, end, 1, &run, |emitter, _, run| weigh(emitter, tile, mode, run))
+        };
+        for (sum, before) in run[places..].iter_mut().zip(&carried[places..]) {
             *sum = emitter.v.fadd(*before, *sum);
         }
         run
@@ -93,7 +105,7 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, mode: M
         let column = width * c as i32;
         let old = emitter.fb().ins().load(ty, access(), state, layout.sums as i32 + column);
         let rescale = emitter.fb().ins().load(ty, access(), scratch, layout.rescale as i32 + column);
-        let new = emitter.v.fma(old, rescale, sums[1 + c]);
+        let new = emitter.v.fma(old, rescale, sums[places + c]);
         emitter.fb().ins().store(access(), new, state, layout.sums as i32 + column);
     }
 }
@@ -114,6 +126,34 @@ fn weigh(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, mode: Mode, carried:
         next.push(emitter.v.fadd(carried[1 + c], weight));
         let stored = marked(emitter, mode, score, weight);
         emitter.fb().ins().store(access(), stored, row, column);
+    }
+    next
+}
+
+/// The weights of two keys, which are stored as pairs; carries the address of the first one's scores, that of the pairs, and the sums.
+fn weigh_two(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, mode: Mode, carried: &[Ssa]) -> Vec<Ssa> {
+    let Tile { shape, state, .. } = tile;
+    let bases = emitter.plan.scratch.bases as i32;
+    let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
+    let (scores, pairs, row) = (carried[0], carried[1], tile.row_bytes());
+    let mut next = vec![
+        emitter.fb().ins().iadd_imm_s(scores, i64::from(bf16::PAIR) * row),
+        emitter.fb().ins().iadd_imm_s(pairs, row),
+    ];
+    for c in 0..shape.columns {
+        let column = width * c as i32;
+        let base = emitter.fb().ins().load(ty, access(), state, bases + column);
+        let mut sum = carried[2 + c];
+        let stored = [0, row as i32].map(|row| {
+            let score = emitter.fb().ins().load(ty, access(), scores, row + column);
+            let difference = emitter.v.fsub(score, base);
+            let weight = emitter.v.exp2_bounded(difference);
+            sum = emitter.v.fadd(sum, weight);
+            marked(emitter, mode, score, weight)
+        });
+        next.push(sum);
+        let stored = bf16::rounded(emitter, stored);
+        emitter.fb().ins().store(access(), stored, pairs, column);
     }
     next
 }
@@ -175,12 +215,24 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
+    /// The rows of a sum's scalars, and how many there are.
+    fn read(&self, emitter: &mut ExprEmitter<'_, '_>) -> (KeyTileRows, Ssa) {
+        if !emitter.plan.bf16_pairs.values {
+            return (self.of_tile, self.count);
+        }
+        let (first, pitch) = bf16::value_pairs(emitter, self.reduction);
+        let [stride, element] = [pitch, 4].map(|bytes| emitter.fb().ins().iconst(types::I64, bytes));
+        let up = emitter.fb().ins().iadd_imm_s(self.count, 1);
+        (KeyTileRows { first, stride, element }, emitter.fb().ins().ushr_imm_u(up, 1))
+    }
+
     /// A register tile of the sum: `n` elements of the value head from `element`.
     fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, mode: Mode, element: Ssa, n: usize) {
         let (scratch, layout, shape) = (emitter.scratch, emitter.plan.scratch, self.tile.shape);
         let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
         let row_bytes = self.tile.row_bytes();
-        let KeyTileRows { first, stride: key_stride, element: stride } = self.of_tile;
+        let (rows, iterations) = self.read(emitter);
+        let KeyTileRows { first, stride: key_stride, element: stride } = rows;
         let offset = emitter.fb().ins().imul(element, stride);
         let first = emitter.fb().ins().iadd(first, offset);
         let place = emitter.fb().ins().imul_imm_s(element, row_bytes);
@@ -188,13 +240,15 @@ impl Values<'_> {
         let first_row = layout.accumulators as i32 + self.reduction.first as i32 * row_bytes as i32;
         let offset = |r: usize, c: usize| first_row + r as i32 * row_bytes as i32 + width * c as i32;
         let vectors = emitter.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
+        let factors = if emitter.plan.bf16_pairs.values { Factors::Pairs } else { Factors::Singles };
         let product = ProductTile {
+            factors,
             rows: Rows::Even { first, distance: stride, count: n },
             row_step: key_stride,
             vectors,
             vector_step: row_bytes,
             columns: shape.columns,
-            iterations: self.count,
+            iterations,
             guard: Guard::of(self.tile, mode),
             chains: 1,
             chain_bytes: 0,

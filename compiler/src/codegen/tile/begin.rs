@@ -4,8 +4,8 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::prefetch;
 use super::query_tile::{Tile, bind_batch_indices, call_word, set_query, slot, split};
+use super::{bf16, prefetch};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -22,7 +22,10 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
     let tile = Tile::new(emitter, attention, shape);
     write_lanes(emitter, tile);
     for product in &attention.products {
-        queries(emitter, tile, product)?;
+        match emitter.plan.bf16_pairs.product {
+            Some(_) => bf16::queries(emitter, tile, product)?,
+            None => queries(emitter, tile, product)?,
+        }
     }
     reset(emitter, tile);
     if !attention.reductions.is_empty() {
@@ -76,7 +79,7 @@ pub(super) fn reset(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
 }
 
 /// The query of a lane. Lanes past the last query repeat it; they are never stored.
-fn lane_query(emitter: &mut ExprEmitter<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
+pub(super) fn lane_query(emitter: &mut ExprEmitter<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
     let queries = call_word(emitter, offset_of!(TileCall, queries));
     let last = emitter.fb().ins().iadd_imm_s(queries, -1);
     let lane = emitter.v.smin(lane, last);
@@ -92,7 +95,7 @@ fn word_of(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa 
 }
 
 /// Offset in the state of the first row of a product's queries.
-fn first_row(emitter: &ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product) -> i64 {
+pub(super) fn first_row(emitter: &ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product) -> i64 {
     emitter.plan.scratch.queries as i64 + i64::from(product.first) * tile.row_bytes()
 }
 

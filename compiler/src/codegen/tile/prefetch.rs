@@ -15,8 +15,8 @@ use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
 use crate::plan::{Product, Reduction, TensorId};
 
-/// Elements of a cache line.
-const LINE: u32 = 16;
+/// Bytes of a cache line.
+const LINE: u32 = 64;
 
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
@@ -57,7 +57,9 @@ fn next(
     (row, rows): (Ssa, usize),
 ) -> Result<(), CodegenError> {
     let of_tile = KeyTileRows::new(emitter, tile.attention, (tensor, dim), field)?;
-    let distance = emitter.fb().ins().imul_imm_s(of_tile.element, i64::from(LINE));
+    // Elements of a cache line.
+    let of_line = LINE / emitter.plan.tensors[tensor].storage.bytes() as u32;
+    let distance = emitter.fb().ins().imul_imm_s(of_tile.element, i64::from(of_line));
     let [first, end, from, to] = [
         offset_of!(TileCall, next_key),
         offset_of!(TileCall, next_end),
@@ -75,7 +77,7 @@ fn next(
     let skipped = emitter.fb().ins().imul(from, of_tile.stride);
     let row = emitter.fb().ins().iadd(of_tile.first, skipped);
     range_loop(emitter, from, to, 1, &[row], |emitter, _, row| {
-        let lines = length.div_ceil(LINE);
+        let lines = length.div_ceil(of_line);
         // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
         if lines > MOST_LINES {
             let [start, end] = [0, lines].map(|line| emitter.fb().ins().iconst(types::I64, i64::from(line)));

@@ -3,10 +3,11 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::bf16;
 use super::query_tile::{Mode, Tile};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
-use crate::codegen::vocab::access;
+use crate::codegen::vocab::{access, by_name};
 
 /// Where the scalars of the rows lie.
 pub(super) enum Rows {
@@ -14,6 +15,15 @@ pub(super) enum Rows {
     Even { first: Ssa, distance: Ssa, count: usize },
     /// Each row at an address of its own.
     Each(Vec<Ssa>),
+}
+
+/// What a scalar and each lane of a vector hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Factors {
+    /// A number of single precision.
+    Singles,
+    /// Pairs of `bf16`: both products of a pair are added.
+    Pairs,
 }
 
 /// Which elements of the vectors take no part.
@@ -45,6 +55,7 @@ impl Guard {
 
 /// A register tile of products: rows of scalars that step together, times `columns` vectors.
 pub(super) struct ProductTile {
+    pub(super) factors: Factors,
     pub(super) rows: Rows,
     pub(super) row_step: Ssa,
     pub(super) vectors: Ssa,
@@ -140,15 +151,28 @@ impl ProductTile {
     }
 
     fn iteration(&self, emitter: &mut ExprEmitter<'_, '_>, vectors: Ssa, offset: i64, rows: &[Ssa], sums: &mut [Ssa]) {
-        let (ty, width) = (emitter.v.float_type(), 4 * emitter.v.shape.lanes as i32);
+        let pairs = self.factors == Factors::Pairs;
+        let float = emitter.v.float_type();
+        let (ty, width) = (if pairs { emitter.v.int_type() } else { float }, 4 * emitter.v.shape.lanes as i32);
         let columns = 0..self.columns as i32;
         let columns: Vec<Ssa> =
             columns.map(|c| emitter.fb().ins().load(ty, access(), vectors, offset as i32 + width * c)).collect();
         for (r, &address) in rows.iter().enumerate() {
-            let scalar = emitter.fb().ins().load(types::F32, access(), address, 0);
+            let scalar = match self.factors {
+                Factors::Singles => emitter.fb().ins().load(types::F32, access(), address, 0),
+                Factors::Pairs => emitter.fb().ins().load(types::I32, access(), address, 0),
+            };
             let splat = emitter.v.splat(scalar, ty);
             for (c, &column) in columns.iter().enumerate() {
                 let sum = &mut sums[r * self.columns + c];
+                if pairs {
+                    let (column, splat) = match self.guard {
+                        Some(_) => bf16::seen(emitter, column, splat),
+                        None => (column, splat),
+                    };
+                    *sum = by_name(emitter.fb(), clif_wide::DOT_BF16, &[*sum, column, splat], float);
+                    continue;
+                }
                 let added = emitter.v.fma(splat, column, *sum);
                 *sum = match self.guard {
                     Some(guard) => guard.kept(emitter, column, (*sum, added)),

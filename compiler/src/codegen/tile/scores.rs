@@ -4,10 +4,10 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::product::{ProductTile, Rows};
+use super::product::{Factors, ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile, set_column, slot};
 use super::score::{KeyRows, Place, score};
-use super::{distance, long, prefetch, runs, turned};
+use super::{bf16, distance, long, prefetch, runs, turned};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -156,25 +156,43 @@ fn products(
     rows: &[Ssa],
     scores: Ssa,
 ) -> Result<Vec<Ssa>, CodegenError> {
-    let of_tile = KeyTileRows::new(
+    let mut of_tile = KeyTileRows::new(
         emitter,
         tile.attention,
         (product.key, product.dim),
         offset_of!(TileCall, keys) + 8 * product.index,
     )?;
+    let factor = emitter.plan.bf16_pairs.product;
+    let elements = if factor.is_some() { bf16::PAIR } else { 1 };
+    if factor.is_some() {
+        of_tile = bf16::key_rows(emitter, product, of_tile);
+    }
+    let length = product.length / elements;
     let chains = tile.shape.partial_sums as u32;
-    let chains = if product.length.is_multiple_of(chains) { chains } else { 1 };
-    let parts = Parts { tile, place, rows, scores, of_tile, chains, first: product.first };
-    let count = product.length.div_ceil(LONGEST_SUM as u32 * chains).max(1);
+    let chains = if length.is_multiple_of(chains) { chains } else { 1 };
+    let parts = Parts { tile, place, rows, scores, of_tile, chains, elements, first: product.first };
+    let count = length.div_ceil(parts.longest()).max(1);
     if count > MOST_PARTS {
-        return Ok(parts.looped(emitter, product.length, (before, more)));
+        let sums = parts.looped(emitter, length, (before, more));
+        return Ok(times(emitter, sums, factor));
     }
     let mut sums = Vec::new();
     for part in 0..count {
-        let [from, to] = [part, part + 1].map(|part| part * (product.length / chains) / count * chains);
+        let [from, to] = [part, part + 1].map(|part| part * (length / chains) / count * chains);
         sums = parts.part(emitter, Start::Element(from), to - from, (before || part > 0, more || part + 1 < count));
     }
-    Ok(sums)
+    Ok(times(emitter, sums, factor))
+}
+
+/// Sums times a factor, if there is one.
+fn times(emitter: &mut ExprEmitter<'_, '_>, mut sums: Vec<Ssa>, factor: Option<f64>) -> Vec<Ssa> {
+    if let Some(factor) = factor.filter(|factor| *factor != 1.0) {
+        for sum in &mut sums {
+            let factor = emitter.v.float(factor);
+            *sum = emitter.v.fmul(*sum, factor);
+        }
+    }
+    sums
 }
 
 /// The element that a part begins at.
@@ -194,14 +212,21 @@ struct Parts<'t> {
     scores: Ssa,
     of_tile: KeyTileRows,
     chains: u32,
+    /// Elements that are multiplied at once: a pair, or one. All else is counted in as many.
+    elements: u32,
     /// The elements of queries before those of the product.
     first: u32,
 }
 
 impl Parts<'_> {
+    /// The most that a part sums up.
+    fn longest(&self) -> u32 {
+        LONGEST_SUM as u32 / self.elements * self.chains
+    }
+
     /// The sums over the whole length, by a loop over its parts: whether there were some before, and whether more come.
     fn looped(&self, emitter: &mut ExprEmitter<'_, '_>, length: u32, (before, more): (bool, bool)) -> Vec<Ssa> {
-        let part = LONGEST_SUM as u32 * self.chains;
+        let part = self.longest();
         let last = (length - 1) / part * part;
         self.part(emitter, Start::Element(0), part, (before, true));
         let [start, end] = [part, last].map(|at| emitter.fb().ins().iconst(types::I64, i64::from(at)));
@@ -221,7 +246,11 @@ impl Parts<'_> {
         (before, more): (bool, bool),
     ) -> Vec<Ssa> {
         let Parts { tile: Tile { shape, state, .. }, place, of_tile, chains, .. } = *self;
-        let KeyTileRows { first, stride, element: row_step } = of_tile;
+        let KeyTileRows { first, stride, element } = of_tile;
+        let row_step = match self.elements {
+            1 => element,
+            elements => emitter.fb().ins().imul_imm_s(element, i64::from(elements)),
+        };
         let layout = emitter.plan.scratch;
         let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
         let vector_step = self.tile.row_bytes();
@@ -249,6 +278,7 @@ impl Parts<'_> {
         };
         let iterations = i64::from(elements / chains);
         let product = ProductTile {
+            factors: if self.elements > 1 { Factors::Pairs } else { Factors::Singles },
             rows,
             row_step,
             vectors,

@@ -2,11 +2,12 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
+use super::bf16;
 use super::query_tile::Tile;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
-use crate::codegen::vocab::access;
+use crate::codegen::vocab::{access, by_name};
 use crate::plan::Attention;
 
 /// Sums the squares of each column of queries of a tile, of any shape.
@@ -19,16 +20,27 @@ pub(crate) fn squares(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) 
     let width = emitter.plan.machine.vector_bytes() as i32;
     let ty = emitter.v.float_type();
     let start = emitter.fb().ins().iadd_imm_s(tile.state, layout.queries as i64);
-    let end = emitter.fb().ins().iadd_imm_s(start, i64::from(product.length) * tile.row_bytes());
+    let factor = emitter.plan.bf16_pairs.product;
+    let rows = product.length / if factor.is_some() { bf16::PAIR } else { 1 };
+    let end = emitter.fb().ins().iadd_imm_s(start, i64::from(rows) * tile.row_bytes());
     let zeros: Vec<Ssa> = (0..shape.columns).map(|_| emitter.v.float(0.0)).collect();
     let sums = range_loop(emitter, start, end, tile.row_bytes(), &zeros, |emitter, row, sums| {
         let square = |emitter: &mut ExprEmitter<'_, '_>, (column, sum): (i32, &Ssa)| {
+            if factor.is_some() {
+                let pairs = emitter.v.int_type();
+                let x = emitter.fb().ins().load(pairs, access(), row, width * column);
+                return by_name(emitter.fb(), clif_wide::DOT_BF16, &[*sum, x, x], ty);
+            }
             let x = emitter.fb().ins().load(ty, access(), row, width * column);
             emitter.v.fma(x, x, *sum)
         };
         (0..).zip(sums).map(|at| square(emitter, at)).collect()
     });
-    for (column, sum) in (0..).zip(sums) {
+    for (column, mut sum) in (0..).zip(sums) {
+        if let Some(factor) = factor {
+            let factor = emitter.v.float(factor * factor);
+            sum = emitter.v.fmul(sum, factor);
+        }
         emitter.fb().ins().store(access(), sum, tile.state, layout.squares as i32 + width * column);
     }
     Ok(())

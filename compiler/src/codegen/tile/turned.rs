@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::distance::{fills, row};
-use super::product::{ProductTile, Rows};
+use super::product::{Factors, ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Tile, call_word};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
@@ -111,6 +111,7 @@ fn parts(
         let addresses = keys.iter().map(address).collect();
         let queries = layout.queries as i64 + (i64::from(product.first) + from as i64) * step;
         let tile = ProductTile {
+            factors: Factors::Singles,
             rows: Rows::Each(addresses),
             row_step: rows.element,
             vectors: emitter.fb().ins().iadd_imm_s(tile.state, queries),
