@@ -157,8 +157,8 @@ pub(super) fn pack(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, count: Ssa
                 result = copy_keys(emitter, tile, product, count);
             }
             if pairs.values {
-                let values = tile.attention.reductions.iter();
-                let done = values.map(|reduction| pair_values(emitter, tile, reduction, count)).collect();
+                let mut values = tile.attention.reductions.iter();
+                let done = values.try_for_each(|reduction| pair_values(emitter, tile, reduction, count));
                 result = std::mem::replace(&mut result, Ok(())).and(done);
             }
             Vec::new()
