@@ -8,12 +8,15 @@ use common::{Lengths, Rng, Tensors, agree, inputs, targets};
 use rhumb::compiler::Kernels;
 use rhumb::prelude::*;
 
-/// For each target with products of pairs an engine of the kernel for many queries, and one for another.
+/// For each target with products of pairs engines of the kernel for many queries and of that for few, and one for another target.
 fn engines() -> Vec<Engine> {
-    let of = |target: &Target| Engine::builder().target(target.clone()).threads(2).kernels(Kernels::Prefill).build();
+    let of = |target: &Target, kernels: Kernels| {
+        Engine::builder().target(target.clone()).threads(2).kernels(kernels).build().expect("an engine")
+    };
     let (with, without): (Vec<Target>, Vec<Target>) =
         targets().into_iter().partition(|target| target.to_string().contains("bf16"));
-    with.iter().chain(without.first()).map(|target| of(target).expect("an engine")).collect()
+    let both = |target: &Target| [Kernels::Prefill, Kernels::Decode].map(|kernels| of(target, kernels));
+    with.iter().flat_map(both).chain(without.first().map(|target| of(target, Kernels::Prefill))).collect()
 }
 
 /// Attentions of four heads in groups of two.

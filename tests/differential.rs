@@ -187,7 +187,11 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
         let machine = target.machine();
         let decodes = decodes(kernel, case.lengths);
         let registers = !decodes && machine.lanes > 4 && machine.registers > 16;
-        let pairs = !decodes && kernel.plan().bf16_pairs != Default::default();
+        let plan = match kernel.decode() {
+            Ok(decode) if decodes => &decode.plan,
+            _ => kernel.plan(),
+        };
+        let pairs = plan.bf16_pairs != Default::default();
         let plan = (machine.lanes, machine.has_fma(), decodes, registers, pairs);
         let made = bits(&made);
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {

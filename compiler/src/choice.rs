@@ -85,7 +85,7 @@ impl fmt::Display for Choice {
 pub(crate) fn choose(problem: &Arc<Problem>, target: &Target) -> Result<(Plan, Choice), PlanError> {
     let mut made = Vec::new();
     for target in target.candidates() {
-        let plan = Plan::new(problem.clone(), target.machine())?;
+        let plan = Plan::new(problem, target.machine())?;
         let estimate = Estimate::of(&plan);
         made.push((plan, Ranked { target, estimate }));
     }

@@ -248,7 +248,7 @@ mod tests {
         let lowered = lower(&attention.build().expect("a graph"), &Registry::standard()).expect("lowers");
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
         let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
-        let prefill = Plan::new(problem.clone(), machine).expect("a plan");
+        let prefill = Plan::new(&problem, machine).expect("a plan");
         preferred(&Plan::decode(&problem, machine).expect("a plan"), &prefill)
     }
 

@@ -9,8 +9,8 @@ pub(super) enum Order {
     /// Parts, one added to those before it, of stretches that have sums of their own. By pairs of `bf16` the second product of a pair is added
     /// before the first.
     Stretches { parts: usize, chains: usize, pairs: bool },
-    /// By lanes, whose sums are added up in pairs: within the quarters of a vector, then the quarters.
-    Lanes(usize),
+    /// By lanes, whose sums are added up in pairs: within the quarters of a vector, then the quarters. A lane may have pairs of `bf16`.
+    Lanes { lanes: usize, pairs: bool },
 }
 
 /// What becomes of the sum of a stretch.
@@ -28,7 +28,7 @@ const MOST_WAITING: usize = 8;
 impl Order {
     /// Whether products are of pairs of `bf16`.
     pub(super) fn is_by_pairs(self) -> bool {
-        matches!(self, Order::Stretches { pairs: true, .. })
+        matches!(self, Order::Stretches { pairs: true, .. } | Order::Lanes { pairs: true, .. })
     }
 
     /// One after the other.
@@ -51,11 +51,16 @@ impl Order {
                 stretches.collect()
             }
             // Halves of halves: lanes 0 and 2, then 1 and 3, and quarters likewise.
-            Order::Lanes(lanes) => {
+            Order::Lanes { lanes, pairs } => {
                 let halved = |n: usize, all: usize| (0..all.ilog2()).fold(0, |x, bit| x << 1 | n >> bit & 1);
                 let own = |n: usize| {
                     let lane = 4 * halved(n / 4, lanes / 4) + halved(n % 4, 4);
-                    ((lane..length).step_by(lanes).collect(), Joined::Pairs((n + 1).trailing_zeros()))
+                    let added: Vec<usize> = match pairs {
+                        true => (2 * lane..length).step_by(2 * lanes).flat_map(|n| [n + 1, n]).collect(),
+                        false => (lane..length).step_by(lanes).collect(),
+                    };
+                    let there = added.into_iter().filter(|n| *n < length).collect();
+                    (there, Joined::Pairs((n + 1).trailing_zeros()))
                 };
                 (0..lanes).map(own).collect()
             }

@@ -29,18 +29,20 @@ impl Sums {
         let others = attention.products.len() - usize::from(!attention.products.is_empty());
         let dots = attention.products.iter().map(|product| {
             let length = product.length as usize;
-            if let Schedule::Decode(_) = plan.schedule {
-                // Its own, those of a lane, of the lanes in pairs.
-                let lanes = plan.machine.lanes;
-                return (Order::Lanes(lanes), length.div_ceil(lanes) + lanes.ilog2() as usize + others);
-            }
             let factor = plan.bf16_pairs.product;
             let at_once = if factor.is_some() { 2 } else { 1 };
+            let scaled = usize::from(factor.is_some_and(|factor| factor != 1.0));
+            if let Schedule::Decode(_) = plan.schedule {
+                // Its own, those of a lane, of the lanes in pairs, and that of the factor.
+                let lanes = plan.machine.lanes;
+                let of_lane = at_once * length.div_ceil(at_once * lanes);
+                let order = Order::Lanes { lanes, pairs: factor.is_some() };
+                return (order, of_lane + lanes.ilog2() as usize + others + scaled);
+            }
             let chains = if (length / at_once).is_multiple_of(most) { most } else { 1 };
             let parts = length.div_ceil(LONGEST_SUM * chains).max(1);
             // Its own, those of a chain, of the chains of a part, of the parts, of the dots, and that of the factor.
             let of_chain = at_once * (length / at_once / chains).div_ceil(parts);
-            let scaled = usize::from(factor.is_some_and(|factor| factor != 1.0));
             let own = of_chain + (chains - 1) + (parts - 1) + others + scaled;
             (Order::Stretches { parts, chains, pairs: factor.is_some() }, own)
         });

@@ -1,11 +1,11 @@
 //! Products of pairs of `bf16`, by the instruction that multiplies and sums them up in single precision: twice as many a cycle.
 //!
 //! # Where they are taken
-//! In prefill, by the types that a user gives.
+//! By the types that a user gives.
 //!
 //! - Queries and keys of `bf16` that are multiplied as they are: products are those of the same numbers in single precision, added in another
 //!   order, so nothing is lost. A constant factor of the queries is moved behind the sum.
-//! - Values of `bf16` whose averages are stored as `bf16` too: weights are rounded to the digits that these have, as PyTorch and others do. Their
+//! - In prefill, values of `bf16` whose averages are stored as `bf16` too: weights are rounded to the digits that these have, as PyTorch and others do. Their
 //!   sum is that of weights that are not.
 
 use std::sync::Arc;
@@ -29,6 +29,20 @@ impl Bf16Pairs {
     pub(crate) fn at_once(self) -> (f64, f64) {
         let elements = |pairs: bool| if pairs { 2.0 } else { 1.0 };
         (elements(self.product.is_some()), elements(self.values))
+    }
+
+    /// As [`Bf16Pairs::of`], for a problem whose rows of keys are read as they lie already. Values are averaged in single precision.
+    pub(super) fn of_decode(own: &mut Problem, machine: Machine) -> Bf16Pairs {
+        let Some([product]) = own.attention.as_ref().map(|attention| attention.products.as_slice()) else {
+            return Bf16Pairs::default();
+        };
+        let key = &own.tensors[product.key];
+        let is_input = matches!(key.origin, Origin::Input(_)) && key.storage == Storage::Bf16;
+        let scaled = scaled(own, product.query).filter(|_| machine.dot_bf16 && is_input && product.scaled.is_none());
+        let Some((query, factor)) = scaled else { return Bf16Pairs::default() };
+        let products = own.attention.iter_mut().flat_map(|attention| &mut attention.products);
+        products.for_each(|product| product.query = query);
+        Bf16Pairs { product: Some(factor), values: false }
     }
 
     /// What `problem` can compute by pairs on a machine, and the problem that reads its rows as they lie.

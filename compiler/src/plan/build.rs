@@ -18,7 +18,7 @@ use crate::problem::recognize;
 /// # Errors
 /// [`PlanError`] names the op that has no place in the kernels.
 pub fn plan(graph: &Verified, machine: Machine) -> Result<Plan, PlanError> {
-    Plan::new(Arc::new(recognize(graph)?), machine)
+    Plan::new(&Arc::new(recognize(graph)?), machine)
 }
 
 impl Plan {
@@ -26,7 +26,8 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError::TooLong`] if a head dimension takes more scratch memory than code can address.
-    pub fn new(problem: Arc<Problem>, machine: Machine) -> Result<Plan, PlanError> {
+    pub fn new(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, PlanError> {
+        let problem = Bf16Pairs::of(problem, machine);
         Plan::with(problem, machine, Schedule::Prefill, tiling(machine))
     }
 
@@ -36,18 +37,19 @@ impl Plan {
     /// [`NoDecode`] if the schedule has no place for it.
     pub fn decode(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, NoDecode> {
         decode::suits(problem, machine)?;
-        let (problem, loaded) = decode::loaded(problem);
+        let (problem, loaded, bf16_pairs) = decode::loaded(problem, machine);
         let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
         let tiling = decode::tiling(machine, attention);
         let schedule = Schedule::Decode(Decode::new(machine, loaded));
-        Plan::with(problem, machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
+        Plan::with((problem, bf16_pairs), machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
     }
 
-    fn with(problem: Arc<Problem>, machine: Machine, schedule: Schedule, tiling: Tiling) -> Result<Plan, PlanError> {
-        let (problem, bf16_pairs) = match schedule {
-            Schedule::Prefill => Bf16Pairs::of(&problem, machine),
-            Schedule::Decode(_) => (problem, Bf16Pairs::default()),
-        };
+    fn with(
+        (problem, bf16_pairs): (Arc<Problem>, Bf16Pairs),
+        machine: Machine,
+        schedule: Schedule,
+        tiling: Tiling,
+    ) -> Result<Plan, PlanError> {
         let (by_distance, by_runs, products_by_distance) = match schedule {
             Schedule::Prefill => {
                 let by_runs = Runs::of(&problem, &tiling, machine.lanes);

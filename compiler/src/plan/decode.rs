@@ -7,7 +7,7 @@ use rhumb_ir::{Axis, Op, Value};
 
 use super::place::{Placed, places};
 use super::scaled::read_scaled;
-use super::{Attention, LONGEST_SUM, Origin, Packed, Problem, Source, Table, TensorId, TileShape, Tiling};
+use super::{Attention, Bf16Pairs, LONGEST_SUM, Origin, Packed, Problem, Source, Table, TensorId, TileShape, Tiling};
 use crate::machine::Machine;
 use crate::problem::sharing;
 
@@ -155,10 +155,10 @@ pub(super) fn suits(problem: &Problem, machine: Machine) -> Result<(), NoDecode>
 
 /// The problem as calls of few queries have it, and what is computed while rows are loaded: nothing is pruned, and tables of rows that are
 /// read once or so are not made.
-pub(super) fn loaded(problem: &Arc<Problem>) -> (Arc<Problem>, Vec<Loaded>) {
+pub(super) fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Vec<Loaded>, Bf16Pairs) {
     let mut own = Problem::clone(problem);
     own.tables.retain(|table| !matches!(table.source, Source::Squares { .. }));
-    let Some(attention) = &mut own.attention else { return (problem.clone(), Vec::new()) };
+    let Some(attention) = &mut own.attention else { return (problem.clone(), Vec::new(), Bf16Pairs::default()) };
     attention.pruning = None;
     attention.packed = packed(problem, attention);
     read_as_stored(&mut own);
@@ -173,7 +173,8 @@ pub(super) fn loaded(problem: &Arc<Problem>) -> (Arc<Problem>, Vec<Loaded>) {
         own.tensors[table.target].origin = Origin::KeyTile;
         loaded.push(Loaded { table, placed: rows });
     }
-    (Arc::new(own), loaded)
+    let bf16_pairs = Bf16Pairs::of_decode(&mut own, machine);
+    (Arc::new(own), loaded, bf16_pairs)
 }
 
 /// Rows of keys and values in 16 bits are read as they lie, and widened whenever they are loaded: no table of them is made.

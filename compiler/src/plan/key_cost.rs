@@ -60,7 +60,8 @@ impl Plan {
         let (core, lanes) = (Core(self.machine), self.machine.lanes);
         let keys = RowTile::GROUP * tile.key_groups;
         let vectors = |length: usize| (length / lanes) as f64;
-        let scores = vectors(attention.query_padded(lanes)) * core.turn(keys, tile.rows, 1) / keys as f64;
+        let (products, _) = self.bf16_pairs.at_once();
+        let scores = vectors(attention.query_padded(lanes)) * core.turn(keys, tile.rows, 1) / (keys as f64 * products);
         let sums = tile.rows as f64 * (ACROSS / PORTS + 1.0 / WIDTH);
         let columns = vectors(attention.value_padded(lanes));
         let width = columns.min(tile.columns as f64).max(1.0);
@@ -88,7 +89,7 @@ mod tests {
         let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
         let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
         for machine in [Machine::of(16, 32), Machine::of(8, 16)] {
-            let prefill = Plan::new(problem.clone(), machine).expect("a plan");
+            let prefill = Plan::new(&problem, machine).expect("a plan");
             let decode = Plan::decode(&problem, machine).expect("a plan");
             let less = |rows| decode.key_cycles(rows) < prefill.key_cycles(rows);
             assert!((1..=machine.lanes / 2).all(less), "{machine}");

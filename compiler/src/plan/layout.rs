@@ -126,7 +126,7 @@ fn layout(
         layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
     }
     // Keys that are not contiguous are copied, and values are paired with those of the next key.
-    if bf16_pairs.product.is_some() {
+    if bf16_pairs.product.is_some() && *schedule == Schedule::Prefill {
         layout.key_rows = take(2 * tiling.keys * lengths[0]);
     }
     if bf16_pairs.values {

@@ -132,7 +132,7 @@ pub struct Plan {
     /// Values of the score that depend on the distance alone as long as query and key stay within runs, such as rows of a grid: computed once
     /// for each distance of two runs. In prefill.
     pub by_runs: Runs,
-    /// What is computed by pairs of `bf16`. In prefill.
+    /// What is computed by pairs of `bf16`.
     pub bf16_pairs: Bf16Pairs,
     /// The frame of a call.
     pub frame: FrameLayout,

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::query_tile::{Tile, bind_batch_indices, call_word, set_query, slot, split};
+use super::query_tile::{Tile, bind_batch_indices, call_word, first_row, lane_query, set_query, slot, split};
 use super::{bf16, prefetch};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
@@ -78,25 +78,12 @@ pub(super) fn reset(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
     }
 }
 
-/// The query of a lane. Lanes past the last query repeat it; they are never stored.
-pub(super) fn lane_query(emitter: &mut ExprEmitter<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
-    let queries = call_word(emitter, offset_of!(TileCall, queries));
-    let last = emitter.fb().ins().iadd_imm_s(queries, -1);
-    let lane = emitter.v.smin(lane, last);
-    emitter.fb().ins().iadd(first, lane)
-}
-
 /// The address of the word that holds the index of a lane.
 fn word_of(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Ssa {
     let offset = emitter.fb().ins().imul_imm_s(lane, 4);
     let word = emitter.fb().ins().iadd(tile.state, offset);
     let lanes = emitter.plan.scratch.lanes;
     emitter.fb().ins().iadd_imm_s(word, lanes as i64)
-}
-
-/// Offset in the state of the first row of a product's queries.
-pub(super) fn first_row(emitter: &ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product) -> i64 {
-    emitter.plan.scratch.queries as i64 + i64::from(product.first) * tile.row_bytes()
 }
 
 /// Computes the rows of the queries and stores them as columns.

@@ -12,8 +12,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::begin::{first_row, lane_query};
-use super::query_tile::{KeyTileRows, Tile, call_word, set_query};
+use super::query_tile::{KeyTileRows, Tile, call_word, first_row, lane_query, set_query};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -21,12 +20,42 @@ use crate::codegen::half;
 use crate::codegen::loops::{either, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::vocab::access;
-use crate::plan::{Product, Reduction};
+use crate::plan::{Product, Reduction, TensorId};
 
 /// Bytes of an element.
 const ELEMENT: i64 = 2;
 /// Elements of a pair.
 pub(super) const PAIR: u32 = 2;
+
+/// The input that holds the queries of a product of pairs.
+pub(super) fn queries_of(emitter: &ExprEmitter<'_, '_>, product: &Product) -> Result<TensorId, CodegenError> {
+    emitter.plan.input(product.query).ok_or_else(|| {
+        let op = emitter.plan.graph.line(product.query);
+        CodegenError::Unsupported { op, reason: "queries that are multiplied as they lie are inputs" }
+    })
+}
+
+/// Copies a row of this length: by vectors where it is contiguous.
+pub(super) fn copy_row(emitter: &mut ExprEmitter<'_, '_>, (from, stride): (Ssa, Ssa), to: Ssa, length: u32) {
+    let of_vector = 2 * ROW_LANES as u32;
+    let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, ELEMENT);
+    let [zero, whole, length] =
+        [0, length - length % of_vector, length].map(|n| emitter.fb().ins().iconst(types::I64, i64::from(n)));
+    let vectors = emitter.fb().ins().select(dense, whole, zero);
+    for (ty, first, end, step) in
+        [(types::F32X4, zero, vectors, i64::from(of_vector)), (types::I16, vectors, length, 1)]
+    {
+        range_loop(emitter, first, end, step, &[], |emitter, element, _| {
+            let offset = emitter.fb().ins().imul(element, stride);
+            let from = emitter.fb().ins().iadd(from, offset);
+            let x = emitter.fb().ins().load(ty, access(), from, 0);
+            let offset = emitter.fb().ins().imul_imm_s(element, ELEMENT);
+            let to = emitter.fb().ins().iadd(to, offset);
+            emitter.fb().ins().store(access(), x, to, 0);
+            Vec::new()
+        });
+    }
+}
 
 /// Stores pairs of elements of the queries as columns.
 pub(super) fn queries(
@@ -34,10 +63,7 @@ pub(super) fn queries(
     tile: Tile<'_>,
     product: &Product,
 ) -> Result<(), CodegenError> {
-    let Some(tensor) = emitter.plan.input(product.query) else {
-        let op = emitter.plan.graph.line(product.query);
-        return Err(CodegenError::Unsupported { op, reason: "queries that are multiplied as they lie are inputs" });
-    };
+    let tensor = queries_of(emitter, product)?;
     let live = call_word(emitter, offset_of!(TileCall, queries));
     let stride = emitter.dim_stride(tensor, product.dim);
     let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, ELEMENT);

@@ -9,7 +9,7 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::vocab::access;
-use crate::plan::{Attention, Combiner, Reduction, TensorId, TileShape};
+use crate::plan::{Attention, Combiner, Product, Reduction, TensorId, TileShape};
 
 /// The kind of key tile that is emitted.
 #[derive(Clone, Copy)]
@@ -58,6 +58,19 @@ impl<'a> Tile<'a> {
 pub(super) fn call_word(emitter: &mut ExprEmitter<'_, '_>, offset: usize) -> Ssa {
     let (scratch, call) = (emitter.scratch, emitter.plan.scratch.call);
     emitter.fb().ins().load(types::I64, access(), scratch, (call + offset) as i32)
+}
+
+/// The query of a lane. Lanes past the last query repeat it; they are never stored.
+pub(super) fn lane_query(emitter: &mut ExprEmitter<'_, '_>, lane: Ssa, first: Ssa) -> Ssa {
+    let queries = call_word(emitter, offset_of!(TileCall, queries));
+    let last = emitter.fb().ins().iadd_imm_s(queries, -1);
+    let lane = emitter.v.smin(lane, last);
+    emitter.fb().ins().iadd(first, lane)
+}
+
+/// Offset in the state of the first row of a product's queries.
+pub(super) fn first_row(emitter: &ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product) -> i64 {
+    emitter.plan.scratch.queries as i64 + i64::from(product.first) * tile.row_bytes()
 }
 
 /// Sets the index along every outer axis.

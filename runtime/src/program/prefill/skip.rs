@@ -31,6 +31,17 @@ fn is_of_rows(plan: &Plan, product: &Product) -> bool {
     if plan.tensors[product.key].storage == Storage::I8 { scaled } else { !scaled && !shifted }
 }
 
+/// The norm of a row of a query; of pairs of `bf16`, times a factor.
+fn norm(row: &[f32], factor: Option<f64>) -> f64 {
+    let of = |squares: f64| squares.sqrt();
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let Some(factor) = factor else { return of(row.iter().map(|x| square(*x)).sum()) };
+    // What follows the pairs is not of the row.
+    let pairs = row[..row.len() / 2].iter().map(|pair| pair.to_bits());
+    let halves = pairs.flat_map(|pair| [pair << 16, pair & 0xffff_0000]);
+    of(halves.map(|bits| square(f32::from_bits(bits))).sum()) * factor.abs()
+}
+
 impl Task<'_, '_> {
     /// Whether the keys of the task are without weight for every row of the query tile at a position, beside those of chunks that have been
     /// handed in: to be called when that was begun. So that no bit changes, their scores must be as far below as [`Task::join`] gives no
@@ -39,9 +50,9 @@ impl Task<'_, '_> {
         let (first, _) = self.tiles.queries(position);
         let (keys, _) = self.tiles.norms();
         let (rows, elements) = self.tiles.query_rows(position);
+        let factor = self.classes.frame.plan().bf16_pairs.product;
         let bound = |row: usize| {
-            let query = &rows[row * elements..][..elements];
-            let norm = query.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+            let norm = norm(&rows[row * elements..][..elements], factor);
             let [high, low] = [term.high, term.low].map(|table| self.terms(table, first + row));
             // Both parts: far from 0, the first alone is further from their sum than keys without weight are below others.
             let terms = high.iter().zip(low).map(|(high, low)| f64::from(*high) + f64::from(*low));

@@ -29,6 +29,7 @@ pub(super) fn values(
         scaled: reduction.scaled,
         dim: reduction.dim,
         length: reduction.length,
+        pairs: false,
         fields: [TileCall::values_of(reduction.index), TileCall::next_values_of(reduction.index)],
         place: emitter.plan.scratch.value_rows + emitter.plan.tiling.keys * values_before(emitter, rows, reduction),
         pitch: average_bytes(emitter, reduction),

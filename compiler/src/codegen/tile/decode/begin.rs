@@ -2,16 +2,17 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
-use super::rows::{Rows, accumulators, average_bytes, elements_before, query_bytes};
-use super::source::write_row;
+use super::rows::{Rows, accumulators, average_bytes, elements_before, padded_pairs, query_bytes};
+use super::source::{fill_up, write_row};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::{by_rows, contiguous};
 use crate::codegen::tile::begin::{reset, write_lanes};
+use crate::codegen::tile::bf16;
 use crate::codegen::tile::query_tile::{call_word, set_query};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Decode, Product};
@@ -49,6 +50,9 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product)
     let start = emitter.plan.scratch.queries + 4 * elements_before(emitter, attention, product);
     let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, start as i64);
     let pitch = query_bytes(emitter, attention);
+    if emitter.plan.bf16_pairs.product.is_some() {
+        return pairs(emitter, rows, product, (start, pitch));
+    }
     by_rows(emitter, product.dim, wide, |emitter| {
         let mut result = Ok(());
         counted_loop(emitter, rows.count, &[start], |emitter, row, to| {
@@ -63,4 +67,34 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product)
         });
         result
     })
+}
+
+/// Copies the rows of a product's queries, whose elements are multiplied in pairs.
+fn pairs(
+    emitter: &mut ExprEmitter<'_, '_>,
+    rows: Rows<'_>,
+    product: &Product,
+    (start, pitch): (Ssa, i64),
+) -> Result<(), CodegenError> {
+    let attention = rows.tile.attention;
+    let tensor = bf16::queries_of(emitter, product)?;
+    let end = padded_pairs(emitter, product.length);
+    let mut result = Ok(());
+    counted_loop(emitter, rows.count, &[start], |emitter, row, to| {
+        let saved = emitter.save();
+        let first = call_word(emitter, offset_of!(TileCall, first_query));
+        let query = emitter.fb().ins().iadd(first, row);
+        set_query(emitter, attention, query);
+        match emitter.address(tensor, &[product.dim]) {
+            Ok(from) => {
+                let stride = emitter.dim_stride(tensor, product.dim);
+                bf16::copy_row(emitter, (from, stride), to[0], product.length);
+                fill_up(emitter, to[0], (product.length, end), size_of::<u16>());
+            }
+            Err(error) => result = Err(error),
+        }
+        emitter.restore(saved);
+        vec![emitter.fb().ins().iadd_imm_s(to[0], pitch)]
+    });
+    result
 }

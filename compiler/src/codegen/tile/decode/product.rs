@@ -6,14 +6,16 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::lanes::{quarter, sums_of_fours};
 use super::numbers::Numbers;
-use super::rows::{Rows, ask, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
+use super::rows::{
+    Rows, ask, by_register_tiles, elements_before, load, padded, padded_pairs, query_bytes, score_bytes,
+};
 use super::source::{Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::tile::product::Even;
-use crate::codegen::vocab::access;
+use crate::codegen::vocab::{access, by_name};
 use crate::plan::{Product, RowTile};
 
 /// A register tile: some rows, some keys.
@@ -40,6 +42,7 @@ pub(super) fn products(
         scaled: product.scaled,
         dim: product.dim,
         length: product.length,
+        pairs: emitter.plan.bf16_pairs.product.is_some(),
         fields: [offset_of!(TileCall, keys), offset_of!(TileCall, next_keys)].map(|field| field + 8 * product.index),
         place: emitter.plan.scratch.key_rows + 4 * before,
         pitch: query_bytes(emitter, attention),
@@ -107,19 +110,24 @@ impl Block<'_> {
         (count, numbers): (usize, Numbers),
     ) -> Vec<Ssa> {
         let attention = self.rows.tile.attention;
-        let (pitch, ty) = (query_bytes(emitter, attention), emitter.v.float_type());
+        let (pitch, float) = (query_bytes(emitter, attention), emitter.v.float_type());
         let before = elements_before(emitter, attention, self.product);
         let skipped = emitter.fb().ins().imul_imm_s(self.row, pitch);
         let queries = emitter.fb().ins().iadd(self.rows.tile.state, skipped);
         let start = emitter.plan.scratch.queries + 4 * before;
         let queries = emitter.fb().ins().iadd_imm_s(queries, start as i64);
-        let bytes = 4 * i64::from(padded(emitter, self.product.length));
+        let pairs = emitter.plan.bf16_pairs.product.is_some();
+        let bytes = match pairs {
+            true => 2 * i64::from(padded_pairs(emitter, self.product.length)),
+            false => 4 * i64::from(padded(emitter, self.product.length)),
+        };
         let end = emitter.fb().ins().iadd_imm_s(queries, bytes);
         let vector = emitter.plan.machine.vector_bytes() as i64;
         let at_once = self.source.vectors_at_once(emitter, (bytes / vector) as usize) as i64;
         let step = at_once * vector;
         let again = self.source.again(emitter);
         let held = pointers.len();
+        let ty = if pairs { emitter.v.int_type() } else { float };
         let mut carried = pointers;
         carried.extend((0..count * self.tile.rows).map(|_| emitter.v.float(0.0)));
         let done = range_loop(emitter, queries, end, step, &carried, |emitter, element, carried| {
@@ -151,7 +159,12 @@ impl Block<'_> {
                 for (n, (key, sums)) in keys.iter().zip(sums.chunks_mut(self.tile.rows)).enumerate() {
                     let key = self.source.load(emitter, *key, (vector_of * key_step) as i32);
                     let key = numbers.shifted(emitter, key, n);
-                    sums.iter_mut().zip(&queries).for_each(|(sum, query)| *sum = emitter.v.fma(*query, key, *sum));
+                    sums.iter_mut().zip(&queries).for_each(|(sum, query)| {
+                        *sum = match pairs {
+                            true => by_name(emitter.fb(), clif_wide::DOT_BF16, &[*sum, *query, key], float),
+                            false => emitter.v.fma(*query, key, *sum),
+                        }
+                    });
                 }
             }
             next.extend(sums);
@@ -173,7 +186,11 @@ impl Block<'_> {
             let set =
                 |&(row, group): &(usize, usize)| [0, 1, 2, 3].map(|n| sums[(group * RowTile::GROUP + n) * rows + row]);
             let sets: Vec<[Ssa; 4]> = places.iter().map(set).collect();
-            let products = sums_of_fours(emitter, &sets);
+            let mut products = sums_of_fours(emitter, &sets);
+            if let Some(factor) = emitter.plan.bf16_pairs.product.filter(|factor| *factor != 1.0) {
+                let factor = emitter.v.float(factor);
+                products = emitter.v.fmul(products, factor);
+            }
             let scaled = |emitter: &mut ExprEmitter<'_, '_>, products: Ssa, (_, group): (usize, usize)| {
                 numbers.scaled_lanes(emitter, products, 16 * group as i32)
             };

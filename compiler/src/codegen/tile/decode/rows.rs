@@ -103,6 +103,11 @@ pub(super) fn padded(emitter: &ExprEmitter<'_, '_>, length: u32) -> u32 {
     length.next_multiple_of(emitter.plan.machine.lanes as u32)
 }
 
+/// As [`padded`], of a vector of pairs.
+pub(super) fn padded_pairs(emitter: &ExprEmitter<'_, '_>, length: u32) -> u32 {
+    length.next_multiple_of(2 * emitter.plan.machine.lanes as u32)
+}
+
 /// Bytes from one row of queries to the next.
 pub(super) fn query_bytes(emitter: &ExprEmitter<'_, '_>, attention: &Attention) -> i64 {
     4 * attention.query_padded(emitter.plan.machine.lanes) as i64

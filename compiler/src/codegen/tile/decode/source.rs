@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
 use super::numbers::Numbers;
-use super::rows::{LINE, Rows, ask, load, padded, scratch};
+use super::rows::{LINE, Rows, ask, load, padded, padded_pairs, scratch};
 use crate::abi::TileCall;
 use crate::codegen::byte;
 use crate::codegen::error::CodegenError;
@@ -33,6 +33,8 @@ pub(super) struct Source {
     pub(super) ahead: Ssa,
     /// How elements are stored: in 32 bits, or in fewer, which are widened whenever they are loaded.
     storage: Storage,
+    /// Whether pairs of elements are loaded, as they are, in place of elements.
+    pairs: bool,
     /// Scales of rows, and what is added to their elements.
     pub(super) numbers: Numbers,
 }
@@ -44,6 +46,8 @@ pub(super) struct Wanted {
     pub(super) scaled: Option<Scaled>,
     pub(super) dim: Axis,
     pub(super) length: u32,
+    /// Whether pairs of elements are multiplied.
+    pub(super) pairs: bool,
     /// The fields of the call record with the address of the first, here and in the next key tile, by their offsets.
     pub(super) fields: [usize; 2],
     /// Where in the scratch memory rows are computed or copied, and the bytes from one to the next.
@@ -51,6 +55,13 @@ pub(super) struct Wanted {
     pub(super) pitch: i64,
     /// Where in the scratch memory the numbers of rows are computed.
     pub(super) numbers: usize,
+}
+
+impl Wanted {
+    /// Elements of a row up to the end of a vector.
+    fn padded(self, emitter: &ExprEmitter<'_, '_>) -> u32 {
+        if self.pairs { padded_pairs(emitter, self.length) } else { padded(emitter, self.length) }
+    }
 }
 
 impl Source {
@@ -64,7 +75,8 @@ impl Source {
         let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
         let storage = emitter.plan.tensors[wanted.tensor].storage;
         let numbers = Numbers::new(emitter, rows, (wanted.scaled, wanted.dim, wanted.numbers))?;
-        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, numbers };
+        let pairs = wanted.pairs;
+        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, pairs, numbers };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
             compute(emitter, rows, wanted, &loaded.table)?;
             return Ok(in_scratch);
@@ -72,7 +84,7 @@ impl Source {
         let [field, next] = wanted.fields;
         let lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), field)?;
         let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, storage.bytes() as i64);
-        if padded(emitter, wanted.length) != wanted.length {
+        if wanted.padded(emitter) != wanted.length {
             copy(emitter, rows, wanted, (lie, dense));
             return Ok(in_scratch);
         }
@@ -90,12 +102,13 @@ impl Source {
                 vec![own, pitch, own]
             },
         );
-        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage, numbers })
+        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage, pairs, numbers })
     }
 
-    /// Bytes of a vector of elements.
+    /// Bytes of a vector of elements, or of pairs.
     pub(super) fn vector_bytes(self, emitter: &ExprEmitter<'_, '_>) -> i64 {
-        (self.storage.bytes() * emitter.plan.machine.lanes) as i64
+        let bytes = if self.pairs { 2 * self.storage.bytes() } else { self.storage.bytes() };
+        (bytes * emitter.plan.machine.lanes) as i64
     }
 
     /// What these bytes of a row in single precision are of one that is stored as these.
@@ -120,8 +133,12 @@ impl Source {
         wide.then(|| emitter.fb().ins().imul_imm_s(self.stride, AGAIN))
     }
 
-    /// A vector of a row, in single precision.
+    /// A vector of a row, in single precision; of pairs, as they are.
     pub(super) fn load(self, emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) -> Ssa {
+        if self.pairs {
+            let ty = emitter.v.int_type();
+            return load(emitter, ty, address, offset);
+        }
         if self.storage.is_narrow() {
             let lanes = emitter.plan.machine.lanes;
             return byte::load_floats(emitter.fb(), self.storage, lanes, (address, offset));
@@ -164,7 +181,7 @@ fn copy(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, wanted: Wanted, (lie,
             emitter.fb().ins().store(access(), x, to, 0);
             Vec::new()
         });
-        fill_up(emitter, to, wanted.length, bytes);
+        fill_up(emitter, to, (wanted.length, wanted.padded(emitter)), bytes);
         vec![emitter.fb().ins().iadd(from, lie.stride), emitter.fb().ins().iadd_imm_s(to, wanted.pitch)]
     });
 }
@@ -249,18 +266,19 @@ pub(super) fn write_row(
         },
         &mut |emitter| emitter.emit(root),
     )?;
-    fill_up(emitter, to, length, size_of::<f32>());
+    let end = padded(emitter, length);
+    fill_up(emitter, to, (length, end), size_of::<f32>());
     Ok(())
 }
 
 /// Zeros from the end of a row, whose elements have these bytes, to that of its last vector.
-fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, length: u32, bytes: usize) {
+pub(super) fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, (length, end): (u32, u32), bytes: usize) {
     let zero = match bytes {
         1 => emitter.fb().ins().iconst(types::I8, 0),
         2 => emitter.fb().ins().iconst(types::I16, 0),
         _ => emitter.fb().ins().f32const(0.0),
     };
-    for element in length..padded(emitter, length) {
+    for element in length..end {
         emitter.fb().ins().store(access(), zero, row, bytes as i32 * element as i32);
     }
 }
