@@ -157,7 +157,7 @@ fn decodes(kernel: &Kernel, lengths: Lengths) -> bool {
 fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wrong): (&mut Compared, &mut Vec<String>)) {
     let expected = interpret(&spec.lowered, &bindings(&case.tensors)).expect("the interpreter runs");
     let stored = case.stored(&case.tensors);
-    let mut of_plans: BTreeMap<(usize, bool, bool, bool, bool), Vec<Vec<u32>>> = BTreeMap::new();
+    let mut of_plans: BTreeMap<(usize, [bool; 4]), Vec<Vec<u32>>> = BTreeMap::new();
     for (index, kernel) in kernels {
         let target = kernel.target();
         let context = || format!("{}; {:?}; {target}", spec.what, case.lengths);
@@ -192,7 +192,7 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
             _ => kernel.plan(),
         };
         let pairs = plan.bf16_pairs != Default::default();
-        let plan = (machine.lanes, machine.has_fma(), decodes, registers, pairs);
+        let plan = (machine.lanes, [machine.has_fma(), decodes, registers, pairs]);
         let made = bits(&made);
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {
             wrong.push(format!("{}\n    the code generator matters", context()));
