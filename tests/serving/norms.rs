@@ -41,11 +41,15 @@ fn row<'t>(tensors: &'t Tensors, name: &str) -> TensorView<'t> {
 /// Norms are of what a page holds now, whatever it held for a sequence before.
 #[test]
 fn pages_that_are_used_again_have_the_norms_of_new_rows() {
-    let kernel =
-        decoding(&Attention::heads(4).head_dim(16).scheme(Alibi::new()).scheme(Causal).build().expect("a graph"));
+    [Elem::F32, Elem::Bf16].into_iter().for_each(pages_that_are_used_again);
+}
+
+fn pages_that_are_used_again(elem: Elem) {
+    let attention = Attention::heads(4).head_dim(16).elem(elem).scheme(Alibi::new()).scheme(Causal);
+    let kernel = decoding(&attention.build().expect("a graph"));
     let lengths = Lengths { batch: 1, queries: 1, keys: 5000 };
     let tensors = inputs(&mut Rng::new(3), kernel.interface(), lengths);
-    let mut cache = KvCache::builder(4, 16).page_size(64).pages(80).build().expect("a cache");
+    let mut cache = KvCache::builder(4, 16).page_size(64).pages(80).elem(elem).build().expect("a cache");
     let pruned = |cache: &mut KvCache| {
         let sequence = cache.new_sequence().expect("memory");
         cache.append(sequence, row(&tensors, "k"), row(&tensors, "v")).expect("room");
@@ -58,7 +62,7 @@ fn pages_that_are_used_again_have_the_norms_of_new_rows() {
     let fresh = pruned(&mut cache);
     assert!(fresh > 0, "steep heads leave pages out");
     let sequence = cache.new_sequence().expect("memory");
-    let garbage = Tensor::f32([4, 5000, 16], vec![f32::NAN; 4 * 5000 * 16]);
+    let garbage = Tensor::f32([4, 5000, 16], vec![f32::NAN; 4 * 5000 * 16]).rounded(elem);
     cache.append(sequence, garbage.view(), garbage.view()).expect("room");
     cache.free(sequence).expect("live");
     assert_eq!(pruned(&mut cache), fresh, "the pages held NaN before");

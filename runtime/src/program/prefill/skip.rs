@@ -90,3 +90,16 @@ impl Task<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::norm;
+
+    #[test]
+    fn norms_of_pairs_are_those_of_their_elements() {
+        let pair = |low: f32, high: f32| f32::from_bits(low.to_bits() >> 16 | high.to_bits());
+        assert_eq!(norm(&[3.0, -4.0], None), 5.0);
+        let row = [pair(3.0, -4.0), pair(12.0, 84.0), 7.0, f32::NAN];
+        assert_eq!(norm(&row, Some(-0.5)), 42.5);
+    }
+}
