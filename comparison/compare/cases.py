@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Scheme = Literal["none", "alibi", "rope"]
+Elem = Literal["f32", "bf16"]
 
 NO_MASK = "no mask"
 CAUSAL = "causal"
@@ -13,12 +14,13 @@ CAUSAL_ALIBI = "causal, ALiBi"
 CAUSAL_ROPE = "causal, RoPE"
 OTHERS = "softcap, grouped heads, vision"
 SHORT = "short prompts"
+BF16 = "bf16"
 DECODE = "decode, one query"
 DECODE_SOME = "decode, 4 and 16 queries"
 DECODE_SCHEMES = "decode, one query, schemes and masks"
 # Groups of fewer queries than keys.
 DECODES = (DECODE, DECODE_SOME, DECODE_SCHEMES)
-GROUPS = (NO_MASK, CAUSAL, CAUSAL_ALIBI, CAUSAL_ROPE, OTHERS, SHORT, *DECODES)
+GROUPS = (NO_MASK, CAUSAL, CAUSAL_ALIBI, CAUSAL_ROPE, OTHERS, SHORT, BF16, *DECODES)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Case:
     heads: int = 8
     kv_heads: int = 8
     batch: int = 1
+    # Of queries, keys, values and outputs.
+    elem: Elem = "f32"
     causal: bool = False
     scheme: Scheme = "none"
     softcap: float | None = None
@@ -83,7 +87,7 @@ class Case:
     @property
     def kv_bytes(self) -> int:
         """Bytes of the keys that some query sees, and of their values: what rates of decode count."""
-        return 2 * 4 * self.batch * self.kv_heads * (self.tokens - self.first_key) * self.head_dim
+        return 2 * (2 if self.elem == "bf16" else 4) * self.batch * self.kv_heads * (self.tokens - self.first_key) * self.head_dim
 
     @property
     def extra(self) -> str:
@@ -206,6 +210,22 @@ def _short() -> list[Case]:
     return cases
 
 
+def _bf16() -> list[Case]:
+    return [
+        Case(
+            id=f"bf16-causal-2048-d{head_dim}",
+            label=f"bf16, causal, 2048 tokens, d {head_dim}",
+            group=BF16,
+            tokens=2048,
+            head_dim=head_dim,
+            causal=True,
+            elem="bf16",
+            accepted=True,
+        )
+        for head_dim in (64, 128)
+    ]
+
+
 # Heads of keys and values for 32 heads of queries.
 _GROUPED = {"mha": 32, "gqa": 8, "mqa": 1}
 
@@ -269,7 +289,7 @@ def _decode() -> list[Case]:
     return cases
 
 
-CASES: tuple[Case, ...] = (*_families(), *_others(), *_short(), *_decode())
+CASES: tuple[Case, ...] = (*_families(), *_others(), *_short(), *_bf16(), *_decode())
 
 
 def selected(quick: bool, patterns: list[str]) -> list[Case]:

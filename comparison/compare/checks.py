@@ -17,6 +17,8 @@ OF_SDPA_CAUSAL = 0.75
 OF_SDPA_MASK = 0.35
 OF_FLEX = 0.2
 OF_SDPA_NO_MASK = 0.85
+OF_SDPA_BF16 = 0.45
+OF_OWN_F32 = 0.65
 # Time with over time without, at most.
 WITH_SCHEME = {"alibi": 1.05, "rope": 1.06}
 WITH_SOFTCAP = 1.25
@@ -99,6 +101,10 @@ def _over(
 def _against_torch(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
     if not case["accepted"]:
         return
+    if case["elem"] == "bf16":
+        yield _over("bf16, of PyTorch SDPA", case, rows, "rhumb", "torch-sdpa", OF_SDPA_BF16)
+        yield _over("bf16, of rhumb in f32", case, rows, "rhumb", "rhumb-f32", OF_OWN_F32)
+        return
     if case["scheme"] == "none":
         yield _over("no mask, of PyTorch SDPA", case, rows, "rhumb", "torch-sdpa", OF_SDPA_NO_MASK)
         return
@@ -109,7 +115,8 @@ def _against_torch(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check
 
 
 def _peaks(case: dict[str, Any], rows: dict[str, Any]) -> Iterator[Check]:
-    if not case["accepted"]:
+    # The peak is that of single precision.
+    if not case["accepted"] or case["elem"] != "f32":
         return
     for id, line in (("rhumb", "share of the peak"), ("rhumb-avx2", "AVX2, share of the 256-bit peak")):
         row = rows.get(id)

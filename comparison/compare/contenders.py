@@ -8,7 +8,7 @@ from typing import Literal
 from compare.cases import Case
 
 Process = Literal["worker", "torch", "onnxruntime"]
-Computes = Literal["case", "plain", "alibi", "sum"]
+Computes = Literal["case", "plain", "alibi", "sum", "f32"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Contender:
     # Names that its process knows. All are tried once, and the fastest is timed.
     ways: tuple[str, ...]
     # What it computes: the case itself, or for comparison the same shape without a scheme, or with ALiBi, or
-    # the plain sum of keys and values.
+    # in single precision, or the plain sum of keys and values.
     computes: Computes = "case"
     # Bits of its vectors, where not the widest that the machine has.
     bits: int | None = None
@@ -37,6 +37,9 @@ class Contender:
 def contenders(case: Case, lanes: int) -> list[Contender]:
     """All contenders of a case; `lanes` are those that rhumb chooses here."""
     torch = _torch_decode if case.decodes else _torch
+    if case.elem == "bf16":
+        # The others compute attention on this machine in single precision alone.
+        return [*_rhumb(case, lanes), *torch(case)]
     return [*_rhumb(case, lanes), *_sum(case), *torch(case), *_onnxruntime(case), *_candle(case)]
 
 
@@ -44,6 +47,11 @@ def _rhumb(case: Case, lanes: int) -> list[Contender]:
     found = [Contender("rhumb", f"rhumb, {lanes} lanes", "rhumb", "worker", ("rhumb",), bits=32 * lanes)]
     if lanes > 8:
         found.append(Contender("rhumb-avx2", "rhumb, AVX2", "rhumb", "worker", ("rhumb/avx2",), bits=256))
+    if case.elem != "f32":
+        label = f"rhumb, {lanes} lanes, in f32"
+        found.append(
+            Contender("rhumb-f32", label, "rhumb", "worker", ("rhumb/f32",), "f32", bits=32 * lanes)
+        )
     if case.extra:
         label = f"rhumb, {lanes} lanes, without {case.extra}"
         found.append(

@@ -19,7 +19,7 @@ from compare.stats import ratio, spread, takes_part
 from compare.tensors import Tensors
 
 # An output that is further from the reference is wrong, and is not timed.
-MAX_ERROR = 1e-3
+MAX_ERROR = {"f32": 1e-3, "bf16": 2e-2}
 # A sample is as many calls as take this long.
 SAMPLE_SECONDS = 0.02
 # A call that is shorter is preceded by one that is not timed: others were here since the last.
@@ -85,7 +85,7 @@ class Bench:
             entries = [Entry(contender) for contender in contenders(case, self.lanes)]
             errors = {what: _error_of(what, tensors) for what in {e.contender.computes for e in entries}}
             for entry in entries:
-                self._prepare(entry, loaded, folder, errors[entry.contender.computes])
+                self._prepare(entry, loaded, folder, errors[entry.contender.computes], MAX_ERROR[case.elem])
         rhumb = entries[0]
         peaks: dict[str, dict[int, float]] = {}
         if rhumb.status == "timed":
@@ -114,7 +114,12 @@ class Bench:
         return refused
 
     def _prepare(
-        self, entry: Entry, refused: dict[str, str], folder: Path, error_of: Callable[[Path], float]
+        self,
+        entry: Entry,
+        refused: dict[str, str],
+        folder: Path,
+        error_of: Callable[[Path], float],
+        most: float,
     ) -> None:
         """Tries all ways of a contender, and keeps the fastest that is right."""
         contender = entry.contender
@@ -132,8 +137,8 @@ class Bench:
                 prepared = process.ask("prepare", contender=way)
                 estimate = process.ask("output", contender=way, path=str(path))["seconds"]
                 error = error_of(path)
-                if error > MAX_ERROR:
-                    reason = f"its output deviates from the reference by {error:.2g}, more than {MAX_ERROR:g}"
+                if error > most:
+                    reason = f"its output deviates from the reference by {error:.2g}, more than {most:g}"
                     problems.append(("disagrees", f"{way}: {reason}", error))
                     entry.others[way] = reason
                     self._ask_quietly(process, "drop", contender=way)
@@ -207,7 +212,7 @@ def _error_of(computes: Computes, tensors: Tensors) -> Callable[[Path], float]:
         total = tensors.sum()
         return lambda path: tensors.error_of_sum(path, total)
     case = tensors.case
-    wanted = {"case": case, "plain": case.plain(), "alibi": case.with_alibi()}
+    wanted = {"case": case, "plain": case.plain(), "alibi": case.with_alibi(), "f32": case}
     reference = tensors.reference(wanted[computes])
     return lambda path: tensors.error(path, reference)
 

@@ -26,6 +26,8 @@ class Tensors:
         self.q = rng.standard_normal(queries, dtype=np.float32) * np.float32(case.q_scale)
         self.k = rng.standard_normal(keys, dtype=np.float32)
         self.v = rng.standard_normal(keys, dtype=np.float32)
+        if case.elem == "bf16":
+            self.q, self.k, self.v = (_in_bf16(x) for x in (self.q, self.k, self.v))
         if case.queries <= ALL_ROWS:
             self.rows = np.arange(case.queries)
         else:
@@ -96,6 +98,11 @@ class Tensors:
             raise ValueError(f"a sum of {found.size} elements where one is due")
         largest = abs(float(found[0]) - reference) / np.sqrt(self.case.kv_bytes / 4)
         return largest if np.isfinite(largest) else float("inf")
+
+
+def _in_bf16(x: np.ndarray) -> np.ndarray:
+    """Numbers of single precision that `bf16` holds: those nearest by their upper halves."""
+    return ((x.view(np.uint32) + np.uint32(0x8000)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def alibi_slopes(heads: int) -> np.ndarray:

@@ -34,7 +34,8 @@ class Library:
 
     def load(self, spec: dict[str, Any], folder: Path) -> None:
         def read(name: str, *shape: int) -> Tensor:
-            return torch.from_numpy(np.fromfile(folder / f"{name}.f32", dtype="<f4").reshape(shape))
+            numbers = torch.from_numpy(np.fromfile(folder / f"{name}.f32", dtype="<f4").reshape(shape))
+            return numbers.to(torch.bfloat16) if spec["elem"] == "bf16" else numbers
 
         self.spec = spec
         batch, tokens, dim = spec["batch"], spec["tokens"], spec["head_dim"]
@@ -63,7 +64,7 @@ class Library:
             out.clear()
             out.append(compute())
 
-        return Prepared(run, lambda: out[0].numpy(), detail, compile_seconds)
+        return Prepared(run, lambda: out[0].float().numpy(), detail, compile_seconds)
 
     def _groups(self, repeat: bool) -> tuple[bool, int]:
         """The flag of grouped heads, and how often keys and values are repeated."""

@@ -19,6 +19,14 @@ pub(crate) enum Scheme {
     Rope,
 }
 
+/// The element type of queries, keys, values and outputs.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Elem {
+    F32,
+    Bf16,
+}
+
 /// A case as the driver describes it: the queries are the last of its tokens.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Case {
@@ -29,6 +37,7 @@ pub(crate) struct Case {
     pub(crate) tokens: usize,
     pub(crate) queries: usize,
     pub(crate) head_dim: usize,
+    pub(crate) elem: Elem,
     pub(crate) causal: bool,
     pub(crate) scheme: Scheme,
     pub(crate) softcap: Option<f64>,
@@ -46,6 +55,11 @@ impl Case {
     pub(crate) fn plain(&self) -> Case {
         let causal = self.causal && !self.decodes();
         Case { scheme: Scheme::None, softcap: None, window: None, first_key: 0, causal, ..self.clone() }
+    }
+
+    /// The same in single precision.
+    pub(crate) fn in_f32(&self) -> Case {
+        Case { elem: Elem::F32, ..self.clone() }
     }
 
     /// Whether queries are fewer than keys.

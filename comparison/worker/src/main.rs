@@ -156,6 +156,7 @@ impl Worker {
             "rhumb/avx2" => with_rhumb::prepare(case, tensors, self.threads, Vectors::Avx2),
             "sum" => Ok(sum::prepare(&case, &tensors, self.threads)),
             "rhumb/plain" => with_rhumb::prepare(case.plain(), tensors, self.threads, Vectors::All),
+            "rhumb/f32" => with_rhumb::prepare(case.in_f32(), tensors, self.threads, Vectors::All),
             #[cfg(feature = "candle")]
             "candle/flash" => with_candle::prepare(case, &tensors, with_candle::Way::Flash),
             #[cfg(feature = "candle")]
