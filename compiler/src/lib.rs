@@ -51,6 +51,7 @@ mod pipeline;
 pub mod plan;
 pub mod problem;
 pub mod rewrite;
+mod row_index;
 mod target;
 mod weighted;
 

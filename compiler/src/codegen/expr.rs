@@ -116,7 +116,13 @@ impl Domain for ExprEmitter<'_, '_> {
     fn operands(&self, node: &Node) -> Vec<Value> {
         match *node {
             // Tables are read, and factors multiplied, at points of their own.
-            Node::Gather { index, .. } => vec![index],
+            Node::Gather { table, axis, index } => {
+                if self.period((table, axis, index)).is_some() {
+                    Vec::new()
+                } else {
+                    vec![index]
+                }
+            }
             Node::Dot { .. } => Vec::new(),
             Node::Rotate { .. } if self.has_clamped_lanes() => Vec::new(),
             ref node => node.operands(),
@@ -331,6 +337,9 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
                 Ok(self.cast(elem(x), to, made))
             }
             Node::Gather { table, axis, index } => {
+                if let Some(period) = self.period((table, axis, index)) {
+                    return self.gather_row(table, axis, period);
+                }
                 let index = self.made(index)?;
                 let by_lanes = self.lanes.is_some();
                 if by_lanes { self.gather_lanes(table, axis, index) } else { self.gather(table, axis, index) }

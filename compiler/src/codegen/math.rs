@@ -14,7 +14,7 @@
 //! | `erf` | 4 ulp | relative 1e-14 |
 //! | `pow` | `exp2(b log2 a)`: relative error grows with `abs(b log2 a)` | the same |
 //!
-//! `tests/math.rs` holds each function against the standard library in `f64` over its range, as kernels run it; what double precision
+//! `tests/it/math.rs` holds each function against the standard library in `f64` over its range, as kernels run it; what double precision
 //! gives is rounded to `f32` there, and a score passes two more roundings, for which the tests allow 2 ulp (or 2e-7) more.
 //! Outside the range of `sin` and `cos` the angle is reduced less exactly; infinities give NaN. Subnormal results of `exp2` are flushed
 //! to 0.

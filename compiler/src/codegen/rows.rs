@@ -1,5 +1,7 @@
 //! Rows along an axis: by vectors where they are contiguous, pairs of a rotation together.
 
+use std::collections::BTreeSet;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Op, Pairing, Value};
@@ -9,6 +11,7 @@ use super::expr::ExprEmitter;
 use super::loops::{either, range_loop};
 use crate::expr::Node;
 use crate::plan::{Origin, Source, Storage, TensorId};
+use crate::row_index::period;
 
 /// Lanes of vectors along rows that do not suit wider ones: as many as any machine has, and as a transposition by shuffles takes.
 pub(crate) const ROW_LANES: usize = 4;
@@ -22,11 +25,13 @@ pub(crate) struct Wide {
     lanes: usize,
 }
 
-impl Wide {
-    /// Vectors of four lanes, as transpositions take them.
-    pub(crate) fn by_fours(self) -> Wide {
-        Wide { lanes: ROW_LANES, ..self }
-    }
+/// What a row is computed of.
+#[derive(Default)]
+struct Reads {
+    /// The tensors, each with the axis that it is read along.
+    tensors: Vec<(TensorId, Axis)>,
+    /// After how many elements lookups begin again.
+    periods: Vec<u32>,
 }
 
 /// A rotation computed in place: its block of the axis, and its pairs.
@@ -76,10 +81,7 @@ pub(crate) fn contiguous(
 ) -> Option<Wide> {
     let plan = emitter.plan;
     let (extent, blocks) = (plan.graph.static_extent(axis)?, blocks(emitter, root, axis));
-    let mut tensors: Vec<TensorId> = target.into_iter().collect();
-    if !row_tensors(emitter, root, axis, &mut tensors) {
-        return None;
-    }
+    let Reads { tensors, periods } = reads(emitter, root, axis)?;
     // Elements of 16 bits are stored one by one, which takes no longer for few lanes.
     let to_half = target.is_some_and(|target| plan.tensors[target].storage.is_half());
     let widest = if to_half { ROW_LANES } else { plan.machine.lanes };
@@ -87,11 +89,13 @@ pub(crate) fn contiguous(
         let multiple = |n: u32| n.is_multiple_of(lanes as u32);
         // Neighbours change places by shuffles of four lanes.
         let of_lanes = |block: &RotaryBlock| block.pairing == Pairing::Half || lanes == ROW_LANES;
-        multiple(extent) && blocks.iter().all(|block| multiple(block.start) && multiple(block.pairs) && of_lanes(block))
+        multiple(extent)
+            && periods.iter().all(|period| multiple(*period))
+            && blocks.iter().all(|block| multiple(block.start) && multiple(block.pairs) && of_lanes(block))
     };
     let lanes = [widest, ROW_LANES].into_iter().find(|lanes| fits(*lanes))?;
     let mut all = emitter.fb().ins().iconst(types::I8, 1);
-    for tensor in tensors {
+    for (tensor, axis) in target.map(|target| (target, axis)).into_iter().chain(tensors) {
         let spec = &plan.tensors[tensor];
         if spec.dims.iter().any(|dim| *dim != axis && plan.graph.axis(*dim).groups == Some(axis)) {
             return None;
@@ -116,47 +120,47 @@ pub(crate) fn contiguous(
     Some(Wide { dense: all, lanes })
 }
 
-/// Collects the tensors that an expression reads, each once; false where it has an op that does not go by rows.
-fn row_tensors(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis, tensors: &mut Vec<TensorId>) -> bool {
+/// What an expression reads along a row; `None` where it has an op that does not go by rows.
+fn reads(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Option<Reads> {
     let plan = emitter.plan;
-    let mut seen = vec![false; root.index() + 1];
-    let mut stack = vec![root];
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
+    let (mut reads, mut seen) = (Reads::default(), BTreeSet::new());
+    let mut stack = vec![(root, axis)];
+    while let Some((value, along)) = stack.pop() {
+        if !seen.insert((value, along)) {
             continue;
         }
         match plan.node(value, |table| value != root && emitter.can_read(table)) {
-            Node::Table(tensor) | Node::Input(tensor) => tensors.push(tensor),
+            Node::Table(tensor) | Node::Input(tensor) => reads.tensors.push((tensor, along)),
             Node::Const(_) | Node::Size(_) => {}
-            Node::Iota(of) if of != axis && plan.graph.axis(of).groups != Some(axis) => {}
+            Node::Iota(of) if of != along && plan.graph.axis(of).groups != Some(along) => {}
             node @ (Node::Unary(..)
             | Node::Cast(..)
             | Node::Binary(..)
             | Node::MulAdd(_)
             | Node::Compare(..)
             | Node::Select(_)) => {
-                stack.extend(node.operands().into_iter().rev());
+                stack.extend(node.operands().into_iter().rev().map(|operand| (operand, along)));
             }
-            Node::Rotate { x } if turns_rows(emitter, value, axis) => stack.push(x),
-            Node::Product
-            | Node::Iota(_)
-            | Node::Gather { .. }
-            | Node::Rotate { .. }
-            | Node::Dot { .. }
-            | Node::Opaque => return false,
+            Node::Rotate { x } if along == axis && turns_rows(emitter, value, axis) => stack.push((x, along)),
+            Node::Gather { table, axis: of, index } => {
+                reads.periods.push(period(&plan.graph, (table, of, index), along)?);
+                stack.push((table, of));
+            }
+            Node::Product | Node::Iota(_) | Node::Rotate { .. } | Node::Dot { .. } | Node::Opaque => return None,
         }
     }
-    true
+    Some(reads)
 }
 
 /// The tensors that a row along an axis is computed of, each with the axis that it is read along, pairs of rotations among them; of no other
 /// storage than that of four bytes.
 pub(crate) fn read_rows(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Vec<(TensorId, Axis)> {
-    let (plan, mut tensors) = (emitter.plan, Vec::new());
-    if !row_tensors(emitter, root, axis, &mut tensors) {
+    let plan = emitter.plan;
+    let Some(Reads { tensors: mut rows, periods }) = reads(emitter, root, axis) else { return Vec::new() };
+    // What is looked up may be read at an index of its own too.
+    if !periods.is_empty() {
         return Vec::new();
     }
-    let mut rows: Vec<(TensorId, Axis)> = tensors.into_iter().map(|tensor| (tensor, axis)).collect();
     for block in blocks(emitter, root, axis) {
         let parts = [Source::Cos(block.angle), Source::Sin(block.angle)];
         rows.extend(parts.iter().filter_map(|part| Some((emitter.table(part)?, block.pair))));
@@ -310,7 +314,8 @@ fn one_pair<'a, 'f>(
         emitter.forget(axis);
         emitter.emit(block.x)
     };
-    let (mut a, mut b) = (at(emitter, first)?, at(emitter, second)?);
+    let mut a = at(emitter, first)?;
+    let mut b = if repeats(emitter, axis, block) { a } else { at(emitter, second)? };
     if mixed {
         (a, b) = (emitter.v.shuffle(a, b, [0, 2, 4, 6]), emitter.v.shuffle(a, b, [1, 3, 5, 7]));
     }
@@ -337,6 +342,29 @@ fn one_pair<'a, 'f>(
         sink(emitter, index, x)?;
     }
     Ok(())
+}
+
+/// Whether the second half of a block holds the elements of the first half again.
+fn repeats(emitter: &ExprEmitter<'_, '_>, axis: Axis, block: &RotaryBlock) -> bool {
+    let (plan, mut seen, mut stack) = (emitter.plan, BTreeSet::new(), vec![block.x]);
+    while let Some(value) = stack.pop() {
+        if !plan.graph.varies(plan.graph.ty(value).axes, axis) || !seen.insert(value) {
+            continue;
+        }
+        match plan.node(value, |table| emitter.can_read(table)) {
+            node @ (Node::Unary(..)
+            | Node::Cast(..)
+            | Node::Binary(..)
+            | Node::MulAdd(_)
+            | Node::Compare(..)
+            | Node::Select(_)) => stack.extend(node.operands()),
+            Node::Gather { table, axis: of, index }
+                if period(&plan.graph, (table, of, index), axis)
+                    .is_some_and(|period| block.pairs.is_multiple_of(period)) => {}
+            _ => return false,
+        }
+    }
+    block.pairing == Pairing::Half
 }
 
 fn angle_part(emitter: &mut ExprEmitter<'_, '_>, block: &RotaryBlock, cos: bool) -> Result<Ssa, CodegenError> {

@@ -25,6 +25,8 @@ pub(super) enum Dependence {
     /// It is a sum of multiples of both, and of what does not depend on them; an integer, which may be held as a real. Anywhere, or within
     /// runs.
     Affine { query: i64, key: i64, anywhere: bool },
+    /// It is the same as long as both stay within runs: on which side of some number an index lies.
+    Steady,
     /// In any other way.
     Any,
 }
@@ -105,7 +107,7 @@ impl<'a> Search<'a> {
 impl Dependence {
     /// Whether the value changes with the distance alone, as long as query and key stay within runs.
     pub(super) fn is_distance(self) -> bool {
-        matches!(self, Dependence::Distance { .. })
+        matches!(self, Dependence::Distance { .. } | Dependence::Steady)
             || matches!(self, Dependence::Affine { query, key, .. } if query == -key)
     }
 
@@ -114,7 +116,7 @@ impl Dependence {
         match self {
             Dependence::Distance { anywhere } => anywhere,
             Dependence::Affine { query, anywhere, .. } => anywhere && query != 0 && self.is_distance(),
-            Dependence::Free | Dependence::Any => false,
+            Dependence::Free | Dependence::Steady | Dependence::Any => false,
         }
     }
 }
@@ -142,10 +144,15 @@ fn dependence(graph: &Verified, attention: &Attention, value: Value, found: &[De
     if let Some(affine) = affine {
         return affine;
     }
+    if side(graph, op, of).is_some() {
+        return Dependence::Steady;
+    }
     let by_elements = |operands: &[Value]| {
         let fits = |value: &Value| of(*value) == Dependence::Free || of(*value).is_distance();
         let anywhere = |value: &Value| of(*value) == Dependence::Free || of(*value).is_distance_anywhere();
+        let is_steady = |value: &Value| matches!(of(*value), Dependence::Free | Dependence::Steady);
         match operands.iter().all(fits) {
+            true if operands.iter().all(is_steady) => Dependence::Steady,
             true => Dependence::Distance { anywhere: operands.iter().all(anywhere) },
             false => Dependence::Any,
         }
@@ -159,12 +166,27 @@ fn dependence(graph: &Verified, attention: &Attention, value: Value, found: &[De
     }
 }
 
+/// The index and the number that an op compares: an index of queries or of keys, to which a constant may be added.
+pub(super) fn side(graph: &Verified, op: &Op, of: impl Fn(Value) -> Dependence) -> Option<(Value, i32)> {
+    let Op::Compare(_, a, b) = *op else { return None };
+    let is_index = |value: Value| match of(value) {
+        Dependence::Affine { query, key, anywhere } => anywhere && matches!((query, key), (1, 0) | (0, 1)),
+        _ => false,
+    };
+    let number = |value: Value| match *graph.op(value) {
+        Op::Const(Scalar::I32(x)) => Some(x),
+        _ => None,
+    };
+    let (index, other) = if is_index(a) { (a, b) } else { (b, a) };
+    is_index(index).then(|| number(other).map(|number| (index, number)))?
+}
+
 /// An integer that is a sum of multiples of both indices.
 fn affine(graph: &Verified, attention: &Attention, op: &Op, of: impl Fn(Value) -> Dependence) -> Option<Dependence> {
     let parts = |value: Value| match of(value) {
         Dependence::Free => Some((0, 0, true)),
         Dependence::Affine { query, key, anywhere } => Some((query, key, anywhere)),
-        Dependence::Distance { .. } | Dependence::Any => None,
+        Dependence::Distance { .. } | Dependence::Steady | Dependence::Any => None,
     };
     let constant = |value: Value| match *graph.op(value) {
         Op::Const(Scalar::I32(x)) => Some(i64::from(x)),

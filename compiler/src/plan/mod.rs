@@ -34,6 +34,7 @@ pub use build::plan;
 pub use cost::Estimate;
 pub use decode::{Decode, Loaded, NoDecode, RowTile};
 pub use place::{Placed, Price};
+pub(crate) use runs::End;
 pub use runs::Runs;
 
 use crate::abi::{FrameLayout, ScratchLayout};

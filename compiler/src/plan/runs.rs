@@ -2,11 +2,11 @@
 //!
 //! A table or a function over the rows and columns of a grid reads differences of `index / width` and of `index % width`. Where both query
 //! and key go on by one and neither begins another row of the grid, these differences stay: queries and keys of such *runs* have as many
-//! values as they have distances. A tile of 48 queries and 64 keys of a grid 64 wide has two runs of queries or so and one or two of keys.
+//! values as they have distances. A token apart from the grid, to whose number indices are compared, is a run of its own. A tile of 48 queries and 64 keys of a grid 64 wide has two runs of queries or so and one or two of keys.
 
 use rhumb_ir::{Axis, Binary, Op, Scalar, Value};
 
-use super::distance::{Dependence, Search};
+use super::distance::{Dependence, Search, side};
 use super::{Problem, Tiling};
 
 /// Instructions for each vector of distances beside the values: their differences, and the loop.
@@ -22,13 +22,13 @@ pub struct Runs {
     /// The values: none is part of another.
     pub values: Vec<Value>,
     /// What they are computed of, beside what depends on neither query nor key: integers, or reals that hold such, and the number that is
-    /// added to each from distance to distance.
+    /// added to each from distance to distance; and what is the same for all distances.
     pub(crate) differences: Vec<(Value, i32)>,
     /// What begins runs of queries, and of keys.
     pub(crate) breaks: Vec<Break>,
 }
 
-/// A run ends where `index + c` is a multiple of a number.
+/// A run ends where `index + c` is a multiple of a number, or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Break {
     /// The axis of queries, or of keys.
@@ -36,7 +36,26 @@ pub(crate) struct Break {
     /// `index + c`.
     pub(crate) index: Value,
     /// The number.
-    pub(crate) period: i32,
+    pub(crate) end: End,
+}
+
+/// Where a run ends: the first index past it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    /// A multiple of a number.
+    Multiple(i32),
+    /// A number.
+    At(i32),
+}
+
+impl End {
+    /// Indices from one such end to the next.
+    fn period(self) -> f64 {
+        match self {
+            End::Multiple(period) => f64::from(period),
+            End::At(_) => f64::INFINITY,
+        }
+    }
 }
 
 impl Runs {
@@ -72,7 +91,7 @@ impl Runs {
 
     /// Instructions for a key tile, of values that take `each` for a vector.
     pub(super) fn instructions(&self, each: f64, tiling: &Tiling, lanes: usize) -> f64 {
-        let period = self.breaks.iter().map(|at| f64::from(at.period)).fold(f64::INFINITY, f64::min);
+        let period = self.breaks.iter().map(|at| at.end.period()).fold(f64::INFINITY, f64::min);
         let [queries, keys] = [tiling.queries(), tiling.keys].map(|count| count as f64);
         let [query_runs, key_runs] = [queries, keys].map(|count| 1.0 + (count - 1.0) / period);
         let distances = queries / query_runs + keys / key_runs - 1.0;
@@ -100,6 +119,7 @@ fn differences(search: &Search<'_>, values: &[Value]) -> Option<Vec<(Value, i32)
         match search.dependence(value) {
             Dependence::Free => {}
             Dependence::Affine { query, .. } => found.push((value, i32::try_from(query).ok()?)),
+            Dependence::Steady => found.push((value, 0)),
             Dependence::Distance { .. } | Dependence::Any => stack.extend(graph.op(value).operands()),
         }
     }
@@ -122,7 +142,16 @@ fn breaks_of(search: &Search<'_>, difference: Value, breaks: &mut Vec<Break>) {
             && let Op::Const(Scalar::I32(period)) = *graph.op(period)
         {
             let axis = if query == 0 { attention.key } else { attention.query };
-            breaks.push(Break { axis, index, period });
+            breaks.push(Break { axis, index, end: End::Multiple(period) });
+            continue;
+        }
+        if let Some((index, number)) = side(graph, op, |value| search.dependence(value))
+            && let Dependence::Affine { query, .. } = search.dependence(index)
+        {
+            let axis = if query == 0 { attention.key } else { attention.query };
+            // Below it, the number itself, and above it.
+            let ends = [Some(number), number.checked_add(1)].into_iter().flatten();
+            breaks.extend(ends.map(|end| Break { axis, index, end: End::At(end) }));
             continue;
         }
         stack.extend(op.operands());

@@ -1,11 +1,12 @@
 //! Factors of rows: what is computed of rows of queries and keys that is the same for several of them, such as the decay of a position,
 //! which all heads share. Where it takes long it has a table.
 
-use rhumb_ir::{Binary, Elem, Op, Value};
+use rhumb_ir::{Axis, Binary, Elem, Op, Pairing, Value};
 
 use super::planner::Planner;
 use super::{PlanError, Source, Storage};
 use crate::elementary::elementary;
+use crate::row_index::period;
 
 /// Instructions of functions that a table is worth.
 const WORTH: f64 = 15.0;
@@ -16,8 +17,8 @@ impl Planner<'_> {
         let graph = self.graph;
         let all = graph.ty(root).axes;
         let mut seen = vec![false; root.index() + 1];
-        let mut stack = vec![root];
-        while let Some(value) = stack.pop() {
+        let mut stack = vec![(root, None)];
+        while let Some((value, turned)) = stack.pop() {
             let known = self.table_of.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value);
             if known || std::mem::replace(&mut seen[value.index()], true) {
                 continue;
@@ -31,17 +32,32 @@ impl Planner<'_> {
                 continue;
             }
             match *graph.op(value) {
-                Op::Rotate { x, .. } => stack.push(x),
-                Op::Gather { table, .. } if self.is_factor(table) => {
+                Op::Rotate { x, .. } => stack.push((x, self.halves(value))),
+                Op::Gather { table, axis, index }
+                    if self.is_factor(table) && !self.is_shared((table, axis, index), turned) =>
+                {
                     self.prepare(table)?;
                     let reason = "looked up, and takes long to compute for each element that is";
                     self.table(Source::Value(table), table, Storage::F32, false, reason);
                 }
                 Op::Dot { .. } | Op::Gather { .. } => {}
-                ref op => stack.extend(op.operands()),
+                ref op => stack.extend(op.operands().into_iter().map(|operand| (operand, turned))),
             }
         }
         Ok(())
+    }
+
+    /// The axis of a rotation of all its elements, and how many of them a half has, where pairs are of one of each half.
+    fn halves(&self, rotation: Value) -> Option<(Axis, u32)> {
+        let Op::Rotate { dim, pair, pairing: Pairing::Half, x, .. } = *self.graph.op(rotation) else { return None };
+        let half = self.graph.static_extent(pair)?;
+        let whole = self.graph.static_extent(dim) == half.checked_mul(2);
+        (whole && !self.rotates[x.index()]).then_some((dim, half))
+    }
+
+    /// Whether the halves of a rotation look up the same elements, which is done once for both.
+    fn is_shared(&self, lookup: (Value, Axis, Value), halves: Option<(Axis, u32)>) -> bool {
+        halves.is_some_and(|(row, half)| period(self.graph, lookup, row) == Some(half))
     }
 
     /// Whether a value is computed element by element, and takes long.

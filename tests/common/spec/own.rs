@@ -106,6 +106,12 @@ fn operands(rng: &mut Rng) -> Vec<Operand> {
             }
         }
     }
+    if rng.one_in(4) {
+        // Keys as caches hold them, each with a number that scales it.
+        operands[1].1 = rng.pick(&[Elem::I8, Elem::F8e4m3, Elem::F16, Elem::Bf16]);
+        let dims = if rng.one_in(5) { some(rng, &["d"], kv, 3) } else { some(rng, &["k"], &with(kv), 3) };
+        operands.push(("k_scale".to_owned(), Elem::F32, dims));
+    }
     // Groups are of heads: these are somewhere, and not in the same tensor.
     let has = |operands: &[Operand], axis| operands.iter().any(|(.., dims)| dims.contains(&axis));
     if has(&operands, "g") && !has(&operands, "h") {
@@ -188,7 +194,13 @@ impl Draft {
         let [q, k, d] = ["q", "k", "d"].map(|axis| build.axis(axis).expect("always there"));
         let input = |name| build.input(name).expect("always there");
         let scale = 1.0 / f64::from(self.sizes.head_dim).sqrt();
-        let (query, key) = (input("q"), input("k"));
+        let query = input("q");
+        let key = match build.input("k_scale") {
+            // Scales are of integers.
+            Some(scale) if input("k").ty().elem != Elem::I8 => input("k").cast(Elem::F32) * (scale * 64.0),
+            Some(scale) => input("k").cast(Elem::F32) * scale,
+            None => input("k"),
+        };
         let product = if rng.one_in(2) { query.dot(key, d) } else { key.dot(query, d) };
         let mut score = product * scale;
 

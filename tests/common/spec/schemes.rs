@@ -126,7 +126,9 @@ fn normalised(rng: &mut Rng, draft: &mut Draft) {
 }
 
 fn options(rng: &mut Rng, draft: &mut Draft, wild: bool) {
-    if rng.one_in(5) {
+    // A capped product and another product are no sum of products.
+    let is_sum = draft.words.iter().any(|word| word.starts_with("sandwich"));
+    if rng.one_in(5) && !is_sum {
         draft.with("softcap", |a| a.softcap(5.0));
     }
     match rng.below(6) {
@@ -190,7 +192,7 @@ fn scheme(rng: &mut Rng, draft: &mut Draft) {
 /// Schemes that take positions of any kind.
 fn other(rng: &mut Rng, draft: &mut Draft) {
     let has = |draft: &Draft, word: &str| draft.words.iter().any(|has| has.starts_with(word));
-    match rng.below(5) {
+    match rng.below(6) {
         0 => {
             let (width, metric) = (rng.between(1, 40) as i32, rng.pick(&[Metric::Euclidean, Metric::Manhattan]));
             draft.with(&format!("alibi2d {width} {metric:?}"), |a| a.scheme(Alibi2d::grid(width).metric(metric)));
@@ -218,6 +220,10 @@ fn other(rng: &mut Rng, draft: &mut Draft) {
         3 => {
             let period = rng.between(1, 50) as i32;
             draft.with(&format!("temperature {period}"), |a| a.scheme(Temperature::llama4(period)));
+        }
+        4 if !has(draft, "sandwich") => {
+            let (waves, base) = (2 * rng.between(1, 40) as u32, rng.pick(&[100.0, 1e4]));
+            draft.with(&format!("sandwich {waves} {base}"), |a| a.scheme(Sandwich::new().waves(waves).base(base)));
         }
         _ => {
             let norm = rng.pick(&[QkNorm::l2(), QkNorm::rms()]);

@@ -10,6 +10,7 @@ use crate::codegen::byte;
 use crate::codegen::error::CodegenError;
 use crate::codegen::vocab::access;
 use crate::plan::{Plan, Source, Storage, TensorId};
+use crate::row_index::period;
 
 impl ExprEmitter<'_, '_> {
     /// The element of a tensor at this point.
@@ -175,6 +176,28 @@ impl ExprEmitter<'_, '_> {
         self.fb().switch_to_block(merge);
         self.fb().seal_block(merge);
         Ok(self.fb().block_params(merge)[0])
+    }
+
+    /// After how many elements a lookup begins again, where lanes are along a row that it follows.
+    pub(super) fn period(&self, lookup: (Value, Axis, Value)) -> Option<u32> {
+        match self.lanes {
+            Some(Lanes::Successive(row)) => period(&self.plan.graph, lookup, row),
+            _ => None,
+        }
+    }
+
+    /// A gather along a row, which begins again after `period` elements: lanes along `axis`.
+    pub(super) fn gather_row(&mut self, table: Value, axis: Axis, period: u32) -> Result<Ssa, CodegenError> {
+        let index = self.lanes.and_then(|lanes| self.index(lanes.axis()));
+        let Some(index) = index else { return Err(self.unsupported(table, "gathered from along no row")) };
+        let index = self.fb().ins().urem_imm_u(index, i64::from(period));
+        let saved = self.save();
+        let x = self.along(axis, |emitter| {
+            emitter.set(axis, index);
+            emitter.emit(table)
+        });
+        self.restore(saved);
+        x
     }
 
     fn scalar_type(&self, elem: Elem) -> Type {

@@ -10,7 +10,7 @@ use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::rows::{ROW_LANES, Wide, by_rows, contiguous, rows};
+use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows};
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Product};
 
@@ -93,9 +93,10 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product)
     let room = tile.row_bytes() as usize * emitter.plan.tiling.keys;
     let row_bytes = 4 * product.length as usize;
     let fits = ROW_LANES * row_bytes <= room;
-    let wide = if fits { contiguous(emitter, product.query, product.dim, None).map(Wide::by_fours) } else { None };
+    let wide = if fits { contiguous(emitter, product.query, product.dim, None) } else { None };
     by_rows(emitter, product.dim, wide, |emitter| {
-        let step = emitter.v.shape.lanes as i64;
+        // Four rows are transposed by shuffles of four lanes, whatever the vectors that they are computed in.
+        let step = if emitter.v.is_vector() { ROW_LANES as i64 } else { 1 };
         // Padding lanes may hold anything.
         let live = call_word(emitter, offset_of!(TileCall, queries));
         let live = emitter.fb().ins().iadd_imm_s(live, step - 1);

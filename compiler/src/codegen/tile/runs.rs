@@ -16,6 +16,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::loops::{range_loop, stepped_loop};
 use crate::codegen::vocab::{access, floor_divide};
+use crate::plan::End;
 
 /// Keys whose values are copied in one turn of a loop.
 const KEYS: i64 = 4;
@@ -82,15 +83,32 @@ fn length(emitter: &mut ExprEmitter<'_, '_>, axis: Axis, (index, rest): (Ssa, Ss
     emitter.set(axis, index);
     let length = emitter.in_rows(axis, 1, |emitter| {
         plan.by_runs.breaks.iter().filter(|at| at.axis == axis).try_fold(rest, |length, at| {
-            let (index, period) = (emitter.emit(at.index)?, emitter.v.int(at.period));
-            let (_, passed) = floor_divide(emitter.fb(), index, period);
-            let left = emitter.fb().ins().isub(period, passed);
-            let left = emitter.fb().ins().sextend(types::I64, left);
+            let index = emitter.emit(at.index)?;
+            let left = left(emitter, index, (at.end, length));
             Ok(emitter.v.smin(length, left))
         })
     });
     emitter.restore(saved);
     length
+}
+
+/// How far it is from an index to an end after it; `otherwise` if there is none.
+fn left(emitter: &mut ExprEmitter<'_, '_>, index: Ssa, (end, otherwise): (End, Ssa)) -> Ssa {
+    match end {
+        End::Multiple(period) => {
+            let period = emitter.v.int(period);
+            let (_, passed) = floor_divide(emitter.fb(), index, period);
+            let left = emitter.fb().ins().isub(period, passed);
+            emitter.fb().ins().sextend(types::I64, left)
+        }
+        End::At(end) => {
+            let index = emitter.fb().ins().sextend(types::I64, index);
+            let end = emitter.fb().ins().iconst(types::I64, i64::from(end));
+            let left = emitter.fb().ins().isub(end, index);
+            let is_after = emitter.fb().ins().icmp_imm_s(IntCC::SignedGreaterThan, left, 0);
+            emitter.fb().ins().select(is_after, left, otherwise)
+        }
+    }
 }
 
 /// Computes the values of two runs by their distance.
@@ -136,7 +154,7 @@ fn values(
     result
 }
 
-/// A difference after as many steps, from the first.
+/// A difference after as many steps, from the first; a bool takes none.
 fn difference(emitter: &mut ExprEmitter<'_, '_>, first: Ssa, (steps, step): (Ssa, i32)) -> Ssa {
     let ty = emitter.fb().func.dfg.value_type(first);
     let added = match step {
@@ -147,6 +165,13 @@ fn difference(emitter: &mut ExprEmitter<'_, '_>, first: Ssa, (steps, step): (Ssa
             Some(emitter.fb().ins().imul(steps, step))
         }
     };
+    if ty == types::I8 {
+        let vector = emitter.v.int_type();
+        let first = emitter.fb().ins().uextend(types::I32, first);
+        let first = emitter.v.splat(first, vector);
+        let zero = emitter.v.int(0);
+        return emitter.v.icmp(IntCC::NotEqual, first, zero);
+    }
     if ty == types::I32 {
         let vector = emitter.v.int_type();
         let first = emitter.v.splat(first, vector);

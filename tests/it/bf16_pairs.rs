@@ -1,0 +1,136 @@
+//! Products of pairs of `bf16`, on machines that have an instruction for them: kernels are held to the interpreter, on others too.
+
+use rhumb::compiler::Kernels;
+use rhumb::prelude::*;
+
+use crate::common::calls::{call, compile};
+use crate::common::inputs::scattered;
+use crate::common::{Lengths, Rng, Tensor, Tensors, agree, case, inputs, targets};
+
+/// For each target with products of pairs engines of the kernel for many queries and of that for few, and one for another target.
+fn engines() -> Vec<Engine> {
+    let of = |target: &Target, kernels: Kernels| {
+        Engine::builder().target(target.clone()).threads(2).kernels(kernels).build().expect("an engine")
+    };
+    let (with, without): (Vec<Target>, Vec<Target>) =
+        targets().into_iter().partition(|target| target.to_string().contains("bf16"));
+    let both = |target: &Target| [Kernels::Prefill, Kernels::Decode].map(|kernels| of(target, kernels));
+    with.iter().flat_map(both).chain(without.first().map(|target| of(target, Kernels::Prefill))).collect()
+}
+
+/// Attentions of four heads in groups of two.
+fn attentions(d: u32, e: u32) -> Vec<(&'static str, Attention)> {
+    let of = || Attention::heads(4).head_dim(d).kv_heads(2).value_dim(e).elem(Elem::Bf16).lse();
+    let steep = Alibi::new().slopes([2.0, 0.5, 1.0, 3.0]);
+    vec![
+        ("plain", of()),
+        ("causal", of().scheme(Causal)),
+        ("unscaled", of().scale(1.0).scheme(Causal)),
+        ("ALiBi", of().scheme(Alibi::new()).scheme(Causal)),
+        ("pruned", of().scheme(steep).scheme(Causal)),
+        ("capped", of().softcap(20.0).sinks().scheme(SlidingWindow::new(9))),
+        ("rotations", of().scheme(Rope::new()).scheme(Causal)),
+        ("masked", of().mask_with(|cx| cx.input("seen", Elem::Bool, [cx.b, cx.q, cx.k]))),
+        ("values of f32", of().value_elem(Elem::F32)),
+        ("averages of f32", of().output_elem(Elem::F32)),
+        ("keys of f32", of().key_elem(Elem::F32)),
+        ("queries of f16", of().query_elem(Elem::F16)),
+        ("keys read twice", of().score_with(|cx, score| score + cx.key().dot(cx.key(), cx.d) * 0.01)),
+        (
+            "sigmoid",
+            Attention::heads(4).head_dim(d).value_dim(e).weights_with(|_, score| score.sigmoid()).elem(Elem::Bf16),
+        ),
+    ]
+}
+
+/// Numbers of any kind, most of them normal.
+fn ruin(rng: &mut Rng, tensors: &mut Tensors) {
+    let ends = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-39, -1e-40, 1e-38, 0.0, -0.0, 65504.0, -3e38, 1e20];
+    for name in ["q", "k", "v"] {
+        if let Some(tensor) = tensors.get_mut(name) {
+            tensor.replace(|_| rng.one_in(60).then(|| rng.pick(&ends)));
+        }
+    }
+}
+
+#[test]
+fn kernels_agree_with_the_interpreter() {
+    let dims = [(2, 1), (16, 17), (18, 15), (64, 64), (130, 66), (66, 128), (260, 300)];
+    let lengths = [(1, 77), (5, 1), (3, 0), (50, 67), (17, 130), (49, 15)];
+    for (number, engine) in engines().iter().enumerate() {
+        for (n, (d, e)) in dims.into_iter().enumerate() {
+            for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
+                let which = number + 3 * n + 5 * m;
+                // Only long calls are pruned.
+                let (queries, keys) =
+                    if *name == "pruned" && d <= 64 { (150, 413) } else { lengths[which % lengths.len()] };
+                let graph = attention.build().expect("a graph");
+                let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let reference = engine.reference(&graph).expect("one");
+                let rng = &mut Rng::new(which as u64);
+                let lengths = Lengths { batch: 2, queries, keys };
+                let mut tensors = inputs(rng, kernel.interface(), lengths);
+                if which % 3 == 0 {
+                    ruin(rng, &mut tensors);
+                }
+                let tensors = scattered(rng, &tensors);
+                agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {d} x {e}"));
+            }
+        }
+    }
+}
+
+/// What a query does not see changes no bit of its row, whatever it shares a pair with.
+#[test]
+fn hidden_keys_change_no_bit() {
+    for engine in &engines() {
+        let attention = Attention::heads(2)
+            .head_dim(32)
+            .elem(Elem::Bf16)
+            .lse()
+            .mask_with(|cx| cx.input("seen", Elem::Bool, [cx.b, cx.q, cx.k]));
+        let kernel = compile(engine, &attention);
+        for (seed, (queries, keys)) in [(50, 67), (17, 130), (1, 15)].into_iter().enumerate() {
+            let rng = &mut Rng::new(seed as u64);
+            let lengths = Lengths { batch: 1, queries, keys };
+            let mut tensors = inputs(rng, kernel.interface(), lengths);
+            // Every third key is hidden from all queries, the others from some.
+            let hidden = |key: usize| key % 3 == 1;
+            let random: Vec<bool> = (0..queries * keys).map(|_| rng.one_in(4)).collect();
+            let seen = (0..queries * keys).map(|pair| !hidden(pair % keys) && !random[pair]);
+            tensors.insert("seen".to_owned(), Tensor::bool([1, queries, keys], seen));
+            let expected = case::bits(&call(&kernel, &tensors, lengths).expect("runs"));
+            for garbage in [f64::NAN, f64::INFINITY, 3e38] {
+                let mut other = tensors.clone();
+                for name in ["k", "v"] {
+                    let of_key = |place: usize| hidden(place / 32 % keys);
+                    other.get_mut(name).expect("bound").replace(|place| of_key(place).then_some(garbage));
+                }
+                let made = case::bits(&call(&kernel, &other, lengths).expect("runs"));
+                let differs =
+                    made.iter().flatten().zip(expected.iter().flatten()).position(|(made, before)| made != before);
+                assert_eq!(differs, None, "{garbage}, {}", kernel.target());
+            }
+        }
+    }
+}
+
+/// A kernel's plan says what is computed by pairs: only what a user gives in `bf16` and, of averages, takes in `bf16`.
+#[test]
+fn plans_say_what_goes_by_pairs() {
+    for engine in &engines() {
+        let has = engine.target().to_string().contains("bf16");
+        let found = |attention: Attention| {
+            let text = compile(engine, &attention).plan().to_string();
+            (text.contains("by pairs of bf16"), text.contains("weights rounded"))
+        };
+        let of = || Attention::heads(2).head_dim(64).elem(Elem::Bf16);
+        assert_eq!(found(of()), (has, has));
+        assert_eq!(found(of().output_elem(Elem::F32)), (has, false));
+        assert_eq!(found(of().query_elem(Elem::F32)), (has, has));
+        assert_eq!(found(of().elem(Elem::F16)), (false, false));
+        assert_eq!(found(of().key_elem(Elem::F32).output_elem(Elem::F32)), (false, false));
+        let bound = compile(engine, &of()).error_bound().to_string();
+        assert_eq!(bound.contains("2^-8 sum W|v|"), has, "{bound}");
+    }
+}
