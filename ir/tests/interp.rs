@@ -462,6 +462,13 @@ fn rounding_to_16_bits() {
                 assert_eq!(elem.rounded(sign * x), sign * expected, "{elem} of {x:e}");
             }
         }
+        assert_eq!([1.0, 1.0 + step * 0.01, -1.0 - step * 0.99, most * (1.0 + step / 100.0)].map(|x| elem.rounded_up(x)), [
+            1.0,
+            1.0 + step,
+            -1.0,
+            INF
+        ]);
+        assert_eq!(elem.rounded_up(two(least - digits) * 0.01), two(least - digits));
         assert!(elem.rounded(NAN).is_nan() && elem.holds(NAN) && !elem.holds(1.0 + step / 2.0));
     }
 }
