@@ -147,6 +147,11 @@ impl Elem {
         self.format().map(|format| format.digits.cast_unsigned() + 1)
     }
 
+    /// The greatest float of this type; none of other types.
+    pub fn greatest(self) -> Option<f64> {
+        self.format().map(|format| format.most)
+    }
+
     /// Whether `x` is an element of this type; truth values are 0 and 1.
     pub fn holds(self, x: f64) -> bool {
         let whole = |least: i32, most: i32| x.fract() == 0.0 && x >= f64::from(least) && x <= f64::from(most);

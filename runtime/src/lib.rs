@@ -40,6 +40,7 @@
 mod batch;
 mod cache;
 mod call;
+mod element;
 mod engine;
 mod error;
 mod error_bound;
@@ -63,6 +64,7 @@ mod view;
 pub use batch::{BatchError, BatchedCall, CallBatch};
 pub use cache::CacheStats;
 pub use call::{Call, Operator};
+pub use element::{Element, OutputElement};
 pub use engine::{Engine, EngineBuilder, EngineError};
 pub use error::{CallError, Direction, FirstUse, FirstUseError, Grouping, InterfaceError, ViewError};
 pub use error_bound::ErrorBound;
@@ -75,7 +77,7 @@ pub use kv::{Append, KvCache, KvCacheBuilder, KvError, KvTensor, SequenceId};
 pub use limits::{MAX_RANK, PAGE_UNIT};
 #[cfg(feature = "guard-pages")]
 pub use memory::Guard;
-pub use memory::{CodeError, Element, LoadError, OutOfMemory, OutputElement};
+pub use memory::{CodeError, LoadError, OutOfMemory};
 pub use merge::{MergeError, Partial, Whose, merge_partials};
 pub use reference::Reference;
 pub use threads::ThreadPool;

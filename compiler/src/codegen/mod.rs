@@ -4,7 +4,6 @@
 //! of relocations and calls: it can be copied anywhere. Each function is checked by Cranelift's verifier before it is compiled.
 
 mod angle_rows;
-mod byte;
 mod doubles;
 mod element;
 mod error;
@@ -15,6 +14,7 @@ mod math;
 mod pool;
 mod rows;
 mod squares;
+mod stored;
 mod table;
 mod tile;
 mod turned;

@@ -80,9 +80,9 @@ pub(crate) fn contiguous(
     if !row_tensors(emitter, root, axis, &mut tensors) {
         return None;
     }
-    // Elements of 16 bits are stored one by one, which takes no longer for few lanes.
-    let to_half = target.is_some_and(|target| plan.tensors[target].storage.is_half());
-    let widest = if to_half { ROW_LANES } else { plan.machine.lanes };
+    // Elements of fewer bits are stored one by one, which takes no longer for few lanes.
+    let to_narrow = target.is_some_and(|target| plan.tensors[target].storage.is_narrow());
+    let widest = if to_narrow { ROW_LANES } else { plan.machine.lanes };
     let fits = |lanes: usize| {
         let multiple = |n: u32| n.is_multiple_of(lanes as u32);
         // Neighbours change places by shuffles of four lanes.

@@ -85,8 +85,10 @@ impl Roundings<'_> {
         match graph.op(value) {
             Op::Const(Scalar::F32(x)) => Some(usize::from(f64::from(*x as f32) != *x)),
             Op::Input { .. } | Op::Const(_) | Op::Iota(_) | Op::Size(_) => Some(0),
-            // Integers of 8 bits are exact.
-            Op::Cast(Elem::F32, x) if matches!(graph.op(*x), Op::Input { elem: Elem::I8, .. }) => self.of(*x),
+            // Integers of few bits are exact.
+            Op::Cast(Elem::F32, x) if matches!(graph.op(*x), Op::Input { elem, .. } if elem.is_stored_only()) => {
+                self.of(*x)
+            }
             Op::Cast(Elem::F32, x) => Some(self.of(*x)? + usize::from(graph.ty(*x).elem == Elem::I32)),
             Op::Cast(_, x) if graph.ty(*x).elem == Elem::F32 => self.of(*x).filter(|count| *count == 0),
             Op::Unary(Unary::Neg | Unary::Abs | Unary::Not, x) | Op::Cast(_, x) => self.of(*x),
@@ -133,7 +135,7 @@ impl fmt::Display for ErrorBound<'_> {
         }
         for Output { name, elem, .. } in self.plan.graph.outputs().iter().filter(|output| output.elem.is_stored_only())
         {
-            let digits = if *elem == Elem::F16 { 11 } else { 8 };
+            let digits = elem.digits().unwrap_or_default();
             writeln!(f, "  `{name}` is rounded to {elem}: 2^-{digits} |{name}|")?;
         }
         Ok(())

@@ -72,12 +72,12 @@ impl<'a> Planner<'a> {
         planner.reduces = planner.reaches(|op| matches!(op, Op::Dot { .. } | Op::Gather { .. }));
         for (name, value) in graph.inputs() {
             let Op::Input { name: _, dims, elem } = graph.op(value) else { continue };
-            let storage = Storage::of_user(*elem);
+            let storage = Storage::Of(*elem);
             let id = planner.tensor(name.to_owned(), Origin::Input(value), dims.clone(), storage);
             planner.inputs.insert(value, id);
         }
         for (index, output) in graph.outputs().iter().enumerate() {
-            let storage = Storage::of_user(output.elem);
+            let storage = Storage::Of(output.elem);
             let id = planner.tensor(output.name.clone(), Origin::Output(index), output.dims.clone(), storage);
             planner.outputs.push(id);
         }

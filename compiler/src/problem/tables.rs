@@ -6,7 +6,7 @@
 //! it costs `{g, k, d}` instead of `{h, query tiles, k, d}`, which is never less. So keys and values that are transformed always have a
 //! table, and queries never do. Values free of keys or of queries that the score reads for every element are tables too, small ones.
 
-use rhumb_ir::{Axis, AxisSet, Elem, Op, Value};
+use rhumb_ir::{Axis, AxisSet, Op, Value};
 
 use super::planner::Planner;
 use super::{KeyTerm, Origin, PlanError, Source, Storage, Table, TensorId, Term};
@@ -35,14 +35,11 @@ impl Planner<'_> {
             return Ok(self.single(value, self.graph.ty(value).axes, "rows are read in single precision"));
         }
         self.factors(value)?;
-        let reason = if input.is_some_and(|input| self.tensors[input].storage.is_half()) {
-            "read from 16 bits once, not for every query tile"
-        } else if input.is_some() {
-            "read from 8 bits once, not for every query tile"
-        } else if what == "keys" {
-            "keys are transformed once, not for every query tile"
-        } else {
-            "values are transformed once, not for every query tile"
+        let reason = match input.map(|input| self.tensors[input].storage.bytes()) {
+            Some(1) => "read from 8 bits once, not for every query tile",
+            Some(_) => "read from 16 bits once, not for every query tile",
+            None if what == "keys" => "keys are transformed once, not for every query tile",
+            None => "values are transformed once, not for every query tile",
         };
         Ok(self.table(Source::Value(value), value, Storage::F32, false, reason))
     }
@@ -244,11 +241,7 @@ impl Planner<'_> {
             return Ok(());
         }
         self.prepare(value)?;
-        let storage = match self.graph.ty(value).elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F32,
-            Elem::I8 | Elem::I32 => Storage::I32,
-            Elem::Bool => Storage::Mask,
-        };
+        let storage = Storage::of_table(self.graph.ty(value).elem, false);
         self.table(Source::Value(value), value, storage, true, reason);
         Ok(())
     }
@@ -373,11 +366,7 @@ impl Planner<'_> {
     fn prepare_op(&mut self, value: Value) -> Result<Vec<Task>, PlanError> {
         match self.graph.op(value).clone() {
             Op::Table { dims, elem, data: _ } => {
-                let storage = match elem {
-                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F64,
-                    Elem::I8 | Elem::I32 => Storage::I32,
-                    Elem::Bool => Storage::Mask,
-                };
+                let storage = Storage::of_table(elem, true);
                 let name = self.names[value.index()].clone();
                 let id = self.tensor(name, Origin::Constant(value), dims, storage);
                 self.table_of.insert(Source::Value(value), id);
@@ -401,11 +390,7 @@ impl Planner<'_> {
         self.rotate_before(operand, "rotated before it is reduced");
         let nested = self.reduces[operand.index()] && !self.table_of.contains_key(&Source::Value(operand));
         if nested {
-            let storage = match self.graph.ty(operand).elem {
-                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F64,
-                Elem::I8 | Elem::I32 => Storage::I32,
-                Elem::Bool => Storage::Mask,
-            };
+            let storage = Storage::of_table(self.graph.ty(operand).elem, true);
             self.table(Source::Value(operand), operand, storage, true, "computed once, not for every element of a sum");
         }
     }

@@ -221,9 +221,7 @@ impl<'s> Parser<'s> {
                 match literal.elem().kind() {
                     ElemKind::Truth => Ok(Attr::Bool(literal.text == "true")),
                     ElemKind::Real => literal.real().map(Attr::Float),
-                    ElemKind::Whole => {
-                        literal.text.parse().map(Attr::Int).map_err(|_| literal.bad("64-bit integer"))
-                    }
+                    ElemKind::Whole => literal.text.parse().map(Attr::Int).map_err(|_| literal.bad("64-bit integer")),
                 }
             }
             _ => self.unexpected("a number, `true`, `false`, a string in quotes, a list in brackets or a value"),

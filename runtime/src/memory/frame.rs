@@ -1,11 +1,11 @@
 //! The frame of a call: what compiled functions know of the tensors they read and write.
 
-use half::{bf16, f16};
 use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Origin, Plan, Storage, Tensor, TensorId};
-use rhumb_ir::{Axis, Elem, Extent, Op};
+use rhumb_ir::{Axis, Extent, Op};
 use smallvec::SmallVec;
 
+use crate::element::{Held, with_held};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::paged::{PagedInput, gather, put_copied_strides, row_dim};
@@ -67,25 +67,14 @@ impl Constants {
             let start = slots[id].start;
             let fits = match storage {
                 Storage::F64 => memory.slice_mut::<f64>(start, data.len()).map(|slice| slice.copy_from_slice(data)),
-                Storage::F32 => fill::<f32>(&mut memory, start, data, |x| x as f32),
-                Storage::F16 | Storage::Bf16 => fill::<u16>(&mut memory, start, data, |x| half_bits(storage, x)),
-                // Tables of the graph have none of these.
-                Storage::F8e4m3 | Storage::I8 => None,
-                Storage::I32 => fill::<i32>(&mut memory, start, data, |x| x as i32),
                 Storage::Mask => fill::<i32>(&mut memory, start, data, |x| -i32::from(x != 0.0)),
-                Storage::Byte => fill::<u8>(&mut memory, start, data, |x| u8::from(x != 0.0)),
+                Storage::Of(elem) => with_held!(elem, Type => {
+                    fill::<<Type as Held>::Bits>(&mut memory, start, data, |x| Type::stored(x).bits())
+                }),
             };
             fits.ok_or(OutOfMemory { bytes: memory.bytes() })?;
         }
         Ok(Constants { memory, slots })
-    }
-}
-
-/// The bits of a number in a storage of 16 bits.
-fn half_bits(storage: Storage, x: f64) -> u16 {
-    match storage {
-        Storage::F16 => f16::from_f32(Elem::F16.rounded(x) as f32).to_bits(),
-        _ => bf16::from_f32(Elem::Bf16.rounded(x) as f32).to_bits(),
     }
 }
 

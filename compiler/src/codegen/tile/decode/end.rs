@@ -5,9 +5,9 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use super::rows::{Rows, accumulators, average_bytes, load};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::ROW_LANES;
+use crate::codegen::stored;
 use crate::codegen::tile::end::{OutputRows, average, factor, normalise_all};
 use crate::plan::{Attention, Decode, Reduction};
 
@@ -46,7 +46,7 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduc
                 let x = average(emitter, rows.tile, x, factor);
                 let offset = emitter.fb().ins().imul(element, outputs.stride);
                 let address = emitter.fb().ins().iadd(out, offset);
-                half::store_as(emitter.fb(), outputs.storage, x, address);
+                stored::store(emitter.fb(), outputs.storage, x, address);
                 Vec::new()
             });
         };
