@@ -82,7 +82,7 @@ pub(crate) enum CliError {
     NoTensor { path: PathBuf, name: String, expected: String, suggestion: Option<String>, known: Vec<String> },
     /// A tensor of an element type that the graph does not read.
     #[error("tensor `{name}` of `{}` holds {found}, but the graph reads {expected}", path.display())]
-    TensorType { path: PathBuf, name: String, found: String, wanted: &'static str, expected: String },
+    TensorType { path: PathBuf, name: String, found: String, wanted: String, expected: String },
     /// A length given for an axis that the graph does not have.
     #[error("--dims names axis `{axis}`, which the graph does not have")]
     UnknownAxis { axis: String, suggestion: Option<String>, known: Vec<String> },
