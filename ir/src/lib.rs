@@ -190,6 +190,7 @@ mod told;
 mod types;
 mod unary;
 mod verify;
+mod walk;
 
 pub use builder::{Expr, GraphBuilder};
 pub use expr::Operand;
@@ -210,3 +211,4 @@ pub use told::one_of;
 pub use types::{Axis, AxisInfo, AxisSet, Elem, ElemKind, Extent, MAX_AXES, Type};
 pub use unary::Unary;
 pub use verify::{Problem, Verified, VerifyError};
+pub use walk::{Step, Walk};

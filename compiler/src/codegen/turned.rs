@@ -14,7 +14,7 @@ use super::loops::{counted_loop, range_loop};
 use super::rows::iconst;
 use super::vocab::access;
 use crate::abi::TableCall;
-use crate::plan::{Problem, Schedule, Source, Table, TensorId};
+use crate::plan::{Problem, Source, Table, TensorId};
 
 /// Indices of a block, a power of 2.
 const BLOCK: usize = 16;
@@ -42,7 +42,7 @@ impl Turned {
         let room = plan.scratch.value_rows - plan.scratch.key_rows;
         let length = plan.graph.static_extent(inner)? as usize;
         let fits = last == inner && BLOCK * 16 * length <= room && plan.machine.lanes > 4;
-        let few = matches!(plan.schedule, Schedule::Decode(_));
+        let few = plan.schedule.is_for_few_queries();
         (few && fits && is_proportional(plan, *angle, outer)).then_some(Turned {
             angle: *angle,
             tables: [step.target, sines],

@@ -53,19 +53,9 @@ impl Roundings<'_> {
 
     fn op(&mut self, root: Value) -> Option<usize> {
         let graph = &self.plan.graph;
-        // Operands first: whatever an expression's depth, it is walked in the order of the graph.
-        let mut needed = vec![false; root.index() + 1];
-        let mut stack = vec![root];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut needed[value.index()], true) {
-                continue;
-            }
-            let leaf = value != root && self.plan.table_of.contains_key(&Source::Value(value));
-            if !leaf {
-                stack.extend(graph.op(value).operands());
-            }
-        }
-        for value in graph.values().take(root.index()).filter(|value| needed[value.index()]) {
+        let has_table = |value: Value| self.plan.table_of.contains_key(&Source::Value(value));
+        let needed = graph.below_in_order([root], |value| value == root || !has_table(value));
+        for value in needed.into_iter().filter(|value| *value != root) {
             if !self.known.contains_key(&value) {
                 let count = match self.plan.table_of.contains_key(&Source::Value(value)) {
                     true => self.value(value),

@@ -1,7 +1,7 @@
 //! The lengths of an attention's sums, in roundings.
 
 use super::order::Order;
-use crate::plan::{Attention, LONGEST_SUM, Plan, RUN, Schedule};
+use crate::plan::{Attention, LONGEST_SUM, LanesAre, Plan, RUN};
 
 /// Keys of the shortest key tiles, but for the last of a row.
 const LEAST_TILE: usize = 16;
@@ -27,7 +27,7 @@ impl Sums {
         let others = attention.products.len() - usize::from(!attention.products.is_empty());
         let dots = attention.products.iter().map(|product| {
             let length = product.length as usize;
-            if let Schedule::Decode(_) = plan.schedule {
+            if plan.schedule.lanes() == LanesAre::Elements {
                 // Its own, those of a lane, of the lanes in pairs.
                 let lanes = plan.machine.lanes;
                 return (Order::Lanes(lanes), length.div_ceil(lanes) + lanes.ilog2() as usize + others);

@@ -2,7 +2,7 @@
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, PlanError, Problem, Schedule, TileShape, Tiling};
+use super::{Attention, Combiner, LanesAre, PlanError, Problem, Schedule, TileShape, Tiling};
 use crate::abi::{ScratchLayout, TableCall, TileCall};
 use crate::machine::Machine;
 
@@ -115,9 +115,9 @@ fn layout(
     layout.runs = take(by_runs * layout.run_bytes);
     layout.pair_bytes = queries * keys;
     layout.pairs = take(by_runs * layout.pair_bytes);
-    // Lanes of rows end with whole vectors in decode; each element is a row of queries in prefill.
+    // Rows of lanes that are elements end with whole vectors; else each element is a row of queries.
     let mut lengths = [attention.query_length(), attention.value_length()];
-    if let Schedule::Decode(_) = schedule {
+    if schedule.lanes() == LanesAre::Elements {
         lengths = [attention.query_padded(machine.lanes), attention.value_padded(machine.lanes)];
         layout.key_lanes = take(4 * tiling.keys);
         layout.key_rows = take(4 * tiling.keys * lengths[0]);

@@ -95,18 +95,7 @@ impl<'a> Planner<'a> {
 
     /// The first op of `value`'s definition, itself included, for which `wanted` holds.
     pub(super) fn find(&self, value: Value, wanted: impl Fn(&Op) -> bool) -> Option<Value> {
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            if wanted(self.graph.op(value)) {
-                return Some(value);
-            }
-            stack.extend(self.graph.op(value).operands());
-        }
-        None
+        self.graph.below([value], |_| true).find(|value| wanted(self.graph.op(*value)))
     }
 
     /// For each value, whether such an op takes part in it.
