@@ -20,7 +20,7 @@ struct Leaves {
 /// Whether a table's rows are made so.
 pub(super) fn in_doubles(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> bool {
     let plan = emitter.plan;
-    let few = plan.schedule.is_for_few_queries() && plan.machine.lanes > 4;
+    let few = plan.schedule.is_for_few_queries() && plan.machine.is_wide();
     let single = [Some(step.target), step.second].into_iter().flatten().all(|table| {
         let spec = &plan.tensors[table];
         spec.storage == Storage::F32 && spec.dims.last() == Some(&inner)
@@ -55,7 +55,7 @@ fn leaves(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Option<Le
 /// Makes a row: whole vectors, then what is left one by one.
 pub(super) fn doubles(emitter: &mut ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Result<(), CodegenError> {
     let Some(leaves) = leaves(emitter, step, inner) else { return Ok(()) };
-    let lanes = emitter.plan.machine.lanes / 2;
+    let lanes = emitter.plan.machine.double_lanes();
     let fixed: Vec<(Value, Ssa)> =
         leaves.fixed.iter().map(|value| Ok((*value, emitter.emit(*value)?))).collect::<Result<_, CodegenError>>()?;
     let length = emitter.extent(inner);

@@ -10,8 +10,7 @@ use super::loops::{either, range_loop};
 use crate::expr::Node;
 use crate::plan::{Origin, Source, Storage, TensorId};
 
-/// Lanes of vectors along rows that do not suit wider ones: as many as any machine has, and as a transposition by shuffles takes.
-pub(crate) const ROW_LANES: usize = 4;
+pub(crate) use crate::machine::ROW_LANES;
 
 /// Rows that vectors can be computed of.
 #[derive(Clone, Copy)]

@@ -9,6 +9,7 @@ use super::expr::ExprEmitter;
 use super::loops::range_loop;
 use super::rows::ROW_LANES;
 use super::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::TensorId;
 
 /// Emits the sums of squares of the rows of `tensor` along `dim`, one for each index along `key`, at the outer point: row-major in `target`.
@@ -24,7 +25,7 @@ pub(crate) fn squares(
     let (keys, length) = (emitter.extent(key), emitter.extent(dim));
     let zero = emitter.fb().ins().iconst(types::I64, 0);
     // Without contiguous rows every element is read by itself.
-    let contiguous = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+    let contiguous = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, LANE_BYTES as i64);
     let whole = emitter.fb().ins().band_imm_s(length, -(ROW_LANES as i64));
     let vectors = emitter.fb().ins().select(contiguous, whole, zero);
     range_loop(emitter, zero, keys, 1, &[rows, sums], |emitter, _, carried| {
@@ -50,7 +51,7 @@ pub(crate) fn squares(
             vec![emitter.fb().ins().fadd(sum[0], square)]
         });
         emitter.fb().ins().store(access(), sum[0], out, 0);
-        vec![emitter.fb().ins().iadd(row, key_stride), emitter.fb().ins().iadd_imm_s(out, 4)]
+        vec![emitter.fb().ins().iadd(row, key_stride), emitter.fb().ins().iadd_imm_s(out, LANE_BYTES as i64)]
     });
     Ok(())
 }

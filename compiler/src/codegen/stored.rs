@@ -11,6 +11,7 @@ use rhumb_ir::{Elem, ElemKind};
 
 use super::half::{self, Lanes};
 use super::vocab::{access, lane_order};
+use crate::machine::ROW_LANES;
 use crate::plan::Storage;
 
 /// What a float of 8 bits is multiplied with once its digits stand where those of single precision do.
@@ -58,7 +59,7 @@ pub(crate) fn load_lanes(fb: &mut FunctionBuilder<'_>, storage: Storage, lanes: 
 
 /// As [`load_lanes`], of integers too as single precision.
 pub(crate) fn load_floats(fb: &mut FunctionBuilder<'_>, storage: Storage, lanes: usize, at: (Ssa, i32)) -> Ssa {
-    match types::F32.by(lanes as u32).filter(|_| lanes > 4) {
+    match types::F32.by(lanes as u32).filter(|_| lanes > ROW_LANES) {
         Some(floats) if storage == Storage::Of(Elem::I8) => converted(fb, floats, at),
         _ => {
             let lanes = load_lanes(fb, storage, lanes, at);
@@ -80,7 +81,7 @@ pub(crate) fn store(fb: &mut FunctionBuilder<'_>, storage: Storage, x: Ssa, addr
 
 /// Neighbouring integers of 8 bits, each in 32.
 fn bytes(fb: &mut FunctionBuilder<'_>, lanes: usize, at: (Ssa, i32)) -> Ssa {
-    let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > 4);
+    let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > ROW_LANES);
     match (wide(types::F32), wide(types::I32)) {
         (Some(floats), Some(ints)) => {
             let number = converted(fb, floats, at);

@@ -2,6 +2,7 @@
 
 use super::approx::{Approx, Precision};
 use super::units::{ROOM, TINY_SUM, U};
+use crate::machine::ROW_LANES;
 
 /// In which order products are summed up.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,8 @@ impl Order {
             Order::Lanes(lanes) => {
                 let halved = |n: usize, all: usize| (0..all.ilog2()).fold(0, |x, bit| x << 1 | n >> bit & 1);
                 let own = |n: usize| {
-                    let lane = 4 * halved(n / 4, lanes / 4) + halved(n % 4, 4);
+                    let (quarters, four) = (lanes / ROW_LANES, ROW_LANES);
+                    let lane = four * halved(n / four, quarters) + halved(n % four, four);
                     ((lane..length).step_by(lanes).collect(), Joined::Pairs((n + 1).trailing_zeros()))
                 };
                 (0..lanes).map(own).collect()

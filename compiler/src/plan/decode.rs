@@ -10,7 +10,7 @@ use super::scaled::read_scaled;
 use super::{
     Attention, LONGEST_SUM, Origin, Packed, Plan, Problem, Schedule, Source, Table, TensorId, TileShape, Tiling,
 };
-use crate::machine::Machine;
+use crate::machine::{LANE_BYTES, Machine, ROW_LANES};
 use crate::problem::sharing;
 
 /// Bytes of a key tile's rows: half of a first-level cache, the other half being its values'.
@@ -31,8 +31,8 @@ pub struct RowTile {
 }
 
 impl RowTile {
-    /// Keys of a group: as many as sums that become one vector of 4 lanes.
-    pub const GROUP: usize = 4;
+    /// Keys of a group: as many as sums that become one vector of the fewest lanes.
+    pub const GROUP: usize = ROW_LANES;
 }
 
 /// What is decided of a decode kernel.
@@ -122,7 +122,7 @@ impl Decode {
     /// The tiles of a machine: accumulators fill half of the registers.
     fn tiles(machine: Machine) -> Vec<RowTile> {
         let accumulators = machine.registers / 2;
-        let most = if machine.registers >= 32 { 4 } else { 2 };
+        let most = if machine.has_many_registers() { 4 } else { 2 };
         let tile = |rows: usize| {
             let key_groups = (accumulators / (RowTile::GROUP * rows)).max(1);
             RowTile { rows, key_groups, columns: (accumulators / rows).clamp(1, 8) }
@@ -133,7 +133,7 @@ impl Decode {
 
 /// The tiling that decode shares with prefill: query tiles of a few vectors, one at a time.
 fn tiling(machine: Machine, attention: &Attention) -> Tiling {
-    let bytes = 4 * attention.query_length().max(1);
+    let bytes = LANE_BYTES * attention.query_length().max(1);
     // A power of 2: chunks, and pages of a cache, are whole numbers of tiles.
     let keys = (TILE_BYTES / bytes).clamp(16, 64);
     let keys = if keys.is_power_of_two() { keys } else { keys.next_power_of_two() / 2 };

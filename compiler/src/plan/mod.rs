@@ -35,7 +35,7 @@ pub use place::{Placed, Price};
 pub use runs::Runs;
 
 use crate::abi::{FrameLayout, ScratchLayout};
-use crate::machine::Machine;
+use crate::machine::{LANE_BYTES, LINE, Machine};
 
 /// A register tile of queries, and what is computed for it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Tiling {
 
     /// Bytes of a number for each key of a tile, and for those that a register tile passes the last by.
     pub(crate) fn number_bytes(&self) -> usize {
-        (4 * (self.keys + RowTile::GROUP)).next_multiple_of(64)
+        (LANE_BYTES * (self.keys + RowTile::GROUP)).next_multiple_of(LINE)
     }
 
     /// The vectors from `from` to `to` of a tile: the first that is computed, and the index of the shape, which stays within the tile from

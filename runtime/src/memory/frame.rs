@@ -1,6 +1,6 @@
 //! The frame of a call: what compiled functions know of the tensors they read and write.
 
-use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
+use rhumb_compiler::abi::{CONSTANT_BYTES, MOST_LANES, MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Origin, Plan, Storage, Tensor, TensorId};
 use rhumb_ir::{Axis, Extent, Op};
 use smallvec::SmallVec;
@@ -14,12 +14,12 @@ use crate::memory::{OutOfMemory, Workspace};
 use crate::view::{InputView, PagedView};
 
 /// Bytes after every table and constant, beside the elements of [`pad`]: the narrowest of them too can be loaded as a whole vector.
-const SLACK: usize = 64;
+const SLACK: usize = CONSTANT_BYTES;
 
 /// Elements after every table and constant: vector code loads whole tiles of queries, the last of which may begin before the end of a row
 /// and pass it.
 fn pad(plan: &Plan) -> usize {
-    plan.attention.as_ref().map_or(0, |_| plan.tiling.queries() + 16)
+    plan.attention.as_ref().map_or(0, |_| plan.tiling.queries() + MOST_LANES)
 }
 
 /// Bytes of a table or constant of `len` elements, with what vector code may load after it.

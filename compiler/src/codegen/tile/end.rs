@@ -14,6 +14,7 @@ use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::stored;
 use crate::codegen::vocab::{access, lane_order};
+use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Reduction, Storage, TensorId};
 
 /// Normalises and stores a query tile, of any shape.
@@ -104,7 +105,7 @@ impl<'a> OutputRows<'a> {
 
     /// The address of a lane in the state.
     pub(super) fn column(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
-        let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+        let offset = emitter.fb().ins().imul_imm_s(lane, LANE_BYTES as i64);
         emitter.fb().ins().iadd(self.tile.state, offset)
     }
 
@@ -273,7 +274,7 @@ fn with_sink(
 /// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
 fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), CodegenError> {
     let (layout, attention) = (emitter.plan.scratch, tile.attention);
-    let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+    let offset = emitter.fb().ins().imul_imm_s(lane, LANE_BYTES as i64);
     let column = emitter.fb().ins().iadd(tile.state, offset);
     let tiles = Row::of_tiles(emitter, tile, column);
     let Row { mut most, mut sum, shift, limit } = tiles.with_query_term(emitter, attention, attention.query_term)?;

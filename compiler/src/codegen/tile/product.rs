@@ -7,6 +7,7 @@ use super::query_tile::{Mode, Tile};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 
 /// Where the scalars of the rows lie.
 pub(super) enum Rows {
@@ -140,7 +141,7 @@ impl ProductTile {
     }
 
     fn iteration(&self, emitter: &mut ExprEmitter<'_, '_>, vectors: Ssa, offset: i64, rows: &[Ssa], sums: &mut [Ssa]) {
-        let (ty, width) = (emitter.v.float_type(), 4 * emitter.v.shape.lanes as i32);
+        let (ty, width) = (emitter.v.float_type(), (LANE_BYTES * emitter.v.shape.lanes) as i32);
         let columns = 0..self.columns as i32;
         let columns: Vec<Ssa> =
             columns.map(|c| emitter.fb().ins().load(ty, access(), vectors, offset as i32 + width * c)).collect();

@@ -11,6 +11,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Reduction};
 
 /// Tells whether the values of a key tile are all finite, those of every reduction.
@@ -49,7 +50,7 @@ fn zeros(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, reduction: &R
     let lanes = emitter.v.shape.lanes;
     let ty = emitter.v.float_type();
     let length = i64::from(reduction.length);
-    let contiguous = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, 4);
+    let contiguous = emitter.fb().ins().icmp_imm_s(IntCC::Equal, stride, LANE_BYTES as i64);
     // Without contiguous rows every element is read by itself.
     let (whole, none) = (
         emitter.fb().ins().iconst(types::I64, length - length % lanes as i64),
@@ -63,7 +64,7 @@ fn zeros(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, reduction: &R
         let row = emitter.fb().ins().iadd(base, offset);
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let wide = range_loop(emitter, start, vectors, lanes as i64, &[sums[0]], |emitter, element, sums| {
-            let offset = emitter.fb().ins().imul_imm_s(element, 4);
+            let offset = emitter.fb().ins().imul_imm_s(element, LANE_BYTES as i64);
             let address = emitter.fb().ins().iadd(row, offset);
             let x = emitter.fb().ins().load(ty, access(), address, 0);
             let zero = emitter.v.float(0.0);

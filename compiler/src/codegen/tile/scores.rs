@@ -1,7 +1,5 @@
 //! Scores of a register tile of keys and queries: products summed in accumulators, made into scores, joined into the maxima.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::product::{ProductTile, Rows};
@@ -156,12 +154,8 @@ fn products(
     rows: &[Ssa],
     scores: Ssa,
 ) -> Result<Vec<Ssa>, CodegenError> {
-    let of_tile = KeyTileRows::new(
-        emitter,
-        tile.attention,
-        (product.key, product.dim),
-        offset_of!(TileCall, keys) + 8 * product.index,
-    )?;
+    let of_tile =
+        KeyTileRows::new(emitter, tile.attention, (product.key, product.dim), TileCall::keys_of(product.index))?;
     let chains = tile.shape.partial_sums as u32;
     let chains = if product.length.is_multiple_of(chains) { chains } else { 1 };
     let parts = Parts { tile, place, rows, scores, of_tile, chains, first: product.first };
