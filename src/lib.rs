@@ -103,6 +103,9 @@ pub use rhumb_plugins as plugins;
 pub use rhumb_runtime as runtime;
 pub use rhumb_runtime::merge_partials;
 
+#[cfg(any(feature = "cli", feature = "testing"))]
+#[doc(hidden)]
+pub mod dtype;
 #[cfg(feature = "testing")]
 pub mod testing;
 

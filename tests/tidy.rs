@@ -12,6 +12,9 @@ use rhumb::prelude::*;
 /// The longest source file, in lines.
 const MOST_LINES: usize = 500;
 
+/// The longest function, in lines from its name to its last brace.
+const MOST_OF_FUNCTION: usize = 70;
+
 /// Crates, their folders, and the crates of the workspace that they import.
 const CRATES: [(&str, &str, &[&str]); 7] = [
     ("rhumb-random", "random", &[]),
@@ -152,6 +155,47 @@ fn source_files_are_short() {
     let lines = sources().into_iter().map(|(name, text)| (name, text.lines().count()));
     let long: Vec<_> = lines.filter(|(_, lines)| *lines > MOST_LINES).collect();
     assert!(long.is_empty(), "split these by topic: {long:?}");
+}
+
+/// The functions of a source, with their lines: each ends at the brace that stands where its line begins, as rustfmt puts it.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some((before, after)) = line.split_once("fn ") else { continue };
+        let is_head =
+            words(before).all(|word| ["pub", "crate", "super", "const", "unsafe", "extern", "C"].contains(&word));
+        let name = words(after).next().unwrap_or_default();
+        if !is_head || before.contains('/') || !after.starts_with(name) || name.is_empty() {
+            continue;
+        }
+        let ends = |line: &&str| indent(line) == indent(lines[at]) && line.trim_end().ends_with(['}', ';']);
+        if let Some(more) = lines[at..].iter().position(ends) {
+            found.push((name.to_owned(), more + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_are_short() {
+    let mut long = Vec::new();
+    let mut count = 0;
+    for (name, text) in sources() {
+        for (function, lines) in functions(&text) {
+            count += 1;
+            if lines > MOST_OF_FUNCTION {
+                long.push(format!("{name}: {function}, {lines} lines"));
+            }
+        }
+    }
+    assert!(count > 4000, "{count} functions: are they still found?");
+    assert!(long.is_empty(), "split these by topic:\n{}", long.join("\n"));
+    let some = "fn one() {\n}\n    pub(crate) const fn two<T>(\n        x: T,\n    ) -> T {\n        x\n    }\nfn three() { 3 }\n";
+    let found: Vec<(String, usize)> =
+        [("one", 2), ("two", 5), ("three", 1)].map(|(name, n)| (name.to_owned(), n)).into();
+    assert_eq!(functions(some), found);
 }
 
 /// A source without comments, character strings left as they are.

@@ -9,6 +9,9 @@ use std::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::machine::LANE_BYTES;
+pub use crate::machine::MOST_LANES;
+
 /// The call record of a function of the tile kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -61,11 +64,21 @@ impl TileCall {
         }
     }
 
+    /// The offset of the address of a product's keys.
+    pub(crate) fn keys_of(product: usize) -> usize {
+        offset_of!(TileCall, keys) + WORD_BYTES * product
+    }
+
+    /// As [`TileCall::keys_of`], of the key tile that comes next.
+    pub(crate) fn next_keys_of(product: usize) -> usize {
+        offset_of!(TileCall, next_keys) + WORD_BYTES * product
+    }
+
     /// The offset of the address of a reduction's values.
     pub(crate) fn values_of(reduction: usize) -> usize {
         match reduction.checked_sub(1) {
             None => offset_of!(TileCall, values),
-            Some(more) => offset_of!(TileCall, more_values) + size_of::<u64>() * more,
+            Some(more) => offset_of!(TileCall, more_values) + WORD_BYTES * more,
         }
     }
 
@@ -73,7 +86,7 @@ impl TileCall {
     pub(crate) fn next_values_of(reduction: usize) -> usize {
         match reduction.checked_sub(1) {
             None => offset_of!(TileCall, next_values),
-            Some(more) => offset_of!(TileCall, more_next_values) + size_of::<u64>() * more,
+            Some(more) => offset_of!(TileCall, more_next_values) + WORD_BYTES * more,
         }
     }
 }
@@ -98,7 +111,10 @@ pub const MOST_REDUCTIONS: usize = 3;
 pub const SHARES: usize = 256;
 
 /// Bytes of each constant of vector code: the constant, repeated to the widest vector.
-pub const CONSTANT_BYTES: usize = 64;
+pub const CONSTANT_BYTES: usize = MOST_LANES * LANE_BYTES;
+
+/// Bytes of a word of the frame and of the records of calls: an address, a length, an index.
+pub const WORD_BYTES: usize = size_of::<u64>();
 
 /// Words of the frame: the length of each axis, then for each tensor its address and its strides in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

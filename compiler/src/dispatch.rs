@@ -245,11 +245,63 @@ mod tests {
     use crate::rewrite::{RewriteOptions, fuse};
 
     fn ranges(attention: &Attention, machine: Machine) -> Vec<RangeInclusive<usize>> {
-        let lowered = lower(&attention.build().expect("a graph"), &Registry::standard()).expect("lowers");
-        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
-        let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
+        let problem = problem(attention);
         let prefill = Plan::new(&problem, machine).expect("a plan");
         preferred(&Plan::decode(&problem, machine).expect("a plan"), &prefill)
+    }
+
+    /// The plan that a form of its own comes to beside the form of the prefill kernel, and which was taken.
+    fn form(attention: &Attention, own: Option<&Result<Arc<Problem>, PlanError>>) -> DecodeKernel {
+        let target = Target::named("x86_64-unknown-linux-gnu").expect("a target");
+        let problem = problem(attention);
+        let prefill = Plan::new(&problem, target.machine()).expect("a plan");
+        DecodeKernel::of((&problem, &prefill), own, &target, Kernels::Decode).expect("a kernel")
+    }
+
+    fn problem(attention: &Attention) -> Arc<Problem> {
+        let lowered = lower(&attention.build().expect("a graph"), &Registry::standard()).expect("lowers");
+        let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+        Arc::new(recognize(fused.graph()).expect("a problem"))
+    }
+
+    /// Whatever rewriting takes for cheaper, the plans tell: a form that takes more cycles, or as many, is not taken, and one without a plan
+    /// neither. The plan is that of the shared form then, and says so.
+    #[test]
+    fn a_form_for_few_queries_is_taken_where_its_plan_costs_less() {
+        let plain = Attention::heads(4).head_dim(64);
+        let more = plain.clone().softcap(30.0);
+        let own = |attention: &Attention| Some(Ok(problem(attention)));
+
+        let cheaper = form(&more, own(&plain).as_ref());
+        let Form::Own { cycles, shared } = cheaper.form else { panic!("{:?}", cheaper.form) };
+        assert!(cycles < shared && cheaper.plan.graph == problem(&plain).graph, "{}", cheaper.form);
+
+        let dearer = form(&plain, own(&more).as_ref());
+        let Form::Shared { cycles, own: of_own } = dearer.form else { panic!("{:?}", dearer.form) };
+        assert!(cycles < of_own && dearer.plan.graph == problem(&plain).graph);
+        let told = dearer.form.to_string();
+        assert!(
+            told.starts_with("  the form for many queries: ") && told.contains("where that for few takes"),
+            "{told}"
+        );
+        let equal = form(&plain, own(&plain).as_ref());
+        assert!(matches!(equal.form, Form::Shared { cycles, own } if cycles == own), "{}", equal.form);
+
+        // Longer rows than decode kernels take, and a form that no kernel computes.
+        let long = form(&plain, own(&Attention::heads(4).head_dim(2048)).as_ref());
+        let reason = "axis `d` has 2048 elements, and decode kernels take up to 256";
+        assert_eq!(long.form, Form::Refused { reason: reason.to_owned() });
+        let error = PlanError::NotAttention { op: "%0 = iota q".to_owned(), reason: "it has no keys".to_owned() };
+        let refused = form(&plain, Some(Err(error.clone())).as_ref());
+        assert_eq!(refused.form, Form::Refused { reason: error.to_string() });
+        let told = refused.form.to_string();
+        assert!(
+            told.starts_with("  the form for many queries; that for few has no plan: ") && told.contains("no keys")
+        );
+        assert_eq!(refused.plan, form(&plain, None).plan);
+        // Where the shared form has no plan, the other is all there is.
+        let only = form(&Attention::heads(4).head_dim(2048), own(&plain).as_ref());
+        assert!(matches!(only.form, Form::Own { shared, .. } if shared == f64::INFINITY), "{}", only.form);
     }
 
     #[test]

@@ -66,92 +66,112 @@ pub(crate) fn elementary(op: Unary) -> Elementary {
             single: |_, r| U * r,
             ..EXACT
         },
-        Unary::Exp => Elementary {
-            instructions: 18.0,
-            range: Range::Rising,
-            moved: |_, e, r| r * e.exp_m1(),
-            single: |_, r| 6.0 * U * r + FLUSHED,
-            double: |_, r| 1e-13 * r + FLUSHED,
-            ..EXACT
-        },
-        Unary::Exp2 => Elementary {
-            instructions: 17.0,
-            range: Range::Rising,
-            moved: |_, e, r| r * (e * std::f64::consts::LN_2).exp_m1(),
-            single: |_, r| 4.0 * U * r + FLUSHED,
-            double: |_, _| FLUSHED,
-            ..EXACT
-        },
-        Unary::Log => Elementary {
-            instructions: 20.0,
-            range: Range::RisingFrom0,
-            moved: |x, e, _| -(-e / x).ln_1p(),
-            single: |_, r| (8.0 * U * r.abs()).max(2e-7),
-            double: |_, _| 1e-15,
-            ..EXACT
-        },
-        Unary::Log2 => Elementary {
-            instructions: 20.0,
-            range: Range::RisingFrom0,
-            moved: |x, e, _| -(-e / x).ln_1p() * std::f64::consts::LOG2_E,
-            single: |_, r| (8.0 * U * r.abs()).max(2e-7),
-            double: |_, _| 1e-15,
-            ..EXACT
-        },
-        Unary::Sin | Unary::Cos => Elementary {
-            instructions: 30.0,
-            range: Range::Within(-1.0, 1.0),
-            moved: |_, e, _| e.min(2.0),
-            single: of_angle,
-            // Up to about here the reduction finds the quadrant.
-            double: |x, _| if x > 1e15 { f64::INFINITY } else { 1e-15 + ROOM * x },
-            ..EXACT
-        },
-        Unary::Atan => Elementary {
-            instructions: 32.0,
-            range: Range::Rising,
-            // The greatest slope between the ends.
-            moved: |x, e, _| (e / (1.0 + (x.abs() - e).max(0.0).powi(2))).min(PI),
-            single: |_, r| 8.0 * U * r.abs(),
-            double: |_, r| 1e-14 * r.abs(),
-            has_limits: true,
-        },
-        Unary::Acos => Elementary {
-            instructions: 52.0,
-            range: Range::FallingWithin1,
-            moved: |x, e, r| ((x - e).max(-1.0).acos() - r).max(r - (x + e).min(1.0).acos()),
-            single: |_, r| 16.0 * U * r,
-            double: |_, r| 1e-14 * r,
-            ..EXACT
-        },
-        Unary::Tanh => Elementary {
-            instructions: 30.0,
-            range: Range::Rising,
-            // The greatest slope between the ends.
-            moved: |x, e, _| e * (4.0 * (-2.0 * (x.abs() - e).max(0.0)).exp()).min(1.0),
-            single: |_, r| 8.0 * U * r.abs(),
-            double: |_, _| 1e-15,
-            has_limits: true,
-        },
-        Unary::Sigmoid => Elementary {
-            instructions: 26.0,
-            range: Range::Within(0.0, 1.0),
-            moved: |x, e, _| e * (-(x.abs() - e).max(0.0)).exp().min(0.25),
-            single: |_, r| 8.0 * U * r + FLUSHED,
-            double: |_, r| 1e-13 * r + FLUSHED,
-            has_limits: true,
-        },
-        Unary::Erf => Elementary {
-            instructions: 40.0,
-            range: Range::Rising,
-            // The greatest slope between the ends.
-            moved: |x, e, _| (e * std::f64::consts::FRAC_2_SQRT_PI * (-(x.abs() - e).max(0.0).powi(2)).exp()).min(2.0),
-            single: |_, r| 8.0 * U * r.abs(),
-            double: |_, r| 1e-14 * r.abs(),
-            has_limits: true,
-        },
+        Unary::Exp => EXP,
+        Unary::Exp2 => EXP2,
+        Unary::Log => LOG,
+        Unary::Log2 => Elementary { moved: |x, e, _| -(-e / x).ln_1p() * std::f64::consts::LOG2_E, ..LOG },
+        Unary::Sin | Unary::Cos => SIN_COS,
+        Unary::Atan => ATAN,
+        Unary::Acos => ACOS,
+        Unary::Tanh => TANH,
+        Unary::Sigmoid => SIGMOID,
+        Unary::Erf => ERF,
     }
 }
+
+/// Of `e^x`.
+const EXP: Elementary = Elementary {
+    instructions: 18.0,
+    range: Range::Rising,
+    moved: |_, e, r| r * e.exp_m1(),
+    single: |_, r| 6.0 * U * r + FLUSHED,
+    double: |_, r| 1e-13 * r + FLUSHED,
+    ..EXACT
+};
+
+/// Of `2^x`.
+const EXP2: Elementary = Elementary {
+    instructions: 17.0,
+    range: Range::Rising,
+    moved: |_, e, r| r * (e * std::f64::consts::LN_2).exp_m1(),
+    single: |_, r| 4.0 * U * r + FLUSHED,
+    double: |_, _| FLUSHED,
+    ..EXACT
+};
+
+/// Of the natural logarithm.
+const LOG: Elementary = Elementary {
+    instructions: 20.0,
+    range: Range::RisingFrom0,
+    moved: |x, e, _| -(-e / x).ln_1p(),
+    single: |_, r| (8.0 * U * r.abs()).max(2e-7),
+    double: |_, _| 1e-15,
+    ..EXACT
+};
+
+/// Of sines and cosines.
+const SIN_COS: Elementary = Elementary {
+    instructions: 30.0,
+    range: Range::Within(-1.0, 1.0),
+    moved: |_, e, _| e.min(2.0),
+    single: of_angle,
+    // Up to about here the reduction finds the quadrant.
+    double: |x, _| if x > 1e15 { f64::INFINITY } else { 1e-15 + ROOM * x },
+    ..EXACT
+};
+
+/// Of the arc tangent.
+const ATAN: Elementary = Elementary {
+    instructions: 32.0,
+    range: Range::Rising,
+    // The greatest slope between the ends.
+    moved: |x, e, _| (e / (1.0 + (x.abs() - e).max(0.0).powi(2))).min(PI),
+    single: |_, r| 8.0 * U * r.abs(),
+    double: |_, r| 1e-14 * r.abs(),
+    has_limits: true,
+};
+
+/// Of the arc cosine.
+const ACOS: Elementary = Elementary {
+    instructions: 52.0,
+    range: Range::FallingWithin1,
+    moved: |x, e, r| ((x - e).max(-1.0).acos() - r).max(r - (x + e).min(1.0).acos()),
+    single: |_, r| 16.0 * U * r,
+    double: |_, r| 1e-14 * r,
+    ..EXACT
+};
+
+/// Of the hyperbolic tangent.
+const TANH: Elementary = Elementary {
+    instructions: 30.0,
+    range: Range::Rising,
+    // The greatest slope between the ends.
+    moved: |x, e, _| e * (4.0 * (-2.0 * (x.abs() - e).max(0.0)).exp()).min(1.0),
+    single: |_, r| 8.0 * U * r.abs(),
+    double: |_, _| 1e-15,
+    has_limits: true,
+};
+
+/// Of `1 / (1 + e^-x)`.
+const SIGMOID: Elementary = Elementary {
+    instructions: 26.0,
+    range: Range::Within(0.0, 1.0),
+    moved: |x, e, _| e * (-(x.abs() - e).max(0.0)).exp().min(0.25),
+    single: |_, r| 8.0 * U * r + FLUSHED,
+    double: |_, r| 1e-13 * r + FLUSHED,
+    has_limits: true,
+};
+
+/// Of the error function.
+const ERF: Elementary = Elementary {
+    instructions: 40.0,
+    range: Range::Rising,
+    // The greatest slope between the ends.
+    moved: |x, e, _| (e * std::f64::consts::FRAC_2_SQRT_PI * (-(x.abs() - e).max(0.0).powi(2)).exp()).min(2.0),
+    single: |_, r| 8.0 * U * r.abs(),
+    double: |_, r| 1e-14 * r.abs(),
+    has_limits: true,
+};
 
 /// The error of a sine or cosine in single precision. The first part of pi/2 leaves 2^-11 of the angle, which is rounded.
 fn of_angle(x: f64, _: f64) -> f64 {

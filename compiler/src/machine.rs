@@ -2,6 +2,19 @@
 
 use std::fmt;
 
+/// Lanes of the narrowest vectors: as many as every machine has, and as a transposition by shuffles takes.
+pub(crate) const ROW_LANES: usize = 4;
+/// Lanes of vectors of AVX2.
+pub(crate) const AVX2_LANES: usize = 8;
+/// Lanes of vectors of AVX-512, the widest there are.
+pub const MOST_LANES: usize = 16;
+/// Bytes of a lane: a number of single precision, an integer, or the mask of one.
+pub(crate) const LANE_BYTES: usize = 4;
+/// Bytes of a cache line, on most machines, and of the widest vectors.
+pub(crate) const LINE: usize = MOST_LANES * LANE_BYTES;
+/// Registers of the larger register files: tiles of sums are planned for these, or for half of them.
+const MANY_REGISTERS: usize = 32;
+
 /// A code generator: CLIF to machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backend {
@@ -61,6 +74,27 @@ impl InstructionSet {
     }
 }
 
+impl InstructionSet {
+    /// Vector registers.
+    pub fn registers(self) -> usize {
+        match self {
+            InstructionSet::Avx512 | InstructionSet::Aarch64 => MANY_REGISTERS,
+            InstructionSet::Sse41 | InstructionSet::Avx | InstructionSet::Fma | InstructionSet::Avx2 => {
+                MANY_REGISTERS / 2
+            }
+        }
+    }
+
+    /// The lane counts that there is code for.
+    pub fn lane_counts(self) -> &'static [usize] {
+        match self {
+            InstructionSet::Avx512 => &[ROW_LANES, AVX2_LANES, MOST_LANES],
+            InstructionSet::Avx2 => &[ROW_LANES, AVX2_LANES],
+            InstructionSet::Sse41 | InstructionSet::Avx | InstructionSet::Fma | InstructionSet::Aarch64 => &[ROW_LANES],
+        }
+    }
+}
+
 impl fmt::Display for InstructionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -98,14 +132,29 @@ pub struct Machine {
 impl Machine {
     /// A machine of some lanes and registers that fuses multiply-adds, by `clif-wide`: for plans that no code is made of.
     pub fn of(lanes: usize, registers: usize) -> Machine {
-        let instructions = if registers > 16 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
+        let instructions = if registers >= MANY_REGISTERS { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
         let multiply_add = MultiplyAdd::Fused;
         Machine { backend: Backend::Wide, instructions, lanes, registers, multiply_add, dot_bf16: false }
     }
 
     /// Bytes of a vector of `f32`.
     pub fn vector_bytes(self) -> usize {
-        4 * self.lanes
+        LANE_BYTES * self.lanes
+    }
+
+    /// Whether its vectors are wider than those that every machine has: then doubles have vectors too, of half as many lanes.
+    pub fn is_wide(self) -> bool {
+        self.lanes > ROW_LANES
+    }
+
+    /// Lanes of `f64` in a vector.
+    pub fn double_lanes(self) -> usize {
+        self.lanes / 2
+    }
+
+    /// Whether registers hold a tile of sums, in two chains or of four rows, and what is multiplied for it.
+    pub fn has_many_registers(self) -> bool {
+        self.registers >= MANY_REGISTERS
     }
 
     /// Whether there is a fused multiply-add; without it a product is rounded before it is added.

@@ -8,7 +8,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 use thiserror::Error;
 
-use crate::machine::{Backend, InstructionSet, Machine, MultiplyAdd};
+use crate::machine::{AVX2_LANES, Backend, InstructionSet, MOST_LANES, Machine, MultiplyAdd, ROW_LANES};
 
 /// Settings of Cranelift's backend that a machine without fused multiply-add lacks.
 const FMA: &[&str] = &["has_fma", "has_avx512f", "has_avx512vl", "has_avx512dq", "has_avx512vbmi", "has_avx512bitalg"];
@@ -134,13 +134,14 @@ impl Compilers {
     /// All machines that code can be made for, first what is preferred where nothing else tells.
     fn machines(&self) -> Vec<Machine> {
         let wide = |lanes| self.machine(Backend::Wide, lanes);
-        let cranelift = self.machine(Backend::Cranelift, 4);
+        let (cranelift, four) = (self.machine(Backend::Cranelift, ROW_LANES), wide(ROW_LANES));
+        let (eight, sixteen) = (wide(AVX2_LANES), wide(MOST_LANES));
         match self.wide {
             None => vec![cranelift],
             // Code for a named target at 4 lanes is compared among machines with and without AVX2.
-            Some(_) if !self.host => vec![wide(16), wide(8), cranelift, wide(4)],
-            Some(features) if features.avx512() => vec![wide(16), wide(8), wide(4), cranelift],
-            Some(_) => vec![wide(8), wide(4), cranelift],
+            Some(_) if !self.host => vec![sixteen, eight, cranelift, four],
+            Some(features) if features.avx512() => vec![sixteen, eight, four, cranelift],
+            Some(_) => vec![eight, four, cranelift],
         }
     }
 
@@ -154,10 +155,7 @@ impl Compilers {
             None if self.has("has_avx") => InstructionSet::Avx,
             None => InstructionSet::Sse41,
         };
-        let registers = match instructions {
-            InstructionSet::Avx512 | InstructionSet::Aarch64 => 32,
-            InstructionSet::Sse41 | InstructionSet::Avx | InstructionSet::Fma | InstructionSet::Avx2 => 16,
-        };
+        let registers = instructions.registers();
         let multiply_add = match backend {
             _ if !self.fma => MultiplyAdd::Separate,
             Backend::Cranelift if self.is_x86() => MultiplyAdd::Copying,
@@ -170,7 +168,7 @@ impl Compilers {
     /// Features of wide code of some lanes.
     fn wide_features(&self, lanes: usize) -> Option<clif_wide::Features> {
         // A foreign target's code of 8 lanes is for any machine with AVX2.
-        if lanes <= 8 && !self.host { self.wide.map(clif_wide::Features::without_avx512) } else { self.wide }
+        if lanes <= AVX2_LANES && !self.host { self.wide.map(clif_wide::Features::without_avx512) } else { self.wide }
     }
 }
 
@@ -273,7 +271,7 @@ impl Target {
     /// [`TargetError::Unknown`] if there is no backend for it.
     pub fn named(triple: &str) -> Result<Target, TargetError> {
         let compilers = Target::compilers(triple, clif_wide::Features::cross_avx512())?;
-        Ok(Target { lanes: Some(4), ..Target::open(compilers) }.resolved())
+        Ok(Target { lanes: Some(ROW_LANES), ..Target::open(compilers) }.resolved())
     }
 
     /// The compilers of a triple; `wide` are its wide vectors if it is an x86-64.
@@ -302,7 +300,7 @@ impl Target {
     }
 
     fn open(compilers: Compilers) -> Target {
-        let machine = compilers.machine(Backend::Cranelift, 4);
+        let machine = compilers.machine(Backend::Cranelift, ROW_LANES);
         Target { compilers: Arc::new(compilers), machine, lanes: None, backend: None }.resolved()
     }
 
@@ -383,11 +381,12 @@ impl Target {
 
     /// The lane counts that code can be generated for: 4 everywhere, 8 with AVX2 and FMA, 16 with AVX-512.
     pub fn lane_counts(&self) -> &'static [usize] {
-        match self.compilers.wide {
-            None => &[4],
-            Some(features) if features.avx512() => &[4, 8, 16],
-            Some(_) => &[4, 8],
-        }
+        let instructions = match self.compilers.wide {
+            None => self.machine.instructions,
+            Some(features) if features.avx512() => InstructionSet::Avx512,
+            Some(_) => InstructionSet::Avx2,
+        };
+        instructions.lane_counts()
     }
 
     /// The machine that code is made for; what is not pinned, as the widest candidate has it.

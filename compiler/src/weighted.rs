@@ -23,19 +23,11 @@ impl WeightedSum {
 /// Whether a value is made, element by element, of a product that has keys on one side.
 fn has_product(graph: &Graph, value: Value, key: Axis) -> bool {
     let keyed = |value: Value| graph.varies(graph.ty(value).axes, key);
-    let mut seen = vec![false; value.index() + 1];
-    let mut stack = vec![value];
-    while let Some(value) = stack.pop() {
-        if !keyed(value) || std::mem::replace(&mut seen[value.index()], true) {
-            continue;
-        }
-        match graph.op(value) {
-            Op::Dot { a, b, .. } if keyed(*a) != keyed(*b) => return true,
-            op @ (Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..)) => {
-                stack.extend(op.operands());
-            }
-            _ => {}
-        }
-    }
-    false
+    let elementwise = |value: Value| {
+        let op = graph.op(value);
+        keyed(value)
+            && matches!(op, Op::Unary(..) | Op::Binary(..) | Op::Compare(..) | Op::Select { .. } | Op::Cast(..))
+    };
+    let is_product = |value: Value| matches!(graph.op(value), Op::Dot { a, b, .. } if keyed(*a) != keyed(*b));
+    graph.below([value], elementwise).any(|value| keyed(value) && is_product(value))
 }

@@ -45,9 +45,39 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::host()?;
     println!("{bytes} bytes, contexts {CONTEXTS:?}, {}, {} threads\n", engine.target(), engine.threads());
 
+    let start = Instant::now();
+    let losses = losses(&engine, &models, text)?;
+
+    table("Loss, nats per byte", |scheme, column| format!("{:.4}", losses[scheme][column]));
+    charts(&losses);
+    let stats = engine.cache_stats();
+    let compiled = stats.compile_time.as_secs_f64() * 1e3;
+    println!("{:.0} s, {} kernels compiled in {compiled:.0} ms", start.elapsed().as_secs_f64(), stats.misses);
+    if quick {
+        println!("--quick reads a part of the text: these figures are not comparable with the reference.");
+        return Ok(());
+    }
+
+    let deviation = |scheme: usize, column: usize| Some(losses[scheme][column] - SCHEMES[scheme].reference[column]?);
+    table("\nDeviation from the reference", |scheme, column| {
+        deviation(scheme, column).map_or_else(|| "-".to_owned(), |off| format!("{off:+.4}"))
+    });
+    let largest = largest(deviation)?;
+    println!("At most {largest:.5} off; {TOLERANCE} is allowed.\n");
+    println!("What is said of these schemes, on these two models:");
+    for (claim, holds) in claims(&losses) {
+        println!("  {} {claim}", if holds { "reproduces:        " } else { "does not reproduce:" });
+    }
+    Ok(())
+}
+
+type Losses = [[f64; CONTEXTS.len()]; SCHEMES.len()];
+
+/// The loss of each scheme at each context, over a text whose last byte is predicted alone.
+fn losses(engine: &Engine, models: &[Model; 2], text: &[u8]) -> Result<Losses, Box<dyn Error>> {
+    let bytes = text.len() - 1;
     let progress = ProgressBar::new((SCHEMES.len() * CONTEXTS.len() * bytes) as u64);
     progress.set_style(ProgressStyle::with_template("{msg:36} {wide_bar} {percent:>3} %  {eta:>5} left")?);
-    let start = Instant::now();
     let mut losses = [[0.0; CONTEXTS.len()]; SCHEMES.len()];
     for (scheme, row) in SCHEMES.iter().zip(&mut losses) {
         for (&context, loss) in CONTEXTS.iter().zip(row) {
@@ -64,21 +94,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     progress.finish_and_clear();
+    Ok(losses)
+}
 
-    table("Loss, nats per byte", |scheme, column| format!("{:.4}", losses[scheme][column]));
-    charts(&losses);
-    let stats = engine.cache_stats();
-    let compiled = stats.compile_time.as_secs_f64() * 1e3;
-    println!("{:.0} s, {} kernels compiled in {compiled:.0} ms", start.elapsed().as_secs_f64(), stats.misses);
-    if quick {
-        println!("--quick reads a part of the text: these figures are not comparable with the reference.");
-        return Ok(());
-    }
-
-    let deviation = |scheme: usize, column: usize| Some(losses[scheme][column] - SCHEMES[scheme].reference[column]?);
-    table("\nDeviation from the reference", |scheme, column| {
-        deviation(scheme, column).map_or_else(|| "-".to_owned(), |off| format!("{off:+.4}"))
-    });
+/// The largest deviation from the reference, if all are within the tolerance.
+fn largest(deviation: impl Fn(usize, usize) -> Option<f64>) -> Result<f64, Box<dyn Error>> {
     let mut largest: f64 = 0.0;
     for (s, scheme) in SCHEMES.iter().enumerate() {
         for (c, context) in CONTEXTS.iter().enumerate() {
@@ -93,12 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             largest = largest.max(off);
         }
     }
-    println!("At most {largest:.5} off; {TOLERANCE} is allowed.\n");
-    println!("What is said of these schemes, on these two models:");
-    for (claim, holds) in claims(&losses) {
-        println!("  {} {claim}", if holds { "reproduces:        " } else { "does not reproduce:" });
-    }
-    Ok(())
+    Ok(largest)
 }
 
 /// Prints a row for each scheme and a column for each context.

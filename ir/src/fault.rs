@@ -211,10 +211,8 @@ impl Fault {
             Fault::EmptyName => "give the name that callers bind a tensor to",
             Fault::DuplicateName { .. } => "give each input and output its own name",
             Fault::NoOutput => "name a result with `output`",
-            Fault::OutputElem { stored, .. } if stored.is_input_only() => {
-                "tensors of 8 bits are read alone; store it in its own type, or f32 in f16 or bf16"
-            }
-            Fault::OutputElem { .. } => "store it in its own type, or f32 in f16 or bf16; anything else takes a `cast`",
+            Fault::OutputElem { stored, .. } if stored.is_input_only() => Elem::READ_ALONE_HINT,
+            Fault::OutputElem { .. } => Elem::OUTPUT_HINT,
             Fault::OutputDims { .. } => "name each axis of the value once, in the order of the tensor's dimensions",
         }
     }

@@ -190,6 +190,7 @@ mod told;
 mod types;
 mod unary;
 mod verify;
+mod walk;
 
 pub use builder::{Expr, GraphBuilder};
 pub use expr::Operand;
@@ -205,6 +206,9 @@ pub use suggest::closest;
 pub use text::error::{ParseError, ParseFault};
 #[doc(hidden)]
 pub use text::source;
-pub use types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
+#[doc(hidden)]
+pub use told::one_of;
+pub use types::{Axis, AxisInfo, AxisSet, Elem, ElemKind, Extent, MAX_AXES, Type};
 pub use unary::Unary;
 pub use verify::{Problem, Verified, VerifyError};
+pub use walk::{Step, Walk};

@@ -1,11 +1,7 @@
 //! The names of operations in the text form.
 
 use crate::op::{Binary, Compare, Hook, Pairing};
-use crate::types::Elem;
 use crate::unary::Unary;
-
-/// All element types.
-pub(crate) const ELEMS: [Elem; 7] = [Elem::F32, Elem::F16, Elem::Bf16, Elem::F8e4m3, Elem::I8, Elem::I32, Elem::Bool];
 
 /// The ops whose names are no elementwise operation's.
 pub(crate) const SPECIAL: [&str; 13] = [

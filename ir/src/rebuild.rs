@@ -4,6 +4,7 @@ use crate::builder::{Expr, GraphBuilder};
 use crate::graph::Graph;
 use crate::op::{Op, Site, SiteId, Value};
 use crate::verify::Verified;
+use crate::walk::Walk;
 
 impl Verified {
     /// Builds the graph anew, value by value.
@@ -70,22 +71,14 @@ impl Verified {
     /// The graph without the values that no output depends on; inputs stay, so that calls bind the same names.
     #[must_use]
     pub fn prune(&self) -> Verified {
+        let inputs = self.inputs().map(|(_, value)| value);
+        let mut walk = Walk::of(self.outputs().iter().map(|output| output.value).chain(inputs));
         let mut live = vec![false; self.nodes().len()];
-        for output in self.outputs() {
-            live[output.value.index()] = true;
-        }
-        for (index, node) in self.nodes().iter().enumerate().rev() {
-            live[index] |= matches!(node.op, Op::Input { .. });
-            if !live[index] {
-                continue;
-            }
-            for operand in node.op.operands() {
-                live[operand.index()] = true;
-            }
-            if let Op::Scheme { site, .. } = &node.op {
-                for (_, value) in self.site(*site).values() {
-                    live[value.index()] = true;
-                }
+        while let Some(value) = walk.next() {
+            live[value.index()] = true;
+            walk.enter(self.op(value).operands());
+            if let Op::Scheme { site, .. } = self.op(value) {
+                walk.enter(self.site(*site).values().map(|(_, value)| value));
             }
         }
         // Where each value goes; that of a dead one is never asked for.

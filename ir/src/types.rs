@@ -30,7 +30,31 @@ pub enum Elem {
     Bool,
 }
 
+/// The numbers that values of an element type are: however many there are of a kind, this is all that most of a compiler asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ElemKind {
+    /// Real numbers: values of `f32`.
+    Real,
+    /// Whole numbers: values of `i32`.
+    Whole,
+    /// Truth values: values of `bool`.
+    Truth,
+}
+
 impl Elem {
+    /// All of them.
+    pub const ALL: [Elem; 7] = [Elem::F32, Elem::F16, Elem::Bf16, Elem::F8e4m3, Elem::I8, Elem::I32, Elem::Bool];
+
+    /// Floats that tensors of either direction can hold, inputs and outputs.
+    pub const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::Bf16];
+
+    /// What would mend an output of a type that it can't have.
+    pub(crate) const OUTPUT_HINT: &str =
+        "store it in its own type, or f32 in f16 or bf16; anything else takes a `cast`";
+    /// As [`Elem::OUTPUT_HINT`], of a type that is read alone.
+    pub(crate) const READ_ALONE_HINT: &str =
+        "tensors of 8 bits are read alone; store it in its own type, or f32 in f16 or bf16";
+
     /// The name used by the text form.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,12 +77,27 @@ impl Elem {
         }
     }
 
+    /// The numbers that its elements are.
+    ///
+    /// ```
+    /// use rhumb_ir::{Elem, ElemKind};
+    ///
+    /// assert_eq!([Elem::Bf16, Elem::I8, Elem::Bool].map(Elem::kind), [ElemKind::Real, ElemKind::Whole, ElemKind::Truth]);
+    /// ```
+    pub fn kind(self) -> ElemKind {
+        match self {
+            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => ElemKind::Real,
+            Elem::I8 | Elem::I32 => ElemKind::Whole,
+            Elem::Bool => ElemKind::Truth,
+        }
+    }
+
     /// The type of a value that is stored in this one: `f32` for floats of 16 bits and 8, `i32` for integers of 8, and itself for all others.
     pub fn widened(self) -> Elem {
-        match self {
-            Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Elem::F32,
-            Elem::I8 => Elem::I32,
-            elem => elem,
+        match self.kind() {
+            ElemKind::Real => Elem::F32,
+            ElemKind::Whole => Elem::I32,
+            ElemKind::Truth => Elem::Bool,
         }
     }
 
@@ -84,54 +123,85 @@ impl Elem {
     /// assert_eq!(Elem::F32.rounded(0.1), 0.1);
     /// ```
     pub fn rounded(self, x: f64) -> f64 {
-        match self {
-            Elem::F16 => HALF.rounded(x),
-            Elem::Bf16 => BRAIN.rounded(x),
-            Elem::F8e4m3 => match EIGHT.rounded(x) {
-                // It has no infinities.
-                rounded if rounded.is_infinite() => f64::NAN,
-                rounded => rounded,
-            },
-            Elem::F32 | Elem::I8 | Elem::I32 | Elem::Bool => x,
+        match self.format() {
+            Some(format) if self != Elem::F32 => format.rounded(x, f64::round_ties_even),
+            _ => x,
         }
+    }
+
+    /// The least number of this type that is not below a real number: past the greatest an infinity, or NaN where there is none. Of
+    /// types that are no floats, the next whole number.
+    ///
+    /// ```
+    /// use rhumb_ir::Elem;
+    ///
+    /// assert_eq!(Elem::F16.rounded_up(1.0 + 1e-9), 1.0 + 1.0 / 1024.0);
+    /// assert_eq!(Elem::F32.rounded_up(0.1), f64::from(0.1f32));
+    /// ```
+    pub fn rounded_up(self, x: f64) -> f64 {
+        self.format().map_or_else(|| x.ceil(), |format| format.rounded(x, f64::ceil))
+    }
+
+    /// Binary digits of a float of this type, the first of normal numbers included; none of other types.
+    pub fn digits(self) -> Option<u32> {
+        self.format().map(|format| format.digits.cast_unsigned() + 1)
+    }
+
+    /// The greatest float of this type; none of other types.
+    pub fn greatest(self) -> Option<f64> {
+        self.format().map(|format| format.most)
     }
 
     /// Whether `x` is an element of this type; truth values are 0 and 1.
     pub fn holds(self, x: f64) -> bool {
+        let whole = |least: i32, most: i32| x.fract() == 0.0 && x >= f64::from(least) && x <= f64::from(most);
+        match self.kind() {
+            ElemKind::Real => x.is_nan() || self.rounded(x) == x,
+            // Two's complement, of as many bits as it takes.
+            ElemKind::Whole => whole(i32::MIN >> (32 - 8 * self.bytes()), i32::MAX >> (32 - 8 * self.bytes())),
+            ElemKind::Truth => x == 0.0 || x == 1.0,
+        }
+    }
+
+    /// The format of floats; none of other types.
+    fn format(self) -> Option<Format> {
         match self {
-            Elem::F32 => true,
-            Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => x.is_nan() || self.rounded(x) == x,
-            Elem::I8 => x.fract() == 0.0 && x >= f64::from(i8::MIN) && x <= f64::from(i8::MAX),
-            Elem::I32 => x.fract() == 0.0 && x >= f64::from(i32::MIN) && x <= f64::from(i32::MAX),
-            Elem::Bool => x == 0.0 || x == 1.0,
+            Elem::F32 => Some(Format { digits: 23, least: -126, most: f32::MAX as f64, past: f64::INFINITY }),
+            Elem::F16 => Some(Format { digits: 10, least: -14, most: 65504.0, past: f64::INFINITY }),
+            // The upper half of that of `f32`: the greatest is `(2 - 2^-7) 2^127`.
+            Elem::Bf16 => Some(Format { digits: 7, least: -126, most: BRAIN_MOST, past: f64::INFINITY }),
+            // The greatest is `2^8 (2 - 2^-2)`, the one after it NaN.
+            Elem::F8e4m3 => Some(Format { digits: 3, least: -6, most: 448.0, past: f64::NAN }),
+            Elem::I8 | Elem::I32 | Elem::Bool => None,
         }
     }
 }
 
-/// A format of binary floats: the digits of a number beside the first, its least exponent, and the greatest number.
+/// The greatest number of `bf16`.
+const BRAIN_MOST: f64 = f64::from_bits(((1023 + 127) << 52) | (0x7f << 45));
+
+/// A format of binary floats: the digits of a number beside the first, its least exponent, the greatest number, and what is past it.
 struct Format {
     digits: i32,
     least: i32,
     most: f64,
+    past: f64,
 }
 
-/// The greatest number is `2^8 (2 - 2^-2)`: the one after it is NaN.
-const EIGHT: Format = Format { digits: 3, least: -6, most: 448.0 };
-const HALF: Format = Format { digits: 10, least: -14, most: 65504.0 };
-/// Its greatest number is `(2 - 2^-7) 2^127`.
-const BRAIN: Format = Format { digits: 7, least: -126, most: f64::from_bits(((1023 + 127) << 52) | (0x7f << 45)) };
-
 impl Format {
-    /// The nearest number of the format, the even one of two; an infinity past the greatest.
-    fn rounded(&self, x: f64) -> f64 {
-        if x == 0.0 || !x.is_finite() {
+    /// A number of the format that is near, by a way to make numbers whole; past the greatest, what the format has for that.
+    fn rounded(&self, x: f64, whole: impl Fn(f64) -> f64) -> f64 {
+        if x.is_infinite() {
+            return self.past.copysign(x);
+        }
+        if x == 0.0 || x.is_nan() {
             return x;
         }
         let exponent = ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023;
         // The distance of neighbours, a power of 2: dividing by it is exact.
         let step = f64::from_bits(((1023 + exponent.max(self.least) - self.digits) as u64) << 52);
-        let rounded = (x / step).round_ties_even() * step;
-        if rounded.abs() > self.most { f64::INFINITY.copysign(x) } else { rounded }
+        let rounded = whole(x / step) * step;
+        if rounded.abs() > self.most { self.past.copysign(x) } else { rounded }
     }
 }
 

@@ -462,6 +462,17 @@ fn rounding_to_16_bits() {
                 assert_eq!(elem.rounded(sign * x), sign * expected, "{elem} of {x:e}");
             }
         }
+        assert_eq!(
+            [1.0, 1.0 + step * 0.01, -1.0 - step * 0.99, most * (1.0 + step / 100.0)].map(|x| elem.rounded_up(x)),
+            [1.0, 1.0 + step, -1.0, INF]
+        );
+        assert_eq!(elem.rounded_up(two(least - digits) * 0.01), two(least - digits));
         assert!(elem.rounded(NAN).is_nan() && elem.holds(NAN) && !elem.holds(1.0 + step / 2.0));
     }
+    let up = |x: f64| rhumb_ir::Elem::F32.rounded_up(x);
+    let above = 1.0 + f64::from(f32::EPSILON) / 8.0;
+    assert_eq!([0.5, 0.1, INF, 1e39].map(up), [0.5, f64::from(0.1f32), INF, INF]);
+    assert_eq!(up(above), f64::from(1.0f32.next_up()));
+    assert_eq!(up(1e-50), f64::from(f32::from_bits(1)));
+    assert_eq!(rhumb_ir::Elem::I32.rounded_up(0.25), 1.0);
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use rhumb_ir::{Axis, Bindings, Elem, Extent, Op, Site, Tensor, Value, Verified, interpret_value};
+use rhumb_ir::{Axis, Bindings, Elem, Extent, Op, Site, Tensor, Value, Verified, Walk, interpret_value};
 
 use crate::lower::{LowerError, lower};
 use crate::registry::Registry;
@@ -112,17 +112,14 @@ fn rotated_twice(graph: &Verified) -> Vec<Warning> {
 
 /// The rotations that a value is made of through ops on single elements.
 fn rotations_before(graph: &Verified, value: Value) -> Vec<Value> {
-    let (mut found, mut stack, mut seen) = (Vec::new(), vec![value], vec![false; graph.nodes().len()]);
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
-            continue;
-        }
+    let (mut found, mut walk) = (Vec::new(), Walk::of([value]));
+    while let Some(value) = walk.next() {
         match graph.op(value) {
             Op::Rotate { x, .. } => {
                 found.push(value);
-                stack.push(*x);
+                walk.enter([*x]);
             }
-            op @ (Op::Unary(..) | Op::Binary(..) | Op::Select { .. }) => stack.extend(op.operands()),
+            op @ (Op::Unary(..) | Op::Binary(..) | Op::Select { .. }) => walk.enter(op.operands()),
             _ => {}
         }
     }

@@ -285,7 +285,21 @@ fn decoders_and_encoders() {
 
 #[test]
 fn what_is_refused() {
-    let cases = [
+    let cases = [sizes_and_keys(), rotations(), families()].into_iter().flatten();
+    let mut report = String::new();
+    for (name, more) in cases {
+        let text = config(name, &more);
+        // The second layer shows what the first does not.
+        let error = layer(&text, 0, false).err().or_else(|| layer(&text, 1, false).err());
+        let error = error.unwrap_or_else(|| panic!("{name} {more} is taken"));
+        report += &format!("{name} {more}\n  {error}\n\n");
+    }
+    insta::assert_snapshot!(report);
+}
+
+/// Families, sizes and keys that there are not.
+fn sizes_and_keys() -> Vec<(&'static str, Value)> {
+    vec![
         ("lama", json!({})),
         ("xlstm", json!({})),
         ("llama", json!({"num_hidden_layers": "-", "num_hiden_layers": 8})),
@@ -301,6 +315,12 @@ fn what_is_refused() {
         ("llama", json!({"rope_tetha": 5e5})),
         ("llama", json!({"sliding_widow": 8})),
         ("llama", json!({"use_logn_attn": true})),
+    ]
+}
+
+/// How `rope` is told.
+fn rotations() -> Vec<(&'static str, Value)> {
+    vec![
         ("llama", json!({"rope_theta": -1})),
         ("llama", json!({"rope_theta": "10000"})),
         ("llama", json!({"rope_scaling": 4.0})),
@@ -323,6 +343,12 @@ fn what_is_refused() {
         ("llama", json!({"partial_rotary_factor": 0.2})),
         ("llama", json!({"partial_rotary_factor": 1.5})),
         ("llama", json!({"head_dim": 15})),
+    ]
+}
+
+/// What a family refuses.
+fn families() -> Vec<(&'static str, Value)> {
+    vec![
         ("qwen2_vl", json!({"rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}})),
         (
             "phi3",
@@ -352,16 +378,7 @@ fn what_is_refused() {
         ("gpt_neo", json!({"attention_types": [[["local"], 0], 4]})),
         ("mpt", json!({"attn_config": {"prefix_lm": true}})),
         ("t5", json!({"relative_attention_max_distance": 4})),
-    ];
-    let mut report = String::new();
-    for (name, more) in cases {
-        let text = config(name, &more);
-        // The second layer shows what the first does not.
-        let error = layer(&text, 0, false).err().or_else(|| layer(&text, 1, false).err());
-        let error = error.unwrap_or_else(|| panic!("{name} {more} is taken"));
-        report += &format!("{name} {more}\n  {error}\n\n");
-    }
-    insta::assert_snapshot!(report);
+    ]
 }
 
 #[test]

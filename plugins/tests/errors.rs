@@ -45,10 +45,21 @@ const MASK: &str = ": bool[q, k]";
 
 #[test]
 fn what_lowering_refuses() {
-    let query = |scheme: &str, attrs: &str| format!("{scheme}.query %q @0 {{{attrs}}} {QUERY}");
+    let cases = [scores(), rotations(), masks()].into_iter().flatten();
+    let mut report = String::new();
+    for op in cases {
+        // A mask with value attributes has their axes too.
+        let op = if op.contains("%docs") { op.replace(MASK, ": bool[b, q, k]") } else { op };
+        let error = lower(&parsed(&op), &Registry::standard()).expect_err(&op);
+        report += &format!("{error}\n\n");
+    }
+    insta::assert_snapshot!(report);
+}
+
+/// Schemes at scores, and names that there are not.
+fn scores() -> Vec<String> {
     let score = |scheme: &str, attrs: &str| format!("{scheme}.score %s @0 {{{attrs}}} {SCORE}");
-    let mask = |scheme: &str, attrs: &str| format!("{scheme}.mask @0 {{{attrs}}} {MASK}");
-    let cases = [
+    vec![
         format!("alibo.score %s @0 {SCORE}"),
         format!("unheard.score %s @0 {SCORE}"),
         format!("alibi.query %q @0 {QUERY}"),
@@ -66,6 +77,13 @@ fn what_lowering_refuses() {
         score("dynamic_alibi", "train_length = 2048.0"),
         score("dynamic_alibi", "train_length = 2048, length = -3"),
         score("dynamic_alibi", "train_length = 2048, length = %fq"),
+    ]
+}
+
+/// Schemes at queries.
+fn rotations() -> Vec<String> {
+    let query = |scheme: &str, attrs: &str| format!("{scheme}.query %q @0 {{{attrs}}} {QUERY}");
+    vec![
         query("rope", "base = \"10000\""),
         query("rope", "base = -1.0"),
         query("rope", "base = nan"),
@@ -111,6 +129,13 @@ fn what_lowering_refuses() {
         query("mrope", "sections = [1, 2, 2], q_positions = %i, k_positions = %j"),
         query("qk_norm", "eps = -1"),
         query("rope2d", "height = 14, width = 14"),
+    ]
+}
+
+/// Masks.
+fn masks() -> Vec<String> {
+    let mask = |scheme: &str, attrs: &str| format!("{scheme}.mask @0 {{{attrs}}} {MASK}");
+    vec![
         mask("causal", "window = 3"),
         mask("sliding_window", ""),
         mask("sliding_window", "window = 0"),
@@ -126,15 +151,7 @@ fn what_lowering_refuses() {
         mask("chunked", "chunk = 0"),
         mask("dilated", "window = 4, dilation = 0"),
         mask("dilated", "window = -4, dilation = 2"),
-    ];
-    let mut report = String::new();
-    for op in cases {
-        // A mask with value attributes has their axes too.
-        let op = if op.contains("%docs") { op.replace(MASK, ": bool[b, q, k]") } else { op };
-        let error = lower(&parsed(&op), &Registry::standard()).expect_err(&op);
-        report += &format!("{error}\n\n");
-    }
-    insta::assert_snapshot!(report);
+    ]
 }
 
 #[test]

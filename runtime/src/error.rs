@@ -7,6 +7,7 @@ use rhumb_compiler::codegen::CodegenError;
 use rhumb_compiler::error_bound::BoundError;
 use rhumb_ir::{Elem, InterpError};
 
+use crate::element::held_by;
 use crate::limits::MAX_RANK;
 use crate::memory::{LoadError, OutOfMemory};
 
@@ -405,16 +406,8 @@ fn unknown_hint(direction: Direction, suggestion: Option<&str>, known: &[Box<str
     }
 }
 
-fn elem_hint(wanted: Elem) -> &'static str {
-    match wanted {
-        Elem::F32 => "make the view from a slice of `f32`",
-        Elem::F16 => "make the view from a slice of `half::f16`",
-        Elem::Bf16 => "make the view from a slice of `half::bf16`",
-        Elem::F8e4m3 => "make the view from a slice of `rhumb::runtime::f8e4m3`",
-        Elem::I8 => "make the view from a slice of `i8`",
-        Elem::I32 => "make the view from a slice of `i32`",
-        Elem::Bool => "make the view from a slice of `u8` or, for an input, `bool`",
-    }
+fn elem_hint(wanted: Elem) -> String {
+    format!("make the view from a slice of {}", held_by(wanted))
 }
 
 fn extent_hint(grouping: Option<&Grouping>, order: Option<&[usize]>) -> String {

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use half::{bf16, f16};
 use rhumb_compiler::error_bound::ErrorBound as Promise;
-use rhumb_ir::Elem;
 
 use crate::call::{Call, Runner};
 use crate::error::CallError;
@@ -80,30 +78,10 @@ impl Runner for ErrorBound<'_> {
         let bounds = bounds.map_err(|source| CallError::ErrorBound(Box::new(source)))?;
         for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
             let Some(bounds) = bounds.get(&port.name) else { continue };
-            let up: Vec<f64> = bounds.data.iter().map(|bound| up(port.elem, *bound)).collect();
+            let up: Vec<f64> = bounds.data.iter().map(|bound| port.elem.rounded_up(*bound)).collect();
             view.fill_from(&up);
         }
         Ok(())
-    }
-}
-
-/// The least value of the element type that is not below a bound, which is at least 0; the greatest, if there is none.
-fn up(elem: Elem, bound: f64) -> f64 {
-    match elem {
-        Elem::F32 => {
-            let near = bound as f32;
-            f64::from(if f64::from(near) < bound { near.next_up() } else { near })
-        }
-        Elem::F16 => {
-            let near = f16::from_f32(elem.rounded(bound) as f32);
-            f64::from(if f64::from(near) < bound { f16::from_bits(near.to_bits() + 1) } else { near })
-        }
-        Elem::Bf16 => {
-            let near = bf16::from_f32(elem.rounded(bound) as f32);
-            f64::from(if f64::from(near) < bound { bf16::from_bits(near.to_bits() + 1) } else { near })
-        }
-        // No output has 8 bits.
-        Elem::F8e4m3 | Elem::I8 | Elem::I32 | Elem::Bool => bound.ceil(),
     }
 }
 
@@ -114,23 +92,5 @@ impl fmt::Display for ErrorBound<'_> {
             Ok(kernel) => write!(f, "of {kernel}: {}", kernel.plan.error_bound()),
             Err(_) => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_are_rounded_up() {
-        assert_eq!(up(Elem::F32, 0.5), 0.5);
-        assert_eq!(up(Elem::F32, 0.1), f64::from(0.1f32));
-        let above = 1.0 + f64::from(f32::EPSILON) / 8.0;
-        assert_eq!(up(Elem::F32, above), f64::from(1.0f32.next_up()));
-        assert_eq!(up(Elem::F32, f64::INFINITY), f64::INFINITY);
-        assert_eq!(up(Elem::F16, 1.0 + 1e-9), 1.0 + 1.0 / 1024.0);
-        assert_eq!(up(Elem::F16, 1e6), f64::INFINITY);
-        assert_eq!(up(Elem::Bf16, 0.1), 0.10009765625);
-        assert_eq!(up(Elem::I32, 0.25), 1.0);
     }
 }

@@ -48,6 +48,5 @@ pub(crate) use places::Guard;
 pub use places::Guard;
 pub(crate) use places::Places;
 pub(crate) use shares::{TableTurns, TaskRange, TaskTiles, Tasks};
-pub use span::{Element, OutputElement};
 pub(crate) use span::{Span, SpanMut};
 pub(crate) use workspace::Workspace;

@@ -4,9 +4,10 @@ use std::fmt;
 
 use rhumb_ir::Elem;
 
+use crate::element::{Element, OutputElement};
 use crate::error::ViewError;
 use crate::layout::Layout;
-use crate::memory::{Element, OutputElement, Span, SpanMut};
+use crate::memory::{Span, SpanMut};
 use crate::overlap::Region;
 
 mod input;

@@ -82,7 +82,7 @@ pub(crate) enum CliError {
     NoTensor { path: PathBuf, name: String, expected: String, suggestion: Option<String>, known: Vec<String> },
     /// A tensor of an element type that the graph does not read.
     #[error("tensor `{name}` of `{}` holds {found}, but the graph reads {expected}", path.display())]
-    TensorType { path: PathBuf, name: String, found: String, wanted: &'static str, expected: String },
+    TensorType { path: PathBuf, name: String, found: String, wanted: String, expected: String },
     /// A length given for an axis that the graph does not have.
     #[error("--dims names axis `{axis}`, which the graph does not have")]
     UnknownAxis { axis: String, suggestion: Option<String>, known: Vec<String> },
@@ -250,6 +250,18 @@ impl CliError {
             CliError::FixedAxis { axis, .. } => format!("leave `{axis}` out, or change the graph"),
             CliError::ClashingAxis { axis, .. } => format!("leave `{axis}` out, or give other inputs"),
             CliError::UntoldAxis { example, .. } => format!("add --dims {example}"),
+            CliError::NoTiles => "give a graph with a softmax over keys, and --dims above 0".to_owned(),
+            CliError::TileAxis { known, .. } => format!("they stand along {}", list(known)),
+            CliError::TileIndex { .. } => "indices are counted from 0".to_owned(),
+            CliError::TooLarge { .. } => "give smaller lengths".to_owned(),
+            CliError::Count { .. } => "give smaller lengths".to_owned(),
+            _ => return self.plot_hint(),
+        })
+    }
+
+    /// What would mend a mistake in what a plot is asked for.
+    fn plot_hint(&self) -> Option<String> {
+        Some(match self {
             CliError::PlotHead { heads, .. } => format!("give one from 0 to {}", heads.saturating_sub(1)),
             CliError::PlotQuery { to, .. } => format!("give --query {to} or more, or lesser --distances"),
             CliError::PlotQueries { keys, .. } => format!("give at most {keys} queries, or more keys"),
@@ -267,11 +279,6 @@ impl CliError {
             }
             CliError::PlotNumber { .. } => "give tensors or attributes of smaller numbers".to_owned(),
             CliError::PlotFormat { .. } => "end the file's name in .svg or .png".to_owned(),
-            CliError::NoTiles => "give a graph with a softmax over keys, and --dims above 0".to_owned(),
-            CliError::TileAxis { known, .. } => format!("they stand along {}", list(known)),
-            CliError::TileIndex { .. } => "indices are counted from 0".to_owned(),
-            CliError::TooLarge { .. } => "give smaller lengths".to_owned(),
-            CliError::Count { .. } => "give smaller lengths".to_owned(),
             _ => return None,
         })
     }

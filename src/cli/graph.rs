@@ -157,17 +157,17 @@ impl GraphArgs {
 }
 
 fn elems() -> impl TypedValueParser<Value = Elem> {
-    one_of([Elem::F32, Elem::F16, Elem::Bf16])
+    one_of(false)
 }
 
 fn cache_elems() -> impl TypedValueParser<Value = Elem> {
-    one_of([Elem::F32, Elem::F16, Elem::Bf16, Elem::F8e4m3, Elem::I8])
+    one_of(true)
 }
 
-fn one_of<const N: usize>(elems: [Elem; N]) -> impl TypedValueParser<Value = Elem> {
+fn one_of(cached: bool) -> impl TypedValueParser<Value = Elem> {
     // The parser lets no other names through.
-    PossibleValuesParser::new(elems.map(Elem::name))
-        .map(move |name| elems.into_iter().find(|elem| elem.name() == name).unwrap_or(Elem::F32))
+    PossibleValuesParser::new(Attention::elems(cached).map(Elem::name))
+        .map(move |name| Attention::elems(cached).find(|elem| elem.name() == name).unwrap_or(Elem::F32))
 }
 
 fn read(path: &Path) -> Result<Verified, CliError> {

@@ -2,12 +2,13 @@
 
 use std::f64::consts::TAU;
 
+use rhumb::ir::ElemKind;
 use rhumb::prelude::*;
-use rhumb::runtime::f8e4m3;
+use rhumb::runtime::OwnedTensor;
 use rhumb_random::Rng;
 
 use super::CliError;
-use super::tensor::{Data, OwnedTensor, to_bf16, to_f16};
+use super::tensor::zeros;
 
 /// Random numbers of a tensor.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ impl Random {
         (self.0.bits() % (most + 1)) as i32
     }
 
-    /// A tensor: floats normal, `i32` from 0 up to `most`, `i8` any, `bool` either.
+    /// A tensor: floats normal, `i32` from 0 up to `most`, integers of fewer bits any, `bool` either.
     pub(super) fn tensor(
         &mut self,
         name: &str,
@@ -47,16 +48,15 @@ impl Random {
         shape: Vec<usize>,
         most: usize,
     ) -> Result<OwnedTensor, CliError> {
-        let mut tensor = OwnedTensor::zeros("input", name, elem, shape)?;
-        match &mut tensor.data {
-            Data::F32(data) => data.fill_with(|| self.normal()),
-            Data::F16(data) => data.fill_with(|| to_f16(self.normal().into())),
-            Data::Bf16(data) => data.fill_with(|| to_bf16(self.normal().into())),
-            Data::F8e4m3(data) => data.fill_with(|| f8e4m3::from_f32(self.normal())),
-            Data::I8(data) => data.fill_with(|| self.0.bits() as i8),
-            Data::I32(data) => data.fill_with(|| self.up_to(most)),
-            Data::Bool(data) => data.fill_with(|| (self.0.bits() >> 63) as u8),
-        }
+        let mut tensor = zeros("input", name, elem, shape)?;
+        // Bits of an integer beyond those of its type.
+        let above = 64 - 8 * elem.bytes();
+        tensor.fill_with(|_| match elem.kind() {
+            ElemKind::Real => self.normal().into(),
+            ElemKind::Whole if elem.is_stored_only() => (((self.0.bits() << above) as i64) >> above) as f64,
+            ElemKind::Whole => self.up_to(most).into(),
+            ElemKind::Truth => (self.0.bits() >> 63) as f64,
+        });
         Ok(tensor)
     }
 }

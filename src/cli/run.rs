@@ -7,6 +7,7 @@ use super::dims::{Dims, Lengths};
 use super::error::CliError;
 use super::graph::GraphArgs;
 use super::output::{print, progress};
+use super::tensor::summary;
 use super::tensors::{Tensors, write};
 
 /// Runs a graph on tensors of a file, or on random ones.
@@ -58,7 +59,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     match &args.outputs {
         Some(path) => write(&tensors.outputs, path),
         None => {
-            let summaries: Vec<String> = tensors.outputs.iter().map(|(name, tensor)| tensor.summary(name)).collect();
+            let summaries: Vec<String> = tensors.outputs.iter().map(|(name, tensor)| summary(tensor, name)).collect();
             print(&summaries.concat())
         }
     }

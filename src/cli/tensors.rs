@@ -6,16 +6,17 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use rhumb::dtype::{dtype, reads};
 use rhumb::ir::closest;
 use rhumb::prelude::*;
-use rhumb::runtime::{Interface, Port, TileMap, bf16, f8e4m3, f16};
+use rhumb::runtime::{Interface, OwnedTensor, Port, TileMap};
+use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, SafeTensors};
 
 use super::CliError;
 use super::dims::Lengths;
 use super::random::Random;
-use super::tensor::{Data, OwnedTensor, list};
+use super::tensor::zeros;
 
 /// Every tensor of a call, by name.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Tensors {
         let inputs = read(interface, interface.inputs(), path)?;
         for port in interface.inputs() {
             if let Some(tensor) = inputs.get(&port.name) {
-                lengths.learn(interface, port, &tensor.shape)?;
+                lengths.learn(interface, port, tensor.shape())?;
             }
         }
         Ok(Tensors { ports: interface.inputs().to_vec(), inputs, outputs: outputs(interface, &lengths)? })
@@ -95,7 +96,7 @@ impl Tensors {
 fn outputs(interface: &Interface, lengths: &Lengths) -> Result<BTreeMap<String, OwnedTensor>, CliError> {
     let output = |port: &Port| {
         let shape = lengths.shape(interface, &port.dims)?;
-        Ok((port.name.clone(), OwnedTensor::zeros("output", &port.name, port.elem, shape)?))
+        Ok((port.name.clone(), zeros("output", &port.name, port.elem, shape)?))
     };
     interface.outputs().iter().map(output).collect()
 }
@@ -121,45 +122,20 @@ pub(super) fn read(
                 known,
             });
         };
-        let bytes = tensor.data();
-        let words = || bytes.chunks_exact(4).filter_map(|chunk| <[u8; 4]>::try_from(chunk).ok());
-        let halves = || bytes.chunks_exact(2).filter_map(|chunk| <[u8; 2]>::try_from(chunk).ok());
-        let count = bytes.len() / elem.bytes();
-        let data = match (elem, tensor.dtype()) {
-            (Elem::F32, Dtype::F32) => list(count, words().map(f32::from_le_bytes)).map(Data::F32),
-            (Elem::F16, Dtype::F16) => list(count, halves().map(f16::from_le_bytes)).map(Data::F16),
-            (Elem::Bf16, Dtype::BF16) => list(count, halves().map(bf16::from_le_bytes)).map(Data::Bf16),
-            (Elem::F8e4m3, Dtype::F8_E4M3) => {
-                list(count, bytes.iter().map(|x| f8e4m3::from_bits(*x))).map(Data::F8e4m3)
-            }
-            (Elem::I8, Dtype::I8) => list(count, bytes.iter().map(|x| x.cast_signed())).map(Data::I8),
-            (Elem::I32, Dtype::I32) => list(count, words().map(i32::from_le_bytes)).map(Data::I32),
-            (Elem::Bool, Dtype::BOOL | Dtype::U8) => {
-                list(count, bytes.iter().map(|x| u8::from(*x != 0))).map(Data::Bool)
-            }
-            (_, found) => {
-                return Err(CliError::TensorType {
-                    path: path.to_owned(),
-                    name: name.clone(),
-                    found: found.to_string(),
-                    wanted: match elem {
-                        Elem::F32 => "F32",
-                        Elem::F16 => "F16",
-                        Elem::Bf16 => "BF16",
-                        Elem::F8e4m3 => "F8_E4M3",
-                        Elem::I8 => "I8",
-                        Elem::I32 => "I32",
-                        Elem::Bool => "BOOL",
-                    },
-                    expected: interface.signature(port),
-                });
-            }
-        };
-        let shape = tensor.shape().to_vec();
-        match data {
-            Some(data) => inputs.insert(name.clone(), OwnedTensor { shape, data }),
-            None => return Err(CliError::TooLarge { what: "input", name: name.clone(), shape }),
-        };
+        if !reads(*elem, tensor.dtype()) {
+            return Err(CliError::TensorType {
+                path: path.to_owned(),
+                name: name.clone(),
+                found: tensor.dtype().to_string(),
+                wanted: dtype(*elem).to_string(),
+                expected: interface.signature(port),
+            });
+        }
+        let mut own = zeros("input", name, *elem, tensor.shape().to_vec())?;
+        debug_assert_eq!(own.bytes(), tensor.data().len(), "the file was checked");
+        if own.read_le_bytes(tensor.data()) {
+            inputs.insert(name.clone(), own);
+        }
     }
     Ok(inputs)
 }
@@ -173,12 +149,13 @@ pub(super) fn write(tensors: &BTreeMap<String, OwnedTensor>, path: &Path) -> Res
 fn write_to(file: &mut impl Write, tensors: &BTreeMap<String, OwnedTensor>) -> io::Result<()> {
     // As the library does: wide elements first, so that all are aligned in the file.
     let mut tensors: Vec<(&String, &OwnedTensor)> = tensors.iter().collect();
-    tensors.sort_by_key(|(_, tensor)| Reverse(tensor.dtype()));
+    tensors.sort_by_key(|(_, tensor)| Reverse(dtype(tensor.elem())));
     let mut end = 0;
     let infos = tensors.iter().map(|(name, tensor)| {
         let start = end;
         end += tensor.bytes();
-        let info = TensorInfo { dtype: tensor.dtype(), shape: tensor.shape.clone(), data_offsets: (start, end) };
+        let (dtype, shape) = (dtype(tensor.elem()), tensor.shape().to_vec());
+        let info = TensorInfo { dtype, shape, data_offsets: (start, end) };
         ((*name).clone(), info)
     });
     let metadata = Metadata::new(None, infos.collect()).map_err(io::Error::other)?;
@@ -187,7 +164,7 @@ fn write_to(file: &mut impl Write, tensors: &BTreeMap<String, OwnedTensor>) -> i
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
     for (_, tensor) in tensors {
-        tensor.write_to(file)?;
+        tensor.write_le_bytes(file)?;
     }
     file.flush()
 }

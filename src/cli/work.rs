@@ -120,12 +120,12 @@ fn count(graph: &Verified, conditions: &[Value], tensors: &Tensors, lengths: &Le
         let tensor = &tensors.inputs[&port.name];
         let along =
             sample.as_ref().and_then(|sample| Some((port.dims.iter().position(|axis| *axis == sample.axis)?, sample)));
-        let shape = &tensor.shape;
-        let too_large = || CliError::TooLarge { what: "input", name: port.name.clone(), shape: shape.clone() };
+        let shape = tensor.shape();
+        let too_large = || CliError::TooLarge { what: "input", name: port.name.clone(), shape: shape.to_vec() };
         let all = list(shape.iter().product(), tensor.numbers()).ok_or_else(too_large)?;
         let (shape, data) = match along {
             Some((dim, sample)) => sample.select(dim, shape, &all).ok_or_else(too_large)?,
-            None => (shape.clone(), all),
+            None => (shape.to_vec(), all),
         };
         bindings.insert(port.name.clone(), Tensor { elem: port.elem, shape, data });
     }

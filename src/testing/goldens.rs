@@ -4,16 +4,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rhumb_ir::{Attr, Bindings, Hook};
+use rhumb_ir::{Attr, Bindings, Elem, Hook};
 use rhumb_plugins::PositionScheme;
+use rhumb_runtime::OwnedTensor;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize_to_file};
 use serde_json::{Map, Value, json};
 
+use super::failure::Finding;
 use super::kernels::Off;
 use super::scores::Attended;
 use super::shape::{Positions, Trial};
-use super::tensors::{Data, Inputs};
+use super::tensors::{Inputs, owned};
+use crate::dtype::{dtype, numpy_name};
 
 /// What a reference in double precision may be off by: results are stored in single precision.
 const STORED: f64 = 2e-6;
@@ -29,7 +32,7 @@ pub(super) struct Case {
 
 /// A tensor as a file has it.
 struct Stored {
-    dtype: Dtype,
+    elem: Elem,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
@@ -43,23 +46,19 @@ impl Case {
         by_formula: bool,
         (bindings, attended): (&Bindings, &Attended),
         off: Off,
-    ) -> Case {
+    ) -> Result<Case, Finding> {
         let shape = &trial.shape;
-        let mut tensors: Vec<(String, Stored)> = Inputs::of(bindings)
-            .tensors()
-            .iter()
-            .map(|input| (input.name.clone(), stored(&input.shape, &input.data)))
-            .collect();
+        let inputs = Inputs::of(bindings)?.into_tensors().into_iter();
+        let mut tensors: Vec<(String, Stored)> = inputs.map(|(name, tensor)| (name, stored(&tensor))).collect();
         let dims = shape.query_shape();
-        let single = |data: &[f64]| Data::F32(data.iter().map(|x| *x as f32).collect());
-        tensors.push(("out".to_owned(), stored(&dims, &single(&attended.out))));
-        tensors.push(("lse".to_owned(), stored(&dims[..3], &single(&attended.lse))));
+        tensors.push(("out".to_owned(), stored(&owned(Elem::F32, &dims, &attended.out)?)));
+        tensors.push(("lse".to_owned(), stored(&owned(Elem::F32, &dims[..3], &attended.lse)?)));
         let positions = if trial.positions == Positions::Given { "" } else { "_indices" };
         let (heads, groups) = (shape.heads, shape.kv_heads);
         let sizes = format!("{heads}on{groups}x{}_{}x{}", shape.head_dim, shape.queries, shape.keys);
         let name = format!("{}_{sizes}{positions}", scheme.name());
         let line = line(&name, trial, scheme, by_formula, off, &tensors);
-        Case { name, line, tensors }
+        Ok(Case { name, line, tensors })
     }
 }
 
@@ -78,7 +77,7 @@ fn line(
     let mask = if scheme.hooks().contains(&Hook::Mask) { scheme.name() } else { "none" };
     let told: Map<String, Value> = tensors
         .iter()
-        .map(|(name, tensor)| (name.clone(), json!({ "shape": tensor.shape, "dtype": dtype(tensor.dtype) })))
+        .map(|(name, tensor)| (name.clone(), json!({ "shape": tensor.shape, "dtype": numpy_name(tensor.elem) })))
         .collect();
     json!({
         "name": name,
@@ -116,29 +115,10 @@ fn parameter(attr: &Attr) -> Value {
     }
 }
 
-fn dtype(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F16 => "float16",
-        Dtype::BF16 => "bfloat16",
-        Dtype::F8_E4M3 => "float8_e4m3fn",
-        Dtype::I8 => "int8",
-        Dtype::I32 => "int32",
-        Dtype::U8 => "uint8",
-        _ => "float32",
-    }
-}
-
-fn stored(shape: &[usize], data: &Data) -> Stored {
-    let (dtype, bytes) = match data {
-        Data::F32(data) => (Dtype::F32, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        Data::F16(data) => (Dtype::F16, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        Data::Bf16(data) => (Dtype::BF16, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        Data::F8e4m3(data) => (Dtype::F8_E4M3, data.iter().map(|x| x.to_bits()).collect()),
-        Data::I8(data) => (Dtype::I8, data.iter().map(|x| x.cast_unsigned()).collect()),
-        Data::I32(data) => (Dtype::I32, data.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        Data::Bool(data) => (Dtype::U8, data.iter().map(|x| u8::from(*x)).collect()),
-    };
-    Stored { dtype, shape: shape.to_vec(), bytes }
+fn stored(tensor: &OwnedTensor) -> Stored {
+    let mut bytes = Vec::new();
+    tensor.write_le_bytes(&mut bytes).expect("memory takes all that is written");
+    Stored { elem: tensor.elem(), shape: tensor.shape().to_vec(), bytes }
 }
 
 /// Writes the files, and their lines into the manifest of the folder, in place of those of the same names.
@@ -156,8 +136,10 @@ pub(super) fn write(folder: &Path, cases: &[Case]) -> Result<(), (PathBuf, io::E
     };
     for Case { name, line, tensors } in cases {
         let path = folder.join(format!("{name}.safetensors"));
-        let views = tensors.iter().map(|(name, Stored { dtype, shape, bytes })| {
-            TensorView::new(*dtype, shape.clone(), bytes).map(|view| (name.clone(), view))
+        let views = tensors.iter().map(|(name, Stored { elem, shape, bytes })| {
+            // Truth values are bytes, as NumPy has them here.
+            let dtype = if *elem == Elem::Bool { Dtype::U8 } else { dtype(*elem) };
+            TensorView::new(dtype, shape.clone(), bytes).map(|view| (name.clone(), view))
         });
         let views = views.collect::<Result<Vec<_>, _>>().map_err(|error| at(&path)(io::Error::other(error)))?;
         serialize_to_file(views, None, &path).map_err(|error| at(&path)(io::Error::other(error)))?;

@@ -66,7 +66,7 @@ impl Engines {
         bindings: &Bindings,
         attended: &Attended,
     ) -> Result<Off, (Option<Run>, Box<Finding>)> {
-        let inputs = Inputs::of(bindings);
+        let inputs = Inputs::of(bindings).map_err(|finding| (None, Box::new(finding)))?;
         let Some([(_, first), _]) = self.0.first() else { return Ok(Off::default()) };
         let reference = first.reference(graph).map_err(|error| (None, Box::new(Finding::Compile(Box::new(error)))))?;
         let mut interpreted = Results::of(shape);

@@ -225,7 +225,8 @@ impl<'a> SchemeTest<'a> {
         let attended = scores::attended(&trial.shape, &expected);
         let off = engines.check(turn, (&graph, &trial.shape), &bindings, &attended)?;
         let writes = self.goldens.is_some() && trial.shape.scores() > 0;
-        Ok(writes.then(|| goldens::Case::new(trial, &*scheme, self.formula.is_some(), (&bindings, &attended), off)))
+        let case = || goldens::Case::new(trial, &*scheme, self.formula.is_some(), (&bindings, &attended), off);
+        writes.then(case).transpose().map_err(of_no_kernel)
     }
 
     /// The lowered graph, checked against what is written of the scheme.

@@ -1,58 +1,40 @@
 //! The tensors of a call.
 
 use rhumb_ir::{Bindings, Elem, Tensor};
-use rhumb_runtime::{Call, TensorView, TensorViewMut, ViewError, bf16, f8e4m3, f16};
+use rhumb_runtime::{Call, CallError, OutOfMemory, OwnedTensor, TensorViewMut, ViewError};
 
 use super::failure::Finding;
 use super::shape::Shape;
 
 /// The tensors that a call reads.
 pub(super) struct Inputs {
-    tensors: Vec<Input>,
+    tensors: Vec<(String, OwnedTensor)>,
     /// Whether rounding to single precision changed none of them.
     pub(super) exact: bool,
 }
 
-pub(super) struct Input {
-    pub(super) name: String,
-    pub(super) shape: Vec<usize>,
-    pub(super) data: Data,
-}
-
-/// Row-major elements.
-pub(super) enum Data {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
-    F8e4m3(Vec<f8e4m3>),
-    I8(Vec<i8>),
-    I32(Vec<i32>),
-    Bool(Vec<bool>),
-}
-
 impl Inputs {
-    pub(super) fn of(bindings: &Bindings) -> Inputs {
+    pub(super) fn of(bindings: &Bindings) -> Result<Inputs, Finding> {
         let input = |(name, tensor): (&String, &Tensor)| {
-            let data = match tensor.elem {
-                Elem::F32 => Data::F32(tensor.data.iter().map(|x| *x as f32).collect()),
-                // Exact: the interpreter takes elements of the type alone.
-                Elem::F16 => Data::F16(tensor.data.iter().map(|x| f16::from_f32(*x as f32)).collect()),
-                Elem::Bf16 => Data::Bf16(tensor.data.iter().map(|x| bf16::from_f32(*x as f32)).collect()),
-                Elem::F8e4m3 => Data::F8e4m3(tensor.data.iter().map(|x| f8e4m3::from_f32(*x as f32)).collect()),
-                Elem::I8 => Data::I8(tensor.data.iter().map(|x| *x as i8).collect()),
-                Elem::I32 => Data::I32(tensor.data.iter().map(|x| *x as i32).collect()),
-                Elem::Bool => Data::Bool(tensor.data.iter().map(|x| *x != 0.0).collect()),
-            };
-            Input { name: name.clone(), shape: tensor.shape.clone(), data }
+            // Exact but for `f32`: the interpreter takes elements of the type alone.
+            Ok((name.clone(), owned(tensor.elem, &tensor.shape, &tensor.data)?))
         };
         let same = |x: &f64| f64::from(*x as f32) == *x || x.is_nan();
         let exact = bindings.values().all(|tensor| tensor.elem != Elem::F32 || tensor.data.iter().all(same));
-        Inputs { tensors: bindings.iter().map(input).collect(), exact }
+        Ok(Inputs { tensors: bindings.iter().map(input).collect::<Result<_, Finding>>()?, exact })
     }
 
-    pub(super) fn tensors(&self) -> &[Input] {
-        &self.tensors
+    pub(super) fn into_tensors(self) -> Vec<(String, OwnedTensor)> {
+        self.tensors
     }
+}
+
+/// A tensor of these numbers.
+pub(super) fn owned(elem: Elem, shape: &[usize], data: &[f64]) -> Result<OwnedTensor, Finding> {
+    let too_large = |error: OutOfMemory| Finding::Call(Box::new(CallError::OutOfMemory(error)));
+    let mut tensor = OwnedTensor::zeros(elem, shape).map_err(too_large)?;
+    tensor.fill_with(|place| data.get(place).copied().unwrap_or_default());
+    Ok(tensor)
 }
 
 /// The tensors that a call writes.
@@ -80,17 +62,8 @@ impl Results {
             let tensor = tensor.to_owned();
             move |source: ViewError| Finding::View { tensor, source: Box::new(source) }
         };
-        for Input { name, shape, data } in &inputs.tensors {
-            let view = match data {
-                Data::F32(data) => TensorView::from_slice(data, shape),
-                Data::F16(data) => TensorView::from_slice(data, shape),
-                Data::Bf16(data) => TensorView::from_slice(data, shape),
-                Data::F8e4m3(data) => TensorView::from_slice(data, shape),
-                Data::I8(data) => TensorView::from_slice(data, shape),
-                Data::I32(data) => TensorView::from_slice(data, shape),
-                Data::Bool(data) => TensorView::from_slice(data, shape),
-            };
-            call = call.input(name, view.map_err(wrong(name))?);
+        for (name, tensor) in &inputs.tensors {
+            call = call.input(name, tensor.view().map_err(wrong(name))?);
         }
         let dims = shape.query_shape();
         let out = TensorViewMut::from_slice(&mut self.out, &dims).map_err(wrong("out"))?;

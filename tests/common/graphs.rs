@@ -31,6 +31,13 @@ site @0 {{query = q, key = k, head = h, dim = d, q_pos = %i, k_pos = %j, q_index
 /// Softmax of `%x`, and the average of values.
 pub(crate) const OUT: &str = "%p = softmax %x over k\n%o = dot %p, %v over k\noutput \"out\" = %o : f32[b, h, q, d]";
 
+/// Words that stand where others did.
+#[rustfmt::skip]
+const WORDS: [&str; 24] = [
+    "h", "q", "k", "d", "b", "add", "sub", "mul", "div", "max", "exp", "tanh",
+    "softmax", "logsumexp", "dot", "f32", "i32", "bool", "0", "-1", "2147483647", "1e30", "nan", "?",
+];
+
 /// One of the graphs, changed in a few places.
 pub(crate) fn mutated(rng: &mut Rng, graphs: &[String]) -> String {
     // Types that are not needed would tell most mistakes before any other check.
@@ -41,32 +48,6 @@ pub(crate) fn mutated(rng: &mut Rng, graphs: &[String]) -> String {
         _ => line.to_owned(),
     };
     let mut lines: Vec<String> = rng.pick(graphs).lines().filter(|line| !line.is_empty()).map(bare).collect();
-    const WORDS: [&str; 24] = [
-        "h",
-        "q",
-        "k",
-        "d",
-        "b",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "max",
-        "exp",
-        "tanh",
-        "softmax",
-        "logsumexp",
-        "dot",
-        "f32",
-        "i32",
-        "bool",
-        "0",
-        "-1",
-        "2147483647",
-        "1e30",
-        "nan",
-        "?",
-    ];
     for _ in 0..rng.pick(&[1, 1, 1, 2, 3]) {
         let at = rng.below(lines.len());
         match rng.below(10) {
@@ -78,49 +59,53 @@ pub(crate) fn mutated(rng: &mut Rng, graphs: &[String]) -> String {
                 let other = rng.below(lines.len());
                 lines.swap(at, other);
             }
-            3 => {
-                // A character gone, or another one.
-                let mut chars: Vec<char> = lines[at].chars().collect();
-                if !chars.is_empty() {
-                    let place = rng.below(chars.len());
-                    if rng.one_in(2) {
-                        chars.remove(place);
-                    } else {
-                        chars[place] = rng.pick(&['%', '"', '[', '}', '0', '9', '-', '.', 'é', '\u{0}', '@', ',']);
-                    }
-                }
-                lines[at] = chars.into_iter().collect();
-            }
-            4 | 5 => {
-                // An operand for another.
-                let names: Vec<String> =
-                    lines.iter().filter(|line| line.starts_with('%')).map(|line| name(line)).collect();
-                let words: Vec<&str> = lines[at].split(' ').collect();
-                let operand = |(place, word): (usize, &&str)| place > 1 && word.starts_with('%');
-                let places: Vec<usize> =
-                    words.iter().enumerate().filter(|x| operand(*x)).map(|(place, _)| place).collect();
-                if let (false, false) = (places.is_empty(), names.is_empty()) {
-                    let (place, other) = (rng.pick(&places), rng.pick(&names));
-                    let comma = if words[place].ends_with(',') { "," } else { "" };
-                    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-                    words[place] = other + comma;
-                    lines[at] = words.join(" ");
-                }
-            }
-            _ => {
-                // A word for another, of the lines or of the list.
-                let mut words: Vec<String> = lines[at].split(' ').map(str::to_owned).collect();
-                let other: Vec<String> = lines[rng.below(lines.len())].split(' ').map(str::to_owned).collect();
-                let place = rng.below(words.len());
-                words[place] = if rng.one_in(2) { rng.pick(&WORDS).to_owned() } else { rng.pick(&other) };
-                lines[at] = words.join(" ");
-            }
+            3 => change_character(rng, &mut lines[at]),
+            4 | 5 => change_operand(rng, &mut lines, at),
+            _ => change_word(rng, &mut lines, at),
         }
         if lines.is_empty() {
             return String::new();
         }
     }
     lines.join("\n")
+}
+
+/// A character of a line gone, or another one.
+fn change_character(rng: &mut Rng, line: &mut String) {
+    let mut chars: Vec<char> = line.chars().collect();
+    if !chars.is_empty() {
+        let place = rng.below(chars.len());
+        if rng.one_in(2) {
+            chars.remove(place);
+        } else {
+            chars[place] = rng.pick(&['%', '"', '[', '}', '0', '9', '-', '.', 'é', '\u{0}', '@', ',']);
+        }
+    }
+    *line = chars.into_iter().collect();
+}
+
+/// An operand of a line for another.
+fn change_operand(rng: &mut Rng, lines: &mut [String], at: usize) {
+    let names: Vec<String> = lines.iter().filter(|line| line.starts_with('%')).map(|line| name(line)).collect();
+    let words: Vec<&str> = lines[at].split(' ').collect();
+    let operand = |(place, word): (usize, &&str)| place > 1 && word.starts_with('%');
+    let places: Vec<usize> = words.iter().enumerate().filter(|x| operand(*x)).map(|(place, _)| place).collect();
+    if let (false, false) = (places.is_empty(), names.is_empty()) {
+        let (place, other) = (rng.pick(&places), rng.pick(&names));
+        let comma = if words[place].ends_with(',') { "," } else { "" };
+        let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        words[place] = other + comma;
+        lines[at] = words.join(" ");
+    }
+}
+
+/// A word of a line for another, of the lines or of the list.
+fn change_word(rng: &mut Rng, lines: &mut [String], at: usize) {
+    let mut words: Vec<String> = lines[at].split(' ').map(str::to_owned).collect();
+    let other: Vec<String> = lines[rng.below(lines.len())].split(' ').map(str::to_owned).collect();
+    let place = rng.below(words.len());
+    words[place] = if rng.one_in(2) { rng.pick(&WORDS).to_owned() } else { rng.pick(&other) };
+    lines[at] = words.join(" ");
 }
 
 /// The value that a line makes.

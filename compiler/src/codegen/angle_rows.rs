@@ -10,17 +10,20 @@ use super::rows::{iconst, plain};
 use super::vocab::access;
 use crate::plan::{Origin, Source, Storage, Table, TensorId};
 
+/// Bytes that an element takes in a row of cosines and in a row of sines together.
+pub(super) const ELEMENT_BYTES: usize = 2 * size_of::<f64>();
+
 /// Lanes of `f64` for the sines and cosines of a row, where there are such and the scratch memory has room for them.
 pub(super) fn angle_lanes(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Option<usize> {
     let (plan, layout) = (emitter.plan, emitter.plan.scratch);
     plan.attention.as_ref()?;
-    let lanes = plan.machine.lanes / 2;
+    let lanes = plan.machine.double_lanes();
     let length = plan.graph.static_extent(inner)? as usize;
     let rows = |tensor: TensorId| {
         let spec = &plan.tensors[tensor];
         spec.dims.last() == Some(&inner) && spec.storage == Storage::F32 && spec.origin == Origin::Table
     };
-    let fits = length.is_multiple_of(lanes) && 16 * length <= layout.tile_maxima - layout.scores;
+    let fits = length.is_multiple_of(lanes) && ELEMENT_BYTES * length <= layout.tile_maxima - layout.scores;
     let tables = step.second.is_some_and(|sines| rows(sines) && rows(step.target));
     (step.double && fits && tables && matches!(step.source, Source::Cos(_))).then_some(lanes)
 }

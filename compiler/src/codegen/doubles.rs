@@ -2,14 +2,14 @@
 //! queries, where terms of keys weigh as much as all else.
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
-use rhumb_ir::{Axis, Binary, Elem, Op, Unary, Value};
+use rhumb_ir::{Axis, Binary, Elem, Op, Unary, Value, Walk};
 
 use super::element::{compute, store};
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
 use super::loops::range_loop;
 use super::rows::{iconst, plain};
-use crate::plan::{Schedule, Source, Storage, Table};
+use crate::plan::{Source, Storage, Table};
 
 /// What a row is made of: indices along it, and values that do not vary along it.
 struct Leaves {
@@ -20,7 +20,7 @@ struct Leaves {
 /// Whether a table's rows are made so.
 pub(super) fn in_doubles(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> bool {
     let plan = emitter.plan;
-    let few = matches!(plan.schedule, Schedule::Decode(_)) && plan.machine.lanes > 4;
+    let few = plan.schedule.is_for_few_queries() && plan.machine.is_wide();
     let single = [Some(step.target), step.second].into_iter().flatten().all(|table| {
         let spec = &plan.tensors[table];
         spec.storage == Storage::F32 && spec.dims.last() == Some(&inner)
@@ -33,12 +33,8 @@ fn leaves(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Option<Le
     let (plan, Source::Sum(terms)) = (emitter.plan, &step.source) else { return None };
     let graph = &plan.graph;
     let mut found = Leaves { indices: Vec::new(), fixed: Vec::new() };
-    let mut seen = vec![false; graph.nodes().len()];
-    let mut stack: Vec<Value> = terms.iter().rev().map(|term| term.value).collect();
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
-            continue;
-        }
+    let mut walk = Walk::of(terms.iter().map(|term| term.value));
+    while let Some(value) = walk.next() {
         if !graph.varies(graph.ty(value).axes, inner) {
             found.fixed.push(value);
             continue;
@@ -48,8 +44,8 @@ fn leaves(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Option<Le
             Op::Cast(Elem::F32, x) if matches!(*graph.op(x), Op::Iota(axis) if axis == inner) => {
                 found.indices.push(value);
             }
-            Op::Unary(Unary::Neg, x) => stack.push(x),
-            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul, a, b) => stack.extend([b, a]),
+            Op::Unary(Unary::Neg, x) => walk.enter([x]),
+            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul, a, b) => walk.enter([a, b]),
             _ => return None,
         }
     }
@@ -59,7 +55,7 @@ fn leaves(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Option<Le
 /// Makes a row: whole vectors, then what is left one by one.
 pub(super) fn doubles(emitter: &mut ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Result<(), CodegenError> {
     let Some(leaves) = leaves(emitter, step, inner) else { return Ok(()) };
-    let lanes = emitter.plan.machine.lanes / 2;
+    let lanes = emitter.plan.machine.double_lanes();
     let fixed: Vec<(Value, Ssa)> =
         leaves.fixed.iter().map(|value| Ok((*value, emitter.emit(*value)?))).collect::<Result<_, CodegenError>>()?;
     let length = emitter.extent(inner);

@@ -2,9 +2,11 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use rhumb_ir::ElemKind;
+
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
-use super::half;
+use super::stored;
 use crate::plan::{Source, Storage, Table, TensorId};
 
 /// Computes the element of a step's target at the current point, and stores the one of its second table, if it has one.
@@ -43,14 +45,14 @@ fn store_to(emitter: &mut ExprEmitter<'_, '_>, target: TensorId, x: Ssa) -> Resu
     let double = emitter.v.shape.double;
     let storage = emitter.plan.tensors[target].storage;
     let x = match storage {
-        Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 if double => emitter.v.demote(x),
+        Storage::Of(elem) if double && elem.kind() == ElemKind::Real => emitter.v.demote(x),
         Storage::F64 if !double => emitter.fb().ins().fpromote(types::F64, x),
         Storage::Mask => {
             let wide = emitter.fb().ins().uextend(types::I32, x);
             emitter.fb().ins().ineg(wide)
         }
-        _ => x,
+        Storage::Of(_) | Storage::F64 => x,
     };
-    half::store_as(emitter.fb(), storage, x, address);
+    stored::store(emitter.fb(), storage, x, address);
     Ok(())
 }

@@ -99,17 +99,8 @@ pub(crate) fn load_bits(fb: &mut FunctionBuilder<'_>, lanes: usize, (address, of
     }
 }
 
-/// Stores what a tensor with this storage holds: floats of single precision are rounded where it has 16 bits.
-pub(crate) fn store_as(fb: &mut FunctionBuilder<'_>, storage: Storage, x: Ssa, address: Ssa) {
-    if storage.is_half() {
-        store(fb, storage, x, address);
-    } else {
-        fb.ins().store(access(), x, address, 0);
-    }
-}
-
 /// Stores floats of single precision, of any number of lanes, as neighbouring elements in 16 bits.
-fn store(fb: &mut FunctionBuilder<'_>, storage: Storage, x: Ssa, address: Ssa) {
+pub(super) fn store(fb: &mut FunctionBuilder<'_>, storage: Storage, x: Ssa, address: Ssa) {
     let bits = rounded(fb, storage, x);
     let ty = fb.func.dfg.value_type(bits);
     if !ty.is_vector() {

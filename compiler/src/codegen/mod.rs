@@ -4,7 +4,6 @@
 //! of relocations and calls: it can be copied anywhere. Each function is checked by Cranelift's verifier before it is compiled.
 
 mod angle_rows;
-mod byte;
 mod doubles;
 mod element;
 mod error;
@@ -15,6 +14,7 @@ mod math;
 mod pool;
 mod rows;
 mod squares;
+mod stored;
 mod table;
 mod tile;
 mod turned;
@@ -146,9 +146,9 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
 
 /// The functions of an attention, in their order.
 fn roles(plan: &Plan, attention: &Attention) -> Vec<Role> {
-    let (masked, keyed) = (!attention.masks.is_empty(), attention.key_term.is_some());
+    let masked = !attention.masks.is_empty();
     let mut roles = vec![Role::Begin];
-    if keyed && (masked || plan.schedule != Schedule::Prefill) {
+    if plan.raises_references(attention) {
         roles.push(Role::Reference);
     }
     if attention.pruning.is_some() && !attention.products.is_empty() {

@@ -13,8 +13,7 @@ use crate::expr::Node;
 use crate::plan::{Origin, Source, Storage, TensorId};
 use crate::row_index::period;
 
-/// Lanes of vectors along rows that do not suit wider ones: as many as any machine has, and as a transposition by shuffles takes.
-pub(crate) const ROW_LANES: usize = 4;
+pub(crate) use crate::machine::ROW_LANES;
 
 /// Rows that vectors can be computed of.
 #[derive(Clone, Copy)]
@@ -82,9 +81,9 @@ pub(crate) fn contiguous(
     let plan = emitter.plan;
     let (extent, blocks) = (plan.graph.static_extent(axis)?, blocks(emitter, root, axis));
     let Reads { tensors, periods } = reads(emitter, root, axis)?;
-    // Elements of 16 bits are stored one by one, which takes no longer for few lanes.
-    let to_half = target.is_some_and(|target| plan.tensors[target].storage.is_half());
-    let widest = if to_half { ROW_LANES } else { plan.machine.lanes };
+    // Elements of fewer bits are stored one by one, which takes no longer for few lanes.
+    let to_narrow = target.is_some_and(|target| plan.tensors[target].storage.is_narrow());
+    let widest = if to_narrow { ROW_LANES } else { plan.machine.lanes };
     let fits = |lanes: usize| {
         let multiple = |n: u32| n.is_multiple_of(lanes as u32);
         // Neighbours change places by shuffles of four lanes.

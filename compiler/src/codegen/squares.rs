@@ -6,10 +6,11 @@ use rhumb_ir::Axis;
 
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
-use super::half;
 use super::loops::range_loop;
 use super::rows::ROW_LANES;
+use super::stored;
 use super::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::TensorId;
 
 /// Emits the sums of squares of the rows of `tensor` along `dim`, one for each index along `key`, at the outer point: row-major in `target`.
@@ -36,10 +37,7 @@ pub(crate) fn squares(
             range_loop(emitter, zero, vectors, ROW_LANES as i64, &[start], |emitter, element, sum| {
                 let offset = emitter.fb().ins().ishl_imm_u(element, i64::from(storage.bytes().ilog2()));
                 let address = emitter.fb().ins().iadd(row, offset);
-                let x = match storage.is_half() {
-                    true => half::load_lanes(emitter.fb(), storage, ROW_LANES, (address, 0)),
-                    false => emitter.fb().ins().load(types::F32X4, access(), address, 0),
-                };
+                let x = stored::load_lanes(emitter.fb(), storage, ROW_LANES, (address, 0));
                 vec![emitter.v.fma(x, x, sum[0])]
             })
         });
@@ -50,15 +48,12 @@ pub(crate) fn squares(
         let sum = range_loop(emitter, vectors, length, 1, &[sum], |emitter, element, sum| {
             let offset = emitter.fb().ins().imul(element, stride);
             let address = emitter.fb().ins().iadd(row, offset);
-            let x = match storage.is_half() {
-                true => half::load(emitter.fb(), storage, address),
-                false => emitter.fb().ins().load(types::F32, access(), address, 0),
-            };
+            let x = stored::load(emitter.fb(), storage, address);
             let square = emitter.fb().ins().fmul(x, x);
             vec![emitter.fb().ins().fadd(sum[0], square)]
         });
         emitter.fb().ins().store(access(), sum[0], out, 0);
-        vec![emitter.fb().ins().iadd(row, key_stride), emitter.fb().ins().iadd_imm_s(out, 4)]
+        vec![emitter.fb().ins().iadd(row, key_stride), emitter.fb().ins().iadd_imm_s(out, LANE_BYTES as i64)]
     });
     Ok(())
 }

@@ -7,14 +7,14 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Binary, Elem, Op, Value};
 
-use super::angle_rows::{AngleRows, angle_lanes};
+use super::angle_rows::{AngleRows, ELEMENT_BYTES, angle_lanes};
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
 use super::loops::{counted_loop, range_loop};
 use super::rows::iconst;
 use super::vocab::access;
 use crate::abi::TableCall;
-use crate::plan::{Problem, Schedule, Source, Table, TensorId};
+use crate::plan::{Problem, Source, Table, TensorId};
 
 /// Indices of a block, a power of 2.
 const BLOCK: usize = 16;
@@ -41,8 +41,8 @@ impl Turned {
         let &[outer, last] = plan.tensors[step.target].dims.as_slice() else { return None };
         let room = plan.scratch.value_rows - plan.scratch.key_rows;
         let length = plan.graph.static_extent(inner)? as usize;
-        let fits = last == inner && BLOCK * 16 * length <= room && plan.machine.lanes > 4;
-        let few = matches!(plan.schedule, Schedule::Decode(_));
+        let fits = last == inner && BLOCK * ELEMENT_BYTES * length <= room && plan.machine.is_wide();
+        let few = plan.schedule.is_for_few_queries();
         (few && fits && is_proportional(plan, *angle, outer)).then_some(Turned {
             angle: *angle,
             tables: [step.target, sines],

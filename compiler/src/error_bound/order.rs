@@ -2,6 +2,7 @@
 
 use super::approx::{Approx, Precision};
 use super::units::{ROOM, U};
+use crate::machine::ROW_LANES;
 
 /// In which order products are summed up.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,8 @@ impl Order {
             Order::Lanes { lanes, pairs } => {
                 let halved = |n: usize, all: usize| (0..all.ilog2()).fold(0, |x, bit| x << 1 | n >> bit & 1);
                 let own = |n: usize| {
-                    let lane = 4 * halved(n / 4, lanes / 4) + halved(n % 4, 4);
+                    let (quarters, four) = (lanes / ROW_LANES, ROW_LANES);
+                    let lane = four * halved(n / four, quarters) + halved(n % four, four);
                     let added: Vec<usize> = match pairs {
                         true => (2 * lane..length).step_by(2 * lanes).flat_map(|n| [n + 1, n]).collect(),
                         false => (lane..length).step_by(lanes).collect(),

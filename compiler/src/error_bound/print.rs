@@ -53,19 +53,9 @@ impl Roundings<'_> {
 
     fn op(&mut self, root: Value) -> Option<usize> {
         let graph = &self.plan.graph;
-        // Operands first: whatever an expression's depth, it is walked in the order of the graph.
-        let mut needed = vec![false; root.index() + 1];
-        let mut stack = vec![root];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut needed[value.index()], true) {
-                continue;
-            }
-            let leaf = value != root && self.plan.table_of.contains_key(&Source::Value(value));
-            if !leaf {
-                stack.extend(graph.op(value).operands());
-            }
-        }
-        for value in graph.values().take(root.index()).filter(|value| needed[value.index()]) {
+        let has_table = |value: Value| self.plan.table_of.contains_key(&Source::Value(value));
+        let needed = graph.below_in_order([root], |value| value == root || !has_table(value));
+        for value in needed.into_iter().filter(|value| *value != root) {
             if !self.known.contains_key(&value) {
                 let count = match self.plan.table_of.contains_key(&Source::Value(value)) {
                     true => self.value(value),
@@ -85,8 +75,10 @@ impl Roundings<'_> {
         match graph.op(value) {
             Op::Const(Scalar::F32(x)) => Some(usize::from(f64::from(*x as f32) != *x)),
             Op::Input { .. } | Op::Const(_) | Op::Iota(_) | Op::Size(_) => Some(0),
-            // Integers of 8 bits are exact.
-            Op::Cast(Elem::F32, x) if matches!(graph.op(*x), Op::Input { elem: Elem::I8, .. }) => self.of(*x),
+            // Integers of few bits are exact.
+            Op::Cast(Elem::F32, x) if matches!(graph.op(*x), Op::Input { elem, .. } if elem.is_stored_only()) => {
+                self.of(*x)
+            }
             Op::Cast(Elem::F32, x) => Some(self.of(*x)? + usize::from(graph.ty(*x).elem == Elem::I32)),
             Op::Cast(_, x) if graph.ty(*x).elem == Elem::F32 => self.of(*x).filter(|count| *count == 0),
             Op::Unary(Unary::Neg | Unary::Abs | Unary::Not, x) | Op::Cast(_, x) => self.of(*x),
@@ -133,7 +125,7 @@ impl fmt::Display for ErrorBound<'_> {
         }
         for Output { name, elem, .. } in self.plan.graph.outputs().iter().filter(|output| output.elem.is_stored_only())
         {
-            let digits = if *elem == Elem::F16 { 11 } else { 8 };
+            let digits = elem.digits().unwrap_or_default();
             writeln!(f, "  `{name}` is rounded to {elem}: 2^-{digits} |{name}|")?;
         }
         Ok(())

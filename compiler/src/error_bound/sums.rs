@@ -1,7 +1,7 @@
 //! The lengths of an attention's sums, in roundings.
 
 use super::order::Order;
-use crate::plan::{Attention, LONGEST_SUM, Plan, RUN, Schedule};
+use crate::plan::{Attention, LONGEST_SUM, LanesAre, Plan, RUN};
 
 /// Keys of the shortest key tiles, but for the last of a row.
 const LEAST_TILE: usize = 16;
@@ -32,7 +32,7 @@ impl Sums {
             let factor = plan.bf16_pairs.product;
             let at_once = if factor.is_some() { 2 } else { 1 };
             let scaled = usize::from(factor.is_some_and(|factor| factor != 1.0));
-            if let Schedule::Decode(_) = plan.schedule {
+            if plan.schedule.lanes() == LanesAre::Elements {
                 // Its own, those of a lane, of the lanes in pairs, and that of the factor.
                 let lanes = plan.machine.lanes;
                 let of_lane = at_once * length.div_ceil(at_once * lanes);

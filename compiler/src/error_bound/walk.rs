@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use rhumb_ir::{Axis, Elem, Op, Pairing, Tensor, Unary, Value};
+use rhumb_ir::{Axis, Elem, ElemKind, Op, Pairing, Tensor, Unary, Value};
 
 use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
 use super::array::{Array, Space};
@@ -90,11 +90,9 @@ impl<'a> Walk<'a> {
     /// Rounds to what the tensor's storage holds.
     pub(super) fn store(&mut self, id: usize, array: &Array) {
         let array = match self.plan.tensors[id].storage {
-            // Those of 16 bits are rounded once more, which belongs to outputs.
-            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 => {
-                self.map(array, |x| Precision::Single.read(x))
-            }
-            _ => array.clone(),
+            // Those of fewer bits are rounded once more, which belongs to outputs.
+            Storage::Of(elem) if elem.kind() == ElemKind::Real => self.map(array, |x| Precision::Single.read(x)),
+            Storage::Of(_) | Storage::F64 | Storage::Mask => array.clone(),
         };
         self.tensors[id] = Some(Rc::new(array));
     }
@@ -255,21 +253,21 @@ impl<'a> Walk<'a> {
                 array
             }
             Node::Size(axis) => Some(self.space.over(&[], vec![Approx::exact(self.space.length(axis) as f64)])),
-            Node::Unary(op, x) => Some(match graph.ty(x).elem {
-                Elem::I8 | Elem::I32 => self.map(of(x)?, |x| int_unary(op, x)),
-                Elem::Bool => self.map(of(x)?, Approx::not),
-                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.map(of(x)?, |x| precision.unary(op, x)),
+            Node::Unary(op, x) => Some(match graph.ty(x).elem.kind() {
+                ElemKind::Whole => self.map(of(x)?, |x| int_unary(op, x)),
+                ElemKind::Truth => self.map(of(x)?, Approx::not),
+                ElemKind::Real => self.map(of(x)?, |x| precision.unary(op, x)),
             }),
             Node::Cast(to, x) => {
                 let from = graph.ty(x).elem;
                 Some(self.map(of(x)?, |x| precision.cast(from, to, x)))
             }
             Node::Binary(op, [a, b]) => {
-                let from = graph.ty(a).elem;
+                let from = graph.ty(a).elem.kind();
                 self.zip(&dims, [of(a)?, of(b)?], |[a, b]| match from {
-                    Elem::I8 | Elem::I32 => int_binary(op, a, b),
-                    Elem::Bool => logical(op, a, b),
-                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => precision.binary(op, a, b),
+                    ElemKind::Whole => int_binary(op, a, b),
+                    ElemKind::Truth => logical(op, a, b),
+                    ElemKind::Real => precision.binary(op, a, b),
                 })
             }
             Node::Compare(op, [a, b]) => self.zip(&dims, [of(a)?, of(b)?], |[a, b]| compare(op, a, b)),

@@ -5,7 +5,7 @@ mod program;
 #[cfg(test)]
 mod tests;
 
-use rhumb_ir::{Binary, Compare, Elem, Unary};
+use rhumb_ir::{Binary, Compare, Elem, ElemKind, Unary};
 
 use crate::elementary::{Range, elementary};
 
@@ -38,10 +38,10 @@ impl Interval {
 
     /// All values of an element type.
     pub(crate) fn of(elem: Elem) -> Interval {
-        match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Interval::ANY,
-            Elem::I8 | Elem::I32 => I32,
-            Elem::Bool => Interval { lo: 0.0, hi: 1.0, nan: false },
+        match elem.kind() {
+            ElemKind::Real => Interval::ANY,
+            ElemKind::Whole => I32,
+            ElemKind::Truth => Interval { lo: 0.0, hi: 1.0, nan: false },
         }
     }
 
@@ -101,13 +101,11 @@ impl Interval {
 
     /// The result of an op on real numbers, as values of `elem`.
     pub(crate) fn rounded(self, elem: Elem) -> Interval {
-        match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => {
-                Interval { lo: down(self.lo), hi: up(self.hi), nan: self.nan }
-            }
-            Elem::I8 | Elem::I32 if self.fits_i32() => self,
-            Elem::I8 | Elem::I32 => I32,
-            Elem::Bool => self.meet(Interval::of(Elem::Bool)),
+        match elem.kind() {
+            ElemKind::Real => Interval { lo: down(self.lo), hi: up(self.hi), nan: self.nan },
+            ElemKind::Whole if self.fits_i32() => self,
+            ElemKind::Whole => I32,
+            ElemKind::Truth => self.meet(Interval::of(Elem::Bool)),
         }
     }
 

@@ -10,10 +10,13 @@
 
 use std::sync::Arc;
 
-use rhumb_ir::{Binary, Op, Scalar, Value};
+use rhumb_ir::{Binary, Elem, Op, Scalar, Value};
 
 use super::{Combiner, Origin, Problem, Source, Storage, TensorId};
 use crate::machine::Machine;
+
+/// How rows lie that are multiplied by pairs.
+const BF16: Storage = Storage::Of(Elem::Bf16);
 
 /// What of an attention is computed by pairs of `bf16`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,7 +40,7 @@ impl Bf16Pairs {
             return Bf16Pairs::default();
         };
         let key = &own.tensors[product.key];
-        let is_input = matches!(key.origin, Origin::Input(_)) && key.storage == Storage::Bf16;
+        let is_input = matches!(key.origin, Origin::Input(_)) && key.storage == BF16;
         let scaled = scaled(own, product.query).filter(|_| machine.dot_bf16 && is_input && product.scaled.is_none());
         let Some((query, factor)) = scaled else { return Bf16Pairs::default() };
         let products = own.attention.iter_mut().flat_map(|attention| &mut attention.products);
@@ -82,7 +85,7 @@ fn read_values(own: &mut Problem) -> bool {
     let Some(attention) = &own.attention else { return false };
     let is_stored = |output: TensorId| {
         let tensor = &own.tensors[output];
-        tensor.storage == Storage::Bf16 && matches!(tensor.origin, Origin::Output(_))
+        tensor.storage == BF16 && matches!(tensor.origin, Origin::Output(_))
     };
     let of = |reduction: &super::Reduction| {
         let input = stored(own, reduction.value).filter(|_| reduction.scaled.is_none());
@@ -104,13 +107,12 @@ fn stored(own: &Problem, table: TensorId) -> Option<TensorId> {
     let step = own.tables.iter().find(|step| step.target == table && step.second.is_none())?;
     let Source::Value(value) = step.source else { return None };
     let axes = own.tensors[table].dims.len();
-    own.input(value)
-        .filter(|input| own.tensors[*input].storage == Storage::Bf16 && own.tensors[*input].dims.len() == axes)
+    own.input(value).filter(|input| own.tensors[*input].storage == BF16 && own.tensors[*input].dims.len() == axes)
 }
 
 /// An input of `bf16`, and the constant that it is multiplied with.
 fn scaled(own: &Problem, query: Value) -> Option<(Value, f64)> {
-    let is_stored = |value: Value| own.input(value).is_some_and(|input| own.tensors[input].storage == Storage::Bf16);
+    let is_stored = |value: Value| own.input(value).is_some_and(|input| own.tensors[input].storage == BF16);
     let constant = |value: Value| match own.graph.op(value) {
         Op::Const(Scalar::F32(x)) => Some(*x),
         _ => None,

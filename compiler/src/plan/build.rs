@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use rhumb_ir::Verified;
 
-use super::decode;
 use super::distance::by_distance;
 use super::layout::{scratch_layout, tiling};
 use super::turned::products_by_distance;
-use super::{Bf16Pairs, Decode, NoDecode, Plan, PlanError, Problem, Runs, Schedule, Tiling};
+use super::{Bf16Pairs, Plan, PlanError, Problem, Runs, Schedule, Tiling};
 use crate::abi::FrameLayout;
 use crate::machine::Machine;
 use crate::problem::recognize;
@@ -31,31 +30,21 @@ impl Plan {
         Plan::with(problem, machine, Schedule::Prefill, tiling(machine))
     }
 
-    /// The plan of a problem for a machine, for calls of few queries.
+    /// The plan of a problem by a schedule.
     ///
     /// # Errors
-    /// [`NoDecode`] if the schedule has no place for it.
-    pub fn decode(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, NoDecode> {
-        decode::suits(problem, machine)?;
-        let (problem, loaded, bf16_pairs) = decode::loaded(problem, machine);
-        let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
-        let tiling = decode::tiling(machine, attention);
-        let schedule = Schedule::Decode(Decode::new(machine, loaded));
-        Plan::with((problem, bf16_pairs), machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
-    }
-
-    fn with(
+    /// As [`Plan::new`].
+    pub(super) fn with(
         (problem, bf16_pairs): (Arc<Problem>, Bf16Pairs),
         machine: Machine,
         schedule: Schedule,
         tiling: Tiling,
     ) -> Result<Plan, PlanError> {
-        let (by_distance, by_runs, products_by_distance) = match schedule {
-            Schedule::Prefill => {
-                let by_runs = Runs::of(&problem, &tiling, machine.lanes);
-                (by_distance(&problem, &by_runs.values), by_runs, products_by_distance(&problem))
-            }
-            Schedule::Decode(_) => (Vec::new(), Runs::default(), Vec::new()),
+        let (by_distance, by_runs, products_by_distance) = if schedule.computes_by_distance() {
+            let by_runs = Runs::of(&problem, &tiling, machine.lanes);
+            (by_distance(&problem, &by_runs.values), by_runs, products_by_distance(&problem))
+        } else {
+            (Vec::new(), Runs::default(), Vec::new())
         };
         // The sum of the products has a row of its own.
         let distances = by_distance.len() + usize::from(!products_by_distance.is_empty());

@@ -7,8 +7,11 @@ use rhumb_ir::{Axis, Op, Value};
 
 use super::place::{Placed, places};
 use super::scaled::read_scaled;
-use super::{Attention, Bf16Pairs, LONGEST_SUM, Origin, Packed, Problem, Source, Table, TensorId, TileShape, Tiling};
-use crate::machine::Machine;
+use super::{
+    Attention, Bf16Pairs, LONGEST_SUM, Origin, Packed, Plan, Problem, Schedule, Source, Table, TensorId, TileShape,
+    Tiling,
+};
+use crate::machine::{LANE_BYTES, Machine, ROW_LANES};
 use crate::problem::sharing;
 
 /// Bytes of a key tile's rows: half of a first-level cache, the other half being its values'.
@@ -29,8 +32,8 @@ pub struct RowTile {
 }
 
 impl RowTile {
-    /// Keys of a group: as many as sums that become one vector of 4 lanes.
-    pub const GROUP: usize = 4;
+    /// Keys of a group: as many as sums that become one vector of the fewest lanes.
+    pub const GROUP: usize = ROW_LANES;
 }
 
 /// What is decided of a decode kernel.
@@ -96,21 +99,31 @@ impl fmt::Display for NoDecode {
 /// Keys of a chunk. Fewer make for more tasks, each of which loads its queries and stores what it came to.
 const CHUNK_KEYS: usize = 1024;
 
+impl Plan {
+    /// The plan of a problem for a machine, for calls of few queries.
+    ///
+    /// # Errors
+    /// [`NoDecode`] if the schedule has no place for it.
+    pub fn decode(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, NoDecode> {
+        suits(problem, machine)?;
+        let (problem, loaded, bf16_pairs) = loaded(problem, machine);
+        let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
+        let tiling = tiling(machine, attention);
+        let schedule = Schedule::Decode(Decode::new(machine, loaded));
+        Plan::with((problem, bf16_pairs), machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
+    }
+}
+
 impl Decode {
     /// What is decided for a machine, and what is computed while rows are loaded.
-    pub(super) fn new(machine: Machine, loaded: Vec<Loaded>) -> Decode {
+    fn new(machine: Machine, loaded: Vec<Loaded>) -> Decode {
         Decode { tiles: Decode::tiles(machine), chunk_keys: CHUNK_KEYS, loaded }
-    }
-
-    /// The number of chunks that this many keys are cut into: one at least.
-    pub fn chunks(&self, keys: usize) -> usize {
-        keys.div_ceil(self.chunk_keys.max(1)).max(1)
     }
 
     /// The tiles of a machine: accumulators fill half of the registers.
     fn tiles(machine: Machine) -> Vec<RowTile> {
         let accumulators = machine.registers / 2;
-        let most = if machine.registers >= 32 { 4 } else { 2 };
+        let most = if machine.has_many_registers() { 4 } else { 2 };
         let tile = |rows: usize| {
             let key_groups = (accumulators / (RowTile::GROUP * rows)).max(1);
             RowTile { rows, key_groups, columns: (accumulators / rows).clamp(1, 8) }
@@ -120,8 +133,8 @@ impl Decode {
 }
 
 /// The tiling that decode shares with prefill: query tiles of a few vectors, one at a time.
-pub(super) fn tiling(machine: Machine, attention: &Attention) -> Tiling {
-    let bytes = 4 * attention.query_length().max(1);
+fn tiling(machine: Machine, attention: &Attention) -> Tiling {
+    let bytes = LANE_BYTES * attention.query_length().max(1);
     // A power of 2: chunks, and pages of a cache, are whole numbers of tiles.
     let keys = (TILE_BYTES / bytes).clamp(16, 64);
     let keys = if keys.is_power_of_two() { keys } else { keys.next_power_of_two() / 2 };
@@ -136,7 +149,7 @@ pub(super) fn tiling(machine: Machine, attention: &Attention) -> Tiling {
 }
 
 /// Whether rows of a problem suit the schedule.
-pub(super) fn suits(problem: &Problem, machine: Machine) -> Result<(), NoDecode> {
+fn suits(problem: &Problem, machine: Machine) -> Result<(), NoDecode> {
     let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
     if attention.products.is_empty() {
         return Err(NoDecode::NoProduct);
@@ -155,7 +168,7 @@ pub(super) fn suits(problem: &Problem, machine: Machine) -> Result<(), NoDecode>
 
 /// The problem as calls of few queries have it, and what is computed while rows are loaded: nothing is pruned, and tables of rows that are
 /// read once or so are not made.
-pub(super) fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Vec<Loaded>, Bf16Pairs) {
+fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Vec<Loaded>, Bf16Pairs) {
     let mut own = Problem::clone(problem);
     own.tables.retain(|table| !matches!(table.source, Source::Squares { .. }));
     let Some(attention) = &mut own.attention else { return (problem.clone(), Vec::new(), Bf16Pairs::default()) };

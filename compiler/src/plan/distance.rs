@@ -6,7 +6,7 @@
 //! Rows and columns of a grid, `index / width` and `index % width`, are no distances, but as long as neither query nor key begins another
 //! row of the grid, their differences change with the distance alone. See [`super::runs`].
 
-use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value, Verified};
+use rhumb_ir::{Binary, Elem, Op, Scalar, Unary, Value, Verified, Walk};
 
 use super::unit_cost::{LOOKUP, instructions};
 use super::{Attention, Problem};
@@ -64,11 +64,12 @@ impl<'a> Search<'a> {
     /// no answer for is. None is part of another, nor of `others`.
     pub(super) fn find(&self, others: &[Value], wanted: impl Fn(&Self, Value) -> Option<bool>) -> Vec<Value> {
         let mut found = Vec::new();
-        let mut seen = vec![false; self.graph.nodes().len()];
-        others.iter().for_each(|value| seen[value.index()] = true);
-        let mut stack: Vec<Value> = self.attention.terms.iter().rev().map(|term| term.value).collect();
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) || !self.attention.is_per_pair(self.graph, value) {
+        let mut walk = Walk::of(self.attention.terms.iter().map(|term| term.value));
+        for other in others {
+            walk.pass(*other);
+        }
+        while let Some(value) = walk.next() {
+            if !self.attention.is_per_pair(self.graph, value) {
                 continue;
             }
             if self.graph.ty(value).elem == Elem::F32
@@ -79,7 +80,7 @@ impl<'a> Search<'a> {
             }
             // A table over queries and keys is read, not computed.
             if Some(value) != self.attention.dot && self.problem.node(value, |_| true) != Node::Opaque {
-                stack.extend(self.graph.op(value).operands());
+                walk.enter(self.graph.op(value).operands());
             }
         }
         found.sort_unstable();
@@ -88,19 +89,17 @@ impl<'a> Search<'a> {
 
     /// Instructions of a value for each pair, and of all in it that is no constant of the tile.
     pub(super) fn cost(&self, value: Value) -> f64 {
-        let mut seen = vec![false; self.dependence.len()];
-        let (mut stack, mut cost) = (vec![value], 0.0);
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) || !self.attention.is_per_pair(self.graph, value) {
-                continue;
-            }
-            cost += match Node::of(self.graph, value, None, || None) {
-                Node::Gather { .. } => LOOKUP,
-                node => instructions(&node),
-            };
-            stack.extend(self.graph.op(value).operands());
-        }
-        cost
+        let per_pair = |value: &Value| self.attention.is_per_pair(self.graph, *value);
+        let values = self.graph.below([value], |value| per_pair(&value)).filter(per_pair);
+        values.map(|value| cost_of(&Node::of(self.graph, value, None, || None))).sum()
+    }
+}
+
+/// Instructions of a node for each pair.
+fn cost_of(node: &Node) -> f64 {
+    match node {
+        Node::Gather { .. } => LOOKUP,
+        node => instructions(node),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Bf16Pairs, Combiner, PlanError, Problem, Schedule, TileShape, Tiling};
-use crate::abi::{ScratchLayout, TableCall, TileCall};
-use crate::machine::Machine;
+use super::{Attention, Bf16Pairs, Combiner, LanesAre, PlanError, Problem, Schedule, TileShape, Tiling};
+use crate::abi::{ScratchLayout, TableCall, TileCall, WORD_BYTES};
+use crate::machine::{LANE_BYTES, LINE, Machine};
 
 /// Queries that share what is read of the keys and values: their states stay in the second-level cache.
 const TASK_QUERIES: usize = 384;
@@ -14,9 +14,9 @@ const MOST_BYTES: usize = 1 << 30;
 
 /// Register and cache tiles: accumulators fill the registers but for a few.
 pub(super) fn tiling(machine: Machine) -> Tiling {
-    let Machine { lanes, registers, .. } = machine;
+    let lanes = machine.lanes;
     // Cranelift's backends copy on every multiply-add: more accumulators than this are spilled. Code of 4 lanes is the same for all.
-    let many = registers >= 32 && lanes > 4;
+    let many = machine.has_many_registers() && machine.is_wide();
     let shape = |columns: usize| {
         let rows = match (columns, many) {
             (1, true) => 16,
@@ -63,8 +63,8 @@ fn too_long(
 ) -> PlanError {
     let lengths = [attention.query_length(), attention.value_length()];
     // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
-    let element = 4 * tiling.queries() * tiling.query_tiles_per_task;
-    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * 64 * tiling.query_tiles_per_task;
+    let element = LANE_BYTES * tiling.queries() * tiling.query_tiles_per_task;
+    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * LINE * tiling.query_tiles_per_task;
     let both = MOST_BYTES.saturating_sub(rest) / element;
     let other = lengths[0].min(lengths[1]);
     let most = if other <= both / 2 { both - other } else { both / 2 };
@@ -76,6 +76,22 @@ fn numbers(tiling: &Tiling) -> usize {
     2 * tiling.number_bytes()
 }
 
+/// Parts of memory, one after the other, each at a cache line of its own.
+#[derive(Default)]
+struct Parts {
+    /// After the last.
+    end: usize,
+}
+
+impl Parts {
+    /// The first byte of a part of so many.
+    fn take(&mut self, bytes: usize) -> usize {
+        let start = self.end;
+        self.end = (start + bytes).next_multiple_of(LINE);
+        start
+    }
+}
+
 /// Where everything lies in the scratch memory, each part at a cache line of its own.
 fn layout(
     problem: &Problem,
@@ -83,22 +99,18 @@ fn layout(
     (machine, schedule, bf16_pairs, (distances, by_runs)): (Machine, &Schedule, Bf16Pairs, (usize, usize)),
 ) -> ScratchLayout {
     let axes = problem.graph.axes().len();
-    let mut end = 0usize;
-    let mut take = |bytes: usize| {
-        let start = end;
-        end = (end + bytes).next_multiple_of(64);
-        start
-    };
+    let mut parts = Parts::default();
+    let mut take = |bytes: usize| parts.take(bytes);
     let mut layout = ScratchLayout {
-        outer: take(8 * axes.max(1)),
+        outer: take(WORD_BYTES * axes.max(1)),
         call: take(size_of::<TileCall>().max(size_of::<TableCall>())),
         ..Default::default()
     };
     let Some(attention) = &problem.attention else {
-        layout.constants = end;
+        layout.constants = parts.end;
         return layout;
     };
-    let queries = 4 * tiling.queries();
+    let queries = LANE_BYTES * tiling.queries();
     // Whole register tiles of keys, and two keys of a pair of which one may pass the end.
     let rows = tiling.shapes.iter().map(|shape| shape.key_rows).max().unwrap_or(1);
     let keys = tiling.keys + rows;
@@ -107,21 +119,21 @@ fn layout(
     layout.tile_maxima = take(of_softmax);
     layout.rescale = take(of_softmax);
     // The last vector of distances may pass the last one.
-    layout.distance_bytes = (queries + 4 * tiling.keys + machine.vector_bytes()).next_multiple_of(64);
+    layout.distance_bytes = (queries + LANE_BYTES * tiling.keys + machine.vector_bytes()).next_multiple_of(LINE);
     layout.distance_lanes = take(if distances > 0 { machine.vector_bytes() } else { 0 });
     layout.distances = take(distances * layout.distance_bytes);
     // A vector of queries may begin before the first of a run, and end after the last.
-    layout.run_bytes = layout.distance_bytes + (2 * machine.vector_bytes()).next_multiple_of(64);
+    layout.run_bytes = layout.distance_bytes + (2 * machine.vector_bytes()).next_multiple_of(LINE);
     layout.runs = take(by_runs * layout.run_bytes);
     layout.pair_bytes = queries * keys;
     layout.pairs = take(by_runs * layout.pair_bytes);
-    // Lanes of rows end with whole vectors in decode; each element is a row of queries in prefill.
+    // Rows of lanes that are elements end with whole vectors; else each element is a row of queries.
     let mut lengths = [attention.query_length(), attention.value_length()];
-    if let Schedule::Decode(_) = schedule {
+    if schedule.lanes() == LanesAre::Elements {
         lengths = [attention.query_padded(machine.lanes), attention.value_padded(machine.lanes)];
-        layout.key_lanes = take(4 * tiling.keys);
-        layout.key_rows = take(4 * tiling.keys * lengths[0]);
-        layout.value_rows = take(4 * tiling.keys * lengths[1]);
+        layout.key_lanes = take(LANE_BYTES * tiling.keys);
+        layout.key_rows = take(LANE_BYTES * tiling.keys * lengths[0]);
+        layout.value_rows = take(LANE_BYTES * tiling.keys * lengths[1]);
         layout.key_numbers = take(numbers(tiling) * attention.products.iter().filter_map(|of| of.scaled).count());
         layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
     }
@@ -133,12 +145,21 @@ fn layout(
         layout.value_rows = take(4 * tiling.keys.div_ceil(2) * lengths[1]);
     }
     layout.states = take(0);
-    let mut state = 0usize;
-    let mut keep = |bytes: usize| {
-        let start = state;
-        state = (state + bytes).next_multiple_of(64);
-        start
-    };
+    state(&mut layout, attention, (queries, of_softmax), lengths);
+    layout.constants = layout.states + tiling.query_tiles_per_task * layout.state_bytes;
+    layout
+}
+
+/// Where everything lies in the state of a query tile: `queries` bytes for a number of each query, as many for one of a softmax where there
+/// is one, and the elements of queries and of results.
+fn state(
+    layout: &mut ScratchLayout,
+    attention: &Attention,
+    (queries, of_softmax): (usize, usize),
+    lengths: [usize; 2],
+) {
+    let mut parts = Parts::default();
+    let mut keep = |bytes: usize| parts.take(bytes);
     layout.queries = keep(queries * lengths[0]);
     layout.accumulators = keep(queries * lengths[1]);
     layout.bases = keep(of_softmax);
@@ -147,9 +168,7 @@ fn layout(
     layout.references = keep(attention.key_term.map_or(0, |_| queries));
     layout.squares = keep(attention.pruning.map_or(0, |_| queries));
     layout.lanes = keep(queries);
-    layout.state_bytes = state;
-    layout.constants = layout.states + tiling.query_tiles_per_task * state;
-    layout
+    layout.state_bytes = parts.end;
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) use runs::End;
 pub use runs::Runs;
 
 use crate::abi::{FrameLayout, ScratchLayout};
-use crate::machine::Machine;
+use crate::machine::{LANE_BYTES, LINE, Machine};
 
 /// A register tile of queries, and what is computed for it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Tiling {
 
     /// Bytes of a number for each key of a tile, and for those that a register tile passes the last by.
     pub(crate) fn number_bytes(&self) -> usize {
-        (4 * (self.keys + RowTile::GROUP)).next_multiple_of(64)
+        (LANE_BYTES * (self.keys + RowTile::GROUP)).next_multiple_of(LINE)
     }
 
     /// The vectors from `from` to `to` of a tile: the first that is computed, and the index of the shape, which stays within the tile from
@@ -103,6 +103,71 @@ pub enum Schedule {
     Prefill,
     /// Few queries: lanes are elements of rows while these are multiplied, keys while they are weighed.
     Decode(Decode),
+}
+
+/// What the lanes of vectors are while queries are multiplied with keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LanesAre {
+    /// Queries of a tile: the elements of one stand one row below the other, and scores of a key are a vector.
+    Queries,
+    /// Elements of rows, whose products are summed up across lanes. Rows of keys and values end with whole vectors, those that do not lie so
+    /// are copied for each key tile, and references are raised before scores are computed.
+    Elements,
+}
+
+/// What follows of a schedule: all that is not its sizes, its code, its cost and the calls that it takes.
+impl Schedule {
+    /// What the lanes of vectors are.
+    pub fn lanes(&self) -> LanesAre {
+        match self {
+            Schedule::Prefill => LanesAre::Queries,
+            Schedule::Decode(_) => LanesAre::Elements,
+        }
+    }
+
+    /// Whether its calls have one query tile or so: what is made once for a call takes as long as what reads it, and is made by vectors.
+    pub(crate) fn is_for_few_queries(&self) -> bool {
+        match self {
+            Schedule::Prefill => false,
+            Schedule::Decode(_) => true,
+        }
+    }
+
+    /// Whether what depends on the distance of query and key alone is computed once for each distance of a key tile.
+    pub(crate) fn computes_by_distance(&self) -> bool {
+        match self {
+            Schedule::Prefill => true,
+            Schedule::Decode(_) => false,
+        }
+    }
+
+    /// The keys of a chunk, where the keys of a call are cut into chunks that are tasks of their own: whole key tiles.
+    fn chunk_keys(&self) -> Option<usize> {
+        match self {
+            Schedule::Prefill => None,
+            Schedule::Decode(decode) => Some(decode.chunk_keys.max(1)),
+        }
+    }
+
+    /// The number of chunks that the keys of a call are cut into: one at least.
+    pub fn chunks(&self, keys: usize) -> usize {
+        self.chunk_keys().map_or(1, |chunk| keys.div_ceil(chunk).max(1))
+    }
+
+    /// The keys of a chunk, from the first to that after the last: whole key tiles, but for the last of all.
+    pub fn keys_of_chunk(&self, chunk: usize, keys: usize) -> (usize, usize) {
+        let Some(length) = self.chunk_keys() else { return (0, keys) };
+        let first = chunk.saturating_mul(length);
+        (first.min(keys), first.saturating_add(length).min(keys))
+    }
+
+    /// The rows that are computed while they are loaded.
+    pub(crate) fn loaded(&self) -> &[Loaded] {
+        match self {
+            Schedule::Prefill => &[],
+            Schedule::Decode(decode) => &decode.loaded,
+        }
+    }
 }
 
 /// A score passes its base by at most this power of 2.
@@ -144,15 +209,24 @@ pub struct Plan {
 impl Plan {
     /// Whether key tiles begin at multiples of their size, whatever masks show: chunks of keys and pages of a cache are whole tiles then.
     pub fn tiles_on_grid(&self) -> bool {
-        self.schedule != Schedule::Prefill || self.attention.as_ref().is_some_and(|attention| attention.on_grid)
+        self.schedule.chunk_keys().is_some() || self.attention.as_ref().is_some_and(|attention| attention.on_grid)
     }
 
-    /// The rows that are computed while they are loaded.
-    pub(crate) fn loaded(&self) -> &[Loaded] {
-        match &self.schedule {
-            Schedule::Prefill => &[],
-            Schedule::Decode(decode) => &decode.loaded,
-        }
+    /// Whether references are raised by a function of their own, before the scores of a key tile are computed.
+    pub fn raises_references(&self, attention: &Attention) -> bool {
+        let ahead = !attention.masks.is_empty() || self.schedule.lanes() == LanesAre::Elements;
+        attention.key_term.is_some() && ahead
+    }
+
+    /// How the attention is computed, as it stands in a printed plan.
+    pub(crate) fn schedule_text(&self) -> String {
+        let mut text = String::new();
+        // A string takes all that is written to it.
+        let _ = match &self.schedule {
+            Schedule::Prefill => self.write_tiles(&mut text),
+            Schedule::Decode(decode) => self.write_rows(&mut text, decode),
+        };
+        text
     }
 
     /// Whether a product is computed for each distance of a key tile.
@@ -168,7 +242,7 @@ impl Plan {
 
     /// The tables, and the rows that are computed while they are loaded: what is made of inputs, in order.
     pub(crate) fn made(&self) -> impl Iterator<Item = &Table> {
-        self.problem.tables.iter().chain(self.loaded().iter().map(|loaded| &loaded.table))
+        self.problem.tables.iter().chain(self.schedule.loaded().iter().map(|loaded| &loaded.table))
     }
 }
 

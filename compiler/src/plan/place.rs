@@ -7,7 +7,7 @@ use rhumb_ir::{Axis, Op, Value};
 
 use super::table_cost::{TablePrice, price};
 use super::unit_cost::length;
-use super::{Attention, Origin, Plan, Problem, Schedule, Source, Storage, Table, TensorId};
+use super::{Attention, Origin, Plan, Problem, Source, Storage, Table, TensorId};
 
 /// Rows that are computed, and what an element of them costs in each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +64,8 @@ impl Plan {
     pub(crate) fn placed(&self, table: usize) -> Option<Placed> {
         let attention = self.attention.as_ref()?;
         let queries = length(&self.graph, attention.query) * attention.queries_per_position() as f64;
-        let query_tiles = match self.schedule {
-            Schedule::Prefill => (queries / self.tiling.queries() as f64).ceil(),
-            Schedule::Decode(_) => 1.0,
-        };
+        let few = self.schedule.is_for_few_queries();
+        let query_tiles = if few { 1.0 } else { (queries / self.tiling.queries() as f64).ceil() };
         places(self, query_tiles).into_iter().find(|placed| placed.table == table)
     }
 }
@@ -122,26 +120,16 @@ fn only_rows_read(problem: &Problem, attention: &Attention, value: Value) -> boo
 /// Whether another table is made of a value: of a product that reads it, where that is no part of the tile loop.
 fn other_tables_read(problem: &Problem, own: &Table, value: Value) -> bool {
     let graph = &problem.graph;
-    let mut seen = vec![false; graph.nodes().len()];
     let others = problem.tables.iter().filter(|table| table.target != own.target);
-    let mut stack: Vec<Value> = others
+    let roots = others
         .flat_map(|table| match &table.source {
             Source::Value(root) | Source::Cos(root) | Source::Sin(root) => vec![*root],
             Source::Sum(terms) => terms.iter().map(|term| term.value).collect(),
             Source::Squares { .. } => Vec::new(),
         })
-        .flat_map(|root| graph.op(root).operands().into_iter().chain([root]))
-        .collect();
-    while let Some(reached) = stack.pop() {
-        if reached == value {
-            return true;
-        }
-        let is_made = problem.table_of.contains_key(&Source::Value(reached));
-        if !std::mem::replace(&mut seen[reached.index()], true) && !is_made {
-            stack.extend(graph.op(reached).operands());
-        }
-    }
-    false
+        .flat_map(|root| graph.op(root).operands().into_iter().chain([root]));
+    let is_made = |value: Value| problem.table_of.contains_key(&Source::Value(value));
+    graph.below(roots, |reached| !is_made(reached)).any(|reached| reached == value)
 }
 
 /// How often a row is loaded by a call of one query tile: once for each outer index that shares it.

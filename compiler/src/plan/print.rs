@@ -4,7 +4,7 @@ use std::fmt;
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, Decode, Loaded, Origin, Plan, RowTile, Scaled, Schedule, Source, TensorId, Term};
+use super::{Attention, Combiner, Decode, LanesAre, Loaded, Origin, Plan, RowTile, Scaled, Source, TensorId, Term};
 
 impl Plan {
     /// The name of an axis of the graph.
@@ -79,7 +79,7 @@ impl Plan {
         let outer = self.axes(&attention.outer);
         let (query, key) = (self.axis(attention.query), self.axis(attention.key));
         writeln!(f, "  attention over {outer}, queries {query}, keys {key}")?;
-        if let (Some(packed), Schedule::Prefill) = (attention.packed, &self.schedule) {
+        if let (Some(packed), LanesAre::Queries) = (attention.packed, self.schedule.lanes()) {
             writeln!(f, "    packed: queries of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
         for product in &attention.products {
@@ -177,7 +177,7 @@ impl Plan {
     }
 
     /// The tiles of a decode kernel, and the rows that it computes while it loads them.
-    fn write_rows(&self, f: &mut impl fmt::Write, decode: &Decode) -> fmt::Result {
+    pub(super) fn write_rows(&self, f: &mut impl fmt::Write, decode: &Decode) -> fmt::Result {
         if let Some(packed) = self.attention.as_ref().and_then(|attention| attention.packed) {
             writeln!(f, "    packed: rows of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
@@ -198,18 +198,7 @@ impl Plan {
         Ok(())
     }
 
-    /// How the attention is computed, as it stands in a printed plan.
-    pub(crate) fn schedule_text(&self) -> String {
-        let mut text = String::new();
-        // A string takes all that is written to it.
-        let _ = match &self.schedule {
-            Schedule::Prefill => self.write_tiles(&mut text),
-            Schedule::Decode(decode) => self.write_rows(&mut text, decode),
-        };
-        text
-    }
-
-    fn write_tiles(&self, f: &mut impl fmt::Write) -> fmt::Result {
+    pub(super) fn write_tiles(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let tiling = &self.tiling;
         writeln!(
             f,

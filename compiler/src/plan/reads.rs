@@ -1,6 +1,6 @@
 //! What reads the tensors of a call.
 
-use rhumb_ir::{Op, Value};
+use rhumb_ir::Value;
 
 use super::{Plan, Source, TensorId};
 
@@ -19,14 +19,13 @@ impl Plan {
     /// For each tensor whether it is an input that an expression reads.
     fn read_otherwise(&self) -> Vec<bool> {
         let mut read = vec![false; self.tensors.len()];
-        let mut visited = vec![false; self.graph.nodes().len()];
-        let mut left: Vec<Value> = Vec::new();
+        let mut roots: Vec<Value> = Vec::new();
         for table in self.made() {
             match &table.source {
                 // The operands of a value that has a table; below, such values are read as tables.
-                Source::Value(root) => self.visit(*root, &mut left),
-                Source::Sum(terms) => left.extend(terms.iter().map(|term| term.value)),
-                Source::Cos(angle) | Source::Sin(angle) => left.push(*angle),
+                Source::Value(root) => roots.extend(self.graph.op(*root).operands()),
+                Source::Sum(terms) => roots.extend(terms.iter().map(|term| term.value)),
+                Source::Cos(angle) | Source::Sin(angle) => roots.push(*angle),
                 Source::Squares { tensor, .. } => read[*tensor] = true,
             }
             if let Source::Value(root) = table.source
@@ -39,33 +38,19 @@ impl Plan {
             let log_sum = attention.log_sum().map(|log_sum| log_sum.leaf);
             attention.products.iter().map(|product| product.dot).chain(log_sum)
         });
-        leaves.for_each(|leaf| visited[leaf.index()] = true);
         if let Some(attention) = &self.attention {
-            left.extend(attention.terms.iter().chain(&attention.masks).map(|term| term.value));
-            left.extend(attention.products.iter().map(|product| product.query));
+            roots.extend(attention.terms.iter().chain(&attention.masks).map(|term| term.value));
+            roots.extend(attention.products.iter().map(|product| product.query));
             let scaled = attention.products.iter().map(|product| product.scaled);
             let scaled = scaled.chain(attention.reductions.iter().map(|reduction| reduction.scaled)).flatten();
-            left.extend(scaled.flat_map(|scaled| scaled.scale.into_iter().chain(scaled.shift.map(|term| term.value))));
-            left.extend(attention.log_sum().map(|log_sum| log_sum.value));
+            roots.extend(scaled.flat_map(|scaled| scaled.scale.into_iter().chain(scaled.shift.map(|term| term.value))));
+            roots.extend(attention.log_sum().map(|log_sum| log_sum.value));
         }
-        while let Some(value) = left.pop() {
-            if std::mem::replace(&mut visited[value.index()], true) || self.table_of.contains_key(&Source::Value(value))
-            {
-                continue;
-            }
-            match self.input(value) {
-                Some(input) => read[input] = true,
-                None => self.visit(value, &mut left),
-            }
-        }
+        let leaves: Vec<Value> = leaves.collect();
+        let is_read = |value: Value| leaves.contains(&value) || self.table_of.contains_key(&Source::Value(value));
+        let values = self.graph.below(roots, |value| !is_read(value)).filter(|value| !is_read(*value));
+        values.filter_map(|value| self.input(value)).for_each(|input| read[input] = true);
         read
-    }
-
-    fn visit(&self, value: Value, left: &mut Vec<Value>) {
-        match self.graph.op(value) {
-            Op::Input { .. } => {}
-            op => left.extend(op.operands()),
-        }
     }
 }
 

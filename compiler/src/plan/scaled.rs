@@ -1,7 +1,7 @@
 //! Rows of keys and values in 8 bits, whose scales and zero points are moved out of the products, as the rule `dot-descale` moves them: what
 //! lies in memory is all that is read of a row, and what is the same for all its elements meets the score, or the weight, of its key.
 
-use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Value};
+use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Value, Walk};
 
 use super::{Origin, Problem, Scaled, Source, TensorId, Term};
 use crate::expr::Node;
@@ -73,15 +73,11 @@ fn of_table(own: &Problem, table: TensorId, dim: Axis) -> Option<Found> {
 
 /// Whether a value is the same for all elements of a row, and is computed element by element of inputs and constants.
 fn is_per_row(own: &Problem, value: Value, dim: Axis) -> bool {
-    let mut seen = vec![false; value.index() + 1];
-    let mut stack = vec![value];
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
-            continue;
-        }
+    let mut walk = Walk::of([value]);
+    while let Some(value) = walk.next() {
         match own.node(value, |_| true) {
             Node::Table(_) | Node::Input(_) | Node::Const(_) => {}
-            node @ (Node::Unary(..) | Node::Binary(..) | Node::Cast(..)) => stack.extend(node.operands()),
+            node @ (Node::Unary(..) | Node::Binary(..) | Node::Cast(..)) => walk.enter(node.operands()),
             _ => return false,
         }
     }

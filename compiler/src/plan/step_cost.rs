@@ -23,8 +23,11 @@ impl Plan {
             let kept = 1.0 + f64::from(u8::from(table.second.is_some()));
             elements(table.target) * (compute + kept * keep)
         });
-        let loaded =
-            self.loaded().iter().map(|Loaded { table, placed }| elements(table.target) * placed.while_loaded.cycles());
+        let loaded = self
+            .schedule
+            .loaded()
+            .iter()
+            .map(|Loaded { table, placed }| elements(table.target) * placed.while_loaded.cycles());
         rows / heads as f64 * self.key_cycles(heads) + made.sum::<f64>() + loaded.sum::<f64>()
     }
 }

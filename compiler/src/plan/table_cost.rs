@@ -7,10 +7,9 @@ use rhumb_ir::{Axis, Value};
 use super::unit_cost::{LOAD, PORTS, instructions as of_node, length};
 use super::{Attention, Plan, Problem, Source, Table};
 use crate::expr::{Domain, Node, walk};
+use crate::machine::{LANE_BYTES, ROW_LANES};
 use crate::op_cost::Work;
 
-/// Lanes of the rows of queries, keys and values that are transformed.
-const ROW_LANES: f64 = 4.0;
 /// Instructions to bring an index into the range of a table, and to make an address of it.
 const INDEX: f64 = 4.0;
 /// Instructions beside an element: its address, and the store.
@@ -40,9 +39,9 @@ pub(super) struct TablePrice {
 
 /// The price of an element of a table.
 pub(super) fn price(problem: &Problem, table: &Table) -> TablePrice {
-    let lanes = if table.double { 1.0 } else { ROW_LANES };
+    let lanes = if table.double { 1.0 } else { ROW_LANES as f64 };
     let compute = (instructions(problem, table) + STORE) / PORTS / lanes;
-    TablePrice { compute, keep: 2.0 * 4.0 / MEMORY }
+    TablePrice { compute, keep: 2.0 * LANE_BYTES as f64 / MEMORY }
 }
 
 /// Instructions for each element of a table.

@@ -3,6 +3,7 @@
 use rhumb_ir::{Axis, Graph};
 
 use crate::expr::Node;
+use crate::machine::MOST_LANES;
 use crate::op_cost::{self, Work};
 
 /// The length assumed of dynamic axes.
@@ -12,7 +13,7 @@ pub(super) const PORTS: f64 = 2.0;
 /// Instructions to load an element, or a vector of them.
 pub(super) const LOAD: f64 = 1.0;
 /// Instructions to look an element up in every lane of the widest vectors.
-pub(super) const LOOKUP: f64 = 16.0 * op_cost::LOOKUP;
+pub(super) const LOOKUP: f64 = MOST_LANES as f64 * op_cost::LOOKUP;
 
 /// The length of an axis, assumed where it is dynamic.
 pub(super) fn length(graph: &Graph, axis: Axis) -> f64 {

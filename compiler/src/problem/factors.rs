@@ -1,7 +1,7 @@
 //! Factors of rows: what is computed of rows of queries and keys that is the same for several of them, such as the decay of a position,
 //! which all heads share. Where it takes long it has a table.
 
-use rhumb_ir::{Axis, Binary, Elem, Op, Pairing, Value};
+use rhumb_ir::{Axis, Binary, Elem, Op, Pairing, Value, Walk};
 
 use super::planner::Planner;
 use super::{PlanError, Source, Storage};
@@ -16,11 +16,9 @@ impl Planner<'_> {
     pub(super) fn factors(&mut self, root: Value) -> Result<(), PlanError> {
         let graph = self.graph;
         let all = graph.ty(root).axes;
-        let mut seen = vec![false; root.index() + 1];
-        let mut stack = vec![(root, None)];
-        while let Some((value, turned)) = stack.pop() {
-            let known = self.table_of.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value);
-            if known || std::mem::replace(&mut seen[value.index()], true) {
+        let mut walk = Walk::of([(root, None)]);
+        while let Some((value, turned)) = walk.next() {
+            if self.table_of.contains_key(&Source::Value(value)) || self.inputs.contains_key(&value) {
                 continue;
             }
             if graph.ty(value).axes != all {
@@ -32,7 +30,7 @@ impl Planner<'_> {
                 continue;
             }
             match *graph.op(value) {
-                Op::Rotate { x, .. } => stack.push((x, self.halves(value))),
+                Op::Rotate { x, .. } => walk.enter([(x, self.halves(value))]),
                 Op::Gather { table, axis, index }
                     if self.is_factor(table) && !self.is_shared((table, axis, index), turned) =>
                 {
@@ -41,7 +39,7 @@ impl Planner<'_> {
                     self.table(Source::Value(table), table, Storage::F32, false, reason);
                 }
                 Op::Dot { .. } | Op::Gather { .. } => {}
-                ref op => stack.extend(op.operands().into_iter().map(|operand| (operand, turned))),
+                ref op => walk.enter(op.operands().into_iter().map(|operand| (operand, turned))),
             }
         }
         Ok(())
@@ -67,19 +65,15 @@ impl Planner<'_> {
         if graph.ty(value).elem != Elem::F32 || !plain {
             return false;
         }
-        let mut seen = vec![false; value.index() + 1];
-        let (mut stack, mut cost) = (vec![value], 0.0);
-        while let Some(value) = stack.pop() {
-            let known = self.table_of.contains_key(&Source::Value(value));
-            if !known && !std::mem::replace(&mut seen[value.index()], true) {
-                cost += match *graph.op(value) {
+        let known = |value: &Value| self.table_of.contains_key(&Source::Value(*value));
+        let costs =
+            graph.below([value], |value| !known(&value)).filter(|value| !known(value)).map(|value| {
+                match *graph.op(value) {
                     Op::Unary(op, _) => elementary(op).instructions,
                     Op::Binary(Binary::Pow, ..) => 2.0 * WORTH,
                     _ => 0.0,
-                };
-                stack.extend(graph.op(value).operands());
-            }
-        }
-        cost > WORTH
+                }
+            });
+        costs.sum::<f64>() > WORTH
     }
 }

@@ -19,7 +19,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 
-use rhumb_ir::{Axis, Elem, Value, Verified};
+use rhumb_ir::{Axis, Elem, ElemKind, Value, Verified};
 
 use crate::abi::MOST_REDUCTIONS;
 pub use error::PlanError;
@@ -30,76 +30,67 @@ pub use recognize::recognize;
 /// The storage of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats of users: widened while they are loaded, rounded to while they are stored.
-    F16,
-    /// As `F16`, of 8 digits: the upper half of 32-bit floats.
-    Bf16,
-    /// As `F16`, in 8 bits, and read alone.
-    F8e4m3,
+    /// As users have elements of this type: of truth values bytes, 0 for false. What takes less than 32 bits is widened while it is loaded,
+    /// and rounded to while it is stored.
+    Of(Elem),
     /// 64-bit floats: terms that are part of no score.
     F64,
-    /// 8-bit integers of users, read alone: widened to 32 bits while they are loaded.
-    I8,
-    /// 32-bit integers.
-    I32,
-    /// Bytes, 0 for false: bool tensors of users.
-    Byte,
     /// 32-bit masks, all ones or 0: bool tables.
     Mask,
 }
 
 impl Storage {
-    /// The storage of a user's tensor.
-    pub(crate) fn of_user(elem: Elem) -> Storage {
-        match elem {
-            Elem::F32 => Storage::F32,
-            Elem::F16 => Storage::F16,
-            Elem::Bf16 => Storage::Bf16,
-            Elem::F8e4m3 => Storage::F8e4m3,
-            Elem::I8 => Storage::I8,
-            Elem::I32 => Storage::I32,
-            Elem::Bool => Storage::Byte,
+    /// 32-bit floats.
+    pub const F32: Storage = Storage::Of(Elem::F32);
+    /// 16-bit floats of IEEE 754.
+    pub(crate) const F16: Storage = Storage::Of(Elem::F16);
+    /// 32-bit integers.
+    pub const I32: Storage = Storage::Of(Elem::I32);
+
+    /// The storage of a table of values, of floats in single or in double precision.
+    pub(crate) fn of_table(elem: Elem, double: bool) -> Storage {
+        match elem.kind() {
+            ElemKind::Real if double => Storage::F64,
+            ElemKind::Real => Storage::F32,
+            ElemKind::Whole => Storage::I32,
+            ElemKind::Truth => Storage::Mask,
+        }
+    }
+
+    /// The numbers that elements are.
+    pub fn kind(self) -> ElemKind {
+        match self {
+            Storage::Of(elem) => elem.kind(),
+            Storage::F64 => ElemKind::Real,
+            Storage::Mask => ElemKind::Truth,
         }
     }
 
     /// Whether elements are floats.
     pub(crate) fn is_float(self) -> bool {
-        matches!(self, Storage::F32 | Storage::F64 | Storage::F8e4m3) || self.is_half()
+        self.kind() == ElemKind::Real
     }
 
-    /// Whether elements are floats of 16 bits.
-    pub(crate) fn is_half(self) -> bool {
-        matches!(self, Storage::F16 | Storage::Bf16)
-    }
-
-    /// Whether elements have 16 bits or 8 and are widened to 32 while they are loaded.
+    /// Whether elements are widened to 32 bits while they are loaded.
     pub(crate) fn is_narrow(self) -> bool {
-        matches!(self, Storage::F16 | Storage::Bf16 | Storage::F8e4m3 | Storage::I8)
+        matches!(self, Storage::Of(elem) if elem.is_stored_only())
     }
 
     /// Size of an element, in bytes.
     pub fn bytes(self) -> usize {
         match self {
-            Storage::F64 => 8,
-            Storage::F32 | Storage::I32 | Storage::Mask => 4,
-            Storage::F16 | Storage::Bf16 => 2,
-            Storage::F8e4m3 | Storage::I8 | Storage::Byte => 1,
+            Storage::Of(elem) => elem.bytes(),
+            Storage::F64 => size_of::<f64>(),
+            Storage::Mask => size_of::<u32>(),
         }
     }
 
     /// The name used in printed plans.
     pub fn name(self) -> &'static str {
         match self {
-            Storage::F32 => "f32",
-            Storage::F16 => "f16",
-            Storage::Bf16 => "bf16",
-            Storage::F8e4m3 => "f8e4m3",
-            Storage::I8 => "i8",
+            Storage::Of(Elem::Bool) => "byte",
+            Storage::Of(elem) => elem.name(),
             Storage::F64 => "f64",
-            Storage::I32 => "i32",
-            Storage::Byte => "byte",
             Storage::Mask => "mask",
         }
     }

@@ -1,6 +1,6 @@
 //! The outputs of a graph: what each asks of an attention, or that it asks for none.
 
-use rhumb_ir::{Axis, Op, Value};
+use rhumb_ir::{Axis, Op, Value, Walk};
 
 use super::planner::{Normalised, Planner};
 use super::{Origin, PlanError, Source, Storage, TensorId, Term};
@@ -106,18 +106,14 @@ impl Planner<'_> {
     /// What an output is made of.
     fn parts(&self, output: Value) -> Result<Parts, PlanError> {
         let softmax = self.find(output, |op| matches!(op, Op::Softmax { .. })).is_some();
-        let (mut parts, mut seen) = (Parts::default(), vec![false; output.index() + 1]);
-        let mut stack = vec![output];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
+        let (mut parts, mut walk) = (Parts::default(), Walk::of([output]));
+        while let Some(value) = walk.next() {
             match self.graph.op(value) {
                 Op::LogSumExp { .. } => parts.log_sums.push(value),
                 Op::Softmax { .. } => return Err(self.not_averaged(output, value)),
                 _ if self.average_of(value).is_some() => parts.weighed.push(value),
                 _ if !softmax && WeightedSum::of(self.graph, value).is_some() => parts.weighed.push(value),
-                op => stack.extend(op.operands().into_iter().rev()),
+                op => walk.enter(op.operands()),
             }
         }
         Ok(parts)

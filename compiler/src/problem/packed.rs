@@ -31,21 +31,12 @@ impl Planner<'_> {
 
     /// The operands of terms beside the dot: tables, inputs, constants.
     fn leaves(&self, terms: &[Term], dot: Option<Value>) -> Vec<Value> {
-        let mut seen = vec![false; self.graph.nodes().len()];
-        let mut stack: Vec<Value> = terms.iter().map(|term| term.value).collect();
-        let mut leaves = Vec::new();
-        while let Some(value) = stack.pop() {
-            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            let operands = self.graph.op(value).operands();
-            if operands.is_empty() || self.table_of.contains_key(&Source::Value(value)) {
-                leaves.push(value);
-            } else {
-                stack.extend(operands);
-            }
-        }
-        leaves
+        let is_leaf = |value: &Value| {
+            self.graph.op(*value).operands().is_empty() || self.table_of.contains_key(&Source::Value(*value))
+        };
+        let roots = terms.iter().map(|term| term.value);
+        let values = self.graph.below(roots, |value| Some(value) != dot && !is_leaf(&value));
+        values.filter(|value| Some(*value) != dot && is_leaf(value)).collect()
     }
 }
 

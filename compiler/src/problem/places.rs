@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rhumb_ir::{Op, Value};
+use rhumb_ir::{Op, Value, Walk};
 
 use super::{Problem, Source};
 
@@ -99,12 +99,12 @@ impl Places<'_> {
 
     /// Tells the place of a value and of all that it is made of, up to values that have one.
     fn spread(&mut self, value: Value, place: &Place) {
-        let mut left = vec![value];
-        while let Some(value) = left.pop() {
+        let mut walk = Walk::of([value]);
+        while let Some(value) = walk.next() {
             if self.places[value.index()].is_none() {
                 self.set(value, place.clone());
                 if self.places[value.index()].is_some() {
-                    left.extend(self.problem.graph.op(value).operands());
+                    walk.enter(self.problem.graph.op(value).operands());
                 }
             }
         }
@@ -114,14 +114,8 @@ impl Places<'_> {
     fn finish(mut self) -> Vec<Option<Place>> {
         let Some(attention) = &self.problem.attention else { return self.places };
         let graph = &self.problem.graph;
-        let mut used = vec![false; graph.nodes().len()];
-        let mut left: Vec<Value> = graph.outputs().iter().map(|output| output.value).collect();
-        while let Some(value) = left.pop() {
-            if !std::mem::replace(&mut used[value.index()], true) {
-                left.extend(graph.op(value).operands());
-            }
-        }
-        for value in graph.values().filter(|value| used[value.index()]) {
+        let used = graph.below_in_order(graph.outputs().iter().map(|output| output.value), |_| true);
+        for value in used {
             let axes = graph.ty(value).axes;
             match graph.op(value) {
                 Op::Softmax { .. } | Op::LogSumExp { .. } => self.set(value, Place::KeyTiles),

@@ -1,6 +1,6 @@
 //! Outputs without a softmax: what tables are for, and what they are not.
 
-use rhumb_ir::{AxisSet, Elem, Op, Value};
+use rhumb_ir::{AxisSet, Elem, Op, Value, Walk};
 
 use super::planner::Planner;
 use super::{PlanError, Source};
@@ -9,18 +9,12 @@ use crate::weighted::WeightedSum;
 impl Planner<'_> {
     /// A sum of values weighed by scores that a value is computed from.
     fn weighted_sum_in(&self, value: Value) -> Option<Value> {
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) || self.is_kept(value) {
-                continue;
-            }
-            if WeightedSum::of(self.graph, value).is_some() {
-                return Some(value);
-            }
-            stack.extend(self.graph.op(value).operands());
-        }
-        None
+        self.made_of(value).find(|value| WeightedSum::of(self.graph, *value).is_some())
+    }
+
+    /// What a value is made of, what the attention gives left out.
+    fn made_of(&self, value: Value) -> impl Iterator<Item = Value> {
+        self.graph.below([value], |value| !self.is_kept(value)).filter(|value| !self.is_kept(*value))
     }
 
     /// Whether a value is a sum or a log-sum-exp of the attention that is kept for what is computed of it.
@@ -30,18 +24,7 @@ impl Planner<'_> {
 
     /// The first dot that a value is computed of, what the attention gives left out.
     fn dot_in(&self, value: Value) -> Option<Value> {
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) || self.is_kept(value) {
-                continue;
-            }
-            match self.graph.op(value) {
-                Op::Dot { .. } => return Some(value),
-                op => stack.extend(op.operands()),
-            }
-        }
-        None
+        self.made_of(value).find(|value| matches!(self.graph.op(*value), Op::Dot { .. }))
     }
 
     /// Refuses an output that is more than a rotation, a table or elementwise along rows, of inputs or of what the attention gives: tables have
@@ -77,15 +60,12 @@ impl Planner<'_> {
         let lengths = |value: Value| -> AxisSet {
             graph.ty(value).axes.iter().filter(|axis| graph.static_extent(*axis).is_none()).collect()
         };
-        let mut seen = vec![false; output.index() + 1];
-        let mut stack = vec![output];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) || self.is_kept(value) {
-                continue;
-            }
+        let mut walk = Walk::of([output]);
+        while let Some(value) = walk.next() {
             match *graph.op(value) {
+                _ if self.is_kept(value) => {}
                 // Angles are tables of their own, of positions and frequencies.
-                Op::Rotate { x, .. } => stack.push(x),
+                Op::Rotate { x, .. } => walk.enter([x]),
                 ref op => {
                     let operands = op.operands();
                     let read = || operands.iter().filter(|operand| data[operand.index()]);
@@ -97,7 +77,7 @@ impl Planner<'_> {
                              inside the score of a `softmax`, or compute it elsewhere and bind it as an input",
                         ));
                     }
-                    stack.extend(operands);
+                    walk.enter(operands);
                 }
             }
         }

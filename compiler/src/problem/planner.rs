@@ -72,12 +72,12 @@ impl<'a> Planner<'a> {
         planner.reduces = planner.reaches(|op| matches!(op, Op::Dot { .. } | Op::Gather { .. }));
         for (name, value) in graph.inputs() {
             let Op::Input { name: _, dims, elem } = graph.op(value) else { continue };
-            let storage = Storage::of_user(*elem);
+            let storage = Storage::Of(*elem);
             let id = planner.tensor(name.to_owned(), Origin::Input(value), dims.clone(), storage);
             planner.inputs.insert(value, id);
         }
         for (index, output) in graph.outputs().iter().enumerate() {
-            let storage = Storage::of_user(output.elem);
+            let storage = Storage::Of(output.elem);
             let id = planner.tensor(output.name.clone(), Origin::Output(index), output.dims.clone(), storage);
             planner.outputs.push(id);
         }
@@ -95,18 +95,7 @@ impl<'a> Planner<'a> {
 
     /// The first op of `value`'s definition, itself included, for which `wanted` holds.
     pub(super) fn find(&self, value: Value, wanted: impl Fn(&Op) -> bool) -> Option<Value> {
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            if std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            if wanted(self.graph.op(value)) {
-                return Some(value);
-            }
-            stack.extend(self.graph.op(value).operands());
-        }
-        None
+        self.graph.below([value], |_| true).find(|value| wanted(self.graph.op(*value)))
     }
 
     /// For each value, whether such an op takes part in it.

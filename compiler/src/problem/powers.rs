@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::f64::consts::{LN_2, LOG2_E};
 
-use rhumb_ir::{Base, Binary, Expr, GraphBuilder, Op, Scalar, Unary, Value, Verified};
+use rhumb_ir::{Base, Binary, Expr, GraphBuilder, Op, Scalar, Unary, Value, Verified, Walk};
 
 use super::PlanError;
 
@@ -52,17 +52,18 @@ struct Scaling<'a> {
 impl Scaling<'_> {
     /// A value times log2(e). The factor goes to the terms of sums and past masks, which planning takes apart.
     fn scaled<'g>(&mut self, builder: &'g GraphBuilder, root: Value) -> Expr<'g> {
-        let mut stack = vec![root];
-        while let Some(&value) = stack.last() {
-            let missing: Vec<Value> =
-                self.parts(value).into_iter().filter(|part| !self.scaled.contains_key(part)).collect();
-            if missing.is_empty() || self.scaled.contains_key(&value) {
-                let scaled = self.one(builder, value).value();
-                self.scaled.entry(value).or_insert(scaled);
-                stack.pop();
-            } else {
-                stack.extend(missing);
+        let (mut walk, mut missing) = (Walk::of([root]), Vec::new());
+        while let Some(value) = walk.next() {
+            if !self.scaled.contains_key(&value) {
+                missing.push(value);
+                walk.enter(self.parts(value));
             }
+        }
+        // Parts before what is made of them.
+        missing.sort_unstable();
+        for value in missing {
+            let scaled = self.one(builder, value).value();
+            self.scaled.insert(value, scaled);
         }
         builder.expr(self.scaled[&root])
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rhumb_ir::{Axis, AxisSet, Binary, Op, Value};
+use rhumb_ir::{Axis, AxisSet, Binary, Op, Value, Walk};
 
 use super::planner::Planner;
 use super::{PlanError, Product, Term};
@@ -86,52 +86,31 @@ impl Planner<'_> {
     /// The dots per pair of a query and a key that `roots` are computed from: of one side with keys and one without.
     fn pair_dots(&self, roots: &[Value], query: Axis, key: Axis) -> Vec<Value> {
         let mut found = Vec::new();
-        let mut seen = vec![false; self.graph.nodes().len()];
-        for root in roots {
-            let mut stack = vec![*root];
-            while let Some(value) = stack.pop() {
-                if std::mem::replace(&mut seen[value.index()], true) {
+        let mut walk = Walk::of(roots.iter().copied());
+        while let Some(value) = walk.next() {
+            if let Op::Dot { a, b, axis } = *self.graph.op(value)
+                && self.keyed(a, key) != self.keyed(b, key)
+            {
+                let of_one = self.one_query == Some(query) && self.graph.static_extent(axis).is_some();
+                if of_one || self.over_both(value, query, key) {
+                    found.push(value);
                     continue;
                 }
-                if let Op::Dot { a, b, axis } = *self.graph.op(value)
-                    && self.keyed(a, key) != self.keyed(b, key)
-                {
-                    let of_one = self.one_query == Some(query) && self.graph.static_extent(axis).is_some();
-                    if of_one || self.over_both(value, query, key) {
-                        found.push(value);
-                        continue;
-                    }
-                }
-                stack.extend(self.graph.op(value).operands());
             }
+            walk.enter(self.graph.op(value).operands());
         }
         found
     }
 
     /// Whether one of `values` is computed from one of `dots`.
     fn reads(&self, values: &[Value], dots: &BTreeSet<Value>) -> bool {
-        self.walk(values, None, |value| dots.contains(&value))
+        self.graph.below(values.iter().copied(), |_| true).any(|value| dots.contains(&value))
     }
 
     /// Whether one of `values` is computed from one of `dots` other than through `sum`.
     fn reads_beside(&self, values: &[Value], sum: Value, dots: &BTreeSet<Value>) -> bool {
-        self.walk(values, Some(sum), |value| dots.contains(&value))
-    }
-
-    /// Whether `wanted` holds for a value that `values` are computed from, `stop` and what that is made of left out.
-    fn walk(&self, values: &[Value], stop: Option<Value>, wanted: impl Fn(Value) -> bool) -> bool {
-        let mut seen = vec![false; self.graph.nodes().len()];
-        let mut stack = values.to_vec();
-        while let Some(value) = stack.pop() {
-            if Some(value) == stop || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            if wanted(value) {
-                return true;
-            }
-            stack.extend(self.graph.op(value).operands());
-        }
-        false
+        let mut beside = self.graph.below(values.iter().copied(), |value| value != sum);
+        beside.any(|value| value != sum && dots.contains(&value))
     }
 
     /// The value that is the sum of all `dots` and of nothing else, if there is one.

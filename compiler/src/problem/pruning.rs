@@ -13,7 +13,7 @@
 //! Where it has none, those keys come first that the bias favours most. They are the same for all queries of a tile, so a query's result
 //! must not depend on which they are: only biases of indices are looked at then, which no tensor of a call changes.
 
-use rhumb_ir::{Axis, Value};
+use rhumb_ir::{Axis, Value, Walk};
 
 use super::planner::Planner;
 use super::{KeyTerm, Product, Pruning, Reduction, Source, Storage, TensorId, Term};
@@ -52,14 +52,11 @@ impl Planner<'_> {
 
     /// Whether tables take part in terms beside the product; none where intervals of these and of the product do not tell all.
     fn bias(&self, terms: &[Term], dot: Option<Value>) -> Option<bool> {
-        let mut seen = vec![false; self.graph.nodes().len()];
-        let mut stack: Vec<Value> = terms.iter().map(|term| term.value).collect();
+        let mut walk = Walk::of(terms.iter().map(|term| term.value));
         let mut reads_table = false;
-        while let Some(value) = stack.pop() {
-            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
+        while let Some(value) = walk.next() {
             match self.node(value) {
+                _ if Some(value) == dot => {}
                 Node::Table(_) => reads_table = true,
                 Node::Const(_) => {}
                 node @ (Node::Unary(..)
@@ -67,7 +64,7 @@ impl Planner<'_> {
                 | Node::MulAdd(_)
                 | Node::Compare(..)
                 | Node::Select(_)
-                | Node::Cast(..)) => stack.extend(node.operands()),
+                | Node::Cast(..)) => walk.enter(node.operands()),
                 Node::Product
                 | Node::Input(_)
                 | Node::Iota(_)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rhumb_ir::{Axis, AxisSet, Binary, Elem, Op, Unary, Value};
+use rhumb_ir::{Axis, AxisSet, Binary, ElemKind, Op, Unary, Value, Walk};
 
 use super::Term;
 use super::planner::{Normalised, Planner};
@@ -53,21 +53,16 @@ impl Planner<'_> {
 
     /// Takes a mask apart into conditions that must all hold, each once.
     pub(super) fn conjuncts(&self, mask: Term, masks: &mut Vec<Term>) {
-        let mut seen: BTreeSet<Term> = masks.iter().copied().collect();
-        let mut stack = vec![mask];
-        while let Some(mask @ Term { value, negative }) = stack.pop() {
-            if !seen.insert(mask) {
-                continue;
-            }
+        let mut walk = Walk::of([(mask.value, mask.negative)]);
+        for mask in masks.iter() {
+            walk.pass((mask.value, mask.negative));
+        }
+        while let Some((value, negative)) = walk.next() {
             match *self.graph.op(value) {
-                Op::Binary(Binary::And, a, b) if !negative => {
-                    stack.extend([b, a].map(|value| Term { value, negative }));
-                }
-                Op::Binary(Binary::Or, a, b) if negative => {
-                    stack.extend([b, a].map(|value| Term { value, negative }));
-                }
-                Op::Unary(Unary::Not, x) => stack.push(Term { value: x, negative: !negative }),
-                _ => masks.push(mask),
+                Op::Binary(Binary::And, a, b) if !negative => walk.enter([(a, negative), (b, negative)]),
+                Op::Binary(Binary::Or, a, b) if negative => walk.enter([(a, negative), (b, negative)]),
+                Op::Unary(Unary::Not, x) => walk.enter([(x, !negative)]),
+                _ => masks.push(Term { value, negative }),
             }
         }
     }
@@ -136,68 +131,40 @@ impl Planner<'_> {
 
     /// Whether the keys of a dot among `terms` change along `axis`.
     fn has_own_keys(&self, terms: &[Term], axis: Axis, key: Axis) -> bool {
-        let mut seen = vec![false; self.graph.nodes().len()];
-        let mut stack: Vec<Value> = terms.iter().map(|term| term.value).collect();
-        while let Some(value) = stack.pop() {
-            let axes = self.graph.ty(value).axes;
-            let per_pair = self.graph.varies(axes, axis) && self.graph.varies(axes, key);
-            if !per_pair || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            match *self.graph.op(value) {
-                Op::Dot { a, b, axis: dim } => {
-                    let own = |x: Value| {
-                        let axes = self.graph.ty(x).axes.without(dim);
-                        self.graph.varies(axes, key) && self.graph.varies(axes, axis)
-                    };
-                    if own(a) || own(b) {
-                        return true;
-                    }
-                }
-                ref op => stack.extend(op.operands()),
-            }
-        }
-        false
+        let per_pair = |axes: AxisSet| self.graph.varies(axes, axis) && self.graph.varies(axes, key);
+        let is_per_pair = |value: Value| per_pair(self.graph.ty(value).axes);
+        let own_keys = |value: Value| match *self.graph.op(value) {
+            Op::Dot { a, b, axis: dim } => [a, b].iter().any(|x| per_pair(self.graph.ty(*x).axes.without(dim))),
+            _ => false,
+        };
+        let is_dot = |value: Value| matches!(self.graph.op(value), Op::Dot { .. });
+        let roots = terms.iter().map(|term| term.value);
+        let values = self.graph.below(roots, |value| is_per_pair(value) && !is_dot(value));
+        values.filter(|value| is_per_pair(*value)).any(own_keys)
     }
 
     /// Whether inputs that vary over queries or keys take part in `value` other than through the dot of query and key.
     pub(super) fn reads_rows(&self, value: Value, (query, key): (Axis, Axis), dot: Option<Value>) -> bool {
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            let (op, axes) = (self.graph.op(value), self.graph.ty(value).axes);
+        let is_row = |value: Value| {
+            let axes = self.graph.ty(value).axes;
             let rows = self.graph.varies(axes, query) || self.graph.varies(axes, key);
-            if rows && matches!(op, Op::Input { .. }) {
-                return true;
-            }
-            stack.extend(op.operands());
-        }
-        false
+            rows && matches!(self.graph.op(value), Op::Input { .. })
+        };
+        self.graph.below([value], |value| Some(value) != dot).any(is_row)
     }
 
     /// Whether one of `terms` can be `-inf` where the dot of query and key is finite: by an input, a constant, or an op with a pole.
     pub(super) fn may_hide<'t>(&self, terms: impl Iterator<Item = &'t Term>, dot: Option<Value>) -> bool {
-        let mut seen = vec![false; self.graph.nodes().len()];
-        let mut stack: Vec<Value> = terms.map(|term| term.value).collect();
-        while let Some(value) = stack.pop() {
-            if Some(value) == dot || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
-            match self.graph.op(value) {
-                Op::Input { elem, .. } if elem.widened() == Elem::F32 => return true,
-                Op::Binary(Binary::Pow, ..) => return true,
-                Op::Unary(Unary::Log | Unary::Log2, x) | Op::Binary(Binary::Div, _, x) if !self.is_positive(*x, 8) => {
-                    return true;
-                }
-                Op::Const(scalar) if !scalar.as_f64().is_finite() => return true,
-                Op::Table { data, .. } if data.iter().any(|x| !x.is_finite()) => return true,
-                op => stack.extend(op.operands()),
-            }
-        }
-        false
+        let hides = |value: Value| match self.graph.op(value) {
+            Op::Input { elem, .. } => elem.kind() == ElemKind::Real,
+            Op::Binary(Binary::Pow, ..) => true,
+            Op::Unary(Unary::Log | Unary::Log2, x) | Op::Binary(Binary::Div, _, x) => !self.is_positive(*x, 8),
+            Op::Const(scalar) => !scalar.as_f64().is_finite(),
+            Op::Table { data, .. } => data.iter().any(|x| !x.is_finite()),
+            _ => false,
+        };
+        let values = self.graph.below(terms.map(|term| term.value), |value| Some(value) != dot);
+        values.filter(|value| Some(*value) != dot).any(hides)
     }
 
     /// Whether a value is above 0 wherever it is a number, as far as its uppermost ops tell.

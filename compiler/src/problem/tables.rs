@@ -6,7 +6,7 @@
 //! it costs `{g, k, d}` instead of `{h, query tiles, k, d}`, which is never less. So keys and values that are transformed always have a
 //! table, and queries never do. Values free of keys or of queries that the score reads for every element are tables too, small ones.
 
-use rhumb_ir::{Axis, AxisSet, Elem, Op, Value};
+use rhumb_ir::{Axis, AxisSet, Op, Value, Walk};
 
 use super::planner::Planner;
 use super::{KeyTerm, Origin, PlanError, Source, Storage, Table, TensorId, Term};
@@ -35,14 +35,11 @@ impl Planner<'_> {
             return Ok(self.single(value, self.graph.ty(value).axes, "rows are read in single precision"));
         }
         self.factors(value)?;
-        let reason = if input.is_some_and(|input| self.tensors[input].storage.is_half()) {
-            "read from 16 bits once, not for every query tile"
-        } else if input.is_some() {
-            "read from 8 bits once, not for every query tile"
-        } else if what == "keys" {
-            "keys are transformed once, not for every query tile"
-        } else {
-            "values are transformed once, not for every query tile"
+        let reason = match input.map(|input| self.tensors[input].storage.bytes()) {
+            Some(1) => "read from 8 bits once, not for every query tile",
+            Some(_) => "read from 16 bits once, not for every query tile",
+            None if what == "keys" => "keys are transformed once, not for every query tile",
+            None => "values are transformed once, not for every query tile",
         };
         Ok(self.table(Source::Value(value), value, Storage::F32, false, reason))
     }
@@ -190,12 +187,10 @@ impl Planner<'_> {
         double: bool,
     ) -> Option<Axis> {
         let whole = axis.is_none();
-        let mut blocks = Vec::new();
-        let mut seen = vec![false; root.index() + 1];
-        let mut stack = vec![root];
-        while let Some(value) = stack.pop() {
+        let (mut blocks, mut walk) = (Vec::new(), Walk::of([root]));
+        while let Some(value) = walk.next() {
             let made = value != root && self.table_of.contains_key(&Source::Value(value));
-            if made || !self.rotates[value.index()] || std::mem::replace(&mut seen[value.index()], true) {
+            if made || !self.rotates[value.index()] {
                 continue;
             }
             match *self.graph.op(value) {
@@ -206,14 +201,14 @@ impl Planner<'_> {
                     if whole && value == root || !double && along && apart {
                         axis = Some(dim);
                         blocks.push((start, end));
-                        stack.push(x);
+                        walk.enter([x]);
                     } else {
                         self.rotated_table(value, "rotated before it is read element by element");
                     }
                 }
                 // Of these, rotations have tables.
                 Op::Dot { .. } | Op::Gather { .. } => {}
-                ref op => stack.extend(op.operands()),
+                ref op => walk.enter(op.operands()),
             }
         }
         axis
@@ -221,15 +216,12 @@ impl Planner<'_> {
 
     /// Makes tables of all rotations in `root`: what visits elements one by one reads them.
     fn rotate_before(&mut self, root: Value, reason: &'static str) {
-        let mut seen = vec![false; root.index() + 1];
-        let mut stack = vec![root];
-        while let Some(value) = stack.pop() {
-            if !self.rotates[value.index()] || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
+        let mut walk = Walk::of([root]);
+        while let Some(value) = walk.next() {
             match self.graph.op(value) {
+                _ if !self.rotates[value.index()] => {}
                 Op::Rotate { .. } => self.rotated_table(value, reason),
-                op => stack.extend(op.operands()),
+                op => walk.enter(op.operands()),
             }
         }
     }
@@ -244,11 +236,7 @@ impl Planner<'_> {
             return Ok(());
         }
         self.prepare(value)?;
-        let storage = match self.graph.ty(value).elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F32,
-            Elem::I8 | Elem::I32 => Storage::I32,
-            Elem::Bool => Storage::Mask,
-        };
+        let storage = Storage::of_table(self.graph.ty(value).elem, false);
         self.table(Source::Value(value), value, storage, true, reason);
         Ok(())
     }
@@ -261,19 +249,15 @@ impl Planner<'_> {
         key: Axis,
         dot: Option<Value>,
     ) -> Result<(), PlanError> {
-        let graph = self.graph;
-        let mut seen = vec![false; graph.nodes().len()];
-        for value in values {
-            let mut stack = vec![value];
-            while let Some(value) = stack.pop() {
-                if std::mem::replace(&mut seen[value.index()], true) || Some(value) == dot {
-                    continue;
-                }
-                if !self.over_both(value, query, key) {
-                    self.hoist(value, "read by the score for every element")?;
-                } else if !self.inputs.contains_key(&value) {
-                    stack.extend(self.read_by_pairs(value, query, key)?.into_iter().rev());
-                }
+        let mut walk = Walk::of(values);
+        while let Some(value) = walk.next() {
+            if Some(value) == dot {
+                continue;
+            }
+            if !self.over_both(value, query, key) {
+                self.hoist(value, "read by the score for every element")?;
+            } else if !self.inputs.contains_key(&value) {
+                walk.enter(self.read_by_pairs(value, query, key)?);
             }
         }
         Ok(())
@@ -328,12 +312,9 @@ impl Planner<'_> {
         let graph = self.graph;
         // The values that depend on the log-sum-exp.
         let around = self.reaches(|op| op == graph.op(leaf));
-        let mut seen = vec![false; value.index() + 1];
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            if value == leaf || std::mem::replace(&mut seen[value.index()], true) {
-                continue;
-            }
+        let mut walk = Walk::of([value]);
+        walk.pass(leaf);
+        while let Some(value) = walk.next() {
             if !around[value.index()] {
                 self.prepare(value)?;
                 self.rotate_before(value, "rotated before it is read beside the log-sum-exp");
@@ -341,7 +322,7 @@ impl Planner<'_> {
             }
             match graph.op(value) {
                 op @ (Op::Unary(..) | Op::Binary(..) | Op::Select { .. } | Op::Compare(..) | Op::Cast(..)) => {
-                    stack.extend(op.operands().into_iter().rev());
+                    walk.enter(op.operands());
                 }
                 _ => return Err(self.not(value, "only elementwise ops can follow the log-sum-exp")),
             }
@@ -373,11 +354,7 @@ impl Planner<'_> {
     fn prepare_op(&mut self, value: Value) -> Result<Vec<Task>, PlanError> {
         match self.graph.op(value).clone() {
             Op::Table { dims, elem, data: _ } => {
-                let storage = match elem {
-                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F64,
-                    Elem::I8 | Elem::I32 => Storage::I32,
-                    Elem::Bool => Storage::Mask,
-                };
+                let storage = Storage::of_table(elem, true);
                 let name = self.names[value.index()].clone();
                 let id = self.tensor(name, Origin::Constant(value), dims, storage);
                 self.table_of.insert(Source::Value(value), id);
@@ -401,11 +378,7 @@ impl Planner<'_> {
         self.rotate_before(operand, "rotated before it is reduced");
         let nested = self.reduces[operand.index()] && !self.table_of.contains_key(&Source::Value(operand));
         if nested {
-            let storage = match self.graph.ty(operand).elem {
-                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Storage::F64,
-                Elem::I8 | Elem::I32 => Storage::I32,
-                Elem::Bool => Storage::Mask,
-            };
+            let storage = Storage::of_table(self.graph.ty(operand).elem, true);
             self.table(Source::Value(operand), operand, storage, true, "computed once, not for every element of a sum");
         }
     }

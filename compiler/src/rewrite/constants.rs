@@ -1,7 +1,7 @@
 //! Constants, in the arithmetic of the IR: `f32` in double precision, integers wrapping at 32 bits.
 
 use egg::Id;
-use rhumb_ir::{Binary, Compare, Elem, Graph, Unary};
+use rhumb_ir::{Binary, Compare, ElemKind, Graph, Unary};
 
 use super::kind::Kind;
 use super::language::{Node, Number};
@@ -32,11 +32,11 @@ pub(crate) fn fold(
         },
         Node::Cast(elem, [x]) => {
             let x = constant(*x)?.scalar().as_f64();
-            Some(match elem {
-                Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Number::real(x),
+            Some(match elem.kind() {
+                ElemKind::Real => Number::real(x),
                 // Toward zero, saturating, NaN to 0: what `as` does.
-                Elem::I8 | Elem::I32 => Number::I32(x as i32),
-                Elem::Bool => Number::Bool(x != 0.0),
+                ElemKind::Whole => Number::I32(x as i32),
+                ElemKind::Truth => Number::Bool(x != 0.0),
             })
         }
         _ => None,

@@ -1,8 +1,7 @@
 //! The parser: ops and literals.
 
-use crate::names::ELEMS;
 use crate::op::{Attr, Attrs, Base, Binary, Compare, Hook, Op, Pairing};
-use crate::types::Elem;
+use crate::types::{Elem, ElemKind};
 use crate::unary::Unary;
 
 use super::error::ParseFault;
@@ -46,16 +45,16 @@ impl Literal<'_> {
     /// Its value in an element type.
     pub(super) fn read(self, elem: Elem, what: &'static str) -> Fallible<f64> {
         let misfit = |found| Err((self.span, ParseFault::Literal { found, what, elem: elem.name() }));
-        match elem {
-            Elem::Bool => match self.text {
+        match elem.kind() {
+            ElemKind::Truth => match self.text {
                 "true" => Ok(1.0),
                 "false" => Ok(0.0),
                 _ => misfit("a number"),
             },
             _ if self.is_bool() => misfit("a truth value"),
-            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.real(),
-            Elem::I8 | Elem::I32 if !self.is_whole() => misfit("a real number"),
-            Elem::I8 | Elem::I32 => self.text.parse::<i32>().map(f64::from).map_err(|_| self.bad("32-bit integer")),
+            ElemKind::Real => self.real(),
+            ElemKind::Whole if !self.is_whole() => misfit("a real number"),
+            ElemKind::Whole => self.text.parse::<i32>().map(f64::from).map_err(|_| self.bad("32-bit integer")),
         }
     }
 
@@ -142,8 +141,8 @@ impl<'s> Parser<'s> {
     /// An element type.
     pub(super) fn elem(&mut self) -> Fallible<(Elem, Span)> {
         let (name, span) = self.ident("an element type")?;
-        let found = ELEMS.into_iter().find(|elem| elem.name() == name);
-        let elem = found.ok_or_else(|| (span, unknown("element type", name, ELEMS.into_iter().map(Elem::name))))?;
+        let found = Elem::ALL.into_iter().find(|elem| elem.name() == name);
+        let elem = found.ok_or_else(|| (span, unknown("element type", name, Elem::ALL.into_iter().map(Elem::name))))?;
         Ok((elem, span))
     }
 
@@ -219,12 +218,10 @@ impl<'s> Parser<'s> {
             }
             Token::Number(_) | Token::Ident("true" | "false" | "inf" | "nan") => {
                 let literal = self.literal()?;
-                match literal.elem() {
-                    Elem::Bool => Ok(Attr::Bool(literal.text == "true")),
-                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => literal.real().map(Attr::Float),
-                    Elem::I8 | Elem::I32 => {
-                        literal.text.parse().map(Attr::Int).map_err(|_| literal.bad("64-bit integer"))
-                    }
+                match literal.elem().kind() {
+                    ElemKind::Truth => Ok(Attr::Bool(literal.text == "true")),
+                    ElemKind::Real => literal.real().map(Attr::Float),
+                    ElemKind::Whole => literal.text.parse().map(Attr::Int).map_err(|_| literal.bad("64-bit integer")),
                 }
             }
             _ => self.unexpected("a number, `true`, `false`, a string in quotes, a list in brackets or a value"),

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use crate::graph::Graph;
 use crate::op::{Attr, Base, Op, Scalar, Site, SiteId, Value};
-use crate::types::{Axis, Elem, Extent, Type};
+use crate::types::{Axis, Elem, ElemKind, Extent, Type};
 
 /// Lists of numbers are wrapped at this column.
 const WIDTH: usize = 100;
@@ -269,13 +269,13 @@ fn scalar_text(scalar: Scalar) -> String {
 }
 
 fn element_text(elem: Elem, x: f64) -> String {
-    match elem {
-        Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => real_text(x),
+    match elem.kind() {
+        ElemKind::Real => real_text(x),
         // A verified element is whole: `{}` shows it without a point, and shows what is wrong with others. Adding 0 makes -0 a 0.
-        Elem::I8 | Elem::I32 => (x + 0.0).to_string(),
-        Elem::Bool if x == 0.0 => "false".to_owned(),
-        Elem::Bool if x == 1.0 => "true".to_owned(),
-        Elem::Bool => x.to_string(),
+        ElemKind::Whole => (x + 0.0).to_string(),
+        ElemKind::Truth if x == 0.0 => "false".to_owned(),
+        ElemKind::Truth if x == 1.0 => "true".to_owned(),
+        ElemKind::Truth => x.to_string(),
     }
 }
 

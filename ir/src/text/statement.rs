@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::graph::{Node, Output};
 use crate::infer::infer;
 use crate::op::{Op, Scalar, Site, SiteId, Value};
-use crate::types::{Axis, AxisInfo, AxisSet, Elem, Extent, MAX_AXES, Type};
+use crate::types::{Axis, AxisInfo, AxisSet, Elem, ElemKind, Extent, MAX_AXES, Type};
 
 use super::error::ParseFault;
 use super::grammar;
@@ -111,10 +111,10 @@ impl<'s> Parser<'s> {
                 // A whole number is an i32 unless the type says otherwise.
                 let elem = annotation.map_or(literal.elem(), |annotation| annotation.elem);
                 let x = literal.read(elem, "a constant")?;
-                Ok(Op::Const(match elem {
-                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => Scalar::F32(x),
-                    Elem::I8 | Elem::I32 => Scalar::I32(x as i32),
-                    Elem::Bool => Scalar::Bool(x != 0.0),
+                Ok(Op::Const(match elem.kind() {
+                    ElemKind::Real => Scalar::F32(x),
+                    ElemKind::Whole => Scalar::I32(x as i32),
+                    ElemKind::Truth => Scalar::Bool(x != 0.0),
                 }))
             }
             Draft::Table(literals) => {

@@ -60,9 +60,22 @@ fn a_good_graph_passes() {
 
 #[test]
 fn every_fault_is_found_and_told() {
-    let (h, g, q, k, d) = (axis(0), axis(1), axis(2), axis(3), axis(4));
-    let (query, key, i) = (Value(0), Value(1), Value(2));
-    let cases = [
+    let mut report = String::new();
+    for Case { name, graph } in [references(), axes(), types(), tensors(), sites(), outputs()].into_iter().flatten() {
+        let error = graph.verify().expect_err(name);
+        let _ = write!(report, "## {name}\n{error}\n\n");
+    }
+    insta::assert_snapshot!(report);
+}
+
+/// Axes `h`, `g`, `q`, `k`, `d` of the graph.
+const AXES: [usize; 5] = [0, 1, 2, 3, 4];
+
+/// What refers to what is not there.
+fn references() -> Vec<Case> {
+    let [_, _, q, _, _] = AXES.map(axis);
+    let i = Value(2);
+    vec![
         case("operand that does not exist", |graph| {
             put(graph, Op::Unary(Unary::Exp, Value(99)));
         }),
@@ -94,6 +107,13 @@ fn every_fault_is_found_and_told() {
             put(graph, Op::Iota(q));
             graph.sites[0].q_pos = Value(8);
         }),
+    ]
+}
+
+/// Axes.
+fn axes() -> Vec<Case> {
+    let [_, g, _, _, _] = AXES.map(axis);
+    vec![
         case("axis name", |graph| graph.axes[3].name = "two words".to_owned()),
         case("axis named twice", |graph| graph.axes[3].name = "q".to_owned()),
         case("axis of length 0", |graph| graph.axes[4].extent = Extent::Static(0)),
@@ -102,6 +122,14 @@ fn every_fault_is_found_and_told() {
         case("groups of groups", |graph| graph.axes[4].groups = Some(g)),
         case("uneven groups", |graph| graph.axes[1].extent = Extent::Static(3)),
         case("dynamic groups", |graph| graph.axes[1].extent = Extent::Dynamic),
+    ]
+}
+
+/// Types of ops.
+fn types() -> Vec<Case> {
+    let [h, g, _, k, d] = AXES.map(axis);
+    let (query, key, i) = (Value(0), Value(1), Value(2));
+    vec![
         case("stale type", |graph| graph.nodes[2].ty.elem = Elem::F32),
         case("too large", |graph| {
             for index in [0, 1, 4] {
@@ -126,6 +154,13 @@ fn every_fault_is_found_and_told() {
             put(graph, Op::Input { name: "sink".to_owned(), dims: vec![g], elem: Elem::F32 });
             put(graph, Op::LogSumExp { x: query, axis: h, sink: Some(Value(8)), base: Base::Two });
         }),
+    ]
+}
+
+/// Tables, rotations and inputs.
+fn tensors() -> Vec<Case> {
+    let [h, g, q, _, d] = AXES.map(axis);
+    vec![
         case("table over a dynamic axis", |graph| {
             put(graph, Op::Table { dims: vec![q], elem: Elem::F32, data: vec![0.0; 8].into() });
         }),
@@ -147,6 +182,14 @@ fn every_fault_is_found_and_told() {
         case("axis beside its groups", |graph| {
             put(graph, Op::Input { name: "x".to_owned(), dims: vec![g, h], elem: Elem::Bool });
         }),
+    ]
+}
+
+/// Scheme ops and their sites.
+fn sites() -> Vec<Case> {
+    let [_, g, q, _, _] = AXES.map(axis);
+    let query = Value(0);
+    vec![
         case("scheme operands", |graph| {
             let attrs = Attrs::new();
             put(
@@ -179,6 +222,14 @@ fn every_fault_is_found_and_told() {
             };
         }),
         case("length over keys", |graph| graph.sites[0].length = Value(3)),
+    ]
+}
+
+/// Names, outputs, and several mistakes at once.
+fn outputs() -> Vec<Case> {
+    let [h, _, q, k, _] = AXES.map(axis);
+    let i = Value(2);
+    vec![
         case("input without a name", |graph| {
             put(graph, Op::Input { name: String::new(), dims: vec![], elem: Elem::F32 });
         }),
@@ -195,13 +246,7 @@ fn every_fault_is_found_and_told() {
             graph.axes[0].name = "0".to_owned();
             put(graph, Op::Unary(Unary::Not, i));
         }),
-    ];
-    let mut report = String::new();
-    for Case { name, graph } in cases {
-        let error = graph.verify().expect_err(name);
-        let _ = write!(report, "## {name}\n{error}\n\n");
-    }
-    insta::assert_snapshot!(report);
+    ]
 }
 
 #[test]

@@ -68,38 +68,9 @@ impl<'g> Made<'g> {
                 let axis = b.axis_named(["h", "g", "q", "k", "d", "j"][self.random.below(6)])?;
                 if self.random.below(2) == 0 { b.iota(axis) } else { b.size(axis) }
             }
-            2 => {
-                let dims: &[&str] = [&["h"][..], &["j", "g"], &["d"], &[]][self.random.below(4)];
-                let dims: Vec<Axis> = dims.iter().filter_map(|name| b.axis_named(name)).collect();
-                let count: usize = dims.iter().map(|dim| static_length(b, *dim)).product();
-                match self.random.below(3) {
-                    0 => b.table(dims, (0..count).map(|_| real(self.random)).collect::<Vec<_>>()),
-                    1 => b.int_table(dims, &(0..count).map(|_| int(self.random)).collect::<Vec<_>>()),
-                    _ => {
-                        let data = (0..count).map(|_| self.random.below(2) as f64).collect();
-                        b.push(Op::Table { dims, elem: Elem::Bool, data })
-                    }
-                }
-            }
-            3 | 4 => {
-                let op = Unary::ALL[self.random.below(Unary::ALL.len())];
-                let x = match op {
-                    Unary::Not => self.of(Elem::Bool)?,
-                    Unary::Neg | Unary::Abs => self.value(|e, _| e != Elem::Bool)?,
-                    _ => self.of(Elem::F32)?,
-                };
-                b.push(Op::Unary(op, x.value()))
-            }
-            5 | 6 => {
-                let op = Binary::ALL[self.random.below(Binary::ALL.len())];
-                let elem = match op {
-                    Binary::And | Binary::Or => Elem::Bool,
-                    Binary::Pow => Elem::F32,
-                    _ => [Elem::F32, Elem::I32][self.random.below(2)],
-                };
-                let (x, y) = (self.of(elem)?, self.of(elem)?);
-                b.push(Op::Binary(op, x.value(), y.value()))
-            }
+            2 => self.table(),
+            3 | 4 => self.unary()?,
+            5 | 6 => self.binary()?,
             7 => {
                 let op = Compare::ALL[self.random.below(Compare::ALL.len())];
                 let elem = [Elem::F32, Elem::I32][self.random.below(2)];
@@ -119,73 +90,115 @@ impl<'g> Made<'g> {
                 let (axis, index) = (self.axis_of(table)?, self.of(Elem::I32)?);
                 table.gather(axis, index)
             }
-            11 => {
-                let (d, j) = (b.axis_named("d")?, b.axis_named("j")?);
-                let x = self.value(|e, axes| e == Elem::F32 && axes.contains(d) && !axes.contains(j))?;
-                let angle = self.value(|e, axes| e == Elem::F32 && axes.contains(j) && !axes.contains(d))?;
-                let pairing = Pairing::ALL[self.random.below(2)];
-                let spare = static_length(b, d) - 2 * static_length(b, j);
-                x.rotate(angle, d, j, pairing, self.random.below(spare + 1) as u32)
-            }
+            11 => self.rotation()?,
             12 => {
                 let x = self.value(|e, axes| e == Elem::F32 && !axes.is_empty())?;
                 let axis = self.axis_of(x)?;
                 x.dot(self.value(|e, axes| e == Elem::F32 && axes.contains(axis))?, axis)
             }
-            13 => {
-                let x = self.value(|e, axes| e == Elem::F32 && !axes.is_empty())?;
-                let axis = self.axis_of(x)?;
-                let free: Vec<Expr<'g>> =
-                    self.values.iter().copied().filter(|x| self.free(x.ty().axes, axis)).collect();
-                let free: Vec<Expr<'g>> = free.into_iter().filter(|x| x.ty().elem == Elem::F32).collect();
-                let sink = if self.random.below(2) == 0 { any(self.random, &free) } else { None }.map(Expr::value);
-                let base = [Base::E, Base::Two][self.random.below(2)];
-                let (x, softmax) = (x.value(), self.random.below(2) == 0);
-                b.push(if softmax {
-                    Op::Softmax { x, axis, sink, base }
-                } else {
-                    Op::LogSumExp { x, axis, sink, base }
-                })
-            }
+            13 => self.normalised()?,
+            _ => self.scheme()?,
+        })
+    }
+
+    /// A table of few elements.
+    fn table(&mut self) -> Expr<'g> {
+        let b = self.b;
+        let dims: &[&str] = [&["h"][..], &["j", "g"], &["d"], &[]][self.random.below(4)];
+        let dims: Vec<Axis> = dims.iter().filter_map(|name| b.axis_named(name)).collect();
+        let count: usize = dims.iter().map(|dim| static_length(b, *dim)).product();
+        match self.random.below(3) {
+            0 => b.table(dims, (0..count).map(|_| real(self.random)).collect::<Vec<_>>()),
+            1 => b.int_table(dims, &(0..count).map(|_| int(self.random)).collect::<Vec<_>>()),
             _ => {
-                let axis = |name| b.axis_named(name);
-                let (q, k) = (axis("q")?, axis("k")?);
-                let (length, index, k_index) = (b.size(k), b.iota(q), b.iota(k));
-                let site = b.site(Site {
-                    query: q,
-                    key: k,
-                    head: axis("h").filter(|_| self.random.below(2) == 0),
-                    dim: axis("d")?,
-                    q_pos: index.value(),
-                    k_pos: k_index.value(),
-                    q_index: index.value(),
-                    k_index: k_index.value(),
-                    length: length.value(),
-                });
-                let mut attrs = Attrs::new();
-                for name in ["base", "theta_0", "a name", "pairing"].iter().take(self.random.below(5)) {
-                    let attr = match self.random.below(6) {
-                        0 => Attr::Bool(self.random.below(2) == 0),
-                        1 => Attr::Int(self.random.bits() as i64),
-                        2 => Attr::Float(real(self.random)),
-                        3 => Attr::Str("half \"or\"\n\\ \u{e9}\u{1f600}\u{7}".to_owned()),
-                        4 => Attr::List((0..self.random.below(40)).map(|_| real(self.random)).collect()),
-                        _ => Attr::Value(self.value(|_, _| true)?.value()),
-                    };
-                    attrs.insert((*name).to_owned(), attr);
-                }
-                let name = ["rope", "my scheme", "x.y", "over"][self.random.below(4)];
-                match self.random.below(4) {
-                    0 => b.scheme_mask(name, site, attrs),
-                    hook => b.scheme(
-                        name,
-                        [Hook::Query, Hook::Key, Hook::Score][hook - 1],
-                        self.of(Elem::F32)?,
-                        site,
-                        attrs,
-                    ),
-                }
+                let data = (0..count).map(|_| self.random.below(2) as f64).collect();
+                b.push(Op::Table { dims, elem: Elem::Bool, data })
             }
+        }
+    }
+
+    /// An op of one operand.
+    fn unary(&mut self) -> Option<Expr<'g>> {
+        let b = self.b;
+        let op = Unary::ALL[self.random.below(Unary::ALL.len())];
+        let x = match op {
+            Unary::Not => self.of(Elem::Bool)?,
+            Unary::Neg | Unary::Abs => self.value(|e, _| e != Elem::Bool)?,
+            _ => self.of(Elem::F32)?,
+        };
+        Some(b.push(Op::Unary(op, x.value())))
+    }
+
+    /// An op of two operands.
+    fn binary(&mut self) -> Option<Expr<'g>> {
+        let b = self.b;
+        let op = Binary::ALL[self.random.below(Binary::ALL.len())];
+        let elem = match op {
+            Binary::And | Binary::Or => Elem::Bool,
+            Binary::Pow => Elem::F32,
+            _ => [Elem::F32, Elem::I32][self.random.below(2)],
+        };
+        let (x, y) = (self.of(elem)?, self.of(elem)?);
+        Some(b.push(Op::Binary(op, x.value(), y.value())))
+    }
+
+    /// A rotation.
+    fn rotation(&mut self) -> Option<Expr<'g>> {
+        let b = self.b;
+        let (d, j) = (b.axis_named("d")?, b.axis_named("j")?);
+        let x = self.value(|e, axes| e == Elem::F32 && axes.contains(d) && !axes.contains(j))?;
+        let angle = self.value(|e, axes| e == Elem::F32 && axes.contains(j) && !axes.contains(d))?;
+        let pairing = Pairing::ALL[self.random.below(2)];
+        let spare = static_length(b, d) - 2 * static_length(b, j);
+        Some(x.rotate(angle, d, j, pairing, self.random.below(spare + 1) as u32))
+    }
+
+    /// A softmax or a log-sum-exp.
+    fn normalised(&mut self) -> Option<Expr<'g>> {
+        let b = self.b;
+        let x = self.value(|e, axes| e == Elem::F32 && !axes.is_empty())?;
+        let axis = self.axis_of(x)?;
+        let free: Vec<Expr<'g>> = self.values.iter().copied().filter(|x| self.free(x.ty().axes, axis)).collect();
+        let free: Vec<Expr<'g>> = free.into_iter().filter(|x| x.ty().elem == Elem::F32).collect();
+        let sink = if self.random.below(2) == 0 { any(self.random, &free) } else { None }.map(Expr::value);
+        let base = [Base::E, Base::Two][self.random.below(2)];
+        let (x, softmax) = (x.value(), self.random.below(2) == 0);
+        Some(b.push(if softmax { Op::Softmax { x, axis, sink, base } } else { Op::LogSumExp { x, axis, sink, base } }))
+    }
+
+    /// A scheme op at a site of its own.
+    fn scheme(&mut self) -> Option<Expr<'g>> {
+        let b = self.b;
+        let axis = |name| b.axis_named(name);
+        let (q, k) = (axis("q")?, axis("k")?);
+        let (length, index, k_index) = (b.size(k), b.iota(q), b.iota(k));
+        let site = b.site(Site {
+            query: q,
+            key: k,
+            head: axis("h").filter(|_| self.random.below(2) == 0),
+            dim: axis("d")?,
+            q_pos: index.value(),
+            k_pos: k_index.value(),
+            q_index: index.value(),
+            k_index: k_index.value(),
+            length: length.value(),
+        });
+        let mut attrs = Attrs::new();
+        for name in ["base", "theta_0", "a name", "pairing"].iter().take(self.random.below(5)) {
+            let attr = match self.random.below(6) {
+                0 => Attr::Bool(self.random.below(2) == 0),
+                1 => Attr::Int(self.random.bits() as i64),
+                2 => Attr::Float(real(self.random)),
+                3 => Attr::Str("half \"or\"\n\\ \u{e9}\u{1f600}\u{7}".to_owned()),
+                4 => Attr::List((0..self.random.below(40)).map(|_| real(self.random)).collect()),
+                _ => Attr::Value(self.value(|_, _| true)?.value()),
+            };
+            attrs.insert((*name).to_owned(), attr);
+        }
+        let name = ["rope", "my scheme", "x.y", "over"][self.random.below(4)];
+        Some(match self.random.below(4) {
+            0 => b.scheme_mask(name, site, attrs),
+            hook => b.scheme(name, [Hook::Query, Hook::Key, Hook::Score][hook - 1], self.of(Elem::F32)?, site, attrs),
         })
     }
 }

@@ -5,7 +5,7 @@ use rhumb_ir::{Axis, AxisInfo, Elem, Expr, Extent, GraphBuilder, Hook, Site, Ver
 use super::error::BuildError;
 use super::options::{Attention, Batch, Sink, Source};
 use super::parts::AttentionParts;
-use super::quantised::{KEY, VALUE, unquantised};
+use super::quantised::{KEY, VALUE, elems, unquantised};
 use super::steps::{Steps, written};
 use crate::scheme::{Scheme, SchemeContext};
 use crate::schemes::{Documents, KeyLengths};
@@ -156,8 +156,7 @@ impl Attention {
         if self.heads % self.kv_heads != 0 {
             return Err(BuildError::Groups { heads: self.heads, kv_heads: self.kv_heads });
         }
-        let floats = |elem: Elem| matches!(elem, Elem::F32 | Elem::F16 | Elem::Bf16);
-        let fits = |(_, elem, cached): &(&str, Elem, bool)| floats(*elem) || *cached && elem.is_input_only();
+        let fits = |(_, elem, cached): &(&str, Elem, bool)| elems(*cached).any(|of| of == *elem);
         if let Some((what, found, cached)) = self.elems.each().into_iter().find(|rows| !fits(rows)) {
             return Err(BuildError::Element { what, found, cached });
         }

@@ -3,9 +3,22 @@
 use rhumb_ir::Elem;
 
 use super::options::{Attention, Elems};
-use super::quantised::{Quantised, Scales};
+use super::quantised::{Quantised, Scales, elems};
 
 impl Attention {
+    /// The element types that rows can have: `cached` are those of keys and values, which can be of 8 bits too.
+    ///
+    /// ```
+    /// use rhumb_ir::Elem;
+    /// use rhumb_plugins::Attention;
+    ///
+    /// assert!(Attention::elems(false).eq([Elem::F32, Elem::F16, Elem::Bf16]));
+    /// assert!(Attention::elems(true).any(|elem| elem == Elem::I8));
+    /// ```
+    pub fn elems(cached: bool) -> impl Iterator<Item = Elem> {
+        elems(cached)
+    }
+
     /// The element type of `k` and `v`: of a cache. Beside those of 16 bits there are two of 8, which are [scaled](Attention::scales):
     ///
     /// - [`Elem::I8`], whose keys are `cast(k) * k_scale`, and whose values are `cast(v) * v_scale`; with

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use rhumb_ir::{Elem, VerifyError};
+use rhumb_ir::{Elem, VerifyError, one_of};
 use thiserror::Error;
 
+use super::quantised::elems;
 use crate::error::SchemeError;
 
 /// Why an attention graph can't be built.
@@ -118,8 +119,9 @@ impl BuildError {
                 format!("use a number of key/value heads that divides {heads}")
             }
             BuildError::Number { what: _, found: _, expected } => format!("give {expected}"),
-            BuildError::Element { cached: false, .. } => "give f32, f16 or bf16".to_owned(),
-            BuildError::Element { cached: true, .. } => "give f32, f16, bf16, f8e4m3 or i8".to_owned(),
+            BuildError::Element { cached, .. } => {
+                format!("give {}", one_of(elems(*cached).map(Elem::name)))
+            }
             BuildError::WithoutSoftmax { what } => format!("leave out {what}, or `weights_with`"),
             BuildError::Scheme { scheme: _, source } => source.hint(),
             BuildError::Closure { expected: Elem::Bool, .. } => "end the expression in a comparison".to_owned(),

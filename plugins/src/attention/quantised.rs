@@ -1,6 +1,6 @@
 //! Keys and values in 8 bits: the inputs that scale them.
 
-use rhumb_ir::{Axis, Elem, Expr, GraphBuilder};
+use rhumb_ir::{Axis, Elem, ElemKind, Expr, GraphBuilder};
 
 /// What keys and values in 8 bits have scales for. The scale is the input `k_scale` or `v_scale`, and a zero point the input `k_zero` or
 /// `v_zero`, all of `f32`.
@@ -29,10 +29,10 @@ pub(super) const VALUE: Names = ["v", "v_scale", "v_zero"];
 impl Quantised {
     /// The scales of rows of an element type.
     fn of(self, elem: Elem) -> Option<Scales> {
-        match elem {
-            Elem::I8 => Some(self.scales.unwrap_or(Scales::PerToken)),
-            Elem::F8e4m3 => self.scales,
-            _ => None,
+        match elem.kind() {
+            _ if !elem.is_input_only() => None,
+            ElemKind::Whole => Some(self.scales.unwrap_or(Scales::PerToken)),
+            ElemKind::Real | ElemKind::Truth => self.scales,
         }
     }
 
@@ -51,13 +51,20 @@ impl Quantised {
             Scales::PerToken => builder.input(name, Elem::F32, [b, g, k]),
             Scales::PerChannel => builder.input(name, Elem::F32, [g, d]),
         };
-        let mut rows = if elem == Elem::I8 { stored.cast(Elem::F32) } else { stored };
+        let whole = elem.kind() == ElemKind::Whole;
+        let mut rows = if whole { stored.cast(Elem::F32) } else { stored };
         let scale = of_rows(scale);
-        if self.zero_points && elem == Elem::I8 {
+        if self.zero_points && whole {
             rows = rows - of_rows(zero);
         }
         rows * scale
     }
+}
+
+/// The element types that rows can have, of a cache or not.
+pub(super) fn elems(cached: bool) -> impl Iterator<Item = Elem> {
+    let read_alone = Elem::ALL.into_iter().filter(move |elem| cached && elem.is_input_only());
+    Elem::FLOATS.into_iter().chain(read_alone)
 }
 
 /// The element type of rows before they are quantised.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhumb_ir::{Axis, Binary, Compare, Elem, Expr, Op, Unary};
+use rhumb_ir::{Axis, Binary, Compare, Elem, ElemKind, Expr, Op, Unary};
 
 use crate::scheme::SchemeContext;
 
@@ -193,12 +193,12 @@ impl Constant {
     pub(super) fn expr<'g>(&self, cx: &SchemeContext<'g>) -> Expr<'g> {
         let axes: Vec<Axis> = self.axes.iter().map(|(axis, _)| *axis).collect();
         let builder = cx.builder();
-        match (self.single(), self.elem) {
-            (Some(x), Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3) => cx.scalar(x),
-            (Some(x), Elem::I8 | Elem::I32) => cx.int(x as i32),
-            (Some(x), Elem::Bool) => builder.bool(x != 0.0),
-            (None, Elem::F32) => cx.table(&axes, self.data.clone()),
-            (None, elem) => builder.push(Op::Table { dims: axes, elem, data: self.data.clone().into() }),
+        match (self.single(), self.elem.kind()) {
+            (Some(x), ElemKind::Real) => cx.scalar(x),
+            (Some(x), ElemKind::Whole) => cx.int(x as i32),
+            (Some(x), ElemKind::Truth) => builder.bool(x != 0.0),
+            (None, ElemKind::Real) => cx.table(&axes, self.data.clone()),
+            (None, _) => builder.push(Op::Table { dims: axes, elem: self.elem, data: self.data.clone().into() }),
         }
     }
 }

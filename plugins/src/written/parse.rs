@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use rhumb_ir::source::{Span, shorten};
-use rhumb_ir::{Attr, Elem, Hook};
+use rhumb_ir::{Attr, Elem, ElemKind, Hook};
 
 use super::error::{SchemeTextError, SchemeTextFault, unknown};
 use super::lex::Token;
@@ -203,10 +203,10 @@ impl<'s> Parser<'s> {
                 if self.eat("[") {
                     return Ok((self.tensor(elem, number)?, AttrKind::Value));
                 }
-                constant(match elem {
-                    Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => AttrKind::Float,
-                    Elem::I8 | Elem::I32 => AttrKind::Int,
-                    Elem::Bool => AttrKind::Bool,
+                constant(match elem.kind() {
+                    ElemKind::Real => AttrKind::Float,
+                    ElemKind::Whole => AttrKind::Int,
+                    ElemKind::Truth => AttrKind::Bool,
                 })
             }
             _ => self.unexpected(TYPE),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rhumb_ir::Elem;
+use rhumb_ir::{Elem, one_of};
 
 use crate::error::CallError;
 use crate::kv::id::SequenceId;
@@ -105,7 +105,7 @@ pub enum KvError {
     },
     /// New rows that are not quantised, nor of a type that can be.
     #[error(
-        "new {tensor} hold {found}, and a cache of {expected} makes its rows of f32, f16 or bf16; give it one of these"
+        "new {tensor} hold {found}, and a cache of {expected} makes its rows of {}; give it one of these", one_of(Elem::FLOATS.map(Elem::name))
     )]
     Unquantised {
         /// Keys or values.
@@ -196,10 +196,10 @@ pub enum KvError {
 rhumb_ir::debug_as_display!(KvError);
 
 /// The numbers that rows of an element type are made of.
-fn range_of(elem: Elem) -> &'static str {
-    match elem {
-        Elem::F8e4m3 => "finite numbers, up to 448",
-        _ => "finite numbers",
+fn range_of(elem: Elem) -> String {
+    match elem.greatest().filter(|_| elem.is_input_only()) {
+        Some(most) => format!("finite numbers, up to {most}"),
+        None => "finite numbers".to_owned(),
     }
 }
 

@@ -1,11 +1,10 @@
 //! The memory of all pages.
 
-use half::{bf16, f16};
-use rhumb_ir::Elem;
+use rhumb_ir::{Elem, ElemKind};
 
-use crate::float8::f8e4m3;
+use crate::element::{Held, with_held};
 use crate::kv::error::{KvError, KvTensor};
-use crate::kv::quantised::{Numbers, to_floats};
+use crate::kv::quantised::Numbers;
 use crate::layout::Layout;
 use crate::memory::{Workspace, reserve};
 use crate::view::{TensorView, TensorViewMut};
@@ -78,7 +77,7 @@ impl Pool {
         if !self.is_narrow() {
             return if found == expected { Ok(()) } else { Err(KvError::Elem { tensor, found, expected }) };
         }
-        if !matches!(found, Elem::F32 | Elem::F16 | Elem::Bf16) {
+        if !Elem::FLOATS.contains(&found) {
             return Err(KvError::Unquantised { tensor, found, expected });
         }
         self.check_numbers(tensor, rows)
@@ -114,7 +113,12 @@ impl Pool {
                         let stored = self.memory.slice_mut(place * dim, dim).expect("a row of a page");
                         numbers.quantise(place, &self.row, stored);
                     }
-                    None => to_floats(&self.row, self.memory.slice_mut(place * dim, dim).expect("a row of a page")),
+                    None => with_held!(self.elem, Type => {
+                        let start = place * dim * self.elem.bytes();
+                        let stored: &mut [<Type as Held>::Bits] =
+                            self.memory.slice_mut(start, dim).expect("a row of a page");
+                        stored.iter_mut().zip(&self.row).for_each(|(bits, x)| *bits = Type::stored((*x).into()).bits());
+                    }),
                 }
             }
         }
@@ -178,21 +182,15 @@ impl Pool {
         for head in 0..heads {
             let first = ((page as usize * heads + head) * tokens + start) * dim;
             let (place, count) = (self.elem.bytes() * first, len * dim);
-            let norm = match self.elem {
-                Elem::F32 => self.memory.slice(place, count).map(|rows: &[f32]| greatest_norm(rows, dim)),
-                Elem::F16 => self.memory.slice(place, count).map(|rows: &[f16]| greatest_norm(rows, dim)),
-                Elem::Bf16 => self.memory.slice(place, count).map(|rows: &[bf16]| greatest_norm(rows, dim)),
-                Elem::I8 => {
-                    self.memory.slice(place, count).zip(self.numbers.as_ref()).map(|(rows, numbers): (&[i8], _)| {
-                        let rows = rows.chunks(dim).zip(first / dim..);
-                        greatest(rows.map(|(row, place)| numbers.square(place, row)))
-                    })
-                }
-                Elem::F8e4m3 => self.memory.slice(place, count).map(|rows: &[u8]| {
-                    let square = |x: &u8| f64::from(f8e4m3::from_bits(*x)).powi(2);
-                    greatest(rows.chunks(dim).map(|row| row.iter().map(square).sum()))
+            let norm = match &self.numbers {
+                Some(numbers) => self.memory.slice(place, count).map(|rows: &[i8]| {
+                    let rows = rows.chunks(dim).zip(first / dim..);
+                    greatest(rows.map(|(row, place)| numbers.square(place, row)))
                 }),
-                Elem::I32 | Elem::Bool => None,
+                None if self.elem.kind() != ElemKind::Real => None,
+                None => with_held!(self.elem, Type => {
+                    self.memory.slice(place, count).map(|rows| greatest_norm::<Type>(rows, dim))
+                }),
             };
             let norm = norm.unwrap_or(f32::INFINITY);
             let noted = &mut self.norms[page as usize * heads + head];
@@ -219,8 +217,8 @@ impl Pool {
 }
 
 /// A number that the norm of no row of some elements is above; `inf` if one holds NaN or is that large.
-fn greatest_norm<T: Copy + Into<f64>>(rows: &[T], dim: usize) -> f32 {
-    let square = |row: &[T]| row.iter().map(|x| (*x).into() * (*x).into()).sum::<f64>();
+fn greatest_norm<T: Held>(rows: &[T::Bits], dim: usize) -> f32 {
+    let square = |row: &[T::Bits]| row.iter().map(|bits| T::of_bits(*bits).number().powi(2)).sum::<f64>();
     greatest(rows.chunks(dim.max(1)).map(square))
 }
 
@@ -234,16 +232,18 @@ fn greatest(squares: impl Iterator<Item = f64>) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     #[test]
     fn norms_are_not_below_those_of_rows() {
-        let norm = greatest_norm(&[3.0, 4.0, 1.0, -1.0, 0.0, 0.0], 2);
+        let norm = greatest_norm::<f32>(&[3.0, 4.0, 1.0, -1.0, 0.0, 0.0], 2);
         assert!((5.0..5.00001).contains(&norm), "{norm}");
-        assert_eq!(greatest_norm(&[f32::NAN, 0.0, 9.0, 9.0], 2), f32::INFINITY);
-        assert_eq!(greatest_norm(&[9.0, 9.0, 0.0, f32::NEG_INFINITY], 2), f32::INFINITY);
-        assert_eq!(greatest_norm(&[3e38, 3e38], 2), f32::INFINITY);
+        assert_eq!(greatest_norm::<f32>(&[f32::NAN, 0.0, 9.0, 9.0], 2), f32::INFINITY);
+        assert_eq!(greatest_norm::<f32>(&[9.0, 9.0, 0.0, f32::NEG_INFINITY], 2), f32::INFINITY);
+        assert_eq!(greatest_norm::<f32>(&[3e38, 3e38], 2), f32::INFINITY);
         assert!(greatest_norm::<f32>(&[], 4) < 1e-40);
-        assert_eq!(greatest_norm(&[f16::NAN], 1), f32::INFINITY);
+        assert_eq!(greatest_norm::<f16>(&[f16::NAN], 1), f32::INFINITY);
     }
 }

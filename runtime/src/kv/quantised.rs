@@ -2,7 +2,6 @@
 
 use rhumb_ir::Elem;
 
-use crate::float8::f8e4m3;
 use crate::kv::error::KvError;
 use crate::layout::Layout;
 use crate::memory::Workspace;
@@ -123,13 +122,6 @@ fn with_zero_point(row: &[f32], stored: &mut [i8]) -> (f32, f32) {
         *stored = stored_as(*x, scale, zero, [-128.0, 127.0]);
     }
     (scale, zero)
-}
-
-/// Rounds a row to floats of 8 bits.
-pub(super) fn to_floats(row: &[f32], stored: &mut [u8]) {
-    for (stored, x) in stored.iter_mut().zip(row) {
-        *stored = f8e4m3::from_f32(*x).to_bits();
-    }
 }
 
 #[cfg(test)]

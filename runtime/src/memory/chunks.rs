@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rhumb_compiler::plan::{Attention, Combiner, Plan, Schedule};
+use rhumb_compiler::plan::{Attention, Combiner, Plan};
 
 use crate::memory::outer::{Outer, queries, query_tiles};
 use crate::memory::part::Part;
@@ -57,21 +57,12 @@ pub(crate) struct Records<'p> {
 
 /// The number of chunks that the keys of a call are cut into.
 pub(crate) fn chunks(attention: &Attention, frame: &Frame<'_>) -> usize {
-    match &frame.plan().schedule {
-        Schedule::Prefill => 1,
-        Schedule::Decode(decode) => decode.chunks(frame.length(attention.key)),
-    }
+    frame.plan().schedule.chunks(frame.length(attention.key))
 }
 
 /// The keys of a chunk: whole key tiles, but for the last of all.
 pub(crate) fn keys(plan: &Plan, chunk: usize, length: usize) -> (usize, usize) {
-    match &plan.schedule {
-        Schedule::Prefill => (0, length),
-        Schedule::Decode(decode) => {
-            let first = chunk.saturating_mul(decode.chunk_keys);
-            (first.min(length), first.saturating_add(decode.chunk_keys).min(length))
-        }
-    }
+    plan.schedule.keys_of_chunk(chunk, length)
 }
 
 impl Record {

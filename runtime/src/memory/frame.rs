@@ -1,11 +1,11 @@
 //! The frame of a call: what compiled functions know of the tensors they read and write.
 
-use half::{bf16, f16};
-use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
+use rhumb_compiler::abi::{CONSTANT_BYTES, MOST_LANES, MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Origin, Plan, Storage, Tensor, TensorId};
-use rhumb_ir::{Axis, Elem, Extent, Op};
+use rhumb_ir::{Axis, Extent, Op};
 use smallvec::SmallVec;
 
+use crate::element::{Held, with_held};
 use crate::error::CallError;
 use crate::interface::Bound;
 use crate::memory::paged::{PagedInput, gather, put_copied_strides, row_dim};
@@ -14,12 +14,12 @@ use crate::memory::{OutOfMemory, Workspace};
 use crate::view::{InputView, PagedView};
 
 /// Bytes after every table and constant, beside the elements of [`pad`]: the narrowest of them too can be loaded as a whole vector.
-const SLACK: usize = 64;
+const SLACK: usize = CONSTANT_BYTES;
 
 /// Elements after every table and constant: vector code loads whole tiles of queries, the last of which may begin before the end of a row
 /// and pass it.
 fn pad(plan: &Plan) -> usize {
-    plan.attention.as_ref().map_or(0, |_| plan.tiling.queries() + 16)
+    plan.attention.as_ref().map_or(0, |_| plan.tiling.queries() + MOST_LANES)
 }
 
 /// Bytes of a table or constant of `len` elements, with what vector code may load after it.
@@ -67,25 +67,14 @@ impl Constants {
             let start = slots[id].start;
             let fits = match storage {
                 Storage::F64 => memory.slice_mut::<f64>(start, data.len()).map(|slice| slice.copy_from_slice(data)),
-                Storage::F32 => fill::<f32>(&mut memory, start, data, |x| x as f32),
-                Storage::F16 | Storage::Bf16 => fill::<u16>(&mut memory, start, data, |x| half_bits(storage, x)),
-                // Tables of the graph have none of these.
-                Storage::F8e4m3 | Storage::I8 => None,
-                Storage::I32 => fill::<i32>(&mut memory, start, data, |x| x as i32),
                 Storage::Mask => fill::<i32>(&mut memory, start, data, |x| -i32::from(x != 0.0)),
-                Storage::Byte => fill::<u8>(&mut memory, start, data, |x| u8::from(x != 0.0)),
+                Storage::Of(elem) => with_held!(elem, Type => {
+                    fill::<<Type as Held>::Bits>(&mut memory, start, data, |x| Type::stored(x).bits())
+                }),
             };
             fits.ok_or(OutOfMemory { bytes: memory.bytes() })?;
         }
         Ok(Constants { memory, slots })
-    }
-}
-
-/// The bits of a number in a storage of 16 bits.
-fn half_bits(storage: Storage, x: f64) -> u16 {
-    match storage {
-        Storage::F16 => f16::from_f32(Elem::F16.rounded(x) as f32).to_bits(),
-        _ => bf16::from_f32(Elem::Bf16.rounded(x) as f32).to_bits(),
     }
 }
 

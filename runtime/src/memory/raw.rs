@@ -2,9 +2,10 @@
 
 use std::ptr::NonNull;
 
+use crate::element::{Element, OutputElement};
 use crate::error::ViewError;
 use crate::layout::Layout;
-use crate::memory::{Element, OutputElement, Span, SpanMut};
+use crate::memory::{Span, SpanMut};
 use crate::view::{TensorView, TensorViewMut};
 
 impl<'a> TensorView<'a> {

@@ -3,87 +3,9 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use half::{bf16, f16};
 use rhumb_ir::Elem;
 
-use crate::float8::f8e4m3;
-
-/// A Rust type that tensors can hold: `f32`, [`f16`](half::f16), [`bf16`](half::bf16), [`f8e4m3`](crate::f8e4m3), `i8`, `i32`, and for truth values `bool` or `u8`, where any byte but 0 is true.
-///
-/// Tensors of any other are converted first; `f64` and `i64`, which other libraries like, are no exception:
-///
-/// ```compile_fail,E0277
-/// let data = vec![0.5f64; 4];
-/// let view = rhumb_runtime::TensorView::from_slice(&data, &[2, 2]);
-/// ```
-///
-/// ```
-/// let data = vec![0.5f64; 4];
-/// let data: Vec<f32> = data.iter().map(|x| *x as f32).collect();
-/// let view = rhumb_runtime::TensorView::from_slice(&data, &[2, 2])?;
-/// # Ok::<(), rhumb_runtime::ViewError>(())
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "a tensor can't hold `{Self}`",
-    label = "a tensor holds `f32`, `f16`, `bf16`, `f8e4m3`, `i8`, `i32` or, for truth values, `bool` or `u8`",
-    note = "convert the elements first, real numbers by `.map(|x| *x as f32)`, positions and ids by `i32::try_from`"
-)]
-pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
-    /// The element type of a view of such values.
-    const ELEM: Elem;
-}
-
-/// An [`Element`] that kernels may write: all but `bool`, whose bytes Rust wants to be 0 or 1 whoever writes them; use `u8`.
-#[diagnostic::on_unimplemented(
-    message = "a kernel can't write `{Self}`",
-    label = "a kernel writes `f32`, `f16`, `bf16`, `i32` or, for truth values, `u8`",
-    note = "give it a slice of one of these, and convert afterwards"
-)]
-pub trait OutputElement: Element {}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for half::f16 {}
-    impl Sealed for half::bf16 {}
-    impl Sealed for crate::float8::f8e4m3 {}
-    impl Sealed for i8 {}
-    impl Sealed for i32 {}
-    impl Sealed for u8 {}
-    impl Sealed for bool {}
-}
-
-impl Element for f32 {
-    const ELEM: Elem = Elem::F32;
-}
-impl Element for f16 {
-    const ELEM: Elem = Elem::F16;
-}
-impl Element for bf16 {
-    const ELEM: Elem = Elem::Bf16;
-}
-impl Element for f8e4m3 {
-    const ELEM: Elem = Elem::F8e4m3;
-}
-impl Element for i8 {
-    const ELEM: Elem = Elem::I8;
-}
-impl Element for i32 {
-    const ELEM: Elem = Elem::I32;
-}
-impl Element for u8 {
-    const ELEM: Elem = Elem::Bool;
-}
-impl Element for bool {
-    const ELEM: Elem = Elem::Bool;
-}
-impl OutputElement for f32 {}
-impl OutputElement for f16 {}
-impl OutputElement for bf16 {}
-impl OutputElement for f8e4m3 {}
-impl OutputElement for i8 {}
-impl OutputElement for i32 {}
-impl OutputElement for u8 {}
+use crate::element::{Element, Held, OutputElement, with_held};
 
 /// `len` elements at `ptr`, readable for `'a`.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +16,8 @@ pub(crate) struct Span<'a> {
     borrow: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: a `Span` is a `&[f32]`, `&[f16]`, `&[bf16]`, `&[f8e4m3]`, `&[i8]`, `&[i32]` or `&[u8]`, bytes that can be read as one of these, or memory that `Span::from_raw`'s caller vouched for as such.
+// SAFETY: a `Span` is a slice of an `Element`, which is `Send` and `Sync`, bytes that can be read as one, or memory that `Span::from_raw`'s
+// caller vouched for as such.
 unsafe impl Send for Span<'_> {}
 // SAFETY: as above; a shared span only reads.
 unsafe impl Sync for Span<'_> {}
@@ -135,17 +58,11 @@ impl<'a> Span<'a> {
         if index >= self.len {
             return None;
         }
-        // SAFETY: `index < len` was checked above, and the constructors were given `len` aligned, readable elements of `elem`.
-        Some(unsafe {
-            match self.elem {
-                Elem::F32 => f64::from(self.ptr.cast::<f32>().add(index).read()),
-                Elem::F16 => f64::from(self.ptr.cast::<f16>().add(index).read()),
-                Elem::Bf16 => f64::from(self.ptr.cast::<bf16>().add(index).read()),
-                Elem::F8e4m3 => f64::from(self.ptr.cast::<f8e4m3>().add(index).read()),
-                Elem::I8 => f64::from(self.ptr.cast::<i8>().add(index).read()),
-                Elem::I32 => f64::from(self.ptr.cast::<i32>().add(index).read()),
-                Elem::Bool => f64::from(u8::from(self.ptr.add(index).read() != 0)),
-            }
+        with_held!(self.elem, Type => {
+            // SAFETY: `index < len` was checked above, and the constructors were given `len` aligned, readable elements of `elem`, whose bits
+            // these are.
+            let bits = unsafe { self.ptr.cast::<<Type as Held>::Bits>().add(index).read() };
+            Some(Type::of_bits(bits).number())
         })
     }
 }
@@ -159,8 +76,8 @@ pub(crate) struct SpanMut<'a> {
     borrow: PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: a `SpanMut` is a `&mut` slice of `f32`, `f16`, `bf16`, `f8e4m3`, `i8`, `i32` or `u8`, a part of one, bytes that can be used as one, or memory that
-// `SpanMut::from_raw`'s caller vouched for as such.
+// SAFETY: a `SpanMut` is a `&mut` slice of an `OutputElement`, which is `Send` and `Sync`, a part of one, bytes that can be used as one, or
+// memory that `SpanMut::from_raw`'s caller vouched for as such.
 unsafe impl Send for SpanMut<'_> {}
 // SAFETY: as above; a shared reference to it only reads.
 unsafe impl Sync for SpanMut<'_> {}
@@ -215,20 +132,12 @@ impl<'a> SpanMut<'a> {
         if index >= self.len {
             return;
         }
-        // Of 16 bits first: to single precision in between might round twice.
-        let near = self.elem.rounded(value) as f32;
-        // SAFETY: `index < len` was checked above, and the constructors were given `len` aligned, writable elements of `elem`.
-        unsafe {
-            match self.elem {
-                Elem::F32 => self.ptr.cast::<f32>().add(index).write(near),
-                Elem::F16 => self.ptr.cast::<f16>().add(index).write(f16::from_f32(near)),
-                Elem::Bf16 => self.ptr.cast::<bf16>().add(index).write(bf16::from_f32(near)),
-                Elem::F8e4m3 => self.ptr.cast::<f8e4m3>().add(index).write(f8e4m3::from_f32(near)),
-                Elem::I8 => self.ptr.cast::<i8>().add(index).write(value as i8),
-                Elem::I32 => self.ptr.cast::<i32>().add(index).write(value as i32),
-                Elem::Bool => self.ptr.add(index).write(u8::from(value != 0.0)),
-            }
-        }
+        with_held!(self.elem, Type => {
+            let bits = Type::stored(value).bits();
+            // SAFETY: `index < len` was checked above, and the constructors were given `len` aligned, writable elements of `elem`, whose bits
+            // these are.
+            unsafe { self.ptr.cast::<<Type as Held>::Bits>().add(index).write(bits) }
+        });
     }
 }
 

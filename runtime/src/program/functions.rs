@@ -1,7 +1,7 @@
 //! The functions of a plan, by what they are for: each is there, or the plan is not loaded.
 
 use rhumb_compiler::codegen::Role;
-use rhumb_compiler::plan::{Attention, Plan, Schedule, Source, TensorId};
+use rhumb_compiler::plan::{Attention, LanesAre, Plan, Source, TensorId};
 
 use crate::memory::{FunctionId, LoadError, Loaded};
 
@@ -120,8 +120,9 @@ impl TileFunctions {
         let shapes = (0..plan.tiling.shapes.len()).map(&mut shape).collect::<Result<Vec<_>, LoadError>>()?;
         let key_term = match attention.key_term {
             Some(_) => {
-                let of_rows = plan.schedule != Schedule::Prefill;
-                Some(KeyTermFunctions { reference: rest.take_if(masked || of_rows, Role::Reference)?, of_rows })
+                let of_rows = plan.schedule.lanes() == LanesAre::Elements;
+                let reference = rest.take_if(plan.raises_references(attention), Role::Reference)?;
+                Some(KeyTermFunctions { reference, of_rows })
             }
             None => None,
         };

@@ -8,6 +8,7 @@ use rhumb::prelude::*;
 
 use super::super::error::CliError;
 use super::super::random::Random;
+use super::super::tensor::to_tensor;
 
 /// A tensor that schemes take.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +125,7 @@ impl Declared {
             Fill::Index => made.fill_with(|place| (place % last) as f64),
             Fill::Number(x) => made.fill_with(|_| x),
         }
-        made.to_tensor().ok_or_else(too_large)
+        to_tensor(&made).ok_or_else(too_large)
     }
 }
 

@@ -8,11 +8,11 @@ use rhumb::compiler::CompileError;
 use rhumb::ir::{Bindings, Tensor, interpret};
 use rhumb::plugins::lower;
 use rhumb::prelude::*;
-use rhumb::runtime::Interface;
+use rhumb::runtime::{Interface, OwnedTensor};
 
 use super::super::error::CliError;
 use super::super::random::Random;
-use super::super::tensor::OwnedTensor;
+use super::super::tensor;
 use super::super::tensors::read;
 use super::declared::Declared;
 use super::graph::{ScoreGraph, Setting};
@@ -151,10 +151,10 @@ fn declared(setting: &Setting, graph: &Verified, tensors: &Tensors<'_>) -> Resul
 }
 
 fn to_tensor(owned: &OwnedTensor, name: &str) -> Result<Tensor, CliError> {
-    owned.to_tensor().ok_or_else(|| CliError::TooLarge {
+    tensor::to_tensor(owned).ok_or_else(|| CliError::TooLarge {
         what: "input",
         name: name.to_owned(),
-        shape: owned.shape.clone(),
+        shape: owned.shape().to_vec(),
     })
 }
 
@@ -194,7 +194,7 @@ fn rows(name: &str, shape: &[usize], head_dim: u32, (content, seed): (Content, u
     let scale = 1.0 / f64::from(head_dim).sqrt();
     let mut owned = match content {
         Content::Random => Random::new(seed, name).tensor(name, Elem::F32, shape.to_vec(), 0)?,
-        _ => OwnedTensor::zeros("input", name, Elem::F32, shape.to_vec())?,
+        _ => tensor::zeros("input", name, Elem::F32, shape.to_vec())?,
     };
     if content == Content::Equal {
         owned.fill_with(|_| 1.0);

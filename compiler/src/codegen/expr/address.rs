@@ -4,6 +4,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Extent};
 
 use super::ExprEmitter;
+use crate::abi::WORD_BYTES;
 use crate::codegen::error::CodegenError;
 use crate::codegen::vocab::frame_access;
 use crate::plan::TensorId;
@@ -12,7 +13,7 @@ impl ExprEmitter<'_, '_> {
     /// A word of the frame.
     pub(crate) fn word(&mut self, word: usize) -> Ssa {
         let frame = self.frame;
-        self.fb().ins().load(types::I64, frame_access(), frame, (8 * word) as i32)
+        self.fb().ins().load(types::I64, frame_access(), frame, (WORD_BYTES * word) as i32)
     }
 
     /// The length of an axis, as `i64`.

@@ -3,11 +3,11 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
-use rhumb_ir::{Axis, Elem, Value};
+use rhumb_ir::{Axis, Elem, ElemKind, Value};
 
 use super::{ExprEmitter, Lanes, Order};
-use crate::codegen::byte;
 use crate::codegen::error::CodegenError;
+use crate::codegen::stored;
 use crate::codegen::vocab::access;
 use crate::plan::{Plan, Source, Storage, TensorId};
 use crate::row_index::period;
@@ -31,18 +31,13 @@ impl ExprEmitter<'_, '_> {
                     };
                     return Ok(self.v.by_lane(&[], ty, |fb, lane, _| rounded(fb, lane)));
                 }
-                if spec.storage.is_narrow() {
-                    return Ok(byte::load_lanes(self.v.fb, spec.storage, self.v.shape.lanes, (address, 0)));
-                }
-                let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
-                return Ok(self.fb().ins().load(ty, access(), address, 0));
+                return Ok(stored::load_lanes(self.v.fb, spec.storage, self.v.shape.lanes, (address, 0)));
             };
             let table = order == Order::Successive && !matches!(spec.origin, crate::plan::Origin::Input(_));
             if table && dim + 1 == spec.dims.len() && spec.storage.bytes() == 4 {
                 // Rows of tables are contiguous and padded: the last vector may read past the axis.
                 let address = self.address(tensor, &[])?;
-                let ty = if spec.storage == Storage::F32 { self.v.float_type() } else { self.v.int_type() };
-                return Ok(self.fb().ins().load(ty, access(), address, 0));
+                return Ok(stored::load_lanes(self.v.fb, spec.storage, self.v.shape.lanes, (address, 0)));
             }
         }
         if let Some(Lanes::Clamped(lane_axis, clamped, _)) = self.lanes
@@ -54,7 +49,7 @@ impl ExprEmitter<'_, '_> {
             return Ok(self.load_lanes(spec.storage, base, &steps, clamped, None));
         }
         let address = self.address(tensor, &[])?;
-        let scalar = load_scalar(self.v.fb, spec.storage, address);
+        let scalar = stored::load(self.v.fb, spec.storage, address);
         Ok(self.in_shape(spec.storage, scalar))
     }
 
@@ -93,7 +88,7 @@ impl ExprEmitter<'_, '_> {
 
     /// Turns loaded integers into masks where they stand for bools.
     fn mask_of(&mut self, storage: Storage, loaded: Ssa) -> Ssa {
-        if matches!(storage, Storage::Byte | Storage::Mask) && self.v.is_vector() {
+        if storage.kind() == ElemKind::Truth && self.v.is_vector() {
             let zero = self.v.int(0);
             return self.v.icmp(IntCC::NotEqual, loaded, zero);
         }
@@ -103,32 +98,28 @@ impl ExprEmitter<'_, '_> {
     /// A loaded scalar in the shape of this expression.
     fn in_shape(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
         let (vector, double) = (self.v.is_vector(), self.v.shape.double);
-        match storage {
-            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 if vector => {
+        match storage.kind() {
+            ElemKind::Real => {
+                let scalar = match (storage == Storage::F64, double && !vector) {
+                    (true, false) => self.fb().ins().fdemote(types::F32, scalar),
+                    (false, true) => self.fb().ins().fpromote(types::F64, scalar),
+                    (true, true) | (false, false) => scalar,
+                };
                 let ty = self.v.float_type();
                 self.v.splat(scalar, ty)
             }
-            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 if double => {
-                self.fb().ins().fpromote(types::F64, scalar)
-            }
-            Storage::F64 if vector => {
-                let single = self.fb().ins().fdemote(types::F32, scalar);
-                let ty = self.v.float_type();
-                self.v.splat(single, ty)
-            }
-            Storage::F64 if !double => self.fb().ins().fdemote(types::F32, scalar),
-            Storage::F32 | Storage::F16 | Storage::Bf16 | Storage::F8e4m3 | Storage::F64 => scalar,
-            Storage::I8 | Storage::I32 => {
+            ElemKind::Whole => {
                 let ty = self.v.int_type();
                 self.v.splat(scalar, ty)
             }
-            Storage::Byte | Storage::Mask if vector => {
-                let wide = if storage == Storage::Byte { self.fb().ins().uextend(types::I32, scalar) } else { scalar };
+            ElemKind::Truth if vector => {
+                let is_byte = storage.bytes() == 1;
+                let wide = if is_byte { self.fb().ins().uextend(types::I32, scalar) } else { scalar };
                 let ty = self.v.int_type();
                 let loaded = self.v.splat(wide, ty);
                 self.mask_of(storage, loaded)
             }
-            Storage::Byte | Storage::Mask => self.fb().ins().icmp_imm_s(IntCC::NotEqual, scalar, 0),
+            ElemKind::Truth => self.fb().ins().icmp_imm_s(IntCC::NotEqual, scalar, 0),
         }
     }
 
@@ -147,10 +138,10 @@ impl ExprEmitter<'_, '_> {
         let ty = self.scalar_type(elem);
         let (read, merge) = (self.fb().create_block(), self.fb().create_block());
         self.fb().append_block_param(merge, ty);
-        let nothing = match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.v.float(0.0),
-            Elem::I8 | Elem::I32 => self.v.int(0),
-            Elem::Bool => self.v.bool(false),
+        let nothing = match elem.kind() {
+            ElemKind::Real => self.v.float(0.0),
+            ElemKind::Whole => self.v.int(0),
+            ElemKind::Truth => self.v.bool(false),
         };
         self.fb().ins().brif(n, read, &[], merge, &[nothing.into()]);
         self.fb().switch_to_block(read);
@@ -201,10 +192,10 @@ impl ExprEmitter<'_, '_> {
     }
 
     fn scalar_type(&self, elem: Elem) -> Type {
-        match elem {
-            Elem::F32 | Elem::F16 | Elem::Bf16 | Elem::F8e4m3 => self.v.float_type(),
-            Elem::I8 | Elem::I32 => types::I32,
-            Elem::Bool => types::I8,
+        match elem.kind() {
+            ElemKind::Real => self.v.float_type(),
+            ElemKind::Whole => types::I32,
+            ElemKind::Truth => types::I8,
         }
     }
 
@@ -266,24 +257,12 @@ fn lane_dims(plan: &Plan, tensor: TensorId, lane_axis: Axis) -> Vec<LaneDim> {
     dims.filter_map(|(position, axis)| ratio(*axis).map(|ratio| LaneDim { position, ratio })).collect()
 }
 
-/// Loads an element as it is stored; one in 16 bits or 8 in 32.
-fn load_scalar(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
-    let ty = match storage {
-        Storage::F32 => types::F32,
-        Storage::F64 => types::F64,
-        Storage::I32 | Storage::Mask => types::I32,
-        Storage::Byte => types::I8,
-        Storage::F16 | Storage::Bf16 | Storage::F8e4m3 | Storage::I8 => return byte::load(fb, storage, address),
-    };
-    fb.ins().load(ty, access(), address, 0)
-}
-
 /// Loads an element as a lane of a vector of floats or ints.
 fn lane_of(fb: &mut FunctionBuilder<'_>, storage: Storage, address: Ssa) -> Ssa {
-    let x = load_scalar(fb, storage, address);
-    match storage {
-        Storage::F64 => fb.ins().fdemote(types::F32, x),
-        Storage::Byte => fb.ins().uextend(types::I32, x),
+    let x = stored::load(fb, storage, address);
+    match (storage.kind(), storage.bytes()) {
+        (ElemKind::Real, 8) => fb.ins().fdemote(types::F32, x),
+        (ElemKind::Truth, 1) => fb.ins().uextend(types::I32, x),
         _ => x,
     }
 }

@@ -14,6 +14,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 
 /// Computes the values of the key tile.
 pub(super) fn fill(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, count: Ssa) -> Result<(), CodegenError> {
@@ -53,7 +54,7 @@ fn positions(emitter: &mut ExprEmitter<'_, '_>, query: Ssa) -> Ssa {
     let address = emitter.fb().ins().iadd_imm_s(scratch, lanes);
     for lane in 0..emitter.plan.machine.lanes as i64 {
         let position = emitter.fb().ins().iadd_imm_s(query, lane);
-        emitter.fb().ins().istore32(access(), position, address, 4 * lane as i32);
+        emitter.fb().ins().istore32(access(), position, address, LANE_BYTES as i32 * lane as i32);
     }
     address
 }

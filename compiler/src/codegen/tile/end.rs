@@ -10,10 +10,11 @@ use super::query_tile::{Tile, bind_batch_indices, call_word, set_query, split};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::ROW_LANES;
+use crate::codegen::stored;
 use crate::codegen::vocab::{access, lane_order};
+use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Reduction, Storage, TensorId};
 
 /// Normalises and stores a query tile, of any shape.
@@ -104,7 +105,7 @@ impl<'a> OutputRows<'a> {
 
     /// The address of a lane in the state.
     pub(super) fn column(&self, emitter: &mut ExprEmitter<'_, '_>, lane: Ssa) -> Ssa {
-        let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+        let offset = emitter.fb().ins().imul_imm_s(lane, LANE_BYTES as i64);
         emitter.fb().ins().iadd(self.tile.state, offset)
     }
 
@@ -144,7 +145,7 @@ impl<'a> OutputRows<'a> {
                 let offset = emitter.fb().ins().imul_imm_s(element, self.storage.bytes() as i64);
                 for (x, out) in emitter.v.transpose(scaled).into_iter().zip(outs).rev() {
                     let address = emitter.fb().ins().iadd(out, offset);
-                    half::store_as(emitter.fb(), self.storage, x, address);
+                    stored::store(emitter.fb(), self.storage, x, address);
                 }
                 vec![emitter.fb().ins().iadd_imm_s(carried[0], step * tile.row_bytes())]
             });
@@ -163,7 +164,7 @@ impl<'a> OutputRows<'a> {
             range_loop(emitter, self.zero, self.length, 1, &[accumulators, out], |emitter, _, carried| {
                 let x = emitter.fb().ins().load(types::F32, access(), carried[0], 0);
                 let x = average(emitter, tile, x, factor);
-                half::store_as(emitter.fb(), self.storage, x, carried[1]);
+                stored::store(emitter.fb(), self.storage, x, carried[1]);
                 let next = emitter.fb().ins().iadd_imm_s(carried[0], tile.row_bytes());
                 vec![next, emitter.fb().ins().iadd(carried[1], self.stride)]
             });
@@ -273,7 +274,7 @@ fn with_sink(
 /// Replaces the sum of a query by the factor of its average, and stores its log-sum-exp. Double precision.
 fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Result<(), CodegenError> {
     let (layout, attention) = (emitter.plan.scratch, tile.attention);
-    let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+    let offset = emitter.fb().ins().imul_imm_s(lane, LANE_BYTES as i64);
     let column = emitter.fb().ins().iadd(tile.state, offset);
     let tiles = Row::of_tiles(emitter, tile, column);
     let Row { mut most, mut sum, shift, limit } = tiles.with_query_term(emitter, attention, attention.query_term)?;
@@ -308,11 +309,11 @@ fn normalise(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, lane: Ssa) -> Re
     let address = emitter.address(log_sum.output, &[])?;
     let storage = emitter.plan.tensors[log_sum.output].storage;
     let Some(first) = first_of_shared(emitter, tile.attention, log_sum.output) else {
-        half::store_as(emitter.fb(), storage, value, address);
+        stored::store(emitter.fb(), storage, value, address);
         return Ok(());
     };
     let store = |emitter: &mut ExprEmitter<'_, '_>| {
-        half::store_as(emitter.fb(), storage, value, address);
+        stored::store(emitter.fb(), storage, value, address);
         Vec::new()
     };
     either(emitter, first, store, |_| Vec::new());

@@ -12,6 +12,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::loops::counted_loop;
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 
 /// Scores of a register tile, from its products: stored at `scores`, and joined into the maxima.
 pub(super) fn scores(
@@ -73,7 +74,7 @@ fn vector(
     let (scratch, layout, ty) = (emitter.scratch, emitter.plan.scratch, emitter.v.float_type());
     let lanes = emitter.plan.machine.lanes as i64;
     let lane = emitter.fb().ins().imul_imm_s(column, lanes);
-    let offset = emitter.fb().ins().imul_imm_s(lane, 4);
+    let offset = emitter.fb().ins().imul_imm_s(lane, LANE_BYTES as i64);
     let words = emitter.fb().ins().iadd(state, offset);
     let clamped = emitter.fb().ins().iadd_imm_s(words, layout.lanes as i64);
     let (first, order) = match attention.packed {

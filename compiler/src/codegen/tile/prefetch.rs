@@ -28,13 +28,7 @@ pub(super) fn keys(
     product: &Product,
     rows: (Ssa, usize),
 ) -> Result<(), CodegenError> {
-    next(
-        emitter,
-        tile,
-        (product.key, product.dim, product.length),
-        offset_of!(TileCall, next_keys) + 8 * product.index,
-        rows,
-    )
+    next(emitter, tile, (product.key, product.dim, product.length), TileCall::next_keys_of(product.index), rows)
 }
 
 /// As [`keys`], of its values.

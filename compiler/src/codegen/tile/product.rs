@@ -8,6 +8,7 @@ use super::query_tile::{Mode, Tile};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::{access, by_name};
+use crate::machine::LANE_BYTES;
 
 /// Where the scalars of the rows lie.
 pub(super) enum Rows {
@@ -153,7 +154,8 @@ impl ProductTile {
     fn iteration(&self, emitter: &mut ExprEmitter<'_, '_>, vectors: Ssa, offset: i64, rows: &[Ssa], sums: &mut [Ssa]) {
         let pairs = self.factors == Factors::Pairs;
         let float = emitter.v.float_type();
-        let (ty, width) = (if pairs { emitter.v.int_type() } else { float }, 4 * emitter.v.shape.lanes as i32);
+        let ty = if pairs { emitter.v.int_type() } else { float };
+        let width = (LANE_BYTES * emitter.v.shape.lanes) as i32;
         let columns = 0..self.columns as i32;
         let columns: Vec<Ssa> =
             columns.map(|c| emitter.fb().ins().load(ty, access(), vectors, offset as i32 + width * c)).collect();

@@ -5,10 +5,11 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
-use crate::abi::TileCall;
+use crate::abi::{TileCall, WORD_BYTES};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Combiner, Product, Reduction, TensorId, TileShape};
 
 /// The kind of key tile that is emitted.
@@ -77,7 +78,7 @@ pub(super) fn first_row(emitter: &ExprEmitter<'_, '_>, tile: Tile<'_>, product: 
 pub(super) fn bind_batch_indices(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) {
     let (scratch, base) = (emitter.scratch, emitter.plan.scratch.outer as i32);
     for (position, &axis) in attention.outer.iter().enumerate() {
-        let index = emitter.fb().ins().load(types::I64, access(), scratch, base + 8 * position as i32);
+        let index = emitter.fb().ins().load(types::I64, access(), scratch, base + (WORD_BYTES * position) as i32);
         emitter.set(axis, index);
     }
 }
@@ -91,7 +92,7 @@ pub(super) fn set_query(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention
         // The outer point has the first head of the group.
         let (scratch, base) = (emitter.scratch, emitter.plan.scratch.outer as i32);
         let axis = attention.outer.iter().position(|axis| *axis == packed.axis).unwrap_or(0);
-        let first = emitter.fb().ins().load(types::I64, access(), scratch, base + 8 * axis as i32);
+        let first = emitter.fb().ins().load(types::I64, access(), scratch, base + (WORD_BYTES * axis) as i32);
         let head = emitter.fb().ins().iadd(first, head);
         emitter.set(packed.axis, head);
         emitter.forget(packed.axis);
@@ -122,7 +123,7 @@ pub(super) fn set_column(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, colu
     let first = call_word(emitter, offset_of!(TileCall, first_query));
     let query = emitter.fb().ins().iadd_imm_s(first, lane);
     let lanes = emitter.plan.scratch.lanes as i64;
-    let clamped = emitter.fb().ins().iadd_imm_s(state, lanes + 4 * lane);
+    let clamped = emitter.fb().ins().iadd_imm_s(state, lanes + LANE_BYTES as i64 * lane);
     let (first, order) = match attention.packed {
         None => (query, Order::Successive),
         Some(_) => (emitter.fb().ins().uload32(access(), clamped, 0), Order::Any),

@@ -16,6 +16,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::loops::{range_loop, stepped_loop};
 use crate::codegen::vocab::{access, floor_divide};
+use crate::machine::LANE_BYTES;
 use crate::plan::End;
 
 /// Keys whose values are copied in one turn of a loop.
@@ -276,14 +277,14 @@ fn copy_column(
         at = range_loop(emitter, start, end, step, &at, |emitter, _, at| {
             let ty = emitter.v.float_type();
             for (key, number) in (0..step).flat_map(|key| (0..values).map(move |number| (key, number))) {
-                let from = row(emitter, number) - 4 * key as i32;
+                let from = row(emitter, number) - LANE_BYTES as i32 * key as i32;
                 let to = pairs(emitter, number) + (key * tile.row_bytes()) as i32;
                 let x = emitter.fb().ins().load(ty, access(), at[0], from);
                 let other = emitter.fb().ins().load(ty, access(), at[1], to);
                 let x = emitter.v.select_float(mask, x, other);
                 emitter.fb().ins().store(access(), x, at[1], to);
             }
-            let source = emitter.fb().ins().iadd_imm_s(at[0], -4 * step);
+            let source = emitter.fb().ins().iadd_imm_s(at[0], -(LANE_BYTES as i64) * step);
             vec![source, emitter.fb().ins().iadd_imm_s(at[1], step * tile.row_bytes())]
         });
     }

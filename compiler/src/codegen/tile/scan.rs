@@ -9,8 +9,8 @@ use super::query_tile::{KeyTileRows, bind_batch_indices, call_word};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::stored;
 use crate::codegen::vocab::access;
 use crate::plan::{Attention, Reduction};
 
@@ -48,7 +48,6 @@ fn zeros(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, reduction: &R
     let of_tile = KeyTileRows::of_values(emitter, attention, reduction)?;
     let KeyTileRows { first: base, stride: key_stride, element: stride } = of_tile;
     let lanes = emitter.v.shape.lanes;
-    let ty = emitter.v.float_type();
     let length = i64::from(reduction.length);
     let storage = emitter.plan.tensors[reduction.value].storage;
     let bytes = storage.bytes() as i64;
@@ -68,20 +67,14 @@ fn zeros(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, reduction: &R
         let wide = range_loop(emitter, start, vectors, lanes as i64, &[sums[0]], |emitter, element, sums| {
             let offset = emitter.fb().ins().imul_imm_s(element, bytes);
             let address = emitter.fb().ins().iadd(row, offset);
-            let x = match storage.is_half() {
-                true => half::load_lanes(emitter.fb(), storage, lanes, (address, 0)),
-                false => emitter.fb().ins().load(ty, access(), address, 0),
-            };
+            let x = stored::load_lanes(emitter.fb(), storage, lanes, (address, 0));
             let zero = emitter.v.float(0.0);
             vec![emitter.v.fma(x, zero, sums[0])]
         });
         let narrow = range_loop(emitter, vectors, length, 1, &[sums[1]], |emitter, element, sums| {
             let offset = emitter.fb().ins().imul(element, stride);
             let address = emitter.fb().ins().iadd(row, offset);
-            let x = match storage.is_half() {
-                true => half::load(emitter.fb(), storage, address),
-                false => emitter.fb().ins().load(types::F32, access(), address, 0),
-            };
+            let x = stored::load(emitter.fb(), storage, address);
             let zero = emitter.fb().ins().f32const(0.0);
             let product = emitter.fb().ins().fmul(x, zero);
             vec![emitter.fb().ins().fadd(sums[0], product)]

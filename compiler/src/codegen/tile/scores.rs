@@ -1,7 +1,5 @@
 //! Scores of a register tile of keys and queries: products summed in accumulators, made into scores, joined into the maxima.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::product::{Factors, ProductTile, Rows};
@@ -156,12 +154,8 @@ fn products(
     rows: &[Ssa],
     scores: Ssa,
 ) -> Result<Vec<Ssa>, CodegenError> {
-    let mut of_tile = KeyTileRows::new(
-        emitter,
-        tile.attention,
-        (product.key, product.dim),
-        offset_of!(TileCall, keys) + 8 * product.index,
-    )?;
+    let mut of_tile =
+        KeyTileRows::new(emitter, tile.attention, (product.key, product.dim), TileCall::keys_of(product.index))?;
     let factor = emitter.plan.bf16_pairs.product;
     let elements = if factor.is_some() { bf16::PAIR } else { 1 };
     if factor.is_some() {

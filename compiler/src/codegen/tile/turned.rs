@@ -93,7 +93,7 @@ fn parts(
     product: &Product,
     (keys, columns): (&[Ssa], usize),
 ) -> Result<Vec<Vec<Ssa>>, CodegenError> {
-    let field = offset_of!(TileCall, keys) + 8 * product.index;
+    let field = TileCall::keys_of(product.index);
     let rows = KeyTileRows::new(emitter, tile.attention, (product.key, product.dim), field)?;
     let (length, chains) = (product.length as usize, tile.shape.partial_sums);
     let chains = if length.is_multiple_of(chains) { chains } else { 1 };

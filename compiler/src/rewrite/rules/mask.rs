@@ -48,10 +48,25 @@ fn subtrahend(name: &'static str, lhs: &'static str, rhs: &'static str) -> Rule 
         .downgrade_if(Exact, no_wrap_subtrahend("?a", "?b", "?c"))
 }
 
-#[rustfmt::skip]
+/// The rules of masks.
 pub(super) fn rules() -> Vec<Rule> {
+    let mut rules = choices();
+    rules.extend(conditions());
+    // a - b < c becomes a < b + c or b > a - c, and so for the other comparisons.
+    rules.extend(isolate!("less", "<", ">"));
+    rules.extend(isolate!("less-equal", "<=", ">="));
+    rules.extend(isolate!("greater", ">", "<"));
+    rules.extend(isolate!("greater-equal", ">=", "<="));
+    rules.extend(isolate!("equal", "==", "=="));
+    rules.extend(isolate!("different", "!=", "!="));
+    rules
+}
+
+/// Of choices that masks make.
+#[rustfmt::skip]
+fn choices() -> Vec<Rule> {
     let t = Mask;
-    let mut rules = vec![
+    vec![
         // select(m, select(n, x, y), y) = select(m and n, x, y)
         rule(t, Exact,      "mask-merge",        "(select ?m (select ?n ?x ?y) ?y)", "(select (and ?m ?n) ?x ?y)",     []),
         // select(m, x, -inf) + f = select(m, x + f, -inf)
@@ -74,7 +89,14 @@ pub(super) fn rules() -> Vec<Rule> {
         rule(t, Exact,      "select-true",       "(select ?m ?x ?y)",                "?x",                             [one("?m")]),
         rule(t, Exact,      "select-false",      "(select ?m ?x ?y)",                "?y",                             [zero("?m")]),
         rule(t, Exact,      "select-same",       "(select ?m ?x ?x)",                "?x",                             []),
+    ]
+}
 
+/// Of the conditions themselves.
+#[rustfmt::skip]
+fn conditions() -> Vec<Rule> {
+    let t = Mask;
+    vec![
         // a and b = b and a, where b leads in the canonical order.
         rule(t, Exact,      "and-commute",       "(and ?a ?b)",                      "(and ?b ?a)",                    [after("?a", "?b")]),
         // a and (b and c) = (a and b) and c
@@ -110,13 +132,5 @@ pub(super) fn rules() -> Vec<Rule> {
         // |x| < w where x < w and x > -w
         rule(t, Reassociating, "window-open",    "(< (abs ?x) ?w)",                  "(and (< ?x ?w) (> ?x (neg ?w)))",   [whole("?x")]),
         rule(t, Reassociating, "window-closed",  "(<= (abs ?x) ?w)",                 "(and (<= ?x ?w) (>= ?x (neg ?w)))", [whole("?x")]),
-    ];
-    // a - b < c becomes a < b + c or b > a - c, and so for the other comparisons.
-    rules.extend(isolate!("less",          "<",  ">"));
-    rules.extend(isolate!("less-equal",    "<=", ">="));
-    rules.extend(isolate!("greater",       ">",  "<"));
-    rules.extend(isolate!("greater-equal", ">=", "<="));
-    rules.extend(isolate!("equal",         "==", "=="));
-    rules.extend(isolate!("different",     "!=", "!="));
-    rules
+    ]
 }

@@ -222,36 +222,14 @@ fn converts_between_float_vectors_of_128_bits() {
     }
 }
 
-/// `vany_true`, `vall_true` and `vhigh_bits`, of vectors and of comparisons, as values and as conditions.
-#[test]
-fn reduces_masks() {
-    let mut rng = Rng::new(9);
-    for (features, lane, lanes) in types() {
-        if matches!(lane, Lane::F32 | Lane::F64) {
-            continue;
-        }
-        let name = lane.name();
-        let has_high_bits = lane != Lane::I16 || features.avx512();
-        for round in 0..12 {
-            let (mut a, mut b) = (random_bytes(&mut rng, lane), random_bytes(&mut rng, lane));
-            match round % 4 {
-                0 => a = [0; 64],
-                1 => b = a,
-                2 => {
-                    b = a;
-                    b[rng.below(lanes * lane.bytes())] ^= 1;
-                }
-                _ => {}
-            }
-            let high = |v: &str, to: usize| {
-                if has_high_bits {
-                    format!("v2{to} = vhigh_bits.i64 {v}\n store v2{to}, v0+{to}")
-                } else {
-                    String::new()
-                }
-            };
-            let text = body(&format!(
-                "v4 = load.{name}x{lanes} v1
+/// A function that stores what is asked of masks: of a vector, and of where it equals another.
+fn masks_reduced(lane: Lane, lanes: usize, has_high_bits: bool) -> String {
+    let name = lane.name();
+    let high = |v: &str, to: usize| {
+        if has_high_bits { format!("v2{to} = vhigh_bits.i64 {v}\n store v2{to}, v0+{to}") } else { String::new() }
+    };
+    body(&format!(
+        "v4 = load.{name}x{lanes} v1
                 v5 = load.{name}x{lanes} v2
                 v6 = icmp eq v4, v5
                 v7 = vany_true v4
@@ -274,9 +252,33 @@ fn reduces_masks() {
                 store v17, v0+25
                 {}
                 {}",
-                high("v4", 8),
-                high("v6", 16)
-            ));
+        high("v4", 8),
+        high("v6", 16)
+    ))
+}
+
+/// `vany_true`, `vall_true` and `vhigh_bits`, of vectors and of comparisons, as values and as conditions.
+#[test]
+fn reduces_masks() {
+    let mut rng = Rng::new(9);
+    for (features, lane, lanes) in types() {
+        if matches!(lane, Lane::F32 | Lane::F64) {
+            continue;
+        }
+        let name = lane.name();
+        let has_high_bits = lane != Lane::I16 || features.avx512();
+        for round in 0..12 {
+            let (mut a, mut b) = (random_bytes(&mut rng, lane), random_bytes(&mut rng, lane));
+            match round % 4 {
+                0 => a = [0; 64],
+                1 => b = a,
+                2 => {
+                    b = a;
+                    b[rng.below(lanes * lane.bytes())] ^= 1;
+                }
+                _ => {}
+            }
+            let text = masks_reduced(lane, lanes, has_high_bits);
             let out = run(&text, features, [&a, &b, &b]);
             let values: Vec<u64> = (0..lanes).map(|at| lane.read(&a, at)).collect();
             let equal: Vec<bool> = (0..lanes).map(|at| lane.read(&a, at) == lane.read(&b, at)).collect();

@@ -1,6 +1,7 @@
 //! Chunks of keys without weight: those far below others that have been computed, which the norms of pages tell without a look at the keys.
 
-use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Product, Pruning, Storage, TensorId};
+use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Product, Pruning, TensorId};
+use rhumb_ir::ElemKind;
 
 use super::task::Task;
 use crate::memory::TileArgs;
@@ -28,7 +29,7 @@ pub(super) fn is_bounded(plan: &Plan, attention: &Attention) -> bool {
 fn is_of_rows(plan: &Plan, product: &Product) -> bool {
     let scaled = product.scaled.is_some_and(|scaled| scaled.scale.is_some());
     let shifted = product.scaled.is_some_and(|scaled| scaled.shift.is_some());
-    if plan.tensors[product.key].storage == Storage::I8 { scaled } else { !scaled && !shifted }
+    if plan.tensors[product.key].storage.kind() == ElemKind::Whole { scaled } else { !scaled && !shifted }
 }
 
 /// The norm of a row of a query; of pairs of `bf16`, times a factor.

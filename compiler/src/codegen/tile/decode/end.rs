@@ -5,8 +5,8 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use super::rows::{Rows, accumulators, average_bytes, load};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::half;
 use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::stored;
 use crate::codegen::tile::end::{OutputRows, average, factor, normalise_all};
 use crate::plan::{Attention, Decode, Reduction, Storage};
 
@@ -47,7 +47,7 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduc
                 let x = average(emitter, rows.tile, x, factor);
                 let offset = emitter.fb().ins().imul(element, outputs.stride);
                 let address = emitter.fb().ins().iadd(out, offset);
-                half::store_as(emitter.fb(), outputs.storage, x, address);
+                stored::store(emitter.fb(), outputs.storage, x, address);
                 Vec::new()
             });
         };
@@ -58,9 +58,9 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduc
     Ok(())
 }
 
-/// The vectors that rows of averages are stored by. Elements of 16 bits are stored one by one, which takes no longer for few lanes.
+/// The vectors that rows of averages are stored by. Elements of fewer bits are stored one by one, which takes no longer for few lanes.
 fn by_vectors_of(emitter: &ExprEmitter<'_, '_>, reduction: &Reduction, storage: Storage) -> Type {
     let widest = emitter.v.float_type();
-    let fits = !storage.is_half() && reduction.length.is_multiple_of(widest.lane_count());
+    let fits = !storage.is_narrow() && reduction.length.is_multiple_of(widest.lane_count());
     if fits && widest.is_vector() { widest } else { types::F32X4 }
 }

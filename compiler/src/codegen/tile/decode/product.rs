@@ -1,7 +1,5 @@
 //! Products of rows and keys. Lanes are elements; sums across lanes are formed for four keys at a time, which makes a vector of them.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::lanes::{quarter, sums_of_fours};
@@ -43,7 +41,7 @@ pub(super) fn products(
         dim: product.dim,
         length: product.length,
         pairs: emitter.plan.bf16_pairs.product.is_some(),
-        fields: [offset_of!(TileCall, keys), offset_of!(TileCall, next_keys)].map(|field| field + 8 * product.index),
+        fields: [TileCall::keys_of(product.index), TileCall::next_keys_of(product.index)],
         place: emitter.plan.scratch.key_rows + 4 * before,
         pitch: query_bytes(emitter, attention),
         numbers: emitter.plan.scratch.key_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,

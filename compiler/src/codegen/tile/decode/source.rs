@@ -9,11 +9,11 @@ use rhumb_ir::{Axis, Value};
 use super::numbers::Numbers;
 use super::rows::{LINE, Rows, ask, load, padded, padded_pairs, scratch};
 use crate::abi::TileCall;
-use crate::codegen::byte;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as each_row};
+use crate::codegen::stored;
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
 use crate::machine::Backend;
@@ -141,7 +141,7 @@ impl Source {
         }
         if self.storage.is_narrow() {
             let lanes = emitter.plan.machine.lanes;
-            return byte::load_floats(emitter.fb(), self.storage, lanes, (address, offset));
+            return stored::load_floats(emitter.fb(), self.storage, lanes, (address, offset));
         }
         let ty = emitter.v.float_type();
         load(emitter, ty, address, offset)
