@@ -48,8 +48,8 @@ pub struct TileCall {
     pub more_values: [u64; MOST_REDUCTIONS - 1],
     /// As `next_values`, of the reductions after the first.
     pub more_next_values: [u64; MOST_REDUCTIONS - 1],
-    /// Whether the scratch memory has the rows of these keys as code has packed them: 0 if not.
-    pub packed: u64,
+    /// Not 0 if the scratch memory has the rows of these keys in pairs already, as [`Plan::bf16_pairs`](crate::plan::Plan::bf16_pairs) has them.
+    pub paired: u64,
 }
 
 impl TileCall {

@@ -115,6 +115,31 @@ fn hidden_keys_change_no_bit() {
     }
 }
 
+/// Outputs that are inputs are written, whatever else reads these.
+#[test]
+fn inputs_are_outputs_too() {
+    for engine in &engines() {
+        let g = GraphBuilder::new("copies");
+        let (b, q, k) = (g.axis("b"), g.axis("q"), g.axis("k"));
+        let (d, e) = (g.axis_of("d", 32), g.axis_of("e", 32));
+        let queries = g.input("q", Elem::Bf16, [b, q, d]);
+        let (keys, values) = (g.input("k", Elem::Bf16, [b, k, d]), g.input("v", Elem::Bf16, [b, k, e]));
+        let stamps = g.input("stamps", Elem::Bf16, [b, k]);
+        let scores = (queries.dot(keys, d) * 0.2 * stamps).tanh();
+        g.output_as("out", Elem::Bf16, scores.softmax(k).dot(values, k), [b, q, e]);
+        g.output("of_q", queries, [q, b, d]);
+        g.output_as("of_k", Elem::Bf16, keys, [b, k, d]);
+        g.output_as("of_v", Elem::Bf16, values, [b, k, e]);
+        let graph = g.finish().expect("a graph");
+        let (kernel, reference) = (engine.compile(&graph).expect("compiles"), engine.reference(&graph).expect("one"));
+        for (seed, (queries, keys)) in [(1, 65), (19, 40)].into_iter().enumerate() {
+            let lengths = Lengths { batch: 2, queries, keys };
+            let inputs = inputs(&mut Rng::new(seed as u64), kernel.interface(), lengths);
+            agree((&kernel, &reference), &inputs, lengths, "copies");
+        }
+    }
+}
+
 /// A kernel's plan says what is computed by pairs: only what a user gives in `bf16` and, of averages, takes in `bf16`.
 #[test]
 fn plans_say_what_goes_by_pairs() {

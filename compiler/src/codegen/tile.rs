@@ -12,7 +12,7 @@
 //!
 //! With a plain sum the scores are the weights, `O^T = O^T + V^T S`, and what a mask hides is 0.
 //!
-//! Keys and values are read in their own layout, one scalar broadcast at a time; all else is lane-wise. No vector lives across a hot
+//! Keys and values are read in their own layout, one scalar broadcast at a time (in [`bf16`] pairs of them); all else is lane-wise. No vector lives across a hot
 //! loop but its accumulators: bases and sums stay in the scratch memory, constants are loaded where they are used.
 //!
 //! Scores are measured from a base `m`. It need not be their maximum: weights up to 2^8 cost a float no digits, so the base follows only
@@ -76,7 +76,7 @@ pub(crate) fn keys(
     if tile.of_softmax() {
         begin_maxima(emitter, tile);
     }
-    bf16::pack(emitter, tile, count)?;
+    bf16::pair_rows(emitter, tile, count)?;
     distance::fill(emitter, tile, count)?;
     runs::fill(emitter, tile, count)?;
     turned::fill(emitter, tile, count)?;

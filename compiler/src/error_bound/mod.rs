@@ -5,7 +5,7 @@
 //! `u = 2^-24`:
 //!
 //! - An operation gives its exact result on the operands that it has, times `1 + t` with `|t| <= u` (section 2.2); where that is
-//!   subnormal, it is off by `2^-150` at most instead. So what a value is off by follows from what its operands are off by:
+//!   subnormal, it is off by `2^-150` at most instead (products of pairs of `bf16` take what is subnormal for 0). So what a value is off by follows from what its operands are off by:
 //!   `err(a + b) = err a + err b + u |a + b|`, `err(a b) = |a| err b + |b| err a + err a err b + u |a b|` (a running error analysis, section
 //!   3.3). A result that single precision holds exactly, of exact operands, is exact.
 //! - A sum of products is off by `u` of each product and of each sum on the way, in the order that code forms them (section 3.3). Each product
@@ -34,7 +34,8 @@
 //! `sum w' v' / sum w' - out = (sum d (v - out) + sum w' (v' - v)) / sum w'`: an error of all weights by one factor moves nothing, and what
 //! is lost of a weight moves the average by the distance of its value from the average alone. The products are summed up with
 //! `g(n) sum w' |v'|`, the weights with `g(m)` of their sum; a quotient, a product and the reference's own rounding to `f32` follow. Where
-//! weights are not known at all, an average is still between the values that are seen.
+//! weights are not known at all, an average is still between the values that are seen. Weights that are rounded to `bf16` for pairs of it add
+//! `2^-8 sum w' |v'|`.
 //!
 //! A sink is one more key with a value of 0. The log-sum-exp is off by `log2` of the factor that the sum of the weights is off by.
 //!
@@ -111,6 +112,7 @@ impl Plan {
                 keys: 0,
                 least: 0,
                 rounds_weights: false,
+                least_sum: 1.0,
             }),
         }
     }

@@ -27,13 +27,13 @@ pub(super) enum Joined {
 const MOST_WAITING: usize = 8;
 
 impl Order {
+    /// One after the other.
+    pub(super) const PLAIN: Order = Order::Stretches { parts: 1, chains: 1, pairs: false };
+
     /// Whether products are of pairs of `bf16`.
     pub(super) fn is_by_pairs(self) -> bool {
         matches!(self, Order::Stretches { pairs: true, .. } | Order::Lanes { pairs: true, .. })
     }
-
-    /// One after the other.
-    pub(super) const PLAIN: Order = Order::Stretches { parts: 1, chains: 1, pairs: false };
 
     /// The products of each sum, in their order, and what becomes of it.
     pub(super) fn stretches(self, length: usize) -> Vec<(Vec<usize>, Joined)> {

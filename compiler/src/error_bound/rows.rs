@@ -352,7 +352,7 @@ impl Row {
         let (products, total) = (gamma(sums.products(count)), gamma(sums.total(count) + 4.0));
         // What is lost of weights where they are rounded, relative to them, and of what is next to 0.
         let (lost, tiny) = if sums.rounds_weights { (BF16, 3.0 * SUBNORMAL) } else { (0.0, TINY_SUM) };
-        let (products, tiny) = (products + lost * (1.0 + products), tiny * (count + 2) as f64);
+        let (products, tiny) = (products + lost * (1.0 + products), tiny * (count + 2) as f64 / sums.least_sum);
         // An average of these values is no farther from another than the farthest of them, whatever the weights.
         let whatever = farthest + products * largest;
         let weighed = if least > 0.0 { (moved + products * size) / least } else { f64::INFINITY };

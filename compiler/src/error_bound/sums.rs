@@ -1,7 +1,7 @@
 //! The lengths of an attention's sums, in roundings.
 
 use super::order::Order;
-use crate::plan::{Attention, LONGEST_SUM, LanesAre, Plan, RUN};
+use crate::plan::{Attention, LEAST_SUM, LONGEST_SUM, LanesAre, Plan, RUN};
 
 /// Keys of the shortest key tiles, but for the last of a row.
 const LEAST_TILE: usize = 16;
@@ -19,6 +19,8 @@ pub(super) struct Sums {
     pub(super) least: usize,
     /// Whether weights are rounded to `bf16` where values are weighed by them.
     pub(super) rounds_weights: bool,
+    /// The least sum of weights, as they are measured.
+    pub(super) least_sum: f64,
 }
 
 impl Sums {
@@ -29,9 +31,9 @@ impl Sums {
         let others = attention.products.len() - usize::from(!attention.products.is_empty());
         let dots = attention.products.iter().map(|product| {
             let length = product.length as usize;
-            let factor = plan.bf16_pairs.product;
+            let factor = plan.bf16_pairs.factor;
             let at_once = if factor.is_some() { 2 } else { 1 };
-            let scaled = usize::from(factor.is_some_and(|factor| factor != 1.0));
+            let scaled = usize::from(plan.bf16_pairs.outside().is_some());
             if plan.schedule.lanes() == LanesAre::Elements {
                 // Its own, those of a lane, of the lanes in pairs, and that of the factor.
                 let lanes = plan.machine.lanes;
@@ -47,9 +49,11 @@ impl Sums {
             (Order::Stretches { parts, chains, pairs: factor.is_some() }, own)
         });
         let (orders, products) = dots.unzip();
+        // Without a term of keys they are measured from a score that passes no more than 8 powers of 2 below the greatest.
+        let least_sum = if attention.key_term.is_some() { f64::from(LEAST_SUM) } else { 1.0 };
         let whole = attention.masks.is_empty() && attention.key_term.is_none();
         let least = if whole { tiling.keys } else { LEAST_TILE.min(tiling.keys) };
-        Sums { orders, products, keys: tiling.keys, least, rounds_weights: plan.bf16_pairs.values }
+        Sums { orders, products, keys: tiling.keys, least, rounds_weights: plan.bf16_pairs.values, least_sum }
     }
 
     /// The most key tiles that some keys are part of: two may be cut short.

@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
             let keys = self.rows(product.key, product.scaled)?;
             let order = (Precision::Single, *order);
             let mut dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
-            if let Some(factor) = self.plan.bf16_pairs.product.filter(|factor| *factor != 1.0) {
+            if let Some(factor) = self.plan.bf16_pairs.outside() {
                 let factor = Precision::Single.read(Approx::exact(factor));
                 dot.data.iter_mut().for_each(|element| *element = Precision::Single.mul(*element, factor));
             }

@@ -4,10 +4,11 @@
 //! By the types that a user gives.
 //!
 //! - Queries and keys of `bf16` that are multiplied as they are: products are those of the same numbers in single precision, added in another
-//!   order, so nothing is lost. A constant factor of the queries is moved behind the sum.
+//!   order, but for subnormal numbers, which count as 0. A constant factor of the queries is moved behind the sum.
 //! - In prefill, values of `bf16` whose averages are stored as `bf16` too: weights are rounded to the digits that these have, as PyTorch and others do. Their
 //!   sum is that of weights that are not.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rhumb_ir::{Binary, Elem, Op, Scalar, Value};
@@ -15,14 +16,17 @@ use rhumb_ir::{Binary, Elem, Op, Scalar, Value};
 use super::{Combiner, Origin, Problem, Source, Storage, TensorId};
 use crate::machine::Machine;
 
+/// Factors that are moved behind a sum: with others it may overflow where the products of the graph do not, or squares of them do.
+const FACTORS: RangeInclusive<f64> = 1.0 / (1u64 << 32) as f64..=(1u64 << 32) as f64;
+
 /// How rows lie that are multiplied by pairs.
 const BF16: Storage = Storage::Of(Elem::Bf16);
 
 /// What of an attention is computed by pairs of `bf16`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bf16Pairs {
-    /// The product of queries and keys, if it is, with the factor of the sum.
-    pub product: Option<f64>,
+    /// The factor of sums of queries and keys, if these are multiplied by pairs.
+    pub factor: Option<f64>,
     /// Whether values are, and weights are rounded for them.
     pub values: bool,
 }
@@ -31,7 +35,12 @@ impl Bf16Pairs {
     /// Elements that products of queries and keys, and sums of values, take at once.
     pub(crate) fn at_once(self) -> (f64, f64) {
         let elements = |pairs: bool| if pairs { 2.0 } else { 1.0 };
-        (elements(self.product.is_some()), elements(self.values))
+        (elements(self.factor.is_some()), elements(self.values))
+    }
+
+    /// The factor that sums of queries and keys by pairs have yet to be multiplied with.
+    pub(crate) fn outside(self) -> Option<f64> {
+        self.factor.filter(|factor| *factor != 1.0)
     }
 
     /// As [`Bf16Pairs::of`], for a problem whose rows of keys are read as they lie already. Values are averaged in single precision.
@@ -45,7 +54,7 @@ impl Bf16Pairs {
         let Some((query, factor)) = scaled else { return Bf16Pairs::default() };
         let products = own.attention.iter_mut().flat_map(|attention| &mut attention.products);
         products.for_each(|product| product.query = query);
-        Bf16Pairs { product: Some(factor), values: false }
+        Bf16Pairs { factor: Some(factor), values: false }
     }
 
     /// What `problem` can compute by pairs on a machine, and the problem that reads its rows as they lie.
@@ -55,18 +64,19 @@ impl Bf16Pairs {
             return none;
         }
         let mut own = Problem::clone(problem);
-        let product = read_products(&mut own);
-        let values = read_values(&mut own);
-        if product.is_none() && !values {
+        let mut replaced = Vec::new();
+        let factor = read_products(&mut own, &mut replaced);
+        let values = read_values(&mut own, &mut replaced);
+        if replaced.is_empty() {
             return none;
         }
-        drop_unread(&mut own);
-        (Arc::new(own), Bf16Pairs { product, values })
+        drop_unread(&mut own, &replaced);
+        (Arc::new(own), Bf16Pairs { factor, values })
     }
 }
 
-/// Makes the product of queries and keys read both as they lie, if it is one of `bf16`: the factor of its sum.
-fn read_products(own: &mut Problem) -> Option<f64> {
+/// Makes the product of queries and keys read both as they lie, if it is one of `bf16`: the factor of its sum. Notes the table that it read.
+fn read_products(own: &mut Problem, replaced: &mut Vec<TensorId>) -> Option<f64> {
     let [product] = own.attention.as_ref()?.products.as_slice() else { return None };
     let input = stored(own, product.key)?;
     let (query, factor) = scaled(own, product.query)?;
@@ -77,11 +87,12 @@ fn read_products(own: &mut Problem) -> Option<f64> {
     let product = own.attention.as_mut()?.products.first_mut()?;
     (product.query, product.key) = (query, input);
     squares_of(own, table, input);
+    replaced.push(table);
     Some(factor)
 }
 
-/// Makes averages read values as they lie, if all are of `bf16` and are stored so.
-fn read_values(own: &mut Problem) -> bool {
+/// Makes averages read values as they lie, if all are of `bf16` and are stored so. Notes the tables that they read.
+fn read_values(own: &mut Problem, replaced: &mut Vec<TensorId>) -> bool {
     let Some(attention) = &own.attention else { return false };
     let is_stored = |output: TensorId| {
         let tensor = &own.tensors[output];
@@ -98,14 +109,20 @@ fn read_values(own: &mut Problem) -> bool {
     if let Some(attention) = &mut own.attention {
         attention.reductions.iter_mut().zip(&inputs).for_each(|(reduction, (_, input))| reduction.value = *input);
     }
-    inputs.into_iter().for_each(|(table, input)| squares_of(own, table, input));
+    for (table, input) in inputs {
+        squares_of(own, table, input);
+        replaced.push(table);
+    }
     true
 }
 
 /// The input of `bf16` that a table repeats in single precision.
 fn stored(own: &Problem, table: TensorId) -> Option<TensorId> {
-    let step = own.tables.iter().find(|step| step.target == table && step.second.is_none())?;
+    let step = own.tables.iter().find(|step| step.target == table && step.second.is_none() && !step.double)?;
     let Source::Value(value) = step.source else { return None };
+    if own.tensors[table].origin != Origin::Table {
+        return None;
+    }
     let axes = own.tensors[table].dims.len();
     own.input(value).filter(|input| own.tensors[*input].storage == BF16 && own.tensors[*input].dims.len() == axes)
 }
@@ -114,7 +131,7 @@ fn stored(own: &Problem, table: TensorId) -> Option<TensorId> {
 fn scaled(own: &Problem, query: Value) -> Option<(Value, f64)> {
     let is_stored = |value: Value| own.input(value).is_some_and(|input| own.tensors[input].storage == BF16);
     let constant = |value: Value| match own.graph.op(value) {
-        Op::Const(Scalar::F32(x)) => Some(*x),
+        Op::Const(Scalar::F32(x)) => Some(*x).filter(|x| FACTORS.contains(&x.abs())),
         _ => None,
     };
     match *own.graph.op(query) {
@@ -135,31 +152,24 @@ fn squares_of(own: &mut Problem, table: TensorId, input: TensorId) {
     }
 }
 
-/// Removes tables of inputs that nothing reads any more.
-fn drop_unread(own: &mut Problem) {
+/// Removes those of the tables that nothing reads any more.
+fn drop_unread(own: &mut Problem, replaced: &[TensorId]) {
     let Some(attention) = &own.attention else { return };
     let keys = attention.products.iter().map(|product| product.key);
     let read: Vec<TensorId> = keys.chain(attention.reductions.iter().map(|reduction| reduction.value)).collect();
-    let repeats = |own: &Problem, table: &super::Table| match table.source {
+    for table in replaced.iter().filter(|table| !read.contains(table)) {
+        let Some(at) = own.tables.iter().position(|step| step.target == *table) else { continue };
+        let of_squares =
+            own.tables.iter().any(|step| matches!(step.source, Source::Squares { tensor, .. } if tensor == *table));
         // Lookups by an index for each lane take a table.
-        Source::Value(value) => {
-            let gathered = |op: &Op| matches!(op, Op::Gather { table, .. } if *table == value);
-            let of_squares = own.tables.iter().any(|step| match step.source {
-                Source::Squares { tensor, .. } => tensor == table.target,
-                _ => false,
-            });
-            stored(own, table.target).is_some()
-                && !of_squares
-                && !own.graph.nodes().iter().any(|node| gathered(&node.op))
+        let gathered =
+            |op: &Op| matches!(op, Op::Gather { table, .. } if own.tables[at].source == Source::Value(*table));
+        if of_squares || own.graph.nodes().iter().any(|node| gathered(&node.op)) {
+            continue;
         }
-        _ => false,
-    };
-    let unread = |table: &&super::Table| !read.contains(&table.target) && repeats(own, table);
-    let unread: Vec<super::Table> = own.tables.iter().filter(unread).cloned().collect();
-    for table in unread {
-        own.tables.retain(|step| step.target != table.target);
-        own.table_of.remove(&table.source);
+        let step = own.tables.remove(at);
+        own.table_of.remove(&step.source);
         // It has neither memory nor an address.
-        own.tensors[table.target].origin = Origin::KeyTile;
+        own.tensors[step.target].origin = Origin::KeyTile;
     }
 }

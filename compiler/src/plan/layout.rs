@@ -51,7 +51,7 @@ pub(super) fn scratch_layout(
     let reduction = reduction.map(|reduction| (reduction.dim, reduction.length as usize));
     let longest = [product, reduction].into_iter().flatten().max_by_key(|(_, length)| *length);
     let Some((axis, length)) = longest else { return Ok(layout) };
-    Err(too_long(problem, tiling, (axis, length), (layout.constants, attention)))
+    Err(too_long(problem, tiling, (axis, length), (layout.constants, attention, on.2)))
 }
 
 /// The error that this axis, the longest of the head dimensions, is too long.
@@ -59,12 +59,17 @@ fn too_long(
     problem: &Problem,
     tiling: &Tiling,
     (axis, length): (Axis, usize),
-    (bytes, attention): (usize, &Attention),
+    (bytes, attention, bf16_pairs): (usize, &Attention, Bf16Pairs),
 ) -> PlanError {
     let lengths = [attention.query_length(), attention.value_length()];
     // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
-    let element = LANE_BYTES * tiling.queries() * tiling.query_tiles_per_task;
-    let rest = bytes - element * (lengths[0] + lengths[1]) + 2 * LINE * tiling.query_tiles_per_task;
+    let state = LANE_BYTES * tiling.queries() * tiling.query_tiles_per_task;
+    // And, where pairs are multiplied, as much of the rows of a key tile.
+    let of_rows = |pairs: bool| if pairs { 2 * tiling.keys.next_multiple_of(2) } else { 0 };
+    let elements = [of_rows(bf16_pairs.factor.is_some()), of_rows(bf16_pairs.values)].map(|rows| state + rows);
+    let of_lengths: usize = elements.iter().zip(lengths).map(|(element, length)| element * length).sum();
+    let rest = bytes - of_lengths + 2 * LINE * tiling.query_tiles_per_task;
+    let element = elements[0].max(elements[1]);
     let both = MOST_BYTES.saturating_sub(rest) / element;
     let other = lengths[0].min(lengths[1]);
     let most = if other <= both / 2 { both - other } else { both / 2 };
@@ -138,7 +143,7 @@ fn layout(
         layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
     }
     // Keys that are not contiguous are copied, and values are paired with those of the next key.
-    if bf16_pairs.product.is_some() && *schedule == Schedule::Prefill {
+    if bf16_pairs.factor.is_some() && *schedule == Schedule::Prefill {
         layout.key_rows = take(2 * tiling.keys * lengths[0]);
     }
     if bf16_pairs.values {
@@ -182,39 +187,44 @@ mod tests {
 
     use super::MOST_BYTES;
 
-    /// Attention of these head sizes.
-    fn attention(d: u32, e: u32) -> Verified {
+    /// Attention of these head sizes, in an element type.
+    fn attention(elem: Elem, d: u32, e: u32) -> Verified {
         let g = GraphBuilder::new("long");
         let (q, k, d, e) = (g.axis("q"), g.axis("k"), g.axis_of("d", d), g.axis_of("e", e));
-        let queries = g.input("q", Elem::F32, [q, d]);
-        let (keys, values) = (g.input("k", Elem::F32, [k, d]), g.input("v", Elem::F32, [k, e]));
-        g.output("out", queries.dot(keys, d).softmax(k).dot(values, k), [q, e]);
+        let queries = g.input("q", elem, [q, d]);
+        let (keys, values) = (g.input("k", elem, [k, d]), g.input("v", elem, [k, e]));
+        g.output_as("out", elem, queries.dot(keys, d).softmax(k).dot(values, k), [q, e]);
         g.finish().expect("a graph")
     }
 
-    fn planned(d: u32, e: u32, lanes: usize) -> Result<ScratchLayout, PlanError> {
-        let fused = fuse(&attention(d, e), &RewriteOptions::default()).expect("fuses");
-        plan(fused.graph(), Machine::of(lanes, 32)).map(|plan| plan.scratch)
+    /// By pairs of `bf16` or not.
+    fn planned((d, e): (u32, u32), lanes: usize, dot_bf16: bool) -> Result<ScratchLayout, PlanError> {
+        let elem = if dot_bf16 { Elem::Bf16 } else { Elem::F32 };
+        let fused = fuse(&attention(elem, d, e), &RewriteOptions::default()).expect("fuses");
+        plan(fused.graph(), Machine { dot_bf16, ..Machine::of(lanes, 32) }).map(|plan| plan.scratch)
     }
 
     /// Offsets into the scratch memory are of 32 bits: a longer head is refused, with the greatest length there can be.
     #[test]
     fn heads_too_long_for_offsets_are_refused() {
-        for lanes in [4, 8, 16] {
-            for (d, e) in [(1_000_000, 64), (64, 1_000_000), (999_999, 1_000_000), (i32::MAX as u32, i32::MAX as u32)] {
-                let PlanError::TooLong { axis, length, most, bytes } = planned(d, e, lanes).expect_err("too long")
+        for (lanes, pairs) in [(4, false), (8, false), (16, false), (16, true)] {
+            for (d, e) in
+                [(1_000_000, 64), (64, 1_000_000), (999_998, 1_000_000), (i32::MAX as u32 - 1, i32::MAX as u32 - 1)]
+            {
+                let PlanError::TooLong { axis, length, most, bytes } =
+                    planned((d, e), lanes, pairs).expect_err("too long")
                 else {
                     panic!("another error")
                 };
                 assert_eq!((axis.as_str(), length), if e >= d { ("e", e as usize) } else { ("d", d as usize) });
                 assert!(bytes > MOST_BYTES && most >= 2 * 65_536, "{bytes}, {most}");
                 // The greatest length is one that there can be, and hardly more.
-                let with = |most: u32| planned(d.min(most), e.min(most), lanes);
+                let with = |most: u32| planned((d.min(most), e.min(most)), lanes, pairs);
                 let scratch = with(most as u32).expect("not too long");
                 assert!(scratch.constants <= MOST_BYTES && scratch.states + scratch.state_bytes <= scratch.constants);
                 with(most as u32 + 16).expect_err("too long again");
             }
-            assert!(planned(65_536, 65_536, lanes).is_ok());
+            assert!(planned((65_536, 65_536), lanes, pairs).is_ok());
         }
     }
 }

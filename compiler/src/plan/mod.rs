@@ -173,6 +173,10 @@ impl Schedule {
 /// A score passes its base by at most this power of 2.
 pub const HEADROOM: f32 = 8.0;
 
+/// The least sum of weights that is kept as it is measured from the reference of a key term: those of queries with less are measured anew, as
+/// their products with small values may have lost digits.
+pub const LEAST_SUM: f32 = 1.0 / (1 << 30) as f32;
+
 /// Products that one chain of additions sums up at most, in the dot of a query and a key: rounding errors grow with the length of a sum.
 pub(crate) const LONGEST_SUM: usize = 64;
 

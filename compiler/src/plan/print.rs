@@ -93,7 +93,7 @@ impl Plan {
                 product.length
             )?;
             self.write_scaled(f, product.scaled, names)?;
-            match self.bf16_pairs.product {
+            match self.bf16_pairs.factor {
                 Some(1.0) => writeln!(f, "      by pairs of bf16")?,
                 Some(factor) => writeln!(f, "      by pairs of bf16, times {factor} outside")?,
                 None => {}

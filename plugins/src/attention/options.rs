@@ -204,7 +204,8 @@ impl Attention {
     }
 
     /// The element type of `q`, `k`, `v` and `out`, in place of `f32`: [`Elem::F16`] and [`Elem::Bf16`] take half the memory. What is read
-    /// is widened, all that is computed stays in single precision, and `out` is rounded when it is written. `lse` stays `f32`.
+    /// is widened, what is computed stays in single precision, and `out` is rounded when it is written. `lse` stays `f32`. On machines with
+    /// AVX512_BF16, weights of `bf16` values are rounded to `bf16` where `out` is `bf16` too.
     ///
     /// ```
     /// use rhumb_ir::Elem;

@@ -71,8 +71,8 @@ impl TaskTiles<'_> {
         // `put_record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not written as long as
         // tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
-        if packs_rows(role) {
-            self.packed = Some(args.keys);
+        if pairs_rows(role) {
+            self.paired = Some(args.keys);
         }
     }
 
@@ -135,7 +135,7 @@ impl TaskTiles<'_> {
         record.state = state as u64;
         (record.share_from, record.share_to) = (share(turn), share(turn + 1));
         record.not_finite = 0;
-        record.packed = u64::from(self.packed == Some(keys));
+        record.paired = u64::from(self.paired == Some(keys));
         let taken = if reads_rows(role) { keys } else { (0, 0) };
         let products = self.keys.iter().take(self.attention.products.len());
         for (product, rows) in products.enumerate() {
@@ -159,8 +159,8 @@ fn reads_rows(role: Role) -> bool {
     matches!(role, Role::Full(_) | Role::Partial(_) | Role::Guarded | Role::Scan)
 }
 
-/// Whether a function with this role packs rows of keys and values that are read in pairs.
-fn packs_rows(role: Role) -> bool {
+/// Whether a function with this role makes pairs of rows of keys and values.
+fn pairs_rows(role: Role) -> bool {
     matches!(role, Role::Full(_) | Role::Partial(_) | Role::Guarded)
 }
 

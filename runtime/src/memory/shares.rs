@@ -70,8 +70,8 @@ pub(crate) struct TaskTiles<'t> {
     /// Whether rows of inputs in pages are copied for each key tile, and the keys whose rows were copied last.
     pub(super) copies: bool,
     pub(super) copied: Option<(usize, usize)>,
-    /// The keys whose rows code has packed last.
-    pub(super) packed: Option<(usize, usize)>,
+    /// The keys whose rows code has made pairs of last.
+    pub(super) paired: Option<(usize, usize)>,
     /// The number of keys.
     pub(super) length: usize,
     /// The first query tile, and the end of them.
@@ -197,7 +197,7 @@ impl<'i> Tasks<'i> {
             values,
             copies: place > copies,
             copied: None,
-            packed: None,
+            paired: None,
             length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),
             queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),
@@ -247,7 +247,8 @@ impl<'t> TaskTiles<'t> {
         (self.keys[0].norm(keys), values.iter().map(|rows| rows.norm(keys)).fold(0.0, f32::max))
     }
 
-    /// The queries in the state of the query tile at a position, in decode: row after row, scaled and rotated, and the elements of a row.
+    /// The queries in the state of the query tile at a position, in decode: row after row, scaled and rotated, and the elements of a row;
+    /// where they are multiplied by pairs, words of two elements as they lie.
     pub(crate) fn query_rows(&self, position: usize) -> (&[f32], usize) {
         assert!(position < self.begun, "a query tile that was not begun");
         let (plan, (queries, _)) = (self.plan(), self.queries);

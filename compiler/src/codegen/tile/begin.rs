@@ -22,7 +22,7 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
     let tile = Tile::new(emitter, attention, shape);
     write_lanes(emitter, tile);
     for product in &attention.products {
-        match emitter.plan.bf16_pairs.product {
+        match emitter.plan.bf16_pairs.factor {
             Some(_) => bf16::queries(emitter, tile, product)?,
             None => queries(emitter, tile, product)?,
         }

@@ -164,19 +164,19 @@ pub(super) fn key_rows(emitter: &mut ExprEmitter<'_, '_>, product: &Product, lie
     }
 }
 
-/// Packs the rows of a key tile that pairs are read of, if none of the query tiles that take turns has.
-pub(super) fn pack(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, count: Ssa) -> Result<(), CodegenError> {
+/// Makes the rows of a key tile that pairs are read of, if none of the query tiles that take turns has.
+pub(super) fn pair_rows(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, count: Ssa) -> Result<(), CodegenError> {
     let pairs = emitter.plan.bf16_pairs;
-    let keys = tile.attention.products.first().filter(|_| pairs.product.is_some());
+    let keys = tile.attention.products.first().filter(|_| pairs.factor.is_some());
     if keys.is_none() && !pairs.values {
         return Ok(());
     }
-    let packed = call_word(emitter, offset_of!(TileCall, packed));
-    let packed = emitter.fb().ins().icmp_imm_s(IntCC::NotEqual, packed, 0);
+    let paired = call_word(emitter, offset_of!(TileCall, paired));
+    let paired = emitter.fb().ins().icmp_imm_s(IntCC::NotEqual, paired, 0);
     let mut result = Ok(());
     either(
         emitter,
-        packed,
+        paired,
         |_| Vec::new(),
         |emitter| {
             if let Some(product) = keys {
@@ -333,4 +333,14 @@ pub(super) fn seen(emitter: &mut ExprEmitter<'_, '_>, weights: Ssa, values: Ssa)
     let hidden = emitter.fb().ins().bor(high, low);
     let kept = emitter.fb().ins().bnot(hidden);
     (emitter.fb().ins().band(weights, kept), emitter.fb().ins().band(values, kept))
+}
+
+/// Both elements of pairs in memory, in single precision.
+pub(super) fn halves(emitter: &mut ExprEmitter<'_, '_>, (address, offset): (Ssa, i32)) -> [Ssa; 2] {
+    let ty = emitter.v.int_type();
+    let pairs = emitter.fb().ins().load(ty, access(), address, offset);
+    let low = emitter.fb().ins().ishl_imm_u(pairs, 16);
+    let upper = emitter.v.bits(-0x1_0000);
+    let high = emitter.fb().ins().band(pairs, upper);
+    [low, high].map(|bits| emitter.v.float_of(bits))
 }

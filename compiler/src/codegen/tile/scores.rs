@@ -156,15 +156,15 @@ fn products(
 ) -> Result<Vec<Ssa>, CodegenError> {
     let mut of_tile =
         KeyTileRows::new(emitter, tile.attention, (product.key, product.dim), TileCall::keys_of(product.index))?;
-    let factor = emitter.plan.bf16_pairs.product;
-    let elements = if factor.is_some() { bf16::PAIR } else { 1 };
-    if factor.is_some() {
+    let (pairs, factor) = (emitter.plan.bf16_pairs.factor.is_some(), emitter.plan.bf16_pairs.outside());
+    let at_once = if pairs { bf16::PAIR } else { 1 };
+    if pairs {
         of_tile = bf16::key_rows(emitter, product, of_tile);
     }
-    let length = product.length / elements;
+    let length = product.length / at_once;
     let chains = tile.shape.partial_sums as u32;
     let chains = if length.is_multiple_of(chains) { chains } else { 1 };
-    let parts = Parts { tile, place, rows, scores, of_tile, chains, elements, first: product.first };
+    let parts = Parts { tile, place, rows, scores, of_tile, chains, at_once, first: product.first };
     let count = length.div_ceil(parts.longest()).max(1);
     if count > MOST_PARTS {
         let sums = parts.looped(emitter, length, (before, more));
@@ -180,7 +180,7 @@ fn products(
 
 /// Sums times a factor, if there is one.
 fn times(emitter: &mut ExprEmitter<'_, '_>, mut sums: Vec<Ssa>, factor: Option<f64>) -> Vec<Ssa> {
-    if let Some(factor) = factor.filter(|factor| *factor != 1.0) {
+    if let Some(factor) = factor {
         for sum in &mut sums {
             let factor = emitter.v.float(factor);
             *sum = emitter.v.fmul(*sum, factor);
@@ -206,8 +206,8 @@ struct Parts<'t> {
     scores: Ssa,
     of_tile: KeyTileRows,
     chains: u32,
-    /// Elements that are multiplied at once: a pair, or one. All else is counted in as many.
-    elements: u32,
+    /// Elements of a step: 2 of a pair, or 1. Lengths and positions are in steps.
+    at_once: u32,
     /// The elements of queries before those of the product.
     first: u32,
 }
@@ -215,7 +215,7 @@ struct Parts<'t> {
 impl Parts<'_> {
     /// The most that a part sums up.
     fn longest(&self) -> u32 {
-        LONGEST_SUM as u32 / self.elements * self.chains
+        LONGEST_SUM as u32 / self.at_once * self.chains
     }
 
     /// The sums over the whole length, by a loop over its parts: whether there were some before, and whether more come.
@@ -231,17 +231,17 @@ impl Parts<'_> {
         self.part(emitter, Start::Element(last), length - last, (true, more))
     }
 
-    /// The sums with those of `elements` more from `from` on: whether there were some before, and whether more come.
+    /// The sums with those of `steps` more from `from` on: whether there were some before, and whether more come.
     fn part(
         &self,
         emitter: &mut ExprEmitter<'_, '_>,
         from: Start,
-        elements: u32,
+        steps: u32,
         (before, more): (bool, bool),
     ) -> Vec<Ssa> {
         let Parts { tile: Tile { shape, state, .. }, place, of_tile, chains, .. } = *self;
         let KeyTileRows { first, stride, element } = of_tile;
-        let row_step = match self.elements {
+        let row_step = match self.at_once {
             1 => element,
             elements => emitter.fb().ins().imul_imm_s(element, i64::from(elements)),
         };
@@ -270,9 +270,9 @@ impl Parts<'_> {
                 emitter.fb().ins().iadd_imm_s(vectors, queries)
             }
         };
-        let iterations = i64::from(elements / chains);
+        let iterations = i64::from(steps / chains);
         let product = ProductTile {
-            factors: if self.elements > 1 { Factors::Pairs } else { Factors::Singles },
+            factors: if self.at_once > 1 { Factors::Pairs } else { Factors::Singles },
             rows,
             row_step,
             vectors,

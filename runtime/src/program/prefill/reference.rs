@@ -1,15 +1,12 @@
 //! The references of a query tile's key terms, and queries that they do not serve.
 
-use rhumb_compiler::plan::HEADROOM;
+use rhumb_compiler::plan::{HEADROOM, LEAST_SUM};
 use smallvec::SmallVec;
 
 use super::lists::QueryTile;
 use super::task::Task;
 use crate::memory::{Part, TileArgs};
 use crate::program::functions::KeyTermFunctions;
-
-/// Sums of weights below this are small enough that products with small values may have lost digits.
-const LEAST_SUM: f32 = 1.0 / (1 << 30) as f32;
 
 impl Task<'_, '_> {
     /// Sets the reference of each query's key terms: the greatest that it sees. Weights are measured from it, so that keys far below can be

@@ -34,13 +34,12 @@ fn is_of_rows(plan: &Plan, product: &Product) -> bool {
 
 /// The norm of a row of a query; of pairs of `bf16`, times a factor.
 fn norm(row: &[f32], factor: Option<f64>) -> f64 {
-    let of = |squares: f64| squares.sqrt();
     let square = |x: f32| f64::from(x) * f64::from(x);
-    let Some(factor) = factor else { return of(row.iter().map(|x| square(*x)).sum()) };
+    let Some(factor) = factor else { return row.iter().map(|x| square(*x)).sum::<f64>().sqrt() };
     // What follows the pairs is not of the row.
     let pairs = row[..row.len() / 2].iter().map(|pair| pair.to_bits());
     let halves = pairs.flat_map(|pair| [pair << 16, pair & 0xffff_0000]);
-    of(halves.map(|bits| square(f32::from_bits(bits))).sum()) * factor.abs()
+    halves.map(|bits| square(f32::from_bits(bits))).sum::<f64>().sqrt() * factor.abs()
 }
 
 impl Task<'_, '_> {
@@ -51,7 +50,7 @@ impl Task<'_, '_> {
         let (first, _) = self.tiles.queries(position);
         let (keys, _) = self.tiles.norms();
         let (rows, elements) = self.tiles.query_rows(position);
-        let factor = self.classes.frame.plan().bf16_pairs.product;
+        let factor = self.classes.frame.plan().bf16_pairs.factor;
         let bound = |row: usize| {
             let norm = norm(&rows[row * elements..][..elements], factor);
             let [high, low] = [term.high, term.low].map(|table| self.terms(table, first + row));

@@ -50,7 +50,7 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product)
     let start = emitter.plan.scratch.queries + 4 * elements_before(emitter, attention, product);
     let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, start as i64);
     let pitch = query_bytes(emitter, attention);
-    if emitter.plan.bf16_pairs.product.is_some() {
+    if emitter.plan.bf16_pairs.factor.is_some() {
         return pairs(emitter, rows, product, (start, pitch));
     }
     by_rows(emitter, product.dim, wide, |emitter| {

@@ -40,7 +40,7 @@ pub(super) fn products(
         scaled: product.scaled,
         dim: product.dim,
         length: product.length,
-        pairs: emitter.plan.bf16_pairs.product.is_some(),
+        pairs: emitter.plan.bf16_pairs.factor.is_some(),
         fields: [TileCall::keys_of(product.index), TileCall::next_keys_of(product.index)],
         place: emitter.plan.scratch.key_rows + 4 * before,
         pitch: query_bytes(emitter, attention),
@@ -114,7 +114,7 @@ impl Block<'_> {
         let queries = emitter.fb().ins().iadd(self.rows.tile.state, skipped);
         let start = emitter.plan.scratch.queries + 4 * before;
         let queries = emitter.fb().ins().iadd_imm_s(queries, start as i64);
-        let pairs = emitter.plan.bf16_pairs.product.is_some();
+        let pairs = emitter.plan.bf16_pairs.factor.is_some();
         let bytes = match pairs {
             true => 2 * i64::from(padded_pairs(emitter, self.product.length)),
             false => 4 * i64::from(padded(emitter, self.product.length)),
@@ -185,7 +185,7 @@ impl Block<'_> {
                 |&(row, group): &(usize, usize)| [0, 1, 2, 3].map(|n| sums[(group * RowTile::GROUP + n) * rows + row]);
             let sets: Vec<[Ssa; 4]> = places.iter().map(set).collect();
             let mut products = sums_of_fours(emitter, &sets);
-            if let Some(factor) = emitter.plan.bf16_pairs.product.filter(|factor| *factor != 1.0) {
+            if let Some(factor) = emitter.plan.bf16_pairs.outside() {
                 let factor = emitter.v.float(factor);
                 products = emitter.v.fmul(products, factor);
             }
