@@ -18,6 +18,11 @@ struct Draft {
 }
 
 impl Draft {
+    /// Whether a word begins so.
+    fn has(&self, word: &str) -> bool {
+        self.words.iter().any(|has| has.starts_with(word))
+    }
+
     fn with(&mut self, word: &str, change: impl FnOnce(Attention) -> Attention) {
         let attention = std::mem::replace(&mut self.attention, Attention::heads(1).head_dim(1));
         self.attention = change(attention);
@@ -39,6 +44,8 @@ pub(super) fn attention(rng: &mut Rng, wild: bool) -> Spec {
 pub(super) fn weighed(rng: &mut Rng) -> Spec {
     let (mut draft, sizes) = draft(rng, true);
     let kind = rng.below(5);
+    // Of two products weights are made of their sum alone, once.
+    let kind = if draft.has("sandwich") { kind % 2 } else { kind };
     draft.with(&format!("weights {kind}"), |a| {
         a.weights_with(move |cx, score| match kind {
             0 => score.sigmoid(),
@@ -76,7 +83,7 @@ fn draft(rng: &mut Rng, wild: bool) -> (Draft, Sizes) {
     for _ in 0..rng.pick(&[0, 1, 1, 1, 1, 2, 2, 3]) {
         scheme(rng, &mut draft);
     }
-    if wild && rng.one_in(2) {
+    if wild && rng.one_in(2) && !draft.has("sandwich") {
         let (seed, steps) = (rng.bits(), 1 + rng.below(4));
         draft.with(&format!("{steps} steps of score {seed}"), |a| {
             a.score_with(move |cx, score| {
@@ -126,9 +133,7 @@ fn normalised(rng: &mut Rng, draft: &mut Draft) {
 }
 
 fn options(rng: &mut Rng, draft: &mut Draft, wild: bool) {
-    // A capped product and another product are no sum of products.
-    let is_sum = draft.words.iter().any(|word| word.starts_with("sandwich"));
-    if rng.one_in(5) && !is_sum {
+    if rng.one_in(5) && !draft.has("sandwich") {
         draft.with("softcap", |a| a.softcap(5.0));
     }
     match rng.below(6) {
@@ -191,7 +196,6 @@ fn scheme(rng: &mut Rng, draft: &mut Draft) {
 
 /// Schemes that take positions of any kind.
 fn other(rng: &mut Rng, draft: &mut Draft) {
-    let has = |draft: &Draft, word: &str| draft.words.iter().any(|has| has.starts_with(word));
     match rng.below(6) {
         0 => {
             let (width, metric) = (rng.between(1, 40) as i32, rng.pick(&[Metric::Euclidean, Metric::Manhattan]));
@@ -205,7 +209,7 @@ fn other(rng: &mut Rng, draft: &mut Draft) {
             }
             draft.with(&format!("kerple {:?}", kerple.attributes()), |a| a.scheme(kerple));
         }
-        2 if !has(draft, "window table") => {
+        2 if !draft.has("window table") => {
             let (rows, columns) = (rng.between(1, 5) as i32, rng.pick(&[1, 2, 3, 5, 16, 31]));
             let class_token = rng.one_in(2);
             draft.with(&format!("window table {rows} {columns} {class_token}"), |a| {
@@ -221,10 +225,12 @@ fn other(rng: &mut Rng, draft: &mut Draft) {
             let period = rng.between(1, 50) as i32;
             draft.with(&format!("temperature {period}"), |a| a.scheme(Temperature::llama4(period)));
         }
-        4 if !has(draft, "sandwich") => {
+        // A second product, which has to be in one sum with the first: nothing caps that, scales its rows or does more with it.
+        4 if !draft.has("sandwich") && !draft.has("QkNorm") => {
             let (waves, base) = (2 * rng.between(1, 40) as u32, rng.pick(&[100.0, 1e4]));
             draft.with(&format!("sandwich {waves} {base}"), |a| a.scheme(Sandwich::new().waves(waves).base(base)));
         }
+        _ if draft.has("sandwich") => {}
         _ => {
             let norm = rng.pick(&[QkNorm::l2(), QkNorm::rms()]);
             draft.with(&format!("{norm:?}"), |a| a.scheme(norm));
@@ -302,7 +308,6 @@ fn rope2d(rng: &mut Rng, draft: &mut Draft) {
 }
 
 fn mask(rng: &mut Rng, draft: &mut Draft) {
-    let has = |draft: &Draft, word: &str| draft.words.iter().any(|has| has.starts_with(word));
     let heads = draft.heads as i32;
     match rng.below(15) {
         12..=14 => pattern(rng, draft),
@@ -313,7 +318,7 @@ fn mask(rng: &mut Rng, draft: &mut Draft) {
             let mask = if symmetric { mask.symmetric() } else { mask };
             draft.with(&format!("window {window} {symmetric}"), |a| a.scheme(mask));
         }
-        5 if !has(draft, "prefix") => {
+        5 if !draft.has("prefix") => {
             draft.with("prefix", |a| a.scheme_with(|cx| PrefixLm::new(cx.input("prefix", Elem::I32, [cx.b]))));
         }
         5 => draft.with("prefix 9", |a| a.scheme(PrefixLm::new(9))),
