@@ -171,7 +171,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
             continue;
         }
         let ends = |line: &&str| indent(line) == indent(lines[at]) && line.trim_end().ends_with(['}', ';']);
-        if let Some(more) = lines[at..].iter().position(|line| ends(line)) {
+        if let Some(more) = lines[at..].iter().position(ends) {
             found.push((name.to_owned(), more + 1));
         }
     }
