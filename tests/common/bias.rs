@@ -6,7 +6,7 @@ use rhumb::compiler::Kernels;
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
 
-use super::{Lengths, Rng, agree, inputs};
+use super::{Lengths, Rng, agree, inputs, targets};
 
 /// What is added to the score.
 pub(crate) type Bias = for<'g> fn(&AttentionParts<'g>) -> Expr<'g>;
@@ -22,6 +22,23 @@ pub(crate) fn biased(bias: Bias, kv_heads: u32, causal: bool) -> Verified {
     let attention = Attention::heads(4).head_dim(16).kv_heads(kv_heads).score_with(move |cx, score| score + bias(cx));
     let attention = if causal { attention.scheme(Causal) } else { attention };
     attention.build().expect("a graph")
+}
+
+/// Holds attentions with each bias, of as many key/value heads as may be and causal or not, by [`hold_prefill`]: each on a third of the
+/// targets, which are many. `found` gets the name of a bias, what is expected of it, and its kernel.
+pub(crate) fn hold_each<T>(
+    biases: &[(&'static str, T, Bias)],
+    lengths: &[(usize, usize)],
+    found: impl Fn(&str, &T, &Kernel),
+) {
+    for (number, (name, expected, bias)) in biases.iter().enumerate() {
+        for (which, target) in targets().iter().enumerate().filter(|(which, _)| (number + which) % 3 == 0) {
+            let kv_heads = [1, 2, 4][(number + which) % 3];
+            let graph = biased(*bias, kv_heads, (number + which) % 2 == 0);
+            let what = format!("{name}, {kv_heads} key/value heads");
+            hold_prefill((&graph, target), (number as u64, lengths), what, |kernel| found(name, expected, kernel));
+        }
+    }
 }
 
 /// Compiles for prefill, checks what was found of the graph, and holds calls of these queries and keys to the interpreter.

@@ -1,6 +1,6 @@
 //! Values and products of a score by the distance of query and key: what is found, and that it is right wherever a key tile begins or ends.
 
-use crate::common::bias::{Bias, biased, hold_prefill, rates};
+use crate::common::bias::{Bias, biased, hold_each, hold_prefill, rates};
 use crate::common::targets;
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
@@ -54,17 +54,9 @@ const LENGTHS: [(usize, usize); 8] = [(1, 1), (1, 300), (15, 17), (17, 15), (47,
 
 #[test]
 fn values_by_distance_are_right() {
-    for (number, (name, expected, bias)) in BIASES.iter().enumerate() {
-        // Each for some of the targets, which are many.
-        for (which, target) in targets().iter().enumerate().filter(|(which, _)| (number + which) % 3 == 0) {
-            let kv_heads = [1, 2, 4][(number + which) % 3];
-            let graph = biased(*bias, kv_heads, (number + which) % 2 == 0);
-            let what = format!("{name}, {kv_heads} key/value heads");
-            hold_prefill((&graph, target), (number as u64, &LENGTHS), what, |kernel| {
-                assert_eq!(kernel.plan().by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
-            });
-        }
-    }
+    hold_each(BIASES, &LENGTHS, |name, expected, kernel| {
+        assert_eq!(kernel.plan().by_distance.len(), *expected, "{name}:\n{}", kernel.plan());
+    });
 }
 
 /// A constant row, turned by an index times some frequencies.

@@ -1,8 +1,7 @@
 //! Values of a score by runs of queries and keys, such as rows of a grid: what is found, and that it is right wherever runs, key tiles and
 //! query tiles begin or end.
 
-use crate::common::bias::{Bias, biased, hold_prefill, rates};
-use crate::common::targets;
+use crate::common::bias::{Bias, hold_each, rates};
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
 
@@ -108,16 +107,9 @@ const LENGTHS: [(usize, usize); 5] = [(1, 300), (15, 17), (47, 64), (130, 130), 
 
 #[test]
 fn values_by_runs_are_right() {
-    for (number, (name, expected, bias)) in BIASES.iter().enumerate() {
-        // Each for some of the targets, which are many.
-        for (which, target) in targets().iter().enumerate().filter(|(which, _)| (number + which) % 3 == 0) {
-            let kv_heads = [1, 2, 4][(number + which) % 3];
-            let graph = biased(*bias, kv_heads, (number + which) % 2 == 0);
-            let what = format!("{name}, {kv_heads} key/value heads");
-            hold_prefill((&graph, target), (number as u64, &LENGTHS), what, |kernel| {
-                let found = kernel.plan().by_runs.values.len();
-                assert!(target.machine().lanes < 8 || found == *expected, "{name}: {found}\n{}", kernel.plan());
-            });
-        }
-    }
+    hold_each(BIASES, &LENGTHS, |name, expected, kernel| {
+        let found = kernel.plan().by_runs.values.len();
+        let lanes = kernel.plan().machine.lanes;
+        assert!(lanes < 8 || found == *expected, "{name}: {found}\n{}", kernel.plan());
+    });
 }

@@ -200,22 +200,18 @@ fn copy_keys(
     product: &Product,
     count: Ssa,
 ) -> Result<(), CodegenError> {
-    let field = offset_of!(TileCall, keys) + 8 * product.index;
+    let field = TileCall::keys_of(product.index);
     let lie = KeyTileRows::new(emitter, tile.attention, (product.key, product.dim), field)?;
     let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, ELEMENT);
     let zero = emitter.fb().ins().iconst(types::I64, 0);
-    let length = emitter.fb().ins().iconst(types::I64, i64::from(product.length));
     let keys = emitter.fb().ins().select(dense, zero, count);
     let (scratch, place) = (emitter.scratch, emitter.plan.scratch.key_rows);
     let own = emitter.fb().ins().iadd_imm_s(scratch, place as i64);
     range_loop(emitter, zero, keys, 1, &[lie.first, own], |emitter, _, carried| {
-        let rows = [carried[0], carried[1]];
-        let ends = range_loop(emitter, zero, length, 1, &rows, |emitter, _, carried| {
-            let x = emitter.fb().ins().load(types::I16, access(), carried[0], 0);
-            emitter.fb().ins().store(access(), x, carried[1], 0);
-            vec![emitter.fb().ins().iadd(carried[0], lie.element), emitter.fb().ins().iadd_imm_s(carried[1], ELEMENT)]
-        });
-        vec![emitter.fb().ins().iadd(carried[0], lie.stride), ends[1]]
+        let (from, to) = (carried[0], carried[1]);
+        copy_row(emitter, (from, lie.element), to, product.length);
+        let pitch = ELEMENT * i64::from(product.length);
+        vec![emitter.fb().ins().iadd(from, lie.stride), emitter.fb().ins().iadd_imm_s(to, pitch)]
     });
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::jit::{Kernel, parse, pointer};
 use clif_wide::{DOT_BF16, Features, Reason, compile};
+use rhumb_random::Rng;
 
 /// A float in 16 bits, subnormal ones as 0.
 fn widened(bits: u32) -> f32 {
@@ -18,21 +19,10 @@ fn expected(sum: f32, a: u32, b: u32) -> f32 {
     add(add(flushed(sum), a >> 16, b >> 16), a & 0xffff, b & 0xffff)
 }
 
-/// Numbers of a fixed sequence: the multiplier is that of SplitMix64.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        ((x ^ x >> 27) >> 16) as u32
-    }
-
-    /// A pair, of ordinary sizes for the most part.
-    fn pair(&mut self) -> u32 {
-        let (any, tame) = (self.next(), self.next());
-        if tame.is_multiple_of(4) { any } else { any & 0x83ff_83ff | 0x3c00_3c00 }
-    }
+/// A pair, of ordinary sizes for the most part.
+fn pair(rng: &mut Rng) -> u32 {
+    let any = rng.bits() as u32;
+    if rng.one_in(4) { any } else { any & 0x83ff_83ff | 0x3c00_3c00 }
 }
 
 fn text(lanes: usize, broadcast: bool) -> String {
@@ -58,16 +48,16 @@ block0(v0: i64, v1: i64, v2: i64):
 #[test]
 fn pairs_are_multiplied_and_added_one_after_the_other() {
     let features = Features::detect().filter(|features| features.bf16());
-    let mut numbers = Numbers(1);
+    let rng = &mut Rng::new(1);
     for (lanes, broadcast) in [4, 8, 16].into_iter().flat_map(|lanes| [(lanes, false), (lanes, true)]) {
         let func = parse(&text(lanes, broadcast));
         compile(&func, Features::cross_bf16()).expect("it has the instruction");
         let Some(features) = features else { continue };
         let kernel = Kernel::wide(&func, features);
         for _ in 0..2000 {
-            let mut a: Vec<u32> = (0..lanes).map(|_| numbers.pair()).collect();
-            let mut b: Vec<u32> = (0..if broadcast { 1 } else { lanes }).map(|_| numbers.pair()).collect();
-            let before: Vec<f32> = (0..lanes).map(|_| f32::from_bits(numbers.pair())).collect();
+            let mut a: Vec<u32> = (0..lanes).map(|_| pair(rng)).collect();
+            let mut b: Vec<u32> = (0..if broadcast { 1 } else { lanes }).map(|_| pair(rng)).collect();
+            let before: Vec<f32> = (0..lanes).map(|_| f32::from_bits(pair(rng))).collect();
             let mut sums = before.clone();
             kernel.call(&[pointer(&mut sums), pointer(&mut a), pointer(&mut b)]);
             for lane in 0..lanes {

@@ -46,53 +46,43 @@ pub(crate) fn begin(
 /// Computes the rows of a product's queries.
 fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product) -> Result<(), CodegenError> {
     let attention = rows.tile.attention;
-    let wide = contiguous(emitter, product.query, product.dim, None);
     let start = emitter.plan.scratch.queries + 4 * elements_before(emitter, attention, product);
     let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, start as i64);
-    let pitch = query_bytes(emitter, attention);
     if emitter.plan.bf16_pairs.factor.is_some() {
-        return pairs(emitter, rows, product, (start, pitch));
-    }
-    by_rows(emitter, product.dim, wide, |emitter| {
-        let mut result = Ok(());
-        counted_loop(emitter, rows.count, &[start], |emitter, row, to| {
-            let saved = emitter.save();
-            let first = call_word(emitter, offset_of!(TileCall, first_query));
-            let query = emitter.fb().ins().iadd(first, row);
-            set_query(emitter, attention, query);
-            let done = write_row(emitter, product.query, (product.dim, product.length), to[0]);
-            result = std::mem::replace(&mut result, Ok(())).and(done);
-            emitter.restore(saved);
-            vec![emitter.fb().ins().iadd_imm_s(to[0], pitch)]
+        let tensor = bf16::queries_of(emitter, product)?;
+        let end = padded_pairs(emitter, product.length);
+        return each_query(emitter, rows, start, |emitter, to| {
+            let from = emitter.address(tensor, &[product.dim])?;
+            let stride = emitter.dim_stride(tensor, product.dim);
+            bf16::copy_row(emitter, (from, stride), to, product.length);
+            fill_up(emitter, to, (product.length, end), size_of::<u16>());
+            Ok(())
         });
-        result
+    }
+    let wide = contiguous(emitter, product.query, product.dim, None);
+    by_rows(emitter, product.dim, wide, |emitter| {
+        each_query(emitter, rows, start, |emitter, to| {
+            write_row(emitter, product.query, (product.dim, product.length), to)
+        })
     })
 }
 
-/// Copies the rows of a product's queries, whose elements are multiplied in pairs.
-fn pairs(
-    emitter: &mut ExprEmitter<'_, '_>,
+/// Emits a loop over the queries of the tile, whose indices it sets: `write` gets the address of each one's row.
+fn each_query<'a, 'f>(
+    emitter: &mut ExprEmitter<'a, 'f>,
     rows: Rows<'_>,
-    product: &Product,
-    (start, pitch): (Ssa, i64),
+    start: Ssa,
+    write: impl FnOnce(&mut ExprEmitter<'a, 'f>, Ssa) -> Result<(), CodegenError>,
 ) -> Result<(), CodegenError> {
     let attention = rows.tile.attention;
-    let tensor = bf16::queries_of(emitter, product)?;
-    let end = padded_pairs(emitter, product.length);
+    let pitch = query_bytes(emitter, attention);
     let mut result = Ok(());
     counted_loop(emitter, rows.count, &[start], |emitter, row, to| {
         let saved = emitter.save();
         let first = call_word(emitter, offset_of!(TileCall, first_query));
         let query = emitter.fb().ins().iadd(first, row);
         set_query(emitter, attention, query);
-        match emitter.address(tensor, &[product.dim]) {
-            Ok(from) => {
-                let stride = emitter.dim_stride(tensor, product.dim);
-                bf16::copy_row(emitter, (from, stride), to[0], product.length);
-                fill_up(emitter, to[0], (product.length, end), size_of::<u16>());
-            }
-            Err(error) => result = Err(error),
-        }
+        result = write(emitter, to[0]);
         emitter.restore(saved);
         vec![emitter.fb().ins().iadd_imm_s(to[0], pitch)]
     });
