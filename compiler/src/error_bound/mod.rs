@@ -20,8 +20,8 @@
 //!
 //! # Scores
 //! A score is a sum of terms, of which each is analysed so. Terms of keys alone are summed up in double precision, taken relative to
-//! `R`, the greatest that the row sees, and added as two numbers of single precision: a score `S` is off by `u |K - R| + 3 u |S - R|`
-//! more. The power of 2 is taken of a score's distance from a base, which is at most the greatest score `T` and, when it is taken, at
+//! `R`, the greatest that the row sees (a key whose score is `-inf` counts, unless a mask hides it), and added as two numbers of single
+//! precision: a score `S` is off by `u |K - R| + 3 u |S - R|` more. The power of 2 is taken of a score's distance from a base, which is at most the greatest score `T` and, when it is taken, at
 //! least the score less 8: distances to the bases in turn add up to `T - S + 16` at most, each of which is rounded.
 //!
 //! # Weights

@@ -43,6 +43,8 @@ struct Row {
     /// other key is seen depends on the form of the score.
     odd_term: bool,
     odd_key: bool,
+    /// The greatest term of keys whose scores are `-inf`: kernels measure terms of keys from the greatest that masks let through.
+    hidden_term: f64,
 }
 
 /// A key that a row sees, or may see.
@@ -139,6 +141,7 @@ impl Parts {
         row.low.clear();
         let log_term = self.log_terms.data[at[4]];
         (row.odd_term, row.odd_key) = (!query_term.x.is_finite() || !log_term.x.is_finite(), false);
+        row.hidden_term = f64::NEG_INFINITY;
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for key in 0..keys[0].len() {
             let place = |n: usize| at[n] + keys[n][key];
@@ -208,11 +211,12 @@ impl Row {
             Some(term) => Precision::Single.add(score, term),
             None => score,
         };
+        let term = term.unwrap_or(Approx::exact(0.0));
         if score == Approx::exact(f64::NEG_INFINITY) {
             self.odd_key = true;
+            self.hidden_term = self.hidden_term.max(term.x);
             return;
         }
-        let term = term.unwrap_or(Approx::exact(0.0));
         let (seen, certain) = (seen.x != 0.0, seen.is_exact());
         self.keys.push(Seen { score, term, values, seen, certain, weight: 0.0, off: 0.0 });
     }
@@ -241,15 +245,15 @@ impl Row {
         if none {
             return Weights::None;
         }
-        let reference = self.keys.iter().map(|key| key.term.x).fold(f64::NEG_INFINITY, f64::max);
+        let references = self.references();
         let tiles = sums.tiles(self.keys.len());
         let (mut sum, mut off) = (0.0, 0.0);
         for key in &mut self.keys {
             let below = top - key.score.x;
             let mut e = key.score.e + U * (below.abs() + 2.0 * HEADROOM);
             if keyed {
-                let term = (key.term.x - reference).abs();
-                e += U * term + 3.0 * U * (key.score.x - reference).abs() + 8.0 * ROOM * key.term.x.abs();
+                let far = |x: f64| references.map(|reference| (x - reference).abs()).into_iter().fold(0.0, f64::max);
+                e += U * far(key.term.x) + 3.0 * U * far(key.score.x) + 8.0 * ROOM * key.term.x.abs();
             }
             // The bases that it is rescaled to.
             let bases = (1.0 + below.abs() / HEADROOM).min(tiles);
@@ -265,9 +269,19 @@ impl Row {
         }
         let below = top - sink.x;
         let weight = (-below).exp2();
-        let e = sink.e + ROOM * (top.abs() + sink.x.abs() + reference.abs());
+        let e = sink.e + ROOM * (top.abs() + sink.x.abs() + references.map(f64::abs).into_iter().fold(0.0, f64::max));
         let sink_off = if weight == 0.0 { 0.0 } else { weight * ((e + 4.0 * ROOM) * std::f64::consts::LN_2).exp_m1() };
         Weights::Known { top, sum: sum + weight, off: off + sink_off, sink: (weight, sink_off) }
+    }
+
+    /// The least and the greatest term of keys that a kernel may measure the others from: the greatest that it takes for seen.
+    fn references(&self) -> [f64; 2] {
+        let of = |keys: &[Seen], counts: fn(&Seen) -> bool| {
+            keys.iter().filter(|key| counts(key)).map(|key| key.term.x).fold(f64::NEG_INFINITY, f64::max)
+        };
+        let least = of(&self.keys, |key| key.seen && key.certain);
+        let greatest = of(&self.keys, |_| true).max(of(&self.low, |_| true)).max(self.hidden_term);
+        [if least == f64::NEG_INFINITY { greatest } else { least }, greatest]
     }
 
     /// The log-sum-exp in powers of 2, the terms of the query alone included.
