@@ -8,6 +8,7 @@ use super::expr::ExprEmitter;
 use super::loops::range_loop;
 use super::rows::{iconst, plain};
 use super::vocab::access;
+use crate::abi::WORD_BYTES;
 use crate::plan::{Origin, Source, Storage, Table, TensorId};
 
 /// Bytes that an element takes in a row of cosines and in a row of sines together.
@@ -73,7 +74,7 @@ impl AngleRows {
         )?;
         emitter.in_rows(inner, lanes, |emitter| {
             let ty = emitter.v.float_type();
-            range_loop(emitter, zero, bytes, 8 * lanes as i64, &[], |emitter, offset, _| {
+            range_loop(emitter, zero, bytes, (WORD_BYTES * lanes) as i64, &[], |emitter, offset, _| {
                 let address = emitter.fb().ins().iadd(cosines, offset);
                 let angle = emitter.fb().ins().load(ty, access(), address, 0);
                 let (sin, cos) = emitter.v.sin_cos(angle);

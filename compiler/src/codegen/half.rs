@@ -9,6 +9,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
 
 use super::vocab::{access, by_name, lane_order};
+use crate::machine::ROW_LANES;
 use crate::plan::Storage;
 
 /// What a float of `f16` is multiplied with once its digits stand where those of single precision do: the difference of the biases of their
@@ -76,7 +77,7 @@ pub(crate) fn load_lanes(
     lanes: usize,
     (address, offset): (Ssa, i32),
 ) -> Ssa {
-    let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > 4 && storage == Storage::F16);
+    let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > ROW_LANES && storage == Storage::F16);
     if let (Some(short), Some(float)) = (wide(types::I16), wide(types::F32)) {
         let bits = fb.ins().load(short, access(), address, offset);
         return by_name(fb, clif_wide::WIDEN, &[bits], float);
@@ -87,7 +88,7 @@ pub(crate) fn load_lanes(
 
 /// Loads neighbouring elements in 16 bits as they are, each in the lower half of a lane of 32, of 4 lanes or more.
 pub(crate) fn load_bits(fb: &mut FunctionBuilder<'_>, lanes: usize, (address, offset): (Ssa, i32)) -> Ssa {
-    let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > 4);
+    let wide = |lane: Type| lane.by(lanes as u32).filter(|_| lanes > ROW_LANES);
     match (wide(types::I16), wide(types::F32), wide(types::I32)) {
         (Some(short), Some(float), Some(int)) => {
             let bits = fb.ins().load(short, access(), address, offset);

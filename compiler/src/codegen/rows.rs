@@ -1,10 +1,8 @@
 //! Rows along an axis: by vectors where they are contiguous, pairs of a rotation together.
 
-use std::collections::BTreeSet;
-
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
-use rhumb_ir::{Axis, Op, Pairing, Value};
+use rhumb_ir::{Axis, Op, Pairing, Value, Walk};
 
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
@@ -122,12 +120,8 @@ pub(crate) fn contiguous(
 /// What an expression reads along a row; `None` where it has an op that does not go by rows.
 fn reads(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Option<Reads> {
     let plan = emitter.plan;
-    let (mut reads, mut seen) = (Reads::default(), BTreeSet::new());
-    let mut stack = vec![(root, axis)];
-    while let Some((value, along)) = stack.pop() {
-        if !seen.insert((value, along)) {
-            continue;
-        }
+    let (mut reads, mut walk) = (Reads::default(), Walk::of([(root, axis)]));
+    while let Some((value, along)) = walk.next() {
         match plan.node(value, |table| value != root && emitter.can_read(table)) {
             Node::Table(tensor) | Node::Input(tensor) => reads.tensors.push((tensor, along)),
             Node::Const(_) | Node::Size(_) => {}
@@ -137,13 +131,11 @@ fn reads(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Option<Reads
             | Node::Binary(..)
             | Node::MulAdd(_)
             | Node::Compare(..)
-            | Node::Select(_)) => {
-                stack.extend(node.operands().into_iter().rev().map(|operand| (operand, along)));
-            }
-            Node::Rotate { x } if along == axis && turns_rows(emitter, value, axis) => stack.push((x, along)),
+            | Node::Select(_)) => walk.enter(node.operands().into_iter().map(|operand| (operand, along))),
+            Node::Rotate { x } if along == axis && turns_rows(emitter, value, axis) => walk.enter([(x, along)]),
             Node::Gather { table, axis: of, index } => {
                 reads.periods.push(period(&plan.graph, (table, of, index), along)?);
-                stack.push((table, of));
+                walk.enter([(table, of)]);
             }
             Node::Product | Node::Iota(_) | Node::Rotate { .. } | Node::Dot { .. } | Node::Opaque => return None,
         }
@@ -221,13 +213,8 @@ pub(crate) fn iconst(emitter: &mut ExprEmitter<'_, '_>, x: u32) -> Ssa {
 
 /// The rotations along `axis` that `root` computes in place.
 fn blocks(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Vec<RotaryBlock> {
-    let (plan, mut found) = (emitter.plan, Vec::new());
-    let mut seen = vec![false; root.index() + 1];
-    let mut stack = vec![root];
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
-            continue;
-        }
+    let (plan, mut found, mut walk) = (emitter.plan, Vec::new(), Walk::of([root]));
+    while let Some(value) = walk.next() {
         if value != root && emitter.table(&Source::Value(value)).is_some() {
             continue;
         }
@@ -237,10 +224,10 @@ fn blocks(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Vec<RotaryB
                     let pairs = plan.graph.static_extent(pair).unwrap_or(0);
                     found.push(RotaryBlock { rotate: value, x, angle, pair, pairing, start, pairs });
                 }
-                stack.push(x);
+                walk.enter([x]);
             }
             Op::Dot { .. } | Op::Gather { .. } => {}
-            ref op => stack.extend(op.operands()),
+            ref op => walk.enter(op.operands()),
         }
     }
     found
@@ -345,9 +332,9 @@ fn one_pair<'a, 'f>(
 
 /// Whether the second half of a block holds the elements of the first half again.
 fn repeats(emitter: &ExprEmitter<'_, '_>, axis: Axis, block: &RotaryBlock) -> bool {
-    let (plan, mut seen, mut stack) = (emitter.plan, BTreeSet::new(), vec![block.x]);
-    while let Some(value) = stack.pop() {
-        if !plan.graph.varies(plan.graph.ty(value).axes, axis) || !seen.insert(value) {
+    let (plan, mut walk) = (emitter.plan, Walk::of([block.x]));
+    while let Some(value) = walk.next() {
+        if !plan.graph.varies(plan.graph.ty(value).axes, axis) {
             continue;
         }
         match plan.node(value, |table| emitter.can_read(table)) {
@@ -356,7 +343,7 @@ fn repeats(emitter: &ExprEmitter<'_, '_>, axis: Axis, block: &RotaryBlock) -> bo
             | Node::Binary(..)
             | Node::MulAdd(_)
             | Node::Compare(..)
-            | Node::Select(_)) => stack.extend(node.operands()),
+            | Node::Select(_)) => walk.enter(node.operands()),
             Node::Gather { table, axis: of, index }
                 if period(&plan.graph, (table, of, index), axis)
                     .is_some_and(|period| block.pairs.is_multiple_of(period)) => {}

@@ -13,7 +13,7 @@ use super::expr::ExprEmitter;
 use super::loops::{counted_loop, range_loop};
 use super::rows::iconst;
 use super::vocab::access;
-use crate::abi::TableCall;
+use crate::abi::{TableCall, WORD_BYTES};
 use crate::plan::{Problem, Source, Table, TensorId};
 
 /// Indices of a block, a power of 2.
@@ -110,7 +110,7 @@ impl Turned {
         let bytes = emitter.fb().ins().ishl_imm_u(length, 3);
         emitter.in_rows(self.inner, self.lanes, |emitter| {
             let ty = emitter.v.float_type();
-            range_loop(emitter, zero, bytes, 8 * self.lanes as i64, &[], |emitter, offset, _| {
+            range_loop(emitter, zero, bytes, (WORD_BYTES * self.lanes) as i64, &[], |emitter, offset, _| {
                 let [[c, s], [step_c, step_s]] = [kept.0, kept.1].map(|row| {
                     let cosine = emitter.fb().ins().iadd(row, offset);
                     let sine = emitter.fb().ins().iadd(cosine, bytes);

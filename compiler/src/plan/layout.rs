@@ -147,7 +147,7 @@ fn layout(
         layout.key_rows = take(2 * tiling.keys * lengths[0]);
     }
     if bf16_pairs.values {
-        layout.value_rows = take(4 * tiling.keys.div_ceil(2) * lengths[1]);
+        layout.value_rows = take(LANE_BYTES * tiling.keys.div_ceil(2) * lengths[1]);
     }
     layout.states = take(0);
     state(&mut layout, attention, (queries, of_softmax), lengths);

@@ -4,7 +4,7 @@
 //! and key go on by one and neither begins another row of the grid, these differences stay: queries and keys of such *runs* have as many
 //! values as they have distances. A token apart from the grid, to whose number indices are compared, is a run of its own. A tile of 48 queries and 64 keys of a grid 64 wide has two runs of queries or so and one or two of keys.
 
-use rhumb_ir::{Axis, Binary, Op, Scalar, Value};
+use rhumb_ir::{Axis, Binary, Op, Scalar, Value, Walk};
 
 use super::distance::{Dependence, Search, side};
 use super::{Problem, Tiling};
@@ -109,18 +109,13 @@ pub(super) fn vectors(tiling: &Tiling, lanes: usize) -> f64 {
 /// The differences that values are computed of.
 fn differences(search: &Search<'_>, values: &[Value]) -> Option<Vec<(Value, i32)>> {
     let graph = &search.problem.graph;
-    let mut found = Vec::new();
-    let mut seen = vec![false; graph.nodes().len()];
-    let mut stack = values.to_vec();
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) {
-            continue;
-        }
+    let (mut found, mut walk) = (Vec::new(), Walk::of(values.iter().copied()));
+    while let Some(value) = walk.next() {
         match search.dependence(value) {
             Dependence::Free => {}
             Dependence::Affine { query, .. } => found.push((value, i32::try_from(query).ok()?)),
             Dependence::Steady => found.push((value, 0)),
-            Dependence::Distance { .. } | Dependence::Any => stack.extend(graph.op(value).operands()),
+            Dependence::Distance { .. } | Dependence::Any => walk.enter(graph.op(value).operands()),
         }
     }
     found.sort_unstable();
@@ -130,10 +125,9 @@ fn differences(search: &Search<'_>, values: &[Value]) -> Option<Vec<(Value, i32)
 /// Where runs end, as far as a difference tells.
 fn breaks_of(search: &Search<'_>, difference: Value, breaks: &mut Vec<Break>) {
     let (graph, attention) = (&search.problem.graph, search.attention);
-    let mut seen = vec![false; graph.nodes().len()];
-    let mut stack = vec![difference];
-    while let Some(value) = stack.pop() {
-        if std::mem::replace(&mut seen[value.index()], true) || search.dependence(value) == Dependence::Free {
+    let mut walk = Walk::of([difference]);
+    while let Some(value) = walk.next() {
+        if search.dependence(value) == Dependence::Free {
             continue;
         }
         let op = graph.op(value);
@@ -154,6 +148,6 @@ fn breaks_of(search: &Search<'_>, difference: Value, breaks: &mut Vec<Break>) {
             breaks.extend(ends.map(|end| Break { axis, index, end: End::At(end) }));
             continue;
         }
-        stack.extend(op.operands());
+        walk.enter(op.operands());
     }
 }

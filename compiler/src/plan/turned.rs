@@ -38,17 +38,7 @@ pub(super) fn products_by_distance(problem: &Problem) -> Vec<usize> {
 /// Whether a value is computed of what a call gives.
 fn reads_input(problem: &Problem, root: Value) -> bool {
     let graph = &problem.graph;
-    let mut seen = vec![false; graph.nodes().len()];
-    let mut stack = vec![root];
-    while let Some(value) = stack.pop() {
-        if matches!(graph.op(value), Op::Input { .. }) {
-            return true;
-        }
-        if !std::mem::replace(&mut seen[value.index()], true) {
-            stack.extend(graph.op(value).operands());
-        }
-    }
-    false
+    graph.below([root], |_| true).any(|value| matches!(graph.op(value), Op::Input { .. }))
 }
 
 fn is_by_distance(search: &Search<'_>, product: &Product) -> bool {

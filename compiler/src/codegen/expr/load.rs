@@ -6,9 +6,11 @@ use cranelift_frontend::FunctionBuilder;
 use rhumb_ir::{Axis, Elem, ElemKind, Value};
 
 use super::{ExprEmitter, Lanes, Order};
+use crate::abi::WORD_BYTES;
 use crate::codegen::error::CodegenError;
 use crate::codegen::stored;
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Plan, Source, Storage, TensorId};
 use crate::row_index::period;
 
@@ -26,7 +28,7 @@ impl ExprEmitter<'_, '_> {
                 if spec.storage == Storage::F64 {
                     let ty = self.v.float_type();
                     let rounded = |fb: &mut FunctionBuilder<'_>, lane: usize| {
-                        let x = fb.ins().load(types::F64, access(), address, 8 * lane as i32);
+                        let x = fb.ins().load(types::F64, access(), address, (WORD_BYTES * lane) as i32);
                         fb.ins().fdemote(types::F32, x)
                     };
                     return Ok(self.v.by_lane(&[], ty, |fb, lane, _| rounded(fb, lane)));
@@ -71,7 +73,7 @@ impl ExprEmitter<'_, '_> {
         let loaded = self.v.by_lane(&[], ty, |fb, lane, _| {
             let mut address = base;
             for step in steps {
-                let mut index = fb.ins().uload32(access(), clamped, (4 * lane) as i32);
+                let mut index = fb.ins().uload32(access(), clamped, (LANE_BYTES * lane) as i32);
                 if step.ratio > 1 {
                     index = fb.ins().udiv_imm_u(index, i64::from(step.ratio));
                 }

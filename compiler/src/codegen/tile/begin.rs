@@ -12,6 +12,7 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, rows};
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Product};
 
 /// Loads a query tile, of any shape, and resets its state.
@@ -91,7 +92,7 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product)
     let attention = tile.attention;
     // A few rows at a time are kept where scores will be.
     let room = tile.row_bytes() as usize * emitter.plan.tiling.keys;
-    let row_bytes = 4 * product.length as usize;
+    let row_bytes = LANE_BYTES * product.length as usize;
     let fits = ROW_LANES * row_bytes <= room;
     let wide = if fits { contiguous(emitter, product.query, product.dim, None) } else { None };
     by_rows(emitter, product.dim, wide, |emitter| {
@@ -134,7 +135,7 @@ fn query(
     let layout = emitter.plan.scratch;
     let wide = emitter.v.is_vector();
     let (base, step) = if wide {
-        let kept = layout.scores as i64 + row * 4 * i64::from(product.length);
+        let kept = layout.scores as i64 + row * LANE_BYTES as i64 * i64::from(product.length);
         let scratch = emitter.scratch;
         (emitter.fb().ins().iadd_imm_s(scratch, kept), 4)
     } else {
@@ -171,8 +172,9 @@ fn columns(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, product: &Product,
     let end = emitter.fb().ins().iconst(types::I64, length);
     range_loop(emitter, start, end, ROW_LANES as i64, &[column], |emitter, element, carried| {
         let kept = slot(emitter, layout.scores, element, 4);
-        let loaded =
-            [0, 1, 2, 3].map(|row| emitter.fb().ins().load(types::F32X4, access(), kept, (row * 4 * length) as i32));
+        let loaded = [0, 1, 2, 3].map(|row| {
+            emitter.fb().ins().load(types::F32X4, access(), kept, (row * LANE_BYTES as i64 * length) as i32)
+        });
         for (row, x) in (0..).zip(emitter.v.transpose(loaded)) {
             emitter.fb().ins().store(access(), x, carried[0], (row * tile.row_bytes()) as i32);
         }

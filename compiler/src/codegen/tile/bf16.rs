@@ -20,6 +20,7 @@ use crate::codegen::half;
 use crate::codegen::loops::{either, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Product, Reduction, TensorId};
 
 /// Bytes of an element.
@@ -138,7 +139,7 @@ fn one_by_one(
             let address = emitter.fb().ins().iadd(row, offset);
             let next = emitter.fb().ins().iadd(address, stride);
             let pair = pair(emitter, [address, next]);
-            emitter.fb().ins().store(access(), pair, place, 4 * lane);
+            emitter.fb().ins().store(access(), pair, place, LANE_BYTES as i32 * lane);
         }
         Vec::new()
     });
@@ -219,9 +220,9 @@ fn copy_keys(
 /// Where the pairs of a reduction's values lie, and the bytes from those of two keys to those of the next two.
 pub(super) fn value_pairs(emitter: &mut ExprEmitter<'_, '_>, reduction: &Reduction) -> (Ssa, i64) {
     let (scratch, plan) = (emitter.scratch, emitter.plan);
-    let before = 4 * plan.tiling.keys.div_ceil(PAIR as usize) * reduction.first as usize;
+    let before = LANE_BYTES * plan.tiling.keys.div_ceil(PAIR as usize) * reduction.first as usize;
     let place = plan.scratch.value_rows + before;
-    (emitter.fb().ins().iadd_imm_s(scratch, place as i64), 4 * i64::from(reduction.length))
+    (emitter.fb().ins().iadd_imm_s(scratch, place as i64), LANE_BYTES as i64 * i64::from(reduction.length))
 }
 
 /// Stores pairs of the values of two keys. The last key of an odd number has zeros beside it.

@@ -21,6 +21,9 @@ pub(crate) struct Mode {
     pub(crate) guarded: bool,
 }
 
+/// Sums that multiply-adds go to in turn, so that none waits for the one before: four cycles of two.
+const BUSY_SUMS: i64 = 8;
+
 /// A tile of queries that code is emitted for.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
@@ -36,7 +39,7 @@ impl<'a> Tile<'a> {
         let offset = call_word(emitter, offset_of!(TileCall, state));
         let scratch = emitter.scratch;
         let state = emitter.fb().ins().iadd(scratch, offset);
-        Tile { attention, shape, state, row_bytes: 4 * emitter.plan.tiling.queries() as i64 }
+        Tile { attention, shape, state, row_bytes: (LANE_BYTES * emitter.plan.tiling.queries()) as i64 }
     }
 
     /// Whether scores are weighed by a softmax, not by themselves.
@@ -46,7 +49,7 @@ impl<'a> Tile<'a> {
 
     /// Keys of a register tile that may pass the last key: enough sums to keep multiply-adds busy.
     pub(super) fn last_rows(&self) -> i64 {
-        if self.shape.columns == 1 { 8 } else { 4 }
+        if self.shape.columns == 1 { BUSY_SUMS } else { BUSY_SUMS / 2 }
     }
 
     /// Bytes of a row of queries: from one key's scores to the next, from one element to the next.
