@@ -34,7 +34,7 @@ pub struct OwnedTensor {
 }
 
 impl OwnedTensor {
-    /// A tensor of zeros.
+    /// A tensor of zeros, in large pages where the system has them and it fills some.
     ///
     /// # Errors
     /// [`OutOfMemory`] where no memory holds it.
@@ -45,7 +45,7 @@ impl OwnedTensor {
         let mut own = Vec::new();
         reserve(&mut own, shape.len())?;
         own.extend_from_slice(shape);
-        Ok(OwnedTensor { memory: Workspace::new(bytes)?, elem, shape: own, len })
+        Ok(OwnedTensor { memory: Workspace::in_large_pages(bytes)?, elem, shape: own, len })
     }
 
     /// The element type.

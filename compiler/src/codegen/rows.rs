@@ -91,8 +91,25 @@ pub(crate) fn contiguous(
             && blocks.iter().all(|block| multiple(block.start) && multiple(block.pairs) && of_lanes(block))
     };
     let lanes = [widest, ROW_LANES].into_iter().find(|lanes| fits(*lanes))?;
+    let dense = dense(emitter, target.map(|target| (target, axis)).into_iter().chain(tensors))?;
+    Some(Wide { dense, lanes })
+}
+
+/// Whether `root` can be computed by vectors of [`ROW_LANES`] from any index of an axis of any extent: a condition of this call's strides,
+/// or none if never.
+pub(crate) fn contiguous_anywhere(emitter: &mut ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Option<Ssa> {
+    let Reads { tensors, periods } = reads(emitter, root, axis)?;
+    if !periods.is_empty() || !blocks(emitter, root, axis).is_empty() {
+        return None;
+    }
+    dense(emitter, tensors)
+}
+
+/// Whether elements of tensors lie beside one another along an axis each: a condition of this call's strides, or none if never.
+fn dense(emitter: &mut ExprEmitter<'_, '_>, tensors: impl IntoIterator<Item = (TensorId, Axis)>) -> Option<Ssa> {
+    let plan = emitter.plan;
     let mut all = emitter.fb().ins().iconst(types::I8, 1);
-    for (tensor, axis) in target.map(|target| (target, axis)).into_iter().chain(tensors) {
+    for (tensor, axis) in tensors {
         let spec = &plan.tensors[tensor];
         if spec.dims.iter().any(|dim| *dim != axis && plan.graph.axis(*dim).groups == Some(axis)) {
             return None;
@@ -114,7 +131,7 @@ pub(crate) fn contiguous(
             Origin::Constant(_) | Origin::Table | Origin::KeyTile => {}
         }
     }
-    Some(Wide { dense: all, lanes })
+    Some(all)
 }
 
 /// What an expression reads along a row; `None` where it has an op that does not go by rows.

@@ -1,14 +1,14 @@
 //! What is the same for all elements of a row that is stored in fewer bits: its scale, and what is added to its elements before. Each is
 //! computed once for a key tile.
 
-use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
-use rhumb_ir::{Axis, Value};
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
+use rhumb_ir::Value;
 
 use super::rows::{Rows, load, scratch, splat};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::counted_loop;
-use crate::codegen::rows::read_rows;
+use crate::codegen::loops::range_loop;
+use crate::codegen::rows::{ROW_LANES, contiguous_anywhere, read_rows};
 use crate::codegen::vocab::access;
 use crate::plan::Scaled;
 
@@ -24,15 +24,15 @@ impl Numbers {
     pub(super) fn new(
         emitter: &mut ExprEmitter<'_, '_>,
         rows: Rows<'_>,
-        (scaled, dim, place): (Option<Scaled>, Axis, usize),
+        (scaled, place): (Option<Scaled>, usize),
     ) -> Result<Numbers, CodegenError> {
         let Some(Scaled { scale, shift, .. }) = scaled else { return Ok(Numbers::default()) };
         let [scales, shifts] = [place, place + emitter.plan.tiling.number_bytes()].map(|at| scratch(emitter, at));
         if let Some(scale) = scale {
-            write(emitter, rows, (scale, false), (dim, scales))?;
+            write(emitter, rows, (scale, false), scales)?;
         }
         if let Some(shift) = shift {
-            write(emitter, rows, (shift.value, shift.negative), (dim, shifts))?;
+            write(emitter, rows, (shift.value, shift.negative), shifts)?;
         }
         Ok(Numbers { scale: scale.map(|_| scales), shift: shift.map(|_| shifts) })
     }
@@ -73,31 +73,57 @@ impl Numbers {
     }
 }
 
-/// Writes a number, or its opposite, for each key of the tile.
+/// Writes a number, or its opposite, for each key of the tile: by vectors where that can be, but for the last keys.
 fn write(
     emitter: &mut ExprEmitter<'_, '_>,
     rows: Rows<'_>,
+    number: (Value, bool),
+    place: Ssa,
+) -> Result<(), CodegenError> {
+    let key = rows.tile.attention.key;
+    let first = emitter.fb().ins().iconst(types::I64, 0);
+    let whole = match contiguous_anywhere(emitter, number.0, key) {
+        Some(dense) if emitter.v.is_vector() => {
+            let whole = emitter.fb().ins().band_imm_s(rows.keys, -(ROW_LANES as i64));
+            emitter.fb().ins().select(dense, whole, first)
+        }
+        _ => first,
+    };
+    let mut result = Ok(());
+    for (first, end, lanes) in [(first, whole, ROW_LANES), (whole, rows.keys, 1)] {
+        result = result.and_then(|()| write_keys(emitter, rows, number, (first, end, lanes), place));
+    }
+    result
+}
+
+/// Writes the numbers of some keys, so many at a time.
+fn write_keys(
+    emitter: &mut ExprEmitter<'_, '_>,
+    rows: Rows<'_>,
     (number, negative): (Value, bool),
-    (dim, place): (Axis, Ssa),
+    (first, end, lanes): (Ssa, Ssa, usize),
+    place: Ssa,
 ) -> Result<(), CodegenError> {
     let key = rows.tile.attention.key;
     // What is read of a tensor is one number after the other: where the first is, is found once.
     let read = read_rows(emitter, number, key);
     let mut result = Ok(());
-    let written = emitter.in_rows(dim, 1, |emitter| {
+    let written = emitter.in_rows(key, lanes, |emitter| {
         emitter.with_rows(&read, |emitter| {
-            counted_loop(emitter, rows.keys, &[place], |emitter, row, to| {
+            range_loop(emitter, first, end, lanes as i64, &[], |emitter, row, _| {
                 let saved = emitter.save();
                 let index = emitter.fb().ins().iadd(rows.first_key, row);
                 emitter.set(key, index);
                 emitter.forget(key);
                 let done = emitter.emit(number).map(|x| {
                     let x = if negative { emitter.fb().ins().fneg(x) } else { x };
-                    emitter.fb().ins().store(access(), x, to[0], 0);
+                    let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+                    let to = emitter.fb().ins().iadd(place, offset);
+                    emitter.fb().ins().store(access(), x, to, 0);
                 });
                 result = std::mem::replace(&mut result, Ok(())).and(done);
                 emitter.restore(saved);
-                vec![emitter.fb().ins().iadd_imm_s(to[0], 4)]
+                Vec::new()
             });
         })
     });

@@ -12,6 +12,7 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::tile::query_tile::{Tile, bind_batch_indices, call_word};
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Decode, Product, Reduction, RowTile};
 
 /// A tile of rows, and a key tile.
@@ -58,17 +59,29 @@ impl<'a> Rows<'a> {
         emitter.fb().ins().icmp(IntCC::SignedGreaterThanOrEqual, next, self.keys)
     }
 
-    /// Writes the index of each lane's key, clamped to the last.
+    /// Writes the index of each lane's key, clamped to the last: those of a vector one by one, from which the others follow.
     pub(super) fn write_key_lanes(&self, emitter: &mut ExprEmitter<'_, '_>) {
-        let end = self.whole_vectors(emitter);
+        let (lanes, bytes) = (emitter.plan.machine.lanes as i64, emitter.plan.machine.vector_bytes() as i64);
+        let (end, ty) = (self.whole_vectors(emitter), emitter.v.int_type());
         let last = emitter.fb().ins().iadd_imm_s(self.keys, -1);
-        let start = emitter.fb().ins().iconst(types::I64, 0);
+        let [start, one] = [0, lanes].map(|lane| emitter.fb().ins().iconst(types::I64, lane));
         let words = scratch(emitter, emitter.plan.scratch.key_lanes);
-        range_loop(emitter, start, end, 1, &[words], |emitter, key, word| {
+        range_loop(emitter, start, one, 1, &[words], |emitter, key, word| {
             let key = emitter.v.smin(key, last);
             let index = emitter.fb().ins().iadd(self.first_key, key);
             emitter.fb().ins().istore32(access(), index, word[0], 0);
-            vec![emitter.fb().ins().iadd_imm_s(word[0], 4)]
+            vec![emitter.fb().ins().iadd_imm_s(word[0], LANE_BYTES as i64)]
+        });
+        let first = load(emitter, ty, words, 0);
+        let last = emitter.fb().ins().iadd(self.first_key, last);
+        let last = emitter.fb().ins().ireduce(types::I32, last);
+        let last = emitter.v.splat(last, ty);
+        range_loop(emitter, one, end, lanes, &[words, first], |emitter, _, carried| {
+            let step = emitter.v.int(lanes as i32);
+            let next = emitter.fb().ins().iadd(carried[1], step);
+            let next = emitter.fb().ins().smin(next, last);
+            emitter.fb().ins().store(access(), next, carried[0], bytes as i32);
+            vec![emitter.fb().ins().iadd_imm_s(carried[0], bytes), next]
         });
     }
 

@@ -74,7 +74,7 @@ impl Source {
         let own = scratch(emitter, wanted.place);
         let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
         let storage = emitter.plan.tensors[wanted.tensor].storage;
-        let numbers = Numbers::new(emitter, rows, (wanted.scaled, wanted.dim, wanted.numbers))?;
+        let numbers = Numbers::new(emitter, rows, (wanted.scaled, wanted.numbers))?;
         let pairs = wanted.pairs;
         let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, pairs, numbers };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
