@@ -128,7 +128,7 @@ impl Block<'_> {
             };
             let values: Vec<Ssa> = (0..count as i32).map(|c| element(emitter, c)).collect();
             let scale = numbers.scale(emitter);
-            let asked = again.map(|again| emitter.fb().ins().iadd(value, again));
+            let asked: Vec<Ssa> = again.iter().map(|again| emitter.fb().ins().iadd(value, *again)).collect();
             for row in [ahead].into_iter().chain(asked) {
                 (0..width * count as i32).step_by(LINE).for_each(|line| ask(emitter, row, line));
             }

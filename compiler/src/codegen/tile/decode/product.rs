@@ -137,11 +137,9 @@ impl Block<'_> {
                         ask(emitter, address, 0);
                     }
                     let keys = even.addresses(emitter, pointers);
-                    if let Some(again) = again {
-                        for key in &keys {
-                            let address = emitter.fb().ins().iadd(*key, again);
-                            ask(emitter, address, 0);
-                        }
+                    for (key, again) in keys.iter().flat_map(|key| again.iter().map(move |again| (key, again))) {
+                        let address = emitter.fb().ins().iadd(*key, *again);
+                        ask(emitter, address, 0);
                     }
                     keys
                 }

@@ -19,8 +19,8 @@ use crate::codegen::vocab::access;
 use crate::machine::Backend;
 use crate::plan::{Origin, Scaled, Source as Content, Storage, Table, TensorId};
 
-/// Rows from one that is read to the one that is asked for again.
-const AGAIN: i64 = 16;
+/// Rows from one that is read to those that are asked for again: much of what is asked for once is dropped where memory is slow.
+const AGAIN: [i64; 2] = [32, 16];
 
 /// Rows that end with whole vectors.
 #[derive(Clone, Copy)]
@@ -128,9 +128,9 @@ impl Source {
 
     /// How far ahead rows are asked for again: cores drop what they are asked for while they wait for as much as they can. None where
     /// asking is a load, which must not pass the last row.
-    pub(super) fn again(self, emitter: &mut ExprEmitter<'_, '_>) -> Option<Ssa> {
-        let wide = emitter.plan.machine.backend == Backend::Wide;
-        wide.then(|| emitter.fb().ins().imul_imm_s(self.stride, AGAIN))
+    pub(super) fn again(self, emitter: &mut ExprEmitter<'_, '_>) -> Vec<Ssa> {
+        let asks: &[i64] = if emitter.plan.machine.backend == Backend::Wide { &AGAIN } else { &[] };
+        asks.iter().map(|rows| emitter.fb().ins().imul_imm_s(self.stride, *rows)).collect()
     }
 
     /// A vector of a row, in single precision; of pairs, as they are.
