@@ -171,7 +171,8 @@ fn what_is_hidden_changes_no_bound() {
 #[test]
 fn a_far_key_that_a_bias_hides_counts() {
     let alibi = Alibi::new().slopes([0.25]);
-    let attention = Attention::heads(1).head_dim(16).k_positions(Elem::F32, Batch::Each).bias(Batch::Shared).scheme(alibi);
+    let attention =
+        Attention::heads(1).head_dim(16).k_positions(Elem::F32, Batch::Each).bias(Batch::Shared).scheme(alibi);
     let results = results(&attention.lse(), LENGTHS, |inputs| {
         inputs.get_mut("k_pos").expect("positions").change(|key, x| *x = if key == 7 { 1e4 } else { key as f32 });
         let hide = |at: usize, x: &mut f32| *x = if at % LENGTHS.keys == 7 { f32::NEG_INFINITY } else { *x };
