@@ -157,7 +157,7 @@ fn decodes(kernel: &Kernel, lengths: Lengths) -> bool {
 fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wrong): (&mut Compared, &mut Vec<String>)) {
     let expected = interpret(&spec.lowered, &bindings(&case.tensors)).expect("the interpreter runs");
     let stored = case.stored(&case.tensors);
-    let mut of_plans: BTreeMap<(usize, [bool; 4]), Vec<Vec<u32>>> = BTreeMap::new();
+    let mut of_plans: BTreeMap<(usize, [bool; 3], [bool; 3]), Vec<Vec<u32>>> = BTreeMap::new();
     for (index, kernel) in kernels {
         let target = kernel.target();
         let context = || format!("{}; {:?}; {target}", spec.what, case.lengths);
@@ -183,7 +183,8 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
             found.unlimited += off.unlimited;
         }
         // Code of 4 lanes that fuses multiply-adds computes the same whatever generates it; wider code, whatever the instructions, as far
-        // as its tiles are the same, which depend on the number of registers. Pairs of `bf16` are added in another order.
+        // as its tiles are the same, which depend on the number of registers. Pairs of `bf16` are added in another order, and
+        // pairs of integers are rounded.
         let machine = target.machine();
         let decodes = decodes(kernel, case.lengths);
         let registers = !decodes && machine.lanes > 4 && machine.registers > 16;
@@ -191,8 +192,9 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
             Ok(decode) if decodes => &decode.plan,
             _ => kernel.plan(),
         };
-        let pairs = plan.bf16_pairs != Default::default();
-        let plan = (machine.lanes, [machine.has_fma(), decodes, registers, pairs]);
+        let (pairs, integers) = (plan.bf16_pairs != Default::default(), plan.integers);
+        let pairs = [pairs, integers.products, integers.values];
+        let plan = (machine.lanes, [machine.has_fma(), decodes, registers], pairs);
         let made = bits(&made);
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {
             wrong.push(format!("{}\n    the code generator matters", context()));

@@ -198,6 +198,10 @@ pub struct ScratchLayout {
     pub key_numbers: usize,
     /// As `key_numbers`, of values.
     pub value_numbers: usize,
+    /// In decode. The scales of weights that are integers, one of each query.
+    pub weight_scales: usize,
+    /// In decode. Whether weights of a query are not integers though others may be: not 0 then, 32 bits each.
+    pub odd_weights: usize,
     /// The first state.
     pub states: usize,
     /// Bytes from one state to the next.
@@ -218,6 +222,10 @@ pub struct ScratchLayout {
     pub squares: usize,
     /// In the state. Position of each query, clamped to the last: 32 bits each.
     pub lanes: usize,
+    /// In the state, in decode. Queries as pairs of integers of 16 bits: `[queries][pairs]`.
+    pub query_pairs: usize,
+    /// In the state, in decode. The scale of each such query: NaN where it is multiplied in single precision.
+    pub query_scales: usize,
     /// Constants of vector code: the last part, 64 bytes for each.
     pub constants: usize,
 }

@@ -127,6 +127,8 @@ pub struct Machine {
     pub multiply_add: MultiplyAdd,
     /// Whether there is an instruction for products of pairs of `bf16`, which are summed up in single precision.
     pub dot_bf16: bool,
+    /// Whether there is an instruction for products of pairs of integers of 16 bits, which are summed up in 32.
+    pub dot_i16: bool,
 }
 
 impl Machine {
@@ -134,7 +136,15 @@ impl Machine {
     pub fn of(lanes: usize, registers: usize) -> Machine {
         let instructions = if registers >= MANY_REGISTERS { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
         let multiply_add = MultiplyAdd::Fused;
-        Machine { backend: Backend::Wide, instructions, lanes, registers, multiply_add, dot_bf16: false }
+        Machine {
+            backend: Backend::Wide,
+            instructions,
+            lanes,
+            registers,
+            multiply_add,
+            dot_bf16: false,
+            dot_i16: false,
+        }
     }
 
     /// Bytes of a vector of `f32`.
@@ -163,13 +173,14 @@ impl Machine {
     }
 }
 
-/// `16 lanes (clif-wide, avx512)`, or `16 lanes (clif-wide, avx512, bf16)`.
+/// `16 lanes (clif-wide, avx512)`, or `16 lanes (clif-wide, avx512, bf16, vnni)`.
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.backend {
             Backend::Wide => {
                 let bf16 = if self.dot_bf16 { ", bf16" } else { "" };
-                write!(f, "{} lanes ({}, {}{bf16})", self.lanes, self.backend, self.instructions)
+                let vnni = if self.dot_i16 { ", vnni" } else { "" };
+                write!(f, "{} lanes ({}, {}{bf16}{vnni})", self.lanes, self.backend, self.instructions)
             }
             Backend::Cranelift => write!(f, "{} lanes ({})", self.lanes, self.backend),
         }

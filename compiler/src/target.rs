@@ -60,6 +60,12 @@ impl Features {
         Features { wide: self.wide.map(clif_wide::Features::without_bf16), ..self }
     }
 
+    /// The same machine, its AVX512_VNNI left unused: rows of `i8` are multiplied in single precision, as on machines without.
+    #[must_use]
+    pub fn without_vnni(self) -> Features {
+        Features { wide: self.wide.map(clif_wide::Features::without_vnni), ..self }
+    }
+
     /// The same machine without `clif-wide`: Cranelift's own backend, with the instructions that the machine has for it.
     #[must_use]
     pub fn without_wide(self) -> Features {
@@ -162,7 +168,8 @@ impl Compilers {
             Backend::Wide | Backend::Cranelift => MultiplyAdd::Fused,
         };
         let dot_bf16 = wide.is_some_and(clif_wide::Features::bf16);
-        Machine { backend, instructions, lanes, registers, multiply_add, dot_bf16 }
+        let dot_i16 = wide.is_some_and(clif_wide::Features::vnni);
+        Machine { backend, instructions, lanes, registers, multiply_add, dot_bf16, dot_i16 }
     }
 
     /// Features of wide code of some lanes.

@@ -13,6 +13,7 @@ mod decode;
 mod error_bound;
 mod far;
 mod half;
+mod integer_pairs;
 mod kernels;
 mod long;
 mod mask_tensors;

@@ -37,6 +37,12 @@
 //! weights are not known at all, an average is still between the values that are seen. Weights that are rounded to `bf16` for pairs of it add
 //! `2^-8 sum w' |v'|`.
 //!
+//! # Integers
+//! Queries that are multiplied as pairs of integers are rounded to `2^-16` of the greatest element of the row, and the products of integers are
+//! exact: a score is off by `2^-16 max|q| sum|k|`, by the roundings of the sum across lanes, and by that of the scale. Weights that are such
+//! integers are rounded, each times the scale `s` of its key's row of values `n s`, to `2^-16` of the greatest `w' s` of the key tile: with `m` that
+//! greatest, an average is off by `2^-16 sum m |n|` of the sum of weights.
+//!
 //! A sink is one more key with a value of 0. The log-sum-exp is off by `log2` of the factor that the sum of the weights is off by.
 //!
 //! # Sums without a softmax
@@ -77,7 +83,7 @@ use crate::plan::{Attention, Combiner, Origin, Plan, TensorId};
 use approx::{Approx, Precision};
 use array::{Array, Space};
 pub use error::BoundError;
-use sums::Sums;
+use sums::{Rounded, Sums};
 use units::{TINY_SUM, U};
 use walk::{Seeds, Walk};
 
@@ -111,7 +117,7 @@ impl Plan {
                 products: Vec::new(),
                 keys: 0,
                 least: 0,
-                rounds_weights: false,
+                weights: Rounded::No,
                 least_sum: 1.0,
             }),
         }

@@ -10,8 +10,19 @@ pub(super) enum Order {
     /// Parts, one added to those before it, of stretches that have sums of their own. By pairs of `bf16` the second product of a pair is added
     /// before the first.
     Stretches { parts: usize, chains: usize, pairs: bool },
-    /// By lanes, whose sums are added up in pairs: within the quarters of a vector, then the quarters. A lane may have pairs of `bf16`.
-    Lanes { lanes: usize, pairs: bool },
+    /// By lanes, whose sums are added up in pairs: within the quarters of a vector, then the quarters.
+    Lanes { lanes: usize, of: Of },
+}
+
+/// What a lane is multiplied as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Elements, one after the other.
+    Elements,
+    /// Pairs of `bf16`.
+    Bf16Pairs,
+    /// Pairs of integers, whose sum is exact: it is rounded once, as a number.
+    IntegerPairs,
 }
 
 /// What becomes of the sum of a stretch.
@@ -32,7 +43,12 @@ impl Order {
 
     /// Whether products are of pairs of `bf16`.
     pub(super) fn is_by_pairs(self) -> bool {
-        matches!(self, Order::Stretches { pairs: true, .. } | Order::Lanes { pairs: true, .. })
+        matches!(self, Order::Stretches { pairs: true, .. } | Order::Lanes { of: Of::Bf16Pairs, .. })
+    }
+
+    /// Whether products are of pairs of integers.
+    pub(super) fn is_of_integers(self) -> bool {
+        matches!(self, Order::Lanes { of: Of::IntegerPairs, .. })
     }
 
     /// The products of each sum, in their order, and what becomes of it.
@@ -52,14 +68,16 @@ impl Order {
                 stretches.collect()
             }
             // Halves of halves: lanes 0 and 2, then 1 and 3, and quarters likewise.
-            Order::Lanes { lanes, pairs } => {
+            Order::Lanes { lanes, of } => {
                 let halved = |n: usize, all: usize| (0..all.ilog2()).fold(0, |x, bit| x << 1 | n >> bit & 1);
                 let own = |n: usize| {
                     let (quarters, four) = (lanes / ROW_LANES, ROW_LANES);
                     let lane = four * halved(n / four, quarters) + halved(n % four, four);
-                    let added: Vec<usize> = match pairs {
-                        true => (2 * lane..length).step_by(2 * lanes).flat_map(|n| [n + 1, n]).collect(),
-                        false => (lane..length).step_by(lanes).collect(),
+                    let added: Vec<usize> = match of {
+                        Of::Bf16Pairs | Of::IntegerPairs => {
+                            (2 * lane..length).step_by(2 * lanes).flat_map(|n| [n + 1, n]).collect()
+                        }
+                        Of::Elements => (lane..length).step_by(lanes).collect(),
                     };
                     let there = added.into_iter().filter(|n| *n < length).collect();
                     (there, Joined::Pairs((n + 1).trailing_zeros()))
@@ -88,10 +106,10 @@ impl Running {
 
 impl Precision {
     /// The sum of products, each sum rounded where it is formed, and each product (as it is where it is not fused with its sum). Each is off
-    /// by `tiny` where it is next to 0.
+    /// by `tiny` where it is next to 0. Sums of stretches may be exact until they end, and products in them.
     pub(super) fn sum(
         self,
-        stretches: &[(Vec<usize>, Joined)],
+        (stretches, exact_stretches): (&[(Vec<usize>, Joined)], bool),
         tiny: f64,
         factors: impl Fn(usize) -> (Approx, Approx),
     ) -> Approx {
@@ -99,6 +117,7 @@ impl Precision {
             Precision::Single => (U + ROOM, f64::from(f32::MAX)),
             Precision::Double => (ROOM, f64::MAX),
         };
+        let within = if exact_stretches { 0.0 } else { unit };
         let [mut all, mut part] = [Running::default(); 2];
         let (mut waiting, mut count) = ([Running::default(); MOST_WAITING], 0);
         let mut size = 0.0;
@@ -111,7 +130,10 @@ impl Precision {
                 let exact = x.e == 0.0 && y.e == 0.0;
                 let e = if exact { 0.0 } else { x.x.abs() * y.e + y.x.abs() * x.e + x.e * y.e };
                 size += product.abs() + e;
-                chain.add(unit, product, e + unit * (product.abs() + e) + tiny);
+                chain.add(within, product, e + within * (product.abs() + e) + tiny);
+            }
+            if exact_stretches {
+                chain.add(unit, 0.0, 0.0);
             }
             match *joined {
                 Joined::Part { ends } => {

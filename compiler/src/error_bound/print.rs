@@ -6,6 +6,7 @@ use std::fmt;
 use rhumb_ir::{Binary, Elem, Op, Output, Scalar, Unary, Value};
 
 use super::ErrorBound;
+use super::sums::Rounded;
 use crate::plan::{Attention, Combiner, Plan, Product, RUN, Reduction, Scaled, Source, Storage, TensorId};
 
 /// Counts the roundings that a value is off by: none where something beside sums and products takes part.
@@ -147,7 +148,11 @@ impl ErrorBound<'_> {
         };
         let (query, key) = (&names[product.query.index()], &self.plan.tensors[product.key].name);
         let all = if self.plan.is_by_distance(product) { "the greatest " } else { "" };
-        format!("{all}{} u sum|{query} `{key}`|{and}", self.sums.products[product.index] + own + more)
+        let rounded = match self.sums.orders[product.index].is_of_integers() {
+            true => format!(" + 2^-16 max|{query}| sum|`{key}`|"),
+            false => String::new(),
+        };
+        format!("{all}{} u sum|{query} `{key}`|{rounded}{and}", self.sums.products[product.index] + own + more)
     }
 
     /// What the errors of values add to a sum, by the sum of all weighted values and that of weights.
@@ -237,12 +242,19 @@ impl ErrorBound<'_> {
         for reduction in &of.reductions {
             let moved = self.of_values(roundings, reduction, ("sum W|v|", "sum W"));
             let output = &plan.tensors[reduction.output].name;
-            let rounded = if sums.rounds_weights { " + 2^-8 sum W|v|" } else { "" };
+            let rounded = match sums.weights {
+                Rounded::No => "",
+                Rounded::Bf16 => " + 2^-8 sum W|v|",
+                Rounded::Integers => " + 2^-16 sum M|v / s|",
+            };
             writeln!(
                 f,
                 "  `{output}`: (sum W E |v - out|{moved} + min(N, {} + tiles) u sum W|v|{rounded}) / sum W + (min(N, {run} + tiles) + 5) u |out|",
                 most + 1
             )?;
+        }
+        if sums.weights == Rounded::Integers {
+            writeln!(f, "  M the greatest W s of the key tile, s the scale of a key's values")?;
         }
         if let Some(log_sum) = of.log_sum() {
             let output = &plan.tensors[log_sum.output].name;

@@ -7,8 +7,8 @@ use rhumb_ir::{Axis, Binary};
 use super::approx::{Approx, Precision, logical};
 use super::array::Array;
 use super::error::BoundError;
-use super::sums::Sums;
-use super::units::{BF16, ROOM, SUBNORMAL, TINY_SUM, U, gamma};
+use super::sums::{Rounded, Sums};
+use super::units::{BF16, FIXED, ROOM, SUBNORMAL, TINY_SUM, U, gamma};
 use super::walk::{Seeds, Walk};
 use crate::abi::MOST_REDUCTIONS;
 use crate::plan::{self, Attention, Reduction, TensorId, Term};
@@ -53,14 +53,26 @@ struct Seen {
     /// The score without terms of the query alone.
     score: Approx,
     term: Approx,
-    /// Where the row of its values begins, for each reduction.
-    values: [usize; MOST_REDUCTIONS],
+    at: At,
     /// Whether it is seen in the reference, and whether that is certain.
     seen: bool,
     certain: bool,
     /// Its weight, relative to the greatest, and what that is off by.
     weight: f64,
     off: f64,
+    /// What its weight is off by where it is rounded to an integer, relative to the scale of its values: half of the last bit.
+    unit: f64,
+}
+
+/// Where a key is.
+#[derive(Clone, Copy)]
+struct At {
+    /// Where the row of its values begins, for each reduction.
+    values: [usize; MOST_REDUCTIONS],
+    /// Its key tile.
+    tile: usize,
+    /// The greatest magnitude of the scale of its values; 1 if they have none.
+    scale: f64,
 }
 
 /// The weights of a row.
@@ -93,6 +105,8 @@ pub(super) struct Parts {
     pub(super) masks: Vec<(Rc<Array>, bool)>,
     /// Of each reduction.
     pub(super) values: Vec<Rc<Array>>,
+    /// The scales of the first reduction's values, where weights are rounded with them.
+    scales: Rc<Array>,
     /// Whether there are terms of keys alone, and sinks.
     has: (bool, bool),
 }
@@ -108,6 +122,11 @@ impl Parts {
             Some(id) => walk.tensor(id),
             None => Ok(Rc::new(walk.space.over(&[], vec![Approx::exact(0.0)]))),
         };
+        let scale = of.reductions.first().and_then(|reduction| reduction.scaled?.scale);
+        let scales = match scale.filter(|_| sums.weights == Rounded::Integers) {
+            Some(scale) => walk.value(scale, Precision::Single, &Seeds::new())?,
+            None => Rc::new(walk.space.over(&[], vec![Approx::exact(1.0)])),
+        };
         Ok(Parts {
             scores: walk.sum(&of.terms, Precision::Single, &seeds)?,
             key_terms: tensor(of.key_term.map(|term| term.high))?,
@@ -116,6 +135,7 @@ impl Parts {
             log_terms: tensor(of.log_sum().and_then(|log_sum| log_sum.query_term))?,
             masks: of.masks.iter().map(mask).collect::<Result<_, BoundError>>()?,
             values: of.reductions.iter().map(|of| walk.rows(of.value, of.scaled)).collect::<Result<_, _>>()?,
+            scales,
             has: (of.key_term.is_some(), of.sink().is_some()),
         })
     }
@@ -123,7 +143,7 @@ impl Parts {
     fn arrays(&self) -> Vec<&Array> {
         let all = [&self.scores, &self.key_terms, &self.query_terms, &self.sinks, &self.log_terms];
         let of_pairs = all.into_iter().chain(self.masks.iter().map(|(mask, _)| mask));
-        of_pairs.chain(&self.values).map(|array| &**array).collect()
+        of_pairs.chain(&self.values).chain([&self.scales]).map(|array| &**array).collect()
     }
 
     /// Where the rows of a key's values begin, as `place` tells of each array; those of the first reduction are at `first`.
@@ -133,7 +153,7 @@ impl Parts {
 
     /// Fills a row, whose elements begin at `at` in each of the arrays; `keys` tells what each key adds. Gives the term of the query in the
     /// log-sum-exp.
-    fn fill(&self, row: &mut Row, at: &[usize], keys: &[Vec<usize>]) -> Approx {
+    fn fill(&self, row: &mut Row, at: &[usize], (keys, tile): (&[Vec<usize>], usize)) -> Approx {
         let query_term = self.query_terms.data[at[2]];
         // Both are in double precision.
         row.sink = self.has.1.then(|| Precision::Double.add(self.sinks.data[at[3]], query_term.neg()));
@@ -151,7 +171,9 @@ impl Parts {
             });
             let term = self.has.0.then(|| self.key_terms.data[place(1)]);
             let values = self.rows_of_values(5 + self.masks.len(), place);
-            row.see(seen, self.scores.data[place(0)], term, values);
+            let scale = self.scales.data[place(5 + self.masks.len() + self.values.len())].most();
+            let at = At { values, tile: key / tile.max(1), scale };
+            row.see(seen, self.scores.data[place(0)], term, at);
         }
         log_term
     }
@@ -177,7 +199,7 @@ pub(super) fn attention(sums: &Sums, walk: &Walk<'_>, of: &Attention) -> Result<
         #[expect(clippy::needless_range_loop, reason = "the same place of several arrays")]
         for query in 0..inner[0].len() {
             at.iter_mut().enumerate().for_each(|(n, at)| *at = base[n] + inner[n][query]);
-            let log_term = parts.fill(&mut row, &at, &keys);
+            let log_term = parts.fill(&mut row, &at, (&keys, sums.keys));
             let weights = row.weigh(sums, parts.has.0);
             log_sum.data[number] = row.log_sum(sums, &weights, log_term);
             number += 1;
@@ -199,7 +221,7 @@ fn counts(value: Approx) -> bool {
 
 impl Row {
     /// Takes a key in, if it is or may be seen.
-    fn see(&mut self, seen: Approx, score: Approx, term: Option<Approx>, values: [usize; MOST_REDUCTIONS]) {
+    fn see(&mut self, seen: Approx, score: Approx, term: Option<Approx>, at: At) {
         if seen == Approx::exact(0.0) {
             return;
         }
@@ -218,7 +240,7 @@ impl Row {
             return;
         }
         let (seen, certain) = (seen.x != 0.0, seen.is_exact());
-        self.keys.push(Seen { score, term, values, seen, certain, weight: 0.0, off: 0.0 });
+        self.keys.push(Seen { score, term, at, seen, certain, weight: 0.0, off: 0.0, unit: 0.0 });
     }
 
     /// The weights, relative to the greatest.
@@ -267,11 +289,22 @@ impl Row {
             sum += key.weight;
             off += key.off;
         }
+        if sums.weights == Rounded::Integers {
+            self.round();
+        }
         let below = top - sink.x;
         let weight = (-below).exp2();
         let e = sink.e + ROOM * (top.abs() + sink.x.abs() + references.map(f64::abs).into_iter().fold(0.0, f64::max));
         let sink_off = if weight == 0.0 { 0.0 } else { weight * ((e + 4.0 * ROOM) * std::f64::consts::LN_2).exp_m1() };
         Weights::Known { top, sum: sum + weight, off: off + sink_off, sink: (weight, sink_off) }
+    }
+
+    /// Notes what weights that are rounded to integers are off by: relative to the greatest of a key tile, times the scales of values.
+    fn round(&mut self) {
+        for tile in self.keys.chunk_by_mut(|a, b| a.at.tile == b.at.tile) {
+            let most = tile.iter().map(|key| (key.weight + key.off) * key.at.scale).fold(0.0, f64::max);
+            tile.iter_mut().for_each(|key| key.unit = FIXED * most);
+        }
     }
 
     /// The least and the greatest term of keys that a kernel may measure the others from: the greatest that it takes for seen.
@@ -311,7 +344,7 @@ impl Row {
     ) {
         let stride = values.stride(reduction.dim);
         for element in 0..reduction.length as usize {
-            let value = |key: &Seen| values.data[key.values[reduction.index] + element * stride];
+            let value = |key: &Seen| values.data[key.at.values[reduction.index] + element * stride];
             each(
                 element,
                 match *weights {
@@ -365,13 +398,29 @@ impl Row {
         let count = self.keys.len();
         let (products, total) = (gamma(sums.products(count)), gamma(sums.total(count) + 4.0));
         // What is lost of weights where they are rounded, relative to them, and of what is next to 0.
-        let (lost, tiny) = if sums.rounds_weights { (BF16, 3.0 * SUBNORMAL) } else { (0.0, TINY_SUM) };
+        let (lost, tiny) = if sums.weights == Rounded::Bf16 { (BF16, 3.0 * SUBNORMAL) } else { (0.0, TINY_SUM) };
         let (products, tiny) = (products + lost * (1.0 + products), tiny * (count + 2) as f64 / sums.least_sum);
         // An average of these values is no farther from another than the farthest of them, whatever the weights.
-        let whatever = farthest + products * largest;
-        let weighed = if least > 0.0 { (moved + products * size) / least } else { f64::INFINITY };
+        let (of_weights, of_any) = if sums.weights == Rounded::Integers { self.fixed(&value) } else { (0.0, 0.0) };
+        let whatever = farthest + products * largest + of_any;
+        let weighed = if least > 0.0 { (moved + products * size + of_weights) / least } else { f64::INFINITY };
         let e = weighed.min(whatever) * (1.0 + total) + (total + WIDE) * out.abs() + WIDE * largest;
         Approx { x: out, e: SLACK * (e + tiny) }
+    }
+
+    /// What weights that are rounded to integers move a sum of weighted values by, and the average whatever they are: a tile's greatest is no
+    /// greater than the greatest scale of it times the sum of weights.
+    fn fixed(&self, value: impl Fn(&Seen) -> Approx) -> (f64, f64) {
+        let (mut sum, mut any) = (0.0, 0.0f64);
+        for tile in self.keys.chunk_by(|a, b| a.at.tile == b.at.tile) {
+            // A scale of 0 leaves nothing to round.
+            let numbers = tile.iter().filter(|key| key.at.scale > 0.0).map(|key| value(key).most() / key.at.scale);
+            let numbers = numbers.sum::<f64>();
+            let scale = tile.iter().map(|key| key.at.scale).fold(0.0, f64::max);
+            sum += tile.first().map_or(0.0, |key| key.unit) * numbers;
+            any = any.max(FIXED * scale * numbers);
+        }
+        (sum, any)
     }
 
     /// Where a value that is seen is infinite or NaN: exact if the average is the same in the kernel for certain.

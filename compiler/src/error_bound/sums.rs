@@ -1,10 +1,31 @@
 //! The lengths of an attention's sums, in roundings.
 
-use super::order::Order;
+use super::order::{Of, Order};
 use crate::plan::{Attention, LEAST_SUM, LONGEST_SUM, LanesAre, Plan, RUN};
 
 /// Keys of the shortest key tiles, but for the last of a row.
 const LEAST_TILE: usize = 16;
+
+/// What weights are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rounded {
+    /// Nothing.
+    No,
+    /// To `bf16`.
+    Bf16,
+    /// To integers, with the scales of values, relative to the greatest of a key tile.
+    Integers,
+}
+
+impl Rounded {
+    fn of(plan: &Plan) -> Rounded {
+        match plan {
+            plan if plan.integers.values => Rounded::Integers,
+            plan if plan.bf16_pairs.values => Rounded::Bf16,
+            _ => Rounded::No,
+        }
+    }
+}
 
 /// Lengths of the sums of an attention, counted in roundings.
 #[derive(Clone, Debug)]
@@ -17,8 +38,8 @@ pub(super) struct Sums {
     pub(super) keys: usize,
     /// Keys of a key tile at least.
     pub(super) least: usize,
-    /// Whether weights are rounded to `bf16` where values are weighed by them.
-    pub(super) rounds_weights: bool,
+    /// What weights are rounded to where values are weighed by them.
+    pub(super) weights: Rounded,
     /// The least sum of weights, as they are measured.
     pub(super) least_sum: f64,
 }
@@ -37,8 +58,13 @@ impl Sums {
             if plan.schedule.lanes() == LanesAre::Elements {
                 // Its own, those of a lane, of the lanes in pairs, and that of the factor.
                 let lanes = plan.machine.lanes;
+                if plan.integers.products {
+                    // That of a lane, of the lanes in pairs, and that of the scale.
+                    return (Order::Lanes { lanes, of: Of::IntegerPairs }, lanes.ilog2() as usize + others + 2);
+                }
                 let of_lane = at_once * length.div_ceil(at_once * lanes);
-                let order = Order::Lanes { lanes, pairs: factor.is_some() };
+                let of = if factor.is_some() { Of::Bf16Pairs } else { Of::Elements };
+                let order = Order::Lanes { lanes, of };
                 return (order, of_lane + lanes.ilog2() as usize + others + scaled);
             }
             let chains = if (length / at_once).is_multiple_of(most) { most } else { 1 };
@@ -53,7 +79,7 @@ impl Sums {
         let least_sum = if attention.key_term.is_some() { f64::from(LEAST_SUM) } else { 1.0 };
         let whole = attention.masks.is_empty() && attention.key_term.is_none();
         let least = if whole { tiling.keys } else { LEAST_TILE.min(tiling.keys) };
-        Sums { orders, products, keys: tiling.keys, least, rounds_weights: plan.bf16_pairs.values, least_sum }
+        Sums { orders, products, keys: tiling.keys, least, weights: Rounded::of(plan), least_sum }
     }
 
     /// The most key tiles that some keys are part of: two may be cut short.

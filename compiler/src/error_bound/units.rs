@@ -10,6 +10,10 @@ pub(crate) const ROOM: f64 = f64::from_bits((1023 - 50) << 52);
 /// The relative error of a number that is rounded to `bf16`.
 pub(super) const BF16: f64 = f64::from_bits((1023 - 8) << 52);
 
+/// The error of a number that is rounded to an integer of 15 bits and a sign, relative to the greatest: half of the last bit, and what the
+/// scale of such integers is off by.
+pub(super) const FIXED: f64 = f64::from_bits((1023 - 16) << 52) * (1.0 + 1.0 / 64.0);
+
 /// The least normal number of single precision: what products of pairs of `bf16` lose at most where they take less for 0.
 pub(super) const SUBNORMAL: f64 = f64::from_bits((1023 - 126) << 52);
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use rhumb_ir::{Axis, Elem, ElemKind, Op, Pairing, Tensor, Unary, Value};
+use rhumb_ir::{Axis, Binary, Elem, ElemKind, Op, Pairing, Tensor, Unary, Value};
 
 use super::approx::{Approx, Precision, compare, int_binary, int_unary, logical};
 use super::array::{Array, Space};
 use super::error::BoundError;
 use super::order::Order;
-use super::units::{SUBNORMAL, TINY_SUM};
+use super::units::{FIXED, SUBNORMAL, TINY_SUM};
 use crate::expr::Node;
 use crate::plan::{Origin, Plan, Product, Scaled, Source, Storage, TensorId, Term};
 
@@ -149,13 +149,20 @@ impl<'a> Walk<'a> {
         let (mut sum, mut axes) = (None, rhumb_ir::AxisSet::EMPTY);
         for (product, order) in products.iter().zip(orders) {
             let too_large = || self.too_large(product.dot);
-            let queries = self.value(product.query, Precision::Single, &Seeds::new())?;
-            let keys = self.rows(product.key, product.scaled)?;
+            let mut queries = self.value(product.query, Precision::Single, &Seeds::new())?;
+            if order.is_of_integers() {
+                queries = self.fixed(&queries, product);
+            }
+            let keys = self.keys(product)?;
             let order = (Precision::Single, *order);
             let mut dot = self.dot(product.dot, (&queries, &keys), product.dim, order).ok_or_else(too_large)?;
+            self.overflow(product, (&queries, order), &mut dot)?;
             if let Some(factor) = self.plan.bf16_pairs.outside() {
                 let factor = Precision::Single.read(Approx::exact(factor));
                 dot.data.iter_mut().for_each(|element| *element = Precision::Single.mul(*element, factor));
+            }
+            if order.1.is_of_integers() {
+                dot.data.iter_mut().for_each(|x| *x = Precision::Single.rounded(x.x, x.e));
             }
             if self.plan.is_by_distance(product) {
                 // Computed of another query and key as far apart, whose errors may be greater.
@@ -173,6 +180,57 @@ impl<'a> Walk<'a> {
             });
         }
         Ok(Rc::new(sum.unwrap_or_else(|| self.space.over(&[], vec![Approx::exact(0.0)]))))
+    }
+
+    /// Rows of keys. Nothing is known of products with a scale that is infinite: it meets their sum, not each element.
+    fn keys(&self, product: &Product) -> Result<Rc<Array>, BoundError> {
+        let keys = self.rows(product.key, product.scaled)?;
+        let Some(Scaled { rows, scale: Some(scale), .. }) = product.scaled else { return Ok(keys) };
+        let scales = self.value(scale, Precision::Single, &Seeds::new())?;
+        if !scales.data.iter().any(|scale| scale.x.is_infinite()) {
+            return Ok(keys);
+        }
+        let known = |[x, scale]: [Approx; 2]| if scale.x.is_infinite() { Approx::UNKNOWN } else { x };
+        let known = self.zip(&self.axes(rows), [&keys, &scales], known);
+        Ok(Rc::new(known.ok_or_else(|| self.too_large(rows))?))
+    }
+
+    /// Leaves nothing known of products whose sums are too large before they meet a scale.
+    fn overflow(
+        &self,
+        product: &Product,
+        (queries, order): (&Array, (Precision, Order)),
+        dot: &mut Array,
+    ) -> Result<(), BoundError> {
+        let Some(Scaled { rows, scale: Some(scale), .. }) = product.scaled else { return Ok(()) };
+        let Op::Binary(Binary::Mul, a, b) = *self.plan.graph.op(rows) else { return Ok(()) };
+        let keys = self.value(if a == scale { b } else { a }, Precision::Single, &Seeds::new())?;
+        let most = |array: &Array| array.data.iter().map(|x| x.most()).fold(0.0, f64::max);
+        if most(queries) * most(&keys) * f64::from(product.length) <= f64::from(f32::MAX) {
+            return Ok(());
+        }
+        let sums = self.dot(product.dot, (queries, &keys), product.dim, order);
+        let sums = sums.ok_or_else(|| self.too_large(product.dot))?;
+        let too_large = dot.data.iter_mut().zip(&sums.data).filter(|(x, sum)| !sum.is_finite() && !x.x.is_nan());
+        too_large.for_each(|(x, _)| *x = Approx::UNKNOWN);
+        Ok(())
+    }
+
+    /// Queries that are rounded to integers, relative to the greatest of each. Those that are not are off by less.
+    fn fixed(&self, queries: &Array, product: &Product) -> Rc<Array> {
+        let (mut rounded, dims) = (queries.clone(), self.axes(product.query));
+        let rows: Vec<Axis> = dims.into_iter().filter(|axis| *axis != product.dim).collect();
+        let (stride, length) = (queries.stride(product.dim), self.space.length(product.dim));
+        self.space.rows(&rows, &[&queries.without(product.dim)], |base, inner| {
+            for first in inner[0].iter().map(|first| base[0] + first) {
+                let row = || (0..length).map(|n| first + n * stride);
+                let most = row().map(|n| queries.data[n].most()).fold(0.0, f64::max);
+                if most.is_finite() {
+                    row().for_each(|n| rounded.data[n].e += FIXED * most);
+                }
+            }
+        });
+        Rc::new(rounded)
     }
 
     /// Rows of keys or values. Where a scale is moved out of a product, that rounds no more than it does in each element.
@@ -384,7 +442,7 @@ impl<'a> Walk<'a> {
         let dims = self.axes(value);
         let mut out = self.space.filled(&dims, Approx::exact(0.0))?;
         let (length, strides) = (self.space.length(axis), [a.stride(axis), b.stride(axis)]);
-        let stretches = order.stretches(length);
+        let (stretches, exact) = (order.stretches(length), order.is_of_integers());
         let (tiny, pairs) = if order.is_by_pairs() { (2.0 * SUBNORMAL, true) } else { (TINY_SUM, false) };
         let read = |x: Approx| if pairs && x.x.abs() < SUBNORMAL { Approx { e: x.e + x.x.abs(), ..x } } else { x };
         let mut at = 0;
@@ -394,7 +452,7 @@ impl<'a> Walk<'a> {
                     let (a, b) = (a.data[base[0] + i + t * strides[0]], b.data[base[1] + j + t * strides[1]]);
                     (read(a), read(b))
                 };
-                out.data[at] = precision.sum(&stretches, tiny, factors);
+                out.data[at] = precision.sum((&stretches, exact), tiny, factors);
                 at += 1;
             }
         });

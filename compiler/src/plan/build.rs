@@ -7,7 +7,7 @@ use rhumb_ir::Verified;
 use super::distance::by_distance;
 use super::layout::{scratch_layout, tiling};
 use super::turned::products_by_distance;
-use super::{Bf16Pairs, Plan, PlanError, Problem, Runs, Schedule, Tiling};
+use super::{Bf16Pairs, Integers, Plan, PlanError, Problem, Runs, Schedule, Tiling};
 use crate::abi::FrameLayout;
 use crate::machine::Machine;
 use crate::problem::recognize;
@@ -26,8 +26,8 @@ impl Plan {
     /// # Errors
     /// [`PlanError::TooLong`] if a head dimension takes more scratch memory than code can address.
     pub fn new(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, PlanError> {
-        let problem = Bf16Pairs::of(problem, machine);
-        Plan::with(problem, machine, Schedule::Prefill, tiling(machine))
+        let (problem, bf16_pairs) = Bf16Pairs::of(problem, machine);
+        Plan::with((problem, bf16_pairs, Integers::default()), machine, Schedule::Prefill, tiling(machine))
     }
 
     /// The plan of a problem by a schedule.
@@ -35,7 +35,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub(super) fn with(
-        (problem, bf16_pairs): (Arc<Problem>, Bf16Pairs),
+        (problem, bf16_pairs, integers): (Arc<Problem>, Bf16Pairs, Integers),
         machine: Machine,
         schedule: Schedule,
         tiling: Tiling,
@@ -49,7 +49,7 @@ impl Plan {
         // The sum of the products has a row of its own.
         let distances = by_distance.len() + usize::from(!products_by_distance.is_empty());
         let values = (distances, by_runs.values.len());
-        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, bf16_pairs, values))?;
+        let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, (bf16_pairs, integers), values))?;
         let ranks = problem.tensors.iter().map(|tensor| tensor.dims.len());
         let frame = FrameLayout::new(problem.graph.axes().len(), ranks);
         Ok(Plan {
@@ -61,6 +61,7 @@ impl Plan {
             products_by_distance,
             by_runs,
             bf16_pairs,
+            integers,
             frame,
             scratch,
         })

@@ -75,7 +75,7 @@ impl Estimate {
         let heads = attention.queries_per_position();
         let (queries, keys) = (heads as f64 * length(attention.query), length(attention.key));
 
-        let (products, values) = plan.bf16_pairs.at_once();
+        let (products, values) = plan.at_once();
         let turn = core.turn(tile.key_rows, tile.columns, tile.partial_sums);
         let scores = multiplied * turn / ((tile.key_rows * tile.partial_sums) as f64 * per_block * products);
         let averages = attention.reductions.iter().map(|reduction| core.average(tile, reduction.length as usize));

@@ -8,8 +8,8 @@ use rhumb_ir::{Axis, Op, Value};
 use super::place::{Placed, places};
 use super::scaled::read_scaled;
 use super::{
-    Attention, Bf16Pairs, LONGEST_SUM, Origin, Packed, Plan, Problem, Schedule, Source, Table, TensorId, TileShape,
-    Tiling,
+    Attention, Bf16Pairs, Integers, LONGEST_SUM, Origin, Packed, Plan, Problem, Schedule, Source, Table, TensorId,
+    TileShape, Tiling,
 };
 use crate::machine::{LANE_BYTES, Machine, ROW_LANES};
 use crate::problem::sharing;
@@ -110,7 +110,8 @@ impl Plan {
         let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
         let tiling = tiling(machine, attention);
         let schedule = Schedule::Decode(Decode::new(machine, loaded));
-        Plan::with((problem, bf16_pairs), machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
+        let integers = Integers::of_decode(&problem, machine);
+        Plan::with((problem, bf16_pairs, integers), machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
     }
 }
 

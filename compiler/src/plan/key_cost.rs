@@ -38,7 +38,7 @@ impl Plan {
         let shape = self.tiling.shapes[self.tiling.shape_for(queries)];
         let core = Core(self.machine);
         let sums = (shape.key_rows * shape.partial_sums) as f64;
-        let (products, values) = self.bf16_pairs.at_once();
+        let (products, values) = self.at_once();
         let turn = core.turn(shape.key_rows, shape.columns, shape.partial_sums);
         let scores = attention.query_length() as f64 * turn / (sums * products);
         let turn = core.turn(shape.value_rows, shape.columns, 1);
@@ -60,12 +60,12 @@ impl Plan {
         let (core, lanes) = (Core(self.machine), self.machine.lanes);
         let keys = RowTile::GROUP * tile.key_groups;
         let vectors = |length: usize| (length / lanes) as f64;
-        let (products, _) = self.bf16_pairs.at_once();
+        let (products, values) = self.at_once();
         let scores = vectors(attention.query_padded(lanes)) * core.turn(keys, tile.rows, 1) / (keys as f64 * products);
         let sums = tile.rows as f64 * (ACROSS / PORTS + 1.0 / WIDTH);
         let columns = vectors(attention.value_padded(lanes));
         let width = columns.min(tile.columns as f64).max(1.0);
-        let averages = columns / width * core.turn(tile.rows, width as usize, 1);
+        let averages = columns / width * core.turn(tile.rows, width as usize, 1) / values;
         scores + attention.products.len() as f64 * sums + averages
     }
 }

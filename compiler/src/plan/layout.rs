@@ -2,7 +2,7 @@
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Bf16Pairs, Combiner, LanesAre, PlanError, Problem, Schedule, TileShape, Tiling};
+use super::{Attention, Bf16Pairs, Combiner, Integers, LanesAre, PlanError, Problem, Schedule, TileShape, Tiling};
 use crate::abi::{ScratchLayout, TableCall, TileCall, WORD_BYTES};
 use crate::machine::{LANE_BYTES, LINE, Machine};
 
@@ -38,7 +38,7 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
 pub(super) fn scratch_layout(
     problem: &Problem,
     tiling: &Tiling,
-    on: (Machine, &Schedule, Bf16Pairs, (usize, usize)),
+    on: (Machine, &Schedule, (Bf16Pairs, Integers), (usize, usize)),
 ) -> Result<ScratchLayout, PlanError> {
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
     let layout = layout(problem, tiling, on);
@@ -51,7 +51,7 @@ pub(super) fn scratch_layout(
     let reduction = reduction.map(|reduction| (reduction.dim, reduction.length as usize));
     let longest = [product, reduction].into_iter().flatten().max_by_key(|(_, length)| *length);
     let Some((axis, length)) = longest else { return Ok(layout) };
-    Err(too_long(problem, tiling, (axis, length), (layout.constants, attention, on.2)))
+    Err(too_long(problem, tiling, (axis, length), (layout.constants, attention, on.2.0)))
 }
 
 /// The error that this axis, the longest of the head dimensions, is too long.
@@ -101,7 +101,12 @@ impl Parts {
 fn layout(
     problem: &Problem,
     tiling: &Tiling,
-    (machine, schedule, bf16_pairs, (distances, by_runs)): (Machine, &Schedule, Bf16Pairs, (usize, usize)),
+    (machine, schedule, (bf16_pairs, integers), (distances, by_runs)): (
+        Machine,
+        &Schedule,
+        (Bf16Pairs, Integers),
+        (usize, usize),
+    ),
 ) -> ScratchLayout {
     let axes = problem.graph.axes().len();
     let mut parts = Parts::default();
@@ -142,6 +147,8 @@ fn layout(
         layout.key_numbers = take(numbers(tiling) * attention.products.iter().filter_map(|of| of.scaled).count());
         layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
     }
+    layout.weight_scales = take(if integers.values { queries } else { 0 });
+    layout.odd_weights = take(if integers.values { queries } else { 0 });
     // Keys that are not contiguous are copied, and values are paired with those of the next key.
     if bf16_pairs.factor.is_some() && *schedule == Schedule::Prefill {
         layout.key_rows = take(2 * tiling.keys * lengths[0]);
@@ -150,17 +157,20 @@ fn layout(
         layout.value_rows = take(LANE_BYTES * tiling.keys.div_ceil(2) * lengths[1]);
     }
     layout.states = take(0);
-    state(&mut layout, attention, (queries, of_softmax), lengths);
+    // Two elements in each 32 bits, up to the end of a vector.
+    let pairs = attention.query_length().next_multiple_of(2 * machine.lanes) / 2;
+    let of_integers = if integers.products { [queries * pairs, queries] } else { [0; 2] };
+    state(&mut layout, attention, (queries, of_softmax, of_integers), lengths);
     layout.constants = layout.states + tiling.query_tiles_per_task * layout.state_bytes;
     layout
 }
 
 /// Where everything lies in the state of a query tile: `queries` bytes for a number of each query, as many for one of a softmax where there
-/// is one, and the elements of queries and of results.
+/// is one, pairs of integers and their scales, and the elements of queries and of results.
 fn state(
     layout: &mut ScratchLayout,
     attention: &Attention,
-    (queries, of_softmax): (usize, usize),
+    (queries, of_softmax, of_integers): (usize, usize, [usize; 2]),
     lengths: [usize; 2],
 ) {
     let mut parts = Parts::default();
@@ -173,6 +183,7 @@ fn state(
     layout.references = keep(attention.key_term.map_or(0, |_| queries));
     layout.squares = keep(attention.pruning.map_or(0, |_| queries));
     layout.lanes = keep(queries);
+    [layout.query_pairs, layout.query_scales] = of_integers.map(keep);
     layout.state_bytes = parts.end;
 }
 

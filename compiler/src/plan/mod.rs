@@ -7,6 +7,7 @@ mod build;
 mod cost;
 mod decode;
 mod distance;
+mod integers;
 mod key_cost;
 mod layout;
 mod place;
@@ -33,6 +34,7 @@ pub use bf16::Bf16Pairs;
 pub use build::plan;
 pub use cost::Estimate;
 pub use decode::{Decode, Loaded, NoDecode, RowTile};
+pub use integers::Integers;
 pub use place::{Placed, Price};
 pub(crate) use runs::End;
 pub use runs::Runs;
@@ -204,6 +206,8 @@ pub struct Plan {
     pub by_runs: Runs,
     /// What is computed by pairs of `bf16`.
     pub bf16_pairs: Bf16Pairs,
+    /// What is computed by pairs of integers. In decode.
+    pub integers: Integers,
     /// The frame of a call.
     pub frame: FrameLayout,
     /// The scratch memory of a thread.
@@ -236,6 +240,12 @@ impl Plan {
     /// Whether a product is computed for each distance of a key tile.
     pub(crate) fn is_by_distance(&self, product: &Product) -> bool {
         self.products_by_distance.contains(&product.index)
+    }
+
+    /// Elements that products of queries and keys, and sums of values, take at once.
+    pub(crate) fn at_once(&self) -> (f64, f64) {
+        let (floats, integers) = (self.bf16_pairs.at_once(), self.integers.at_once());
+        (floats.0 * integers.0, floats.1 * integers.1)
     }
 
     /// Elements of a query that are multiplied with those of each key.

@@ -98,6 +98,9 @@ impl Plan {
                 Some(factor) => writeln!(f, "      by pairs of bf16, times {factor} outside")?,
                 None => {}
             }
+            if self.integers.products {
+                writeln!(f, "      by pairs of integers, queries rounded to 16 bits")?;
+            }
         }
         let turned = attention.products.iter().filter(|product| self.is_by_distance(product));
         turned.map(|product| names[product.dot.index()].as_str()).try_for_each(|name| {
@@ -165,6 +168,9 @@ impl Plan {
             self.write_scaled(f, reduction.scaled, names)?;
             if self.bf16_pairs.values {
                 writeln!(f, "      by pairs of bf16, weights rounded to it")?;
+            }
+            if self.integers.values {
+                writeln!(f, "      by pairs of integers, weights rounded to 16 bits")?;
             }
         }
         if let Some(log_sum) = attention.log_sum() {

@@ -33,6 +33,9 @@ pub enum Reason {
     /// AVX512_BF16 alone has an instruction for it.
     #[error("this needs AVX512_BF16")]
     NeedsBf16,
+    /// AVX512_VNNI alone has an instruction for it.
+    #[error("this needs AVX512_VNNI")]
+    NeedsVnni,
     /// A calling convention other than System V and Windows fastcall.
     #[error("the calling convention {0} is not supported")]
     CallConv(CallConv),

@@ -51,7 +51,7 @@
 //! - Vectors of `f32`, `f64` and integers of 128 and 256 bits, and of 512 with AVX-512; scalars `i8` to `i64`, `f32`, `f64`.
 //! - Arithmetic with `fma`, rounding, conversions, comparisons, `bitselect` and `select`, shifts by scalars, lanes and 128-bit shuffles
 //!   (wider ones by calls of [`PERMUTE`], conversions of wide floats by those of [`DEMOTE`], [`PROMOTE`] and [`WIDEN`], products of pairs of
-//!   `bf16` by those of [`DOT_BF16`]), reductions of masks, memory and stack slots, blocks with parameters, `br_table`, traps, and
+//!   `bf16` by those of [`DOT_BF16`], of integers by those of [`DOT_I16`], with [`WIDEN_BYTES`] and [`INTERLEAVE_LOW`] beside), reductions of masks, memory and stack slots, blocks with parameters, `br_table`, traps, and
 //!   `call_indirect`. The snapshot of the test `support_matrix` lists operations by type and width.
 //! - Prefetches: a `load.i8` whose result nothing uses becomes `prefetcht0`, which never faults, a `load.i16` `prefetcht1`, which leaves the
 //!   first cache alone.
@@ -125,6 +125,21 @@ pub const WIDEN: &str = "widen";
 /// instructions, of 128, 256 or 512 bits, with AVX512_BF16 alone. To each sum both products of a pair are added, the second first: that of the
 /// upper halves, then that of the lower halves, each rounded once. Subnormal numbers count as 0, and a subnormal sum becomes 0.
 pub const DOT_BF16: &str = "dot_bf16";
+
+/// The name of a function of sums and two vectors of pairs of signed 16 bits, as `%dot_i16(i32x16, i32x16, i32x16) -> i32x16`: its calls are
+/// instructions, of 128, 256 or 512 bits, with AVX512_VNNI alone. To each sum both products of a pair are added; what passes 32 bits wraps.
+pub const DOT_I16: &str = "dot_i16";
+
+/// The name of a function from a vector of signed bytes to one of pairs of 16 bits, as `%widen_bytes(i8x32) -> i32x16`: its calls are
+/// instructions. Bytes of fewer than 128 bits have to be loaded, for this alone.
+pub const WIDEN_BYTES: &str = "widen_bytes";
+
+/// The name of a function of two vectors of pairs of 16 bits, as `%interleave_low(i32x16, i32x16) -> i32x16`: its calls are instructions. Each
+/// quarter of the result has the elements of the lower halves of the same quarters in turn, those of the first vector in the lower bits.
+pub const INTERLEAVE_LOW: &str = "interleave_low";
+
+/// As [`INTERLEAVE_LOW`], of the upper halves.
+pub const INTERLEAVE_HIGH: &str = "interleave_high";
 
 /// The machine code of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@
 mod calls;
 mod control;
 mod dot;
+mod integers;
 mod jit;
 #[path = "../kernels/mod.rs"]
 mod kernels;

@@ -50,7 +50,10 @@ impl Task<'_, '_> {
         let (first, _) = self.tiles.queries(position);
         let (keys, _) = self.tiles.norms();
         let (rows, elements) = self.tiles.query_rows(position);
-        let factor = self.classes.frame.plan().bf16_pairs.factor;
+        let plan = self.classes.frame.plan();
+        let factor = plan.bf16_pairs.factor;
+        // What products are off by, relative to the norms: for queries that are rounded to integers 2^-16 of the greatest of 1024 elements.
+        let off = if plan.integers.products { 1.0 / 1024.0 } else { 1.0 / 4096.0 };
         let bound = |row: usize| {
             let norm = norm(&rows[row * elements..][..elements], factor);
             let [high, low] = [term.high, term.low].map(|table| self.terms(table, first + row));
@@ -58,7 +61,7 @@ impl Task<'_, '_> {
             let terms = high.iter().zip(low).map(|(high, low)| f64::from(*high) + f64::from(*low));
             // NaN stays.
             let keep = |most: f64, x: f64| if most.is_nan() || x <= most { most } else { x };
-            terms.fold(f64::NEG_INFINITY, keep) + norm * f64::from(keys) * (1.0 + 1.0 / 4096.0)
+            terms.fold(f64::NEG_INFINITY, keep) + norm * f64::from(keys) * (1.0 + off)
         };
         let levels = self.tiles.levels(position);
         levels.iter().enumerate().all(|(row, level)| bound(row) < level - Pruning::BELOW - ROOM)

@@ -2,11 +2,12 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::integers;
 use super::numbers::Numbers;
 use super::rows::{
     LINE, Rows, accumulators, ask, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
 };
-use super::source::{Source, Wanted};
+use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -29,7 +30,7 @@ pub(super) fn values(
         scaled: reduction.scaled,
         dim: reduction.dim,
         length: reduction.length,
-        pairs: false,
+        loaded: if emitter.plan.integers.values { Loaded::IntegerPairs } else { Loaded::Elements },
         fields: [TileCall::values_of(reduction.index), TileCall::next_values_of(reduction.index)],
         place: emitter.plan.scratch.value_rows + emitter.plan.tiling.keys * values_before(emitter, rows, reduction),
         pitch: average_bytes(emitter, reduction),
@@ -50,6 +51,9 @@ fn average(
     reduction: &Reduction,
 ) -> Result<(), CodegenError> {
     let mut source = values(emitter, rows, reduction)?;
+    if source.loaded == Loaded::IntegerPairs {
+        return by_integers(emitter, (rows, mode), reduction, source);
+    }
     // Nothing else reads weights, and none of them is marked.
     if rows.tile.attention.reductions.len() == 1 && Guard::of(rows.tile, mode).is_none() {
         source.numbers = scaled_weights(emitter, rows, source.numbers);
@@ -57,20 +61,45 @@ fn average(
     let lanes = emitter.plan.machine.lanes;
     let vectors = padded(emitter, reduction.length) as usize / lanes;
     by_register_tiles(emitter, rows, |emitter, row, tile| {
-        let block = Block { rows, reduction, source, row, tile, mode };
-        let width = tile.columns.min(vectors);
-        let whole = vectors / width.max(1) * width;
-        let bytes = emitter.plan.machine.vector_bytes() as i64;
+        Block { rows, reduction, source, row, tile, mode, joined: false }.all_columns(emitter, vectors);
+        Ok(())
+    })
+}
+
+/// As [`average`], by pairs of integers: odd rows in single precision.
+fn by_integers(
+    emitter: &mut ExprEmitter<'_, '_>,
+    (rows, mode): (Rows<'_>, Mode),
+    reduction: &Reduction,
+    mut source: Source,
+) -> Result<(), CodegenError> {
+    integers::weights(emitter, rows, mode, source.numbers);
+    source.numbers = source.numbers.unscaled();
+    // Nothing is hidden any more: what was has no weight.
+    let mode = Mode { guarded: false, ..mode };
+    let (lanes, bytes) = (emitter.plan.machine.lanes, emitter.plan.machine.vector_bytes() as i64);
+    let vectors = padded(emitter, reduction.length) as usize / lanes;
+    by_register_tiles(emitter, rows, |emitter, row, tile| {
+        let block = Block { rows, reduction, source, row, tile, mode, joined: false };
+        // Two vectors of elements become two of sums.
+        let width = tile.columns.min(vectors.next_multiple_of(2)).next_multiple_of(2);
+        let whole = vectors / width * width;
         let [start, end] = [0, whole as i64 * bytes].map(|at| emitter.fb().ins().iconst(types::I64, at));
         range_loop(emitter, start, end, width as i64 * bytes, &[], |emitter, at, _| {
-            block.columns(emitter, at, width);
+            block.integers(emitter, at, width);
             Vec::new()
         });
         if whole < vectors {
-            block.columns(emitter, end, vectors - whole);
+            block.integers(emitter, end, vectors - whole);
         }
         Ok(())
-    })
+    })?;
+    integers::odd_rows(emitter, rows, integers::has_odd_weights, |emitter, row, tile| {
+        let source = source.by_elements();
+        let block = Block { rows, reduction, source, row, tile, mode, joined: true };
+        block.all_columns(emitter, vectors);
+    });
+    Ok(())
 }
 
 /// Multiplies weights with the scales of their keys' rows, where there are such; gives the numbers that are left. Lanes are keys.
@@ -104,9 +133,26 @@ struct Block<'a> {
     row: Ssa,
     tile: RowTile,
     mode: Mode,
+    /// Whether accumulators are rescaled already.
+    joined: bool,
 }
 
 impl Block<'_> {
+    /// Adds the products of weights and of all vectors of the values.
+    fn all_columns(&self, emitter: &mut ExprEmitter<'_, '_>, vectors: usize) {
+        let width = self.tile.columns.min(vectors);
+        let whole = vectors / width.max(1) * width;
+        let bytes = emitter.plan.machine.vector_bytes() as i64;
+        let [start, end] = [0, whole as i64 * bytes].map(|at| emitter.fb().ins().iconst(types::I64, at));
+        range_loop(emitter, start, end, width as i64 * bytes, &[], |emitter, at, _| {
+            self.columns(emitter, at, width);
+            Vec::new()
+        });
+        if whole < vectors {
+            self.columns(emitter, end, vectors - whole);
+        }
+    }
+
     /// Adds the products of weights and of some vectors of values, from a byte of their rows in single precision on.
     fn columns(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize) {
         let (width, pitch) = (self.source.vector_bytes(emitter) as i32, score_bytes(emitter));
@@ -145,6 +191,63 @@ impl Block<'_> {
         self.store(emitter, at, count, &sums[2..]);
     }
 
+    /// As [`Block::columns`], by pairs of integers.
+    fn integers(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize) {
+        let (pitch, twos) = (score_bytes(emitter), count.div_ceil(2));
+        let weights = self.rows.scores(emitter, self.row);
+        let skipped = emitter.fb().ins().ushr_imm_u(at, 2);
+        let [first, ahead] = [self.source.first, self.source.ahead].map(|rows| emitter.fb().ins().iadd(rows, skipped));
+        let pairs = emitter.fb().ins().band_imm_s(self.rows.keys, -2);
+        let two = emitter.fb().ins().ishl_imm_u(self.source.stride, 1);
+        let again = self.source.again(emitter);
+        let width = self.source.vector_bytes(emitter) as i32;
+        let start = emitter.fb().ins().iconst(types::I64, 0);
+        let none = emitter.v.int(0);
+        let mut carried = vec![first, ahead];
+        carried.resize(2 + 2 * self.tile.rows * twos, none);
+        // The last of an odd number of keys is beside itself, without weight.
+        for (from, to, next) in [(start, pairs, Some(self.source.stride)), (pairs, self.rows.keys, None)] {
+            carried = range_loop(emitter, from, to, 2, &carried, |emitter, key, carried| {
+                let (value, ahead) = (carried[0], carried[1]);
+                let second = next.map_or(value, |stride| emitter.fb().ins().iadd(value, stride));
+                let asked: Vec<Ssa> = again.iter().map(|again| emitter.fb().ins().iadd(value, *again)).collect();
+                for row in [ahead].into_iter().chain(asked) {
+                    let next = emitter.fb().ins().iadd(row, self.source.stride);
+                    for row in [row, next] {
+                        (0..width * twos as i32).step_by(LINE).for_each(|line| ask(emitter, row, line));
+                    }
+                }
+                let values: Vec<[Ssa; 2]> = (0..twos as i32)
+                    .map(|number| {
+                        let [a, b] = [value, second].map(|row| self.source.load(emitter, row, width * number));
+                        integers::in_turn(emitter, a, b)
+                    })
+                    .collect();
+                let mut carried_on = [value, ahead].map(|row| emitter.fb().ins().iadd(row, two)).to_vec();
+                let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+                let weights = emitter.fb().ins().iadd(weights, offset);
+                for (row, sums) in carried[2..].chunks(2 * twos).enumerate() {
+                    let ty = emitter.v.int_type();
+                    let weight = load(emitter, types::I32, weights, (row as i64 * pitch) as i32);
+                    let weight = emitter.v.splat(weight, ty);
+                    let values = values.iter().flatten();
+                    carried_on
+                        .extend(values.zip(sums).map(|(value, sum)| integers::dot(emitter, *sum, *value, weight)));
+                }
+                carried_on
+            });
+        }
+        let scales = integers::number(emitter, self.row, emitter.plan.scratch.weight_scales);
+        let mut sums = Vec::with_capacity(self.tile.rows * count);
+        for (row, of_row) in carried[2..].chunks(2 * twos).enumerate() {
+            let scale = splat(emitter, (scales, 4 * row as i32));
+            let numbers: Vec<Ssa> =
+                of_row.chunks(2).flat_map(|two| integers::in_order(emitter, [two[0], two[1]])).collect();
+            sums.extend(numbers[..count].iter().map(|sum| emitter.v.fmul(*sum, scale)));
+        }
+        self.store(emitter, at, count, &sums);
+    }
+
     /// A sum with a value times a factor, the weight of its key, scaled; what a row does not see takes no part, whatever it holds.
     fn add(&self, emitter: &mut ExprEmitter<'_, '_>, (weight, factor): (Ssa, Ssa), value: Ssa, sum: Ssa) -> Ssa {
         let added = emitter.v.fma(factor, value, sum);
@@ -167,8 +270,8 @@ impl Block<'_> {
         let scratch = emitter.scratch;
         let scales = emitter.fb().ins().iadd(scratch, offset);
         for (row, sums) in sums.chunks(count).enumerate() {
-            let of_softmax = self.rows.tile.of_softmax();
-            let rescale = of_softmax.then(|| splat(emitter, (scales, (layout.rescale + 4 * row) as i32)));
+            let rescales = self.rows.tile.of_softmax() && !self.joined;
+            let rescale = rescales.then(|| splat(emitter, (scales, (layout.rescale + 4 * row) as i32)));
             for (c, &sum) in (0..).zip(sums) {
                 let at = (accumulators + row as i64 * pitch) as i32 + width * c;
                 let old = load(emitter, ty, place, at);

@@ -4,6 +4,7 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
+use super::integers;
 use super::rows::{Rows, accumulators, average_bytes, elements_before, padded_pairs, query_bytes};
 use super::source::{fill_up, write_row};
 use crate::abi::TileCall;
@@ -64,7 +65,11 @@ fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product)
         each_query(emitter, rows, start, |emitter, to| {
             write_row(emitter, product.query, (product.dim, product.length), to)
         })
-    })
+    })?;
+    if emitter.plan.integers.products {
+        integers::queries(emitter, rows, product);
+    }
+    Ok(())
 }
 
 /// Emits a loop over the queries of the tile, whose indices it sets: `write` gets the address of each one's row.

@@ -21,6 +21,7 @@
 mod average;
 mod begin;
 mod end;
+mod integers;
 mod lanes;
 mod numbers;
 mod product;

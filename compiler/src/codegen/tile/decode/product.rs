@@ -2,12 +2,11 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::integers::{self, is_odd_query, odd_rows, pair_bytes};
 use super::lanes::{quarter, sums_of_fours};
 use super::numbers::Numbers;
-use super::rows::{
-    Rows, ask, by_register_tiles, elements_before, load, padded, padded_pairs, query_bytes, score_bytes,
-};
-use super::source::{Source, Wanted};
+use super::rows::{Rows, ask, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
+use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -40,7 +39,11 @@ pub(super) fn products(
         scaled: product.scaled,
         dim: product.dim,
         length: product.length,
-        pairs: emitter.plan.bf16_pairs.factor.is_some(),
+        loaded: match emitter.plan {
+            plan if plan.integers.products => Loaded::IntegerPairs,
+            plan if plan.bf16_pairs.factor.is_some() => Loaded::Bf16Pairs,
+            _ => Loaded::Elements,
+        },
         fields: [TileCall::keys_of(product.index), TileCall::next_keys_of(product.index)],
         place: emitter.plan.scratch.key_rows + 4 * before,
         pitch: query_bytes(emitter, attention),
@@ -50,7 +53,14 @@ pub(super) fn products(
     by_register_tiles(emitter, rows, |emitter, row, tile| {
         Block { rows, product, source, row, tile }.all_keys(emitter);
         Ok(())
-    })
+    })?;
+    if source.loaded == Loaded::IntegerPairs {
+        let is_odd = |emitter: &mut ExprEmitter<'_, '_>, row| is_odd_query(emitter, rows, row);
+        odd_rows(emitter, rows, is_odd, |emitter, row, tile| {
+            Block { rows, product, source: source.by_elements(), row, tile }.all_keys(emitter);
+        });
+    }
+    Ok(())
 }
 
 impl Block<'_> {
@@ -107,17 +117,11 @@ impl Block<'_> {
         (pointers, even): (Vec<Ssa>, Option<[Even; 2]>),
         (count, numbers): (usize, Numbers),
     ) -> Vec<Ssa> {
-        let attention = self.rows.tile.attention;
-        let (pitch, float) = (query_bytes(emitter, attention), emitter.v.float_type());
-        let before = elements_before(emitter, attention, self.product);
-        let skipped = emitter.fb().ins().imul_imm_s(self.row, pitch);
-        let queries = emitter.fb().ins().iadd(self.rows.tile.state, skipped);
-        let start = emitter.plan.scratch.queries + 4 * before;
-        let queries = emitter.fb().ins().iadd_imm_s(queries, start as i64);
-        let pairs = emitter.plan.bf16_pairs.factor.is_some();
-        let bytes = match pairs {
-            true => 2 * i64::from(padded_pairs(emitter, self.product.length)),
-            false => 4 * i64::from(padded(emitter, self.product.length)),
+        let (float, loaded) = (emitter.v.float_type(), self.source.loaded);
+        let (queries, pitch) = self.queries(emitter);
+        let bytes = match loaded {
+            Loaded::Bf16Pairs | Loaded::IntegerPairs => pair_bytes(emitter, self.product),
+            Loaded::Elements => 4 * i64::from(padded(emitter, self.product.length)),
         };
         let end = emitter.fb().ins().iadd_imm_s(queries, bytes);
         let vector = emitter.plan.machine.vector_bytes() as i64;
@@ -125,9 +129,12 @@ impl Block<'_> {
         let step = at_once * vector;
         let again = self.source.again(emitter);
         let held = pointers.len();
-        let ty = if pairs { emitter.v.int_type() } else { float };
+        let ty = if loaded.is_pairs() { emitter.v.int_type() } else { float };
         let mut carried = pointers;
-        carried.extend((0..count * self.tile.rows).map(|_| emitter.v.float(0.0)));
+        carried.extend((0..count * self.tile.rows).map(|_| match loaded {
+            Loaded::IntegerPairs => emitter.v.int(0),
+            Loaded::Bf16Pairs | Loaded::Elements => emitter.v.float(0.0),
+        }));
         let done = range_loop(emitter, queries, end, step, &carried, |emitter, element, carried| {
             let (pointers, sums) = carried.split_at(held);
             let keys = match &even {
@@ -156,9 +163,12 @@ impl Block<'_> {
                     let key = self.source.load(emitter, *key, (vector_of * key_step) as i32);
                     let key = numbers.shifted(emitter, key, n);
                     sums.iter_mut().zip(&queries).for_each(|(sum, query)| {
-                        *sum = match pairs {
-                            true => by_name(emitter.fb(), clif_wide::DOT_BF16, &[*sum, *query, key], float),
-                            false => emitter.v.fma(*query, key, *sum),
+                        *sum = match loaded {
+                            Loaded::Bf16Pairs => {
+                                by_name(emitter.fb(), clif_wide::DOT_BF16, &[*sum, *query, key], float)
+                            }
+                            Loaded::IntegerPairs => integers::dot(emitter, *sum, *query, key),
+                            Loaded::Elements => emitter.v.fma(*query, key, *sum),
                         }
                     });
                 }
@@ -166,7 +176,38 @@ impl Block<'_> {
             next.extend(sums);
             next
         });
-        done[held..].to_vec()
+        let sums = done[held..].iter();
+        match loaded {
+            Loaded::IntegerPairs => sums.map(|sum| emitter.v.int_to_float(*sum)).collect(),
+            Loaded::Bf16Pairs | Loaded::Elements => sums.copied().collect(),
+        }
+    }
+
+    /// The address of the first row's query, and the bytes to the next.
+    fn queries(&self, emitter: &mut ExprEmitter<'_, '_>) -> (Ssa, i64) {
+        let (attention, layout) = (self.rows.tile.attention, emitter.plan.scratch);
+        let (pitch, start) = match self.source.loaded {
+            Loaded::IntegerPairs => (pair_bytes(emitter, self.product), layout.query_pairs),
+            Loaded::Bf16Pairs | Loaded::Elements => {
+                let before = elements_before(emitter, attention, self.product);
+                (query_bytes(emitter, attention), layout.queries + 4 * before)
+            }
+        };
+        let skipped = emitter.fb().ins().imul_imm_s(self.row, pitch);
+        let queries = emitter.fb().ins().iadd(self.rows.tile.state, skipped);
+        (emitter.fb().ins().iadd_imm_s(queries, start as i64), pitch)
+    }
+
+    /// Products of a row, whose sums are of integers where its query is: times the scale of that.
+    fn of_query(&self, emitter: &mut ExprEmitter<'_, '_>, products: Ssa, row: usize) -> Ssa {
+        if self.source.loaded != Loaded::IntegerPairs {
+            return products;
+        }
+        let (place, part) = self.rows.number(emitter, self.row, emitter.plan.scratch.query_scales);
+        let scale = load(emitter, types::F32, place, part + 4 * row as i32);
+        let ty = emitter.fb().func.dfg.value_type(products);
+        let scale = emitter.fb().ins().splat(ty, scale);
+        emitter.v.fmul(products, scale)
     }
 
     /// Sums across lanes, and stores the products: added to those that are there, if there are.
@@ -187,7 +228,8 @@ impl Block<'_> {
                 let factor = emitter.v.float(factor);
                 products = emitter.v.fmul(products, factor);
             }
-            let scaled = |emitter: &mut ExprEmitter<'_, '_>, products: Ssa, (_, group): (usize, usize)| {
+            let scaled = |emitter: &mut ExprEmitter<'_, '_>, products: Ssa, (row, group): (usize, usize)| {
+                let products = self.of_query(emitter, products, row);
                 numbers.scaled_lanes(emitter, products, 16 * group as i32)
             };
             let at = |(row, group): (usize, usize)| (row as i64 * pitch) as i32 + 16 * group as i32;

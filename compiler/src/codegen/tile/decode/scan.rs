@@ -26,7 +26,7 @@ const SUMS: i64 = 4;
 
 /// The sum of zeros times the values of a key tile.
 fn zeros(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduction) -> Result<Ssa, CodegenError> {
-    let source = values(emitter, rows, reduction)?;
+    let source = values(emitter, rows, reduction)?.by_elements();
     let vector = source.vector_bytes(emitter);
     let vectors = i64::from(padded(emitter, reduction.length)) / emitter.plan.machine.lanes as i64;
     let side_by_side = (1..=SUMS.min(vectors)).rev().find(|sums| vectors % sums == 0).unwrap_or(1);

@@ -6,6 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
+use super::integers::load_pairs;
 use super::numbers::Numbers;
 use super::rows::{LINE, Rows, ask, load, padded, padded_pairs, scratch};
 use crate::abi::TileCall;
@@ -22,6 +23,24 @@ use crate::plan::{Origin, Scaled, Source as Content, Storage, Table, TensorId};
 /// Rows from one that is read to those that are asked for again: much of what is asked for once is dropped where memory is slow.
 const AGAIN: [i64; 2] = [32, 16];
 
+/// What a vector of a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loaded {
+    /// Elements, in single precision.
+    Elements,
+    /// Pairs of elements of `bf16`, as they are.
+    Bf16Pairs,
+    /// Pairs of elements of 8 bits, widened to 16.
+    IntegerPairs,
+}
+
+impl Loaded {
+    /// Whether it has two elements in each lane.
+    pub(super) fn is_pairs(self) -> bool {
+        self != Loaded::Elements
+    }
+}
+
 /// Rows that end with whole vectors.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
@@ -33,8 +52,8 @@ pub(super) struct Source {
     pub(super) ahead: Ssa,
     /// How elements are stored: in 32 bits, or in fewer, which are widened whenever they are loaded.
     storage: Storage,
-    /// Whether pairs of elements are loaded, as they are, in place of elements.
-    pairs: bool,
+    /// What is loaded.
+    pub(super) loaded: Loaded,
     /// Scales of rows, and what is added to their elements.
     pub(super) numbers: Numbers,
 }
@@ -46,8 +65,8 @@ pub(super) struct Wanted {
     pub(super) scaled: Option<Scaled>,
     pub(super) dim: Axis,
     pub(super) length: u32,
-    /// Whether pairs of elements are multiplied.
-    pub(super) pairs: bool,
+    /// What is loaded at once.
+    pub(super) loaded: Loaded,
     /// The fields of the call record with the address of the first, here and in the next key tile, by their offsets.
     pub(super) fields: [usize; 2],
     /// Where in the scratch memory rows are computed or copied, and the bytes from one to the next.
@@ -60,7 +79,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Elements of a row up to the end of a vector.
     fn padded(self, emitter: &ExprEmitter<'_, '_>) -> u32 {
-        if self.pairs { padded_pairs(emitter, self.length) } else { padded(emitter, self.length) }
+        if self.loaded.is_pairs() { padded_pairs(emitter, self.length) } else { padded(emitter, self.length) }
     }
 }
 
@@ -75,8 +94,8 @@ impl Source {
         let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
         let storage = emitter.plan.tensors[wanted.tensor].storage;
         let numbers = Numbers::new(emitter, rows, (wanted.scaled, wanted.numbers))?;
-        let pairs = wanted.pairs;
-        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, pairs, numbers };
+        let loaded = wanted.loaded;
+        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, loaded, numbers };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
             compute(emitter, rows, wanted, &loaded.table)?;
             return Ok(in_scratch);
@@ -102,12 +121,17 @@ impl Source {
                 vec![own, pitch, own]
             },
         );
-        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage, pairs, numbers })
+        Ok(Source { first: taken[0], stride: taken[1], ahead: taken[2], storage, loaded, numbers })
+    }
+
+    /// The same rows, by elements.
+    pub(super) fn by_elements(self) -> Source {
+        Source { loaded: Loaded::Elements, ..self }
     }
 
     /// Bytes of a vector of elements, or of pairs.
     pub(super) fn vector_bytes(self, emitter: &ExprEmitter<'_, '_>) -> i64 {
-        let bytes = if self.pairs { 2 * self.storage.bytes() } else { self.storage.bytes() };
+        let bytes = if self.loaded.is_pairs() { 2 * self.storage.bytes() } else { self.storage.bytes() };
         (bytes * emitter.plan.machine.lanes) as i64
     }
 
@@ -133,11 +157,15 @@ impl Source {
         asks.iter().map(|rows| emitter.fb().ins().imul_imm_s(self.stride, *rows)).collect()
     }
 
-    /// A vector of a row, in single precision; of pairs, as they are.
+    /// A vector of a row: of what is loaded.
     pub(super) fn load(self, emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) -> Ssa {
-        if self.pairs {
-            let ty = emitter.v.int_type();
-            return load(emitter, ty, address, offset);
+        match self.loaded {
+            Loaded::Bf16Pairs => {
+                let ty = emitter.v.int_type();
+                return load(emitter, ty, address, offset);
+            }
+            Loaded::IntegerPairs => return load_pairs(emitter, address, offset),
+            Loaded::Elements => {}
         }
         if self.storage.is_narrow() {
             let lanes = emitter.plan.machine.lanes;

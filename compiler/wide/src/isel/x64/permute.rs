@@ -1,5 +1,5 @@
 //! Calls that are instructions, of functions with known names: what CLIF has for 128 bits alone. Lanes of two vectors in another order,
-//! conversions between floats of different precisions.
+//! conversions between floats of different precisions, products of pairs of 16 bits.
 
 use super::context::{Lower, Result};
 use super::shuffle::{UNPACKS, by_pairs};
@@ -7,7 +7,7 @@ use crate::error::Reason;
 use crate::isa::x64::mach::Arg;
 use crate::isa::x64::table;
 use crate::lane::{Lane, Width};
-use crate::{DEMOTE, DOT_BF16, PERMUTE, PROMOTE, WIDEN};
+use crate::{DEMOTE, DOT_BF16, DOT_I16, INTERLEAVE_HIGH, INTERLEAVE_LOW, PERMUTE, PROMOTE, WIDEN, WIDEN_BYTES};
 use cranelift_codegen::ir::{ExternalName, InstructionData, Type, Value, types};
 use iced_x86::Code;
 use regalloc2::VReg;
@@ -30,29 +30,68 @@ impl Lower<'_> {
             (raw, &[x], [_]) if raw == DEMOTE.as_bytes() => self.convert_vector(table::DEMOTE, x, types::F64),
             (raw, &[x], [_]) if raw == PROMOTE.as_bytes() => self.convert_vector(table::PROMOTE, x, types::F32),
             (raw, &[x], [_]) if raw == WIDEN.as_bytes() => self.widen_halves(x),
-            (raw, &[sum, a, b], [_]) if raw == DOT_BF16.as_bytes() => self.dot_bf16(sum, (a, b)),
+            (raw, &[sum, a, b], [_]) if raw == DOT_BF16.as_bytes() => {
+                let has = self.features.bf16();
+                self.dot((table::DOT_BF16, types::F32), (sum, a, b), (has, Reason::NeedsBf16))
+            }
+            (raw, &[sum, a, b], [_]) if raw == DOT_I16.as_bytes() => {
+                let has = self.features.vnni();
+                self.dot((table::DOT_I16, types::I32), (sum, a, b), (has, Reason::NeedsVnni))
+            }
+            (raw, &[x], [_]) if raw == WIDEN_BYTES.as_bytes() => self.widen_bytes(x),
+            (raw, &[a, b], [_]) if raw == INTERLEAVE_LOW.as_bytes() => self.interleave(table::UNPACK_LOW, (a, b)),
+            (raw, &[a, b], [_]) if raw == INTERLEAVE_HIGH.as_bytes() => self.interleave(table::UNPACK_HIGH, (a, b)),
             _ => Err(self.refuse(Reason::Operation)),
         }
     }
 
-    /// Products of pairs, added to sums.
-    fn dot_bf16(&mut self, sum: Value, (a, b): (Value, Value)) -> Result<()> {
+    /// Products of pairs, added to sums of this type: by an instruction that machines have, or lack for a reason.
+    fn dot(
+        &mut self,
+        (op, of): (&table::Op, Type),
+        (sum, a, b): (Value, Value, Value),
+        (has, needed): (bool, Reason),
+    ) -> Result<()> {
         let ty = self.result_ty();
         let pairs = types::I32.by(ty.lane_count());
         let fits = ty.is_vector()
-            && ty.lane_type() == types::F32
+            && ty.lane_type() == of
             && self.ty(sum) == ty
             && [a, b].iter().all(|of| Some(self.ty(*of)) == pairs);
-        if !fits || !self.features.bf16() {
-            return Err(self.refuse(if fits { Reason::NeedsBf16 } else { Reason::Type }));
+        if !fits || !has {
+            return Err(self.refuse(if fits { needed } else { Reason::Type }));
         }
         let (lane, width) = self.shape(ty)?;
-        let code = self.code(table::DOT_BF16, lane, width)?;
+        let code = self.code(op, lane, width)?;
         let (a, b) = if self.is_foldable(a, code, lane) && !self.is_foldable(b, code, lane) { (b, a) } else { (a, b) };
         let (dst, from, a) = (self.result()?, self.reg(sum)?, self.reg(a)?);
         let b = self.source(b, code, lane)?;
         self.emit(code, [Arg::Modify { def: dst, from }, Arg::Use(a), b]);
         Ok(())
+    }
+
+    /// Bytes to 16 bits.
+    fn widen_bytes(&mut self, x: Value) -> Result<()> {
+        let (ty, of) = (self.result_ty(), self.ty(x));
+        let fits =
+            of.lane_type() == types::I8 && ty.lane_type() == types::I32 && of.lane_count() == 2 * ty.lane_count();
+        if !fits || !ty.is_vector() {
+            return Err(self.refuse(Reason::Type));
+        }
+        let (_, width) = self.shape(ty)?;
+        let dst = self.result()?;
+        self.widen(table::WIDEN_BYTES, dst, (x, Lane::I8), width)
+    }
+
+    /// Elements of 16 bits of the halves of each quarter in turn.
+    fn interleave(&mut self, op: &table::Op, (a, b): (Value, Value)) -> Result<()> {
+        let ty = self.result_ty();
+        if !ty.is_vector() || ty.lane_type() != types::I32 || [a, b].iter().any(|of| self.ty(*of) != ty) {
+            return Err(self.refuse(Reason::Type));
+        }
+        let (_, width) = self.shape(ty)?;
+        let dst = self.result()?;
+        self.pair(dst, (op, Lane::I16, width), (a, b), None)
     }
 
     /// Floats of 16 bits to single precision.
