@@ -1,6 +1,7 @@
 //! Scores that sum several products of queries and keys, as multi-head latent attention does: kernels against the interpreter.
 
 use crate::common::{Lengths, Rng, agree, engine, inputs, targets};
+use rhumb::compiler::Kernels;
 use rhumb::prelude::*;
 
 /// What becomes of the sum of products before it is weighed.
@@ -103,19 +104,126 @@ fn sums_of_products_are_right() {
     }
 }
 
+/// Two products with a term, factors of queries, keys and heads, and a mask between them.
+struct Between<'g> {
+    b: &'g GraphBuilder,
+    at: [Axis; 2],
+    products: [Expr<'g>; 3],
+    term: Expr<'g>,
+    of_query: Expr<'g>,
+    of_key: Expr<'g>,
+    of_head: Expr<'g>,
+}
+
+impl<'g> Between<'g> {
+    fn seen(&self) -> Expr<'g> {
+        let [q, k] = self.at;
+        self.b.iota(k).le(self.b.iota(q) + 2)
+    }
+}
+
+type Sum = for<'g> fn(&Between<'g>) -> Expr<'g>;
+
+/// Sums of products in the forms that graphs may have them.
+const SUMS: &[(&str, Sum)] = &[
+    ("a term between", |x| (x.products[0] + x.term) + x.products[1]),
+    ("a term before", |x| x.term - (x.products[1] - x.products[0])),
+    ("a difference", |x| x.products[0] - x.products[1]),
+    ("both subtracted", |x| -(x.products[0] + x.term) - x.products[1] * 0.5),
+    ("factors of the whole and of parts", |x| ((x.products[0] + x.term) * 0.5 - x.products[1]) * 1.25 / 3.0),
+    ("a factor of keys", |x| (x.products[0] + x.term) * x.of_key + x.products[1]),
+    ("factors of queries and of heads", |x| (x.products[0] * x.of_query - x.term) + x.products[1] * x.of_head),
+    ("a factor of queries for all", |x| ((x.term + x.products[0]) + x.products[1]) * x.of_query),
+    ("three products", |x| x.products[2] + (x.products[1] + (x.term + x.products[0]) * x.of_head)),
+    ("a cap over the sum", |x| ((x.products[0] + x.term) + x.products[1] * 0.5).tanh() * 3.0 + x.term),
+    ("the sum twice", |x| {
+        let sum = (x.products[0] + x.term) - x.products[1];
+        (sum * 0.5).tanh() + sum * 2.0
+    }),
+    ("parts of the sum in two terms", |x| {
+        let sum = (x.products[0] + x.term) + x.products[1];
+        0.25 * sum - x.products[0] * 0.5 + 0.5 * sum
+    }),
+    ("a factor of pairs", |x| (x.products[0] - x.term + x.products[1]) * (x.term * 0.1).exp()),
+    ("a mask between", |x| (x.products[0] + x.term).mask(x.seen()) * 0.5 + x.products[1]),
+    ("products over different axes", |x| x.products[0] - x.products[2]),
+];
+
+/// What becomes of scores: weights of a softmax, of a sigmoid, or the scores themselves.
+const WEIGHTS: [&str; 3] = ["softmax", "sigmoid", "sum"];
+
+fn sum_graph(sum: Sum, weights: &str) -> Verified {
+    let b = GraphBuilder::new("sums");
+    let (batch, h, q, k) = (b.axis("b"), b.axis_of("h", 2), b.axis("q"), b.axis("k"));
+    let e = b.axis_of("e", 7);
+    let input = |name: &str, dims: &[Axis]| b.input(name, Elem::F32, dims.iter().copied());
+    let product = |index: usize, length: u32, queries: &[Axis], keys: &[Axis]| {
+        let d = b.axis_of(&format!("d{index}"), length);
+        let [queries, keys] =
+            [("q", queries), ("k", keys)].map(|(name, dims)| input(&format!("{name}{index}"), &[dims, &[d]].concat()));
+        queries.dot(keys, d) * 0.4
+    };
+    let products = [
+        product(0, 12, &[batch, h, q], &[batch, k]),
+        product(1, 5, &[batch, h, q], &[h, k]),
+        product(2, 8, &[q], &[batch, h, k]),
+    ];
+    let term = (b.iota(q) - b.iota(k)).abs().cast(Elem::F32) * -0.05;
+    let [of_query, of_key, of_head] =
+        [("gate_q", vec![q]), ("gate_k", vec![h, k]), ("gate_h", vec![h])].map(|(name, dims)| input(name, &dims));
+    let between = Between { b: &b, at: [q, k], products, term, of_query, of_key, of_head };
+    let (score, seen) = (sum(&between), between.seen());
+    let weights = match weights {
+        "softmax" => score.mask(seen).softmax(k),
+        "sigmoid" => seen.select(score.sigmoid(), b.scalar(0.0)),
+        _ => seen.select(score, b.scalar(0.0)),
+    };
+    b.output("out", weights.dot(input("v", &[batch, k, e]), k), [batch, h, q, e]);
+    b.finish().expect("a graph")
+}
+
+/// However a score nests its products, terms, differences and factors: kernels take it as one sum of products, and the rest.
+#[test]
+fn sums_are_recognised_in_any_order() {
+    let targets = targets();
+    for (number, (name, sum)) in SUMS.iter().enumerate() {
+        for (kind, weights) in WEIGHTS.iter().enumerate() {
+            // A sum of what is hidden in parts alone is no weight.
+            if *name == "a mask between" && *weights != "softmax" {
+                continue;
+            }
+            let graph = sum_graph(*sum, weights);
+            let target = &targets[(number + kind) % targets.len()];
+            for kernels in [Kernels::Prefill, Kernels::Decode] {
+                let builder = Engine::builder().target(target.clone()).threads(1);
+                let engine = builder.kernels(kernels).build().expect("an engine");
+                let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}, {weights}: {error}"));
+                let attention = kernel.plan().attention.as_ref().expect("an attention");
+                assert!(attention.products.len() >= 2, "{name}, {weights}:\n{}", kernel.plan());
+                let reference = engine.reference(&graph).expect("a reference");
+                for (queries, keys) in [(1, 17), (17, 130), (70, 70)] {
+                    let lengths = Lengths { batch: 2, queries, keys };
+                    let inputs = inputs(&mut Rng::new(number as u64), kernel.interface(), lengths);
+                    agree((&kernel, &reference), &inputs, lengths, format!("{name}, {weights}, {target}"));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn more_than_their_sum_is_refused() {
     let five = [part("b", 2), part("b", 3), part("b", 4), part("b", 5), part("b", 6)];
     let five = Case { name: "five", parts: five.to_vec(), score: |_, x, _| x, softmax: true }.graph();
-    let b = GraphBuilder::new("both");
-    let (q, k, d, e) = (b.axis("q"), b.axis("k"), b.axis_of("d", 8), b.axis_of("e", 8));
-    let input = |name: &str, dims: [Axis; 2]| b.input(name, Elem::F32, dims);
-    let [first, second] =
-        [("q1", "k1"), ("q2", "k2")].map(|(query, key)| input(query, [q, d]).dot(input(key, [k, d]), d));
-    b.output("out", (first + second.tanh()).softmax(k).dot(input("v", [k, e]), k), [q, e]);
-    let both = b.finish().expect("a graph");
+    let apart: [(&str, Sum); 2] = [
+        ("a function of one of two", |x| (x.products[0] + x.term).tanh() + x.products[1]),
+        ("two sums of the same", |x| {
+            ((x.products[0] + x.products[1]) * 0.5).tanh() + (x.products[0] * x.of_query + x.term + x.products[1])
+        }),
+    ];
     let mut report = String::new();
-    for (title, graph) in [("five products", five), ("a function of one of two", both)] {
+    let apart = apart.map(|(title, sum)| (title, sum_graph(sum, "softmax")));
+    for (title, graph) in [("five products", five)].into_iter().chain(apart) {
         let error = engine(&targets()[0], 1).compile(&graph).expect_err(title);
         report += &format!("# {title}\n{error}\n\n");
     }

@@ -15,6 +15,7 @@ mod products;
 mod pruning;
 mod recognize;
 mod score;
+mod sums;
 mod tables;
 
 use std::collections::BTreeMap;

@@ -16,40 +16,30 @@ pub(super) struct Dots {
     pub(super) dots: Vec<Value>,
 }
 
+/// How a score uses its dots.
+pub(super) enum Use {
+    /// By their sum alone.
+    Sum(Dots),
+    /// In more ways, or with other terms between them.
+    Apart(Vec<Value>),
+}
+
 impl Planner<'_> {
-    /// The dots of queries and keys among the terms and masks: one, or several that only the sum is used of; where they are terms, one
-    /// stands for all of them then.
+    /// The dots of queries and keys among the terms and masks of `score`: one, or several that only the sum is used of; where they are terms,
+    /// one stands for all of them then.
     pub(super) fn dots(
         &self,
+        score: Value,
         (terms, masks): (&mut Vec<Term>, &[Term]),
-        query: Axis,
-        key: Axis,
-    ) -> Result<Option<Dots>, PlanError> {
+        (query, key): (Axis, Axis),
+    ) -> Result<Option<Use>, PlanError> {
         let roots: Vec<Value> = terms.iter().chain(masks).map(|term| term.value).collect();
         let dots = self.pair_dots(&roots, query, key);
         let Some(&first) = dots.first() else { return Ok(None) };
-        let over = |value: Value| self.graph.ty(value).axes;
-        let axes = dots.iter().fold(AxisSet::EMPTY, |axes, dot| self.graph.join(axes, over(*dot)));
         if dots.len() == 1 {
-            return Ok(Some(Dots { leaf: first, dots }));
+            return Ok(Some(Use::Sum(Dots { leaf: first, dots })));
         }
-        let all: BTreeSet<Value> = dots.iter().copied().collect();
-        let of_dots = |term: &Term| !term.negative && all.contains(&term.value);
-        let rest: Vec<Value> = terms.iter().filter(|term| !of_dots(term)).chain(masks).map(|term| term.value).collect();
-        let terms_alone = terms.iter().filter(|term| of_dots(term)).count() == all.len() && !self.reads(&rest, &all);
-        // One that varies over all that their sum does.
-        let whole = dots.iter().copied().find(|dot| terms_alone && over(*dot) == axes);
-        let summed = match whole {
-            Some(whole) => {
-                terms.retain(|term| term.value == whole || !of_dots(term));
-                Some(whole)
-            }
-            None => {
-                let sum = self.sum_of(&roots, &all);
-                sum.filter(|sum| !self.reads_beside(&roots, *sum, &all))
-            }
-        };
-        match summed {
+        match self.leaf(score, (terms, masks), &dots) {
             Some(_) if dots.len() > MOST_PRODUCTS => {
                 let reason = format!(
                     "the score sums {} dots of queries and keys, and kernels take {MOST_PRODUCTS} at most; {}",
@@ -58,14 +48,32 @@ impl Planner<'_> {
                 );
                 Err(self.not(first, reason))
             }
-            Some(leaf) => Ok(Some(Dots { leaf, dots })),
+            Some(leaf) => Ok(Some(Use::Sum(Dots { leaf, dots }))),
             // Each query has keys of its own: what is not the product is a term of keys.
-            None if self.one_query == Some(query) => Ok(Some(Dots { leaf: first, dots: vec![first] })),
-            None => Err(self.not(
-                dots[1],
-                "the score has a second dot of queries and keys, and uses more of the two than their sum; add them before anything else",
-            )),
+            None if self.one_query == Some(query) => Ok(Some(Use::Sum(Dots { leaf: first, dots: vec![first] }))),
+            None => Ok(Some(Use::Apart(dots))),
         }
+    }
+
+    /// The value that stands for the sum of several dots, if a score uses that alone. Where the dots are terms, it takes their place.
+    fn leaf(&self, score: Value, (terms, masks): (&mut Vec<Term>, &[Term]), dots: &[Value]) -> Option<Value> {
+        let over = |value: Value| self.graph.ty(value).axes;
+        let axes = dots.iter().fold(AxisSet::EMPTY, |axes, dot| self.graph.join(axes, over(*dot)));
+        let all: BTreeSet<Value> = dots.iter().copied().collect();
+        let of_dots = |term: &Term| !term.negative && all.contains(&term.value);
+        let rest: Vec<Value> = terms.iter().filter(|term| !of_dots(term)).chain(masks).map(|term| term.value).collect();
+        if terms.iter().filter(|term| of_dots(term)).count() == all.len() && !self.reads(&rest, &all) {
+            // One that varies over all that their sum does.
+            let whole = dots.iter().copied().find(|dot| over(*dot) == axes);
+            let leaf = whole.or_else(|| self.sum_of(&[score], &all))?;
+            let at = terms.iter().position(of_dots)?;
+            terms[at].value = leaf;
+            let mut place = 0..;
+            terms.retain(|term| place.next() == Some(at) || !of_dots(term));
+            return Some(leaf);
+        }
+        let roots: Vec<Value> = terms.iter().chain(masks).map(|term| term.value).collect();
+        self.sum_of(&roots, &all).filter(|sum| !self.reads_beside(&roots, *sum, &all))
     }
 
     /// How to say the sum of `dots` by fewer: those of one type are one dot of longer rows.

@@ -5,7 +5,8 @@ use rhumb_ir::{Axis, AxisSet, Op, Value, Verified};
 use super::outputs::{Logged, Request, Summed};
 use super::planner::{Added, Planner};
 use super::powers;
-use super::products::Dots;
+use super::products::{Dots, Use};
+use super::sums::together;
 use super::{Attention, Combiner, LogSum, PlanError, Problem, Reduction, Source, TensorId, Term};
 
 /// What a fused graph computes, for any machine.
@@ -14,11 +15,18 @@ use super::{Attention, Combiner, LogSum, PlanError, Problem, Reduction, Source, 
 /// [`PlanError`] names the op that has no place in the kernels.
 pub fn recognize(graph: &Verified) -> Result<Problem, PlanError> {
     let mut graph = powers::of_two(graph)?.unwrap_or_else(|| graph.clone());
-    let mut added = Added::default();
+    let (mut added, mut is_together) = (Added::default(), false);
     loop {
         let (wanted, name, value) = match Planner::new(&graph, added).run() {
             Ok(problem) => return Ok(problem),
             Err(Stop::Refused(error)) => return Err(error),
+            Err(Stop::Apart(dots, axes)) => {
+                if std::mem::replace(&mut is_together, true) {
+                    return Err(apart(&graph, &dots));
+                }
+                graph = together(&graph, &dots, axes)?;
+                continue;
+            }
             Err(Stop::OneQuery(score)) => (&mut added.query, "one_query", score),
             Err(Stop::OneElement(values)) => (&mut added.element, "one_element", values),
         };
@@ -34,6 +42,8 @@ pub fn recognize(graph: &Verified) -> Result<Problem, PlanError> {
 /// Why there is no plan of a graph as it is.
 enum Stop {
     Refused(PlanError),
+    /// The score uses more of these dots than one sum, or has terms between them; with the axes of queries and keys.
+    Apart(Vec<Value>, (Axis, Axis)),
     /// No axis can be that of queries for this score: one of a single query has to be added.
     OneQuery(Value),
     /// These values are one number for each key: an axis of a single element has to be added.
@@ -61,6 +71,14 @@ fn too_many_axes(graph: &Verified, value: Value) -> PlanError {
     let reason = "this takes an axis of length 1 beside those of the graph (of single queries where keys or values vary over every axis of the \
                   score, of single elements where values have none), and the graph has no axis left for it; leave out an axis";
     PlanError::NotAttention { op: graph.line(value), reason: reason.to_owned() }
+}
+
+fn apart(graph: &Verified, dots: &[Value]) -> PlanError {
+    let reason = "the score has a second dot of queries and keys, and uses more of the two than their sum; add them before anything else";
+    PlanError::NotAttention {
+        op: dots.get(1).map_or_else(String::new, |dot| graph.line(*dot)),
+        reason: reason.to_owned(),
+    }
 }
 
 /// The loops of an attention, and what its scores are made of.
@@ -140,7 +158,11 @@ impl Planner<'_> {
         let values: Vec<Value> = request.sums.iter().map(|sum| sum.values).collect();
         let axis = self.query_axis((&read, axes, key), &values, &dims);
         let query = self.one_query.or(axis).ok_or(Stop::OneQuery(request.score))?;
-        let dots = self.dots((&mut terms, &masks), query, key)?;
+        let dots = match self.dots(request.score, (&mut terms, &masks), (query, key))? {
+            Some(Use::Apart(dots)) => return Err(Stop::Apart(dots, (query, key))),
+            Some(Use::Sum(dots)) => Some(dots),
+            None => None,
+        };
         for dot in dots.iter().flat_map(|dots| &dots.dots) {
             if let Some(axis) = self.summed(*dot) {
                 self.fixed(axis, "the dot of query and key runs over it")?;

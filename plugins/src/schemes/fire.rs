@@ -4,7 +4,10 @@
 //! `b2_h + sum_u w2_hu max(0, w1_u t + b1_u)` of `t = psi(|p_q - p_k|) / (psi(max(p_q, L)) + eps)`, which lies within 0 and 1 for keys that are
 //! not ahead, at any length. `c` is 0.1 and `L` 512 at first in the paper; both are learned, and given as numbers here. Positions count from 0.
 //!
-//! A pair of query and key computes the network: its hidden units are written out one by one, and no table of pairs is made.
+//! A pair of query and key computes the network: its hidden units are written out one by one, and no table of pairs is made. A hidden unit takes
+//! three vector instructions for each pair (a multiply-add, a maximum, a multiply-add), so that 32 units cost 2.3 times what ALiBi does at
+//! 2048 x 2048. The signs of the weights `w2` are known to a call alone, and which units bend within a tile depends on its other queries: neither
+//! saves an instruction without a row that depends on more than itself.
 //!
 //! ```text
 //! %out = scheme fire.score %score @0 {b1 = %b1, w1 = %w1, w2 = %w2} : f32[h, q, k]
