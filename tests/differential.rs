@@ -157,7 +157,7 @@ fn decodes(kernel: &Kernel, lengths: Lengths) -> bool {
 fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wrong): (&mut Compared, &mut Vec<String>)) {
     let expected = interpret(&spec.lowered, &bindings(&case.tensors)).expect("the interpreter runs");
     let stored = case.stored(&case.tensors);
-    let mut of_plans: BTreeMap<(usize, [bool; 3], [bool; 3]), Vec<Vec<u32>>> = BTreeMap::new();
+    let mut of_plans: BTreeMap<(usize, [bool; 6]), Vec<Vec<u32>>> = BTreeMap::new();
     for (index, kernel) in kernels {
         let target = kernel.target();
         let context = || format!("{}; {:?}; {target}", spec.what, case.lengths);
@@ -193,8 +193,8 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
             _ => kernel.plan(),
         };
         let (pairs, integers) = (plan.bf16_pairs != Default::default(), plan.integers);
-        let pairs = [pairs, integers.products, integers.values];
-        let plan = (machine.lanes, [machine.has_fma(), decodes, registers], pairs);
+        let of_tiles = [machine.has_fma(), decodes, registers, pairs, integers.products, integers.values];
+        let plan = (machine.lanes, of_tiles);
         let made = bits(&made);
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {
             wrong.push(format!("{}\n    the code generator matters", context()));
