@@ -82,7 +82,10 @@ impl fmt::Display for Choice {
 }
 
 /// Plans a problem for all candidates of a target, and takes the cheapest.
-pub(crate) fn choose(problem: &Arc<Problem>, target: &Target) -> Result<(Plan, Choice), PlanError> {
+///
+/// # Errors
+/// As [`Plan::new`].
+pub fn choose(problem: &Arc<Problem>, target: &Target) -> Result<(Plan, Choice), PlanError> {
     let mut made = Vec::new();
     for target in target.candidates() {
         let plan = Plan::new(problem, target.machine())?;

@@ -55,7 +55,7 @@ mod row_index;
 mod target;
 mod weighted;
 
-pub use choice::{Choice, Ranked};
+pub use choice::{Choice, Ranked, choose};
 pub use dispatch::{DecodeKernel, Form, Kernels};
 pub use machine::{Backend, InstructionSet, Machine, MultiplyAdd};
 pub use pipeline::{CompileError, Compiled, Lowered, Options, Stage, Timing, compile, compile_lowered};

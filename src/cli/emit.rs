@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     })?;
     let shown_stage = match args.stage {
         Shown::Dot => return print(&Rewritten::of(&graph, &registry)?.fused.graph().to_dot()),
-        Shown::Stage(Stage::Fused) => return print(&Rewritten::of(&graph, &registry)?.noted()),
+        Shown::Stage(Stage::Fused) => return print(&Rewritten::of(&graph, &registry)?.noted(&target)),
         Shown::Stage(stage) => stage,
     };
     let disassemble = shown_stage == Stage::Assembly;

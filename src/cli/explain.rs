@@ -25,13 +25,14 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let proof = explain(&rewritten.lowered, &options).map_err(CompileError::Rewrite)?;
     // Where things are computed is decided for a machine, and for many queries and few.
     let mut plan = String::new();
-    let compiled = compile(&graph, &registry, &Target::host()?, &Options::default(), &mut |stage, shown| {
+    let target = Target::host()?;
+    let compiled = compile(&graph, &registry, &target, &Options::default(), &mut |stage, shown| {
         if stage == Stage::Plan {
             plan = shown();
         }
     });
     bar.finish_and_clear();
-    print(&format!("{proof}\n{}\n{}", rewritten.fused.statistics(), rewritten.noted()))?;
+    print(&format!("{proof}\n{}\n{}", rewritten.fused.statistics(), rewritten.noted(&target)))?;
     compiled?;
     print(&format!("\n{plan}"))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rhumb_ir::{Binary, Elem, Op, Scalar, Value};
 
-use super::{Combiner, Origin, Problem, Source, Storage, TensorId};
+use super::{Combiner, Origin, Place, Plan, Problem, Source, Storage, TensorId};
 use crate::machine::Machine;
 
 /// Factors that are moved behind a sum: with others it may overflow where the products of the graph do not, or squares of them do.
@@ -72,6 +72,22 @@ impl Bf16Pairs {
         }
         drop_unread(&mut own, &replaced);
         (Arc::new(own), Bf16Pairs { factor, values })
+    }
+}
+
+impl Plan {
+    /// Where each value of [`Problem::graph`] is computed on the plan's machine: as [`Problem::places`] has it, and a factor of queries that are
+    /// multiplied by pairs of `bf16` on their sums.
+    pub fn places(&self) -> Vec<Option<Place>> {
+        let mut places = self.problem.places();
+        let products = self.attention.iter().flat_map(|attention| &attention.products);
+        for product in products.filter(|_| self.bf16_pairs.outside().is_some()) {
+            let is_scaled = |value: &Value| self.graph.op(*value).operands().contains(&product.query);
+            for value in self.graph.op(product.dot).operands().into_iter().filter(is_scaled) {
+                places[value.index()].get_or_insert(Place::PairSum);
+            }
+        }
+        places
     }
 }
 

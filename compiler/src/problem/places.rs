@@ -23,6 +23,8 @@ pub enum Place {
     QueryTile,
     /// In the loop over queries and keys.
     Pair,
+    /// In the loop over queries and keys, of the sum of their products: a factor of queries that are multiplied as they lie.
+    PairSum,
     /// By intervals for each key tile, and in the loop over queries and keys where these do not decide.
     Mask,
     /// Key tile by key tile, and never held as a whole.
@@ -38,6 +40,7 @@ impl fmt::Display for Place {
             Place::ForTable { table } => write!(f, "once per call, for table `{table}`"),
             Place::QueryTile => f.write_str("once per query tile, while it is loaded"),
             Place::Pair => f.write_str("per pair of a query and a key"),
+            Place::PairSum => f.write_str("per pair of a query and a key, on the sum of their products"),
             Place::Mask => f.write_str("per key tile, by intervals; per pair in tiles that these leave open"),
             Place::KeyTiles => f.write_str("key tile by key tile, never held as a whole"),
             Place::Result => f.write_str("once per query, at its end"),
