@@ -73,13 +73,16 @@ fn ruin(rng: &mut Rng, tensors: &mut Tensors, one_in: usize) {
 
 #[test]
 fn kernels_agree_with_the_interpreter() {
-    let dims = [(1, 1), (15, 17), (17, 15), (64, 64), (130, 66), (128, 128), (66, 130), (260, 300)];
+    let dims = [(1, 1), (15, 17), (17, 15), (64, 64), (130, 66), (128, 128), (66, 130), (260, 300), (520, 40)];
     let lengths = [(1, 77), (5, 1), (3, 0), (1, 15), (4, 130), (2, 17), (1, 200)];
     for (number, engine) in engines().iter().enumerate() {
         for (n, (d, e)) in dims.into_iter().enumerate() {
             for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
                 let which = number + 3 * n + 5 * m;
-                let (queries, keys) = lengths[which % lengths.len()];
+                if which % 2 == 1 {
+                    continue;
+                }
+                let (queries, keys) = lengths[which / 2 % lengths.len()];
                 let graph = attention.build().expect("a graph");
                 let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
                 let reference = engine.reference(&graph).expect("one");

@@ -13,7 +13,7 @@
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::lanes::joined;
+use super::lanes::{joined, sums_of_fours};
 use super::numbers::Numbers;
 use super::rows::{Rows, elements_before, load, padded, padded_pairs, query_bytes, scratch};
 use crate::codegen::expr::ExprEmitter;
@@ -271,6 +271,23 @@ fn paired(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, (at, inverse): (Ssa
 pub(super) fn dot(emitter: &mut ExprEmitter<'_, '_>, sum: Ssa, a: Ssa, b: Ssa) -> Ssa {
     let ty = emitter.v.int_type();
     by_name(emitter.fb(), clif_wide::DOT_I16, &[sum, a, b], ty)
+}
+
+/// Whether the sum of so many products of elements fits 32 bits, each of them of an integer and of 8 bits.
+pub(super) fn fits(length: u32) -> bool {
+    i64::from(length) * i64::from(i16::MAX) << 7 <= i64::from(i32::MAX)
+}
+
+/// Sums across lanes of sets of four vectors of integers, as numbers: see [`sums_of_fours`].
+pub(super) fn sums(emitter: &mut ExprEmitter<'_, '_>, sets: &[[Ssa; 4]]) -> Ssa {
+    let sets: Vec<[Ssa; 4]> = sets.iter().map(|set| set.map(|sum| emitter.v.float_of(sum))).collect();
+    let sums = sums_of_fours(emitter, &sets, &|emitter, a, b| {
+        let [a, b] = [a, b].map(|x| emitter.v.bits_of(x));
+        let sum = emitter.fb().ins().iadd(a, b);
+        emitter.v.float_of(sum)
+    });
+    let sums = emitter.v.bits_of(sums);
+    emitter.v.int_to_float(sums)
 }
 
 /// Neighbouring bytes, widened to pairs.

@@ -13,10 +13,13 @@ pub(super) type Join<'a, 'f> = dyn Fn(&mut ExprEmitter<'a, 'f>, Ssa, Ssa) -> Ssa
 
 /// Sums across the lanes of sets of four vectors, up to as many sets as a vector has quarters: a vector whose quarters have the four sums of
 /// each set, the last set again where there are fewer.
-pub(super) fn sums_of_fours<'a, 'f>(emitter: &mut ExprEmitter<'a, 'f>, sets: &[[Ssa; QUARTER]]) -> Ssa {
-    let add = |emitter: &mut ExprEmitter<'a, 'f>, a: Ssa, b: Ssa| emitter.v.fadd(a, b);
-    let within = sets.iter().map(|set| within_quarters(emitter, *set, &add)).collect();
-    by_quarters(emitter, within, &add)
+pub(super) fn sums_of_fours<'a, 'f>(
+    emitter: &mut ExprEmitter<'a, 'f>,
+    sets: &[[Ssa; QUARTER]],
+    add: &Join<'a, 'f>,
+) -> Ssa {
+    let within = sets.iter().map(|set| within_quarters(emitter, *set, add)).collect();
+    by_quarters(emitter, within, add)
 }
 
 /// The quarters of a vector of sets, each a vector of four lanes.

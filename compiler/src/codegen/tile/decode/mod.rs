@@ -13,7 +13,8 @@
 //! end     out = O / l,  lse = R + m + log2(l)
 //! ```
 //!
-//! Rows in fewer bits are widened whenever they are loaded. A scale of whole rows is moved out: products are multiplied with it, and weights.
+//! Rows in fewer bits are widened whenever they are loaded. A scale of whole rows is moved out: products are multiplied with it, and weights. Rows
+//! of `i8` may be multiplied as integers: see [`integers`].
 //!
 //! Rows end with whole vectors, the rest of them zeros. What is not contiguous, or has no whole number of vectors, is copied to the scratch
 //! memory first, so that results do not depend on strides.

@@ -176,11 +176,11 @@ impl Block<'_> {
             next.extend(sums);
             next
         });
-        let sums = done[held..].iter();
-        match loaded {
-            Loaded::IntegerPairs => sums.map(|sum| emitter.v.int_to_float(*sum)).collect(),
-            Loaded::Bf16Pairs | Loaded::Elements => sums.copied().collect(),
+        let sums = &done[held..];
+        if loaded == Loaded::IntegerPairs && !integers::fits(self.product.length) {
+            return sums.iter().map(|sum| emitter.v.int_to_float(*sum)).collect();
         }
+        sums.to_vec()
     }
 
     /// The address of the first row's query, and the bytes to the next.
@@ -223,7 +223,10 @@ impl Block<'_> {
             let set =
                 |&(row, group): &(usize, usize)| [0, 1, 2, 3].map(|n| sums[(group * RowTile::GROUP + n) * rows + row]);
             let sets: Vec<[Ssa; 4]> = places.iter().map(set).collect();
-            let mut products = sums_of_fours(emitter, &sets);
+            let mut products = match self.source.loaded {
+                Loaded::IntegerPairs if integers::fits(self.product.length) => integers::sums(emitter, &sets),
+                _ => sums_of_fours(emitter, &sets, &|emitter, a, b| emitter.v.fadd(a, b)),
+            };
             if let Some(factor) = emitter.plan.bf16_pairs.outside() {
                 let factor = emitter.v.float(factor);
                 products = emitter.v.fmul(products, factor);
