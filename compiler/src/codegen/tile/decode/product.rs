@@ -165,13 +165,7 @@ impl Block<'_> {
                     let key = self.source.load(emitter, *key, (vector_of * key_step) as i32);
                     let key = numbers.shifted(emitter, key, n);
                     sums.iter_mut().zip(&queries).for_each(|(sum, query)| {
-                        *sum = match loaded {
-                            Loaded::Bf16Pairs => {
-                                by_name(emitter.fb(), clif_wide::DOT_BF16, &[*sum, *query, key], float)
-                            }
-                            Loaded::IntegerPairs => integers::dot(emitter, *sum, *query, key),
-                            Loaded::Elements => emitter.v.fma(*query, key, *sum),
-                        }
+                        *sum = self.added(emitter, *sum, (*query, key));
                     });
                 }
             }
@@ -183,6 +177,18 @@ impl Block<'_> {
             return sums.iter().map(|sum| emitter.v.int_to_float(*sum)).collect();
         }
         sums.to_vec()
+    }
+
+    /// A sum with the products of a vector of a query and of one of a key.
+    fn added(&self, emitter: &mut ExprEmitter<'_, '_>, sum: Ssa, (query, key): (Ssa, Ssa)) -> Ssa {
+        match self.source.loaded {
+            Loaded::Bf16Pairs => {
+                let float = emitter.v.float_type();
+                by_name(emitter.fb(), clif_wide::DOT_BF16, &[sum, query, key], float)
+            }
+            Loaded::IntegerPairs => integers::dot(emitter, sum, query, key),
+            Loaded::Elements => emitter.v.fma(query, key, sum),
+        }
     }
 
     /// The address of the first row's query, and the bytes to the next.
