@@ -275,7 +275,7 @@ pub(super) fn dot(emitter: &mut ExprEmitter<'_, '_>, sum: Ssa, a: Ssa, b: Ssa) -
 
 /// Whether the sum of so many products of elements fits 32 bits, each of them of an integer and of 8 bits.
 pub(super) fn fits(length: u32) -> bool {
-    i64::from(length) * i64::from(i16::MAX) << 7 <= i64::from(i32::MAX)
+    (i64::from(length) * i64::from(i16::MAX)) << 7 <= i64::from(i32::MAX)
 }
 
 /// Sums across lanes of sets of four vectors of integers, as numbers: see [`sums_of_fours`].
