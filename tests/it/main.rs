@@ -9,6 +9,7 @@ mod byte;
 mod chunks;
 #[path = "../common/mod.rs"]
 mod common;
+mod compositions;
 mod decode;
 mod error_bound;
 mod far;

@@ -189,3 +189,34 @@ fn drop_unread(own: &mut Problem, replaced: &[TensorId]) {
         own.tensors[step.target].origin = Origin::KeyTile;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_plugins::{Attention, Causal, Registry, Rope, lower};
+
+    use super::*;
+    use crate::problem::recognize;
+    use crate::rewrite::{RewriteOptions, fuse};
+
+    /// Every op has a place: the scale of the scores is on the query where that is computed, and on sums of pairs of `bf16`.
+    #[test]
+    fn the_factor_of_pairs_has_a_place() {
+        let of = || Attention::heads(2).head_dim(8).scheme(Causal).elem(Elem::Bf16);
+        for (attention, by_pairs) in [(of(), true), (of().scheme(Rope::new()), false), (of().scale(1.0), true)] {
+            let graph = attention.build().expect("a graph");
+            let lowered = lower(&graph, &Registry::standard()).expect("lowers");
+            let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");
+            let problem = Arc::new(recognize(fused.graph()).expect("a problem"));
+            for dot_bf16 in [false, true] {
+                let plan = Plan::new(&problem, Machine { dot_bf16, ..Machine::of(16, 32) }).expect("a plan");
+                assert_eq!(plan.bf16_pairs.factor.is_some(), by_pairs && dot_bf16, "{plan}");
+                let places = plan.places();
+                let computed = plan.graph.values().filter(|value| !plan.graph.op(*value).operands().is_empty());
+                for value in computed {
+                    assert!(places[value.index()].is_some(), "{}\n{plan}", plan.graph.line(value));
+                }
+                assert_eq!(places.contains(&Some(Place::PairSum)), by_pairs && dot_bf16, "{plan}");
+            }
+        }
+    }
+}
