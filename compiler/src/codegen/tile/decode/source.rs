@@ -153,7 +153,13 @@ impl Source {
     /// How far ahead rows are asked for again: cores drop what they are asked for while they wait for as much as they can. None where
     /// asking is a load, which must not pass the last row.
     pub(super) fn again(self, emitter: &mut ExprEmitter<'_, '_>) -> Vec<Ssa> {
-        let asks: &[i64] = if emitter.plan.machine.backend == Backend::Wide { &AGAIN } else { &[] };
+        let machine = emitter.plan.machine;
+        let asks: &[i64] = match machine.backend {
+            Backend::Cranelift => &[],
+            // Vectors that are parts of a line ask for it more than once at any rate.
+            Backend::Wide if machine.vector_bytes() < LINE => &AGAIN[1..],
+            Backend::Wide => &AGAIN,
+        };
         asks.iter().map(|rows| emitter.fb().ins().imul_imm_s(self.stride, *rows)).collect()
     }
 
