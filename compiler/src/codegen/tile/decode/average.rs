@@ -15,6 +15,7 @@ use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::tile::product::Guard;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Reduction, RowTile};
 
 /// The rows of a key tile's values.
@@ -240,7 +241,7 @@ impl Block<'_> {
         let scales = integers::number(emitter, self.row, emitter.plan.scratch.weight_scales);
         let mut sums = Vec::with_capacity(self.tile.rows * count);
         for (row, of_row) in carried[2..].chunks(2 * twos).enumerate() {
-            let scale = splat(emitter, (scales, 4 * row as i32));
+            let scale = splat(emitter, (scales, (LANE_BYTES * row) as i32));
             let numbers: Vec<Ssa> =
                 of_row.chunks(2).flat_map(|two| integers::in_order(emitter, [two[0], two[1]])).collect();
             sums.extend(numbers[..count].iter().map(|sum| emitter.v.fmul(*sum, scale)));
@@ -271,7 +272,7 @@ impl Block<'_> {
         let scales = emitter.fb().ins().iadd(scratch, offset);
         for (row, sums) in sums.chunks(count).enumerate() {
             let rescales = self.rows.tile.of_softmax() && !self.joined;
-            let rescale = rescales.then(|| splat(emitter, (scales, (layout.rescale + 4 * row) as i32)));
+            let rescale = rescales.then(|| splat(emitter, (scales, (layout.rescale + LANE_BYTES * row) as i32)));
             for (c, &sum) in (0..).zip(sums) {
                 let at = (accumulators + row as i64 * pitch) as i32 + width * c;
                 let old = load(emitter, ty, place, at);

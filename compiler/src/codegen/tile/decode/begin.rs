@@ -16,6 +16,7 @@ use crate::codegen::tile::begin::{reset, write_lanes};
 use crate::codegen::tile::bf16;
 use crate::codegen::tile::query_tile::{call_word, set_query};
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Decode, Product};
 
 /// Loads the rows and resets their state.
@@ -47,7 +48,7 @@ pub(crate) fn begin(
 /// Computes the rows of a product's queries.
 fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product) -> Result<(), CodegenError> {
     let attention = rows.tile.attention;
-    let start = emitter.plan.scratch.queries + 4 * elements_before(emitter, attention, product);
+    let start = emitter.plan.scratch.queries + LANE_BYTES * elements_before(emitter, attention, product);
     let start = emitter.fb().ins().iadd_imm_s(rows.tile.state, start as i64);
     if emitter.plan.bf16_pairs.factor.is_some() {
         let tensor = bf16::queries_of(emitter, product)?;

@@ -20,6 +20,7 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::{access, by_name, lane_order};
+use crate::machine::LANE_BYTES;
 use crate::plan::{Product, RowTile};
 
 /// The greatest integer.
@@ -110,7 +111,7 @@ pub(super) fn pair_bytes(emitter: &ExprEmitter<'_, '_>, product: &Product) -> i6
 pub(super) fn queries(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, product: &Product) {
     let layout = emitter.plan.scratch;
     let attention = rows.tile.attention;
-    let first = layout.queries + 4 * elements_before(emitter, attention, product);
+    let first = layout.queries + LANE_BYTES * elements_before(emitter, attention, product);
     let [from, to] = [first, layout.query_pairs].map(|at| emitter.fb().ins().iadd_imm_s(rows.tile.state, at as i64));
     let pitches = [query_bytes(emitter, attention), pair_bytes(emitter, product)];
     counted_loop(emitter, rows.count, &[from, to], |emitter, row, carried| {

@@ -10,6 +10,7 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::rows::{ROW_LANES, contiguous_anywhere, read_rows};
 use crate::codegen::vocab::access;
+use crate::machine::LANE_BYTES;
 use crate::plan::Scaled;
 
 /// Where the numbers of a key tile's rows are, one for each key; none where there are no such.
@@ -55,7 +56,7 @@ impl Numbers {
     /// Elements of the row of a key, counted from the first, before they are scaled.
     pub(super) fn shifted(self, emitter: &mut ExprEmitter<'_, '_>, elements: Ssa, key: usize) -> Ssa {
         let Some(shift) = self.shift else { return elements };
-        let shift = splat(emitter, (shift, 4 * key as i32));
+        let shift = splat(emitter, (shift, (LANE_BYTES * key) as i32));
         emitter.v.fadd(elements, shift)
     }
 

@@ -13,7 +13,11 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::tile::product::Even;
 use crate::codegen::vocab::{access, by_name};
+use crate::machine::LANE_BYTES;
 use crate::plan::{Product, RowTile};
+
+/// Bytes of the products of a row and a group of keys.
+const GROUP_BYTES: usize = RowTile::GROUP * LANE_BYTES;
 
 /// A register tile: some rows, some keys.
 struct Block<'a> {
@@ -45,7 +49,7 @@ pub(super) fn products(
             _ => Loaded::Elements,
         },
         fields: [TileCall::keys_of(product.index), TileCall::next_keys_of(product.index)],
-        place: emitter.plan.scratch.key_rows + 4 * before,
+        place: emitter.plan.scratch.key_rows + LANE_BYTES * before,
         pitch: query_bytes(emitter, attention),
         numbers: emitter.plan.scratch.key_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,
     };
@@ -121,7 +125,7 @@ impl Block<'_> {
         let (queries, pitch) = self.queries(emitter);
         let bytes = match loaded {
             Loaded::Bf16Pairs | Loaded::IntegerPairs => pair_bytes(emitter, self.product),
-            Loaded::Elements => 4 * i64::from(padded(emitter, self.product.length)),
+            Loaded::Elements => LANE_BYTES as i64 * i64::from(padded(emitter, self.product.length)),
         };
         let end = emitter.fb().ins().iadd_imm_s(queries, bytes);
         let vector = emitter.plan.machine.vector_bytes() as i64;
@@ -196,7 +200,7 @@ impl Block<'_> {
             Loaded::IntegerPairs => (pair_bytes(emitter, self.product), layout.query_pairs),
             Loaded::Bf16Pairs | Loaded::Elements => {
                 let before = elements_before(emitter, attention, self.product);
-                (query_bytes(emitter, attention), layout.queries + 4 * before)
+                (query_bytes(emitter, attention), layout.queries + LANE_BYTES * before)
             }
         };
         let skipped = emitter.fb().ins().imul_imm_s(self.row, pitch);
@@ -210,7 +214,7 @@ impl Block<'_> {
             return products;
         }
         let (place, part) = self.rows.number(emitter, self.row, emitter.plan.scratch.query_scales);
-        let scale = load(emitter, types::F32, place, part + 4 * row as i32);
+        let scale = load(emitter, types::F32, place, part + (LANE_BYTES * row) as i32);
         let ty = emitter.fb().func.dfg.value_type(products);
         let scale = emitter.fb().ins().splat(ty, scale);
         emitter.v.fmul(products, scale)
@@ -239,9 +243,9 @@ impl Block<'_> {
             }
             let scaled = |emitter: &mut ExprEmitter<'_, '_>, products: Ssa, (row, group): (usize, usize)| {
                 let products = self.of_query(emitter, products, row);
-                numbers.scaled_lanes(emitter, products, 16 * group as i32)
+                numbers.scaled_lanes(emitter, products, (GROUP_BYTES * group) as i32)
             };
-            let at = |(row, group): (usize, usize)| (row as i64 * pitch) as i32 + 16 * group as i32;
+            let at = |(row, group): (usize, usize)| (row as i64 * pitch) as i32 + (GROUP_BYTES * group) as i32;
             if groups.is_multiple_of(quarters) {
                 let products = scaled(emitter, products, places[0]);
                 self.put(emitter, (scores, at(places[0])), products);

@@ -108,7 +108,7 @@ pub(super) fn scratch(emitter: &mut ExprEmitter<'_, '_>, offset: usize) -> Ssa {
 
 /// Bytes from one row of scores to the next.
 pub(super) fn score_bytes(emitter: &ExprEmitter<'_, '_>) -> i64 {
-    4 * emitter.plan.tiling.keys as i64
+    (LANE_BYTES * emitter.plan.tiling.keys) as i64
 }
 
 /// Elements of a row of this length up to the end of a vector.
@@ -123,7 +123,7 @@ pub(super) fn padded_pairs(emitter: &ExprEmitter<'_, '_>, length: u32) -> u32 {
 
 /// Bytes from one row of queries to the next.
 pub(super) fn query_bytes(emitter: &ExprEmitter<'_, '_>, attention: &Attention) -> i64 {
-    4 * attention.query_padded(emitter.plan.machine.lanes) as i64
+    (LANE_BYTES * attention.query_padded(emitter.plan.machine.lanes)) as i64
 }
 
 /// Elements of a row of queries, or of a copied row of keys, before those of a product.
@@ -146,7 +146,7 @@ pub(super) fn accumulators(emitter: &ExprEmitter<'_, '_>, rows: Rows<'_>, reduct
 
 /// Bytes from one row of accumulators to the next.
 pub(super) fn average_bytes(emitter: &ExprEmitter<'_, '_>, reduction: &Reduction) -> i64 {
-    4 * i64::from(padded(emitter, reduction.length))
+    LANE_BYTES as i64 * i64::from(padded(emitter, reduction.length))
 }
 
 /// A number of single precision in every lane.

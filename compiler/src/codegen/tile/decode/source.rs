@@ -17,7 +17,7 @@ use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as ea
 use crate::codegen::stored;
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
-use crate::machine::Backend;
+use crate::machine::{Backend, LANE_BYTES};
 use crate::plan::{Origin, Scaled, Source as Content, Storage, Table, TensorId};
 
 /// Rows from one that is read to those that are asked for again: much of what is asked for once is dropped where memory is slow.
@@ -274,7 +274,7 @@ fn ask_row(emitter: &mut ExprEmitter<'_, '_>, read: &[(TensorId, Axis)], wanted:
     let inputs: Vec<TensorId> = inputs.map(|(tensor, _)| *tensor).collect();
     for tensor in inputs {
         let row = emitter.address(tensor, &[wanted.dim])?;
-        for line in (0..4 * wanted.length as i32).step_by(LINE) {
+        for line in (0..LANE_BYTES as i32 * wanted.length as i32).step_by(LINE) {
             ask(emitter, row, line);
         }
     }
