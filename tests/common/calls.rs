@@ -18,6 +18,26 @@ pub(crate) fn compile(engine: &Engine, attention: &Attention) -> Arc<Kernel> {
     engine.compile(&attention.build().expect("a graph")).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Attentions of two head dimensions, of queries and keys and of values, by name.
+type Attentions = fn(u32, u32) -> Vec<(&'static str, Attention)>;
+
+/// Each attention of each size with each engine: `each` gets a number, which changes with all three, the engine, the attention with its name, and
+/// its head dimensions.
+pub(crate) fn sweep<'e>(
+    engines: impl IntoIterator<Item = &'e Engine>,
+    dims: &[(u32, u32)],
+    attentions: Attentions,
+    mut each: impl FnMut(usize, &Engine, (&str, &Attention), (u32, u32)),
+) {
+    for (number, engine) in engines.into_iter().enumerate() {
+        for (n, &(d, e)) in dims.iter().enumerate() {
+            for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
+                each(number + 3 * n + 5 * m, engine, (name, attention), (d, e));
+            }
+        }
+    }
+}
+
 /// Runs a kernel on row-major tensors.
 pub(crate) fn call(kernel: &Kernel, inputs: &Tensors, lengths: Lengths) -> Result<Tensors, CallError> {
     let mut made = outputs(kernel.interface(), lengths, |_| Layout::Rows);

@@ -3,9 +3,10 @@
 use rhumb::compiler::Kernels;
 use rhumb::prelude::*;
 
-use crate::common::calls::{call, compile};
+use crate::common::calls::{compile, sweep};
 use crate::common::inputs::scattered;
-use crate::common::{Lengths, Rng, Tensor, Tensors, agree, case, inputs, targets};
+use crate::common::{Lengths, Rng, Tensors, agree, inputs, targets};
+use crate::pairs;
 
 /// For each target with products of pairs engines of the kernel for many queries and of that for few, and one for another target.
 fn engines() -> Vec<Engine> {
@@ -30,7 +31,7 @@ fn attentions(d: u32, e: u32) -> Vec<(&'static str, Attention)> {
         ("pruned", of().scheme(steep).scheme(Causal)),
         ("capped", of().softcap(20.0).sinks().scheme(SlidingWindow::new(9))),
         ("rotations", of().scheme(Rope::new()).scheme(Causal)),
-        ("masked", of().mask_with(|cx| cx.input("seen", Elem::Bool, [cx.b, cx.q, cx.k]))),
+        ("masked", pairs::masked(of())),
         ("values of f32", of().value_elem(Elem::F32)),
         ("averages of f32", of().output_elem(Elem::F32)),
         ("keys of f32", of().key_elem(Elem::F32)),
@@ -57,61 +58,31 @@ fn ruin(rng: &mut Rng, tensors: &mut Tensors) {
 fn kernels_agree_with_the_interpreter() {
     let dims = [(2, 1), (16, 17), (18, 15), (64, 64), (130, 66), (66, 128), (260, 300)];
     let lengths = [(1, 77), (5, 1), (3, 0), (50, 67), (17, 130), (49, 15)];
-    for (number, engine) in engines().iter().enumerate() {
-        for (n, (d, e)) in dims.into_iter().enumerate() {
-            for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
-                let which = number + 3 * n + 5 * m;
-                // Only long calls are pruned.
-                let (queries, keys) =
-                    if *name == "pruned" && d <= 64 { (150, 413) } else { lengths[which % lengths.len()] };
-                let graph = attention.build().expect("a graph");
-                let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
-                let reference = engine.reference(&graph).expect("one");
-                let rng = &mut Rng::new(which as u64);
-                let lengths = Lengths { batch: 2, queries, keys };
-                let mut tensors = inputs(rng, kernel.interface(), lengths);
-                if which % 3 == 0 {
-                    ruin(rng, &mut tensors);
-                }
-                let tensors = scattered(rng, &tensors);
-                agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {d} x {e}"));
-            }
+    sweep(&engines(), &dims, attentions, |which, engine, (name, attention), (d, e)| {
+        // Only long calls are pruned.
+        let (queries, keys) = if name == "pruned" && d <= 64 { (150, 413) } else { lengths[which % lengths.len()] };
+        let graph = attention.build().expect("a graph");
+        let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let reference = engine.reference(&graph).expect("one");
+        let rng = &mut Rng::new(which as u64);
+        let lengths = Lengths { batch: 2, queries, keys };
+        let mut tensors = inputs(rng, kernel.interface(), lengths);
+        if which % 3 == 0 {
+            ruin(rng, &mut tensors);
         }
-    }
+        let tensors = scattered(rng, &tensors);
+        agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {d} x {e}"));
+    });
 }
 
 /// What a query does not see changes no bit of its row, whatever it shares a pair with.
 #[test]
 fn hidden_keys_change_no_bit() {
     for engine in &engines() {
-        let attention = Attention::heads(2)
-            .head_dim(32)
-            .elem(Elem::Bf16)
-            .lse()
-            .mask_with(|cx| cx.input("seen", Elem::Bool, [cx.b, cx.q, cx.k]));
-        let kernel = compile(engine, &attention);
-        for (seed, (queries, keys)) in [(50, 67), (17, 130), (1, 15)].into_iter().enumerate() {
-            let rng = &mut Rng::new(seed as u64);
-            let lengths = Lengths { batch: 1, queries, keys };
-            let mut tensors = inputs(rng, kernel.interface(), lengths);
-            // Every third key is hidden from all queries, the others from some.
-            let hidden = |key: usize| key % 3 == 1;
-            let random: Vec<bool> = (0..queries * keys).map(|_| rng.one_in(4)).collect();
-            let seen = (0..queries * keys).map(|pair| !hidden(pair % keys) && !random[pair]);
-            tensors.insert("seen".to_owned(), Tensor::bool([1, queries, keys], seen));
-            let expected = case::bits(&call(&kernel, &tensors, lengths).expect("runs"));
-            for garbage in [f64::NAN, f64::INFINITY, 3e38] {
-                let mut other = tensors.clone();
-                for name in ["k", "v"] {
-                    let of_key = |place: usize| hidden(place / 32 % keys);
-                    other.get_mut(name).expect("bound").replace(|place| of_key(place).then_some(garbage));
-                }
-                let made = case::bits(&call(&kernel, &other, lengths).expect("runs"));
-                let differs =
-                    made.iter().flatten().zip(expected.iter().flatten()).position(|(made, before)| made != before);
-                assert_eq!(differs, None, "{garbage}, {}", kernel.target());
-            }
-        }
+        let attention = Attention::heads(2).head_dim(32).elem(Elem::Bf16).lse();
+        let garbage = [f64::NAN, f64::INFINITY, 3e38];
+        let lengths = [(50, 67), (17, 130), (1, 15)];
+        pairs::hidden_keys_change_no_bit(engine, attention, lengths, (["k", "v"], 32), &garbage);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keys and values of 8 bits: kernels are held to the interpreter, which reads the same numbers.
 
-use crate::common::calls::{call, compile};
+use crate::common::calls::{call, compile, sweep};
 use crate::common::{Layout, Lengths, Rng, Tensor, Tensors, agree, inputs};
 use rhumb::prelude::*;
 use rhumb::runtime::f8e4m3;
@@ -54,28 +54,23 @@ fn scattered(rng: &mut Rng, tensors: &Tensors) -> Tensors {
 fn kernels_agree_with_the_interpreter_on_rows_of_8_bits() {
     let dims = [(1, 1), (15, 17), (17, 15), (64, 64), (130, 64), (64, 130)];
     let lengths = [(1, 77), (5, 1), (3, 0), (50, 67), (17, 130), (1, 15), (2, 17)];
-    for (number, engine) in engines().iter().enumerate() {
-        for (n, (d, e)) in dims.into_iter().enumerate() {
-            for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
-                let which = number + 3 * n + 5 * m;
-                if which % 2 == 1 {
-                    continue;
-                }
-                let (stored, quantised) = STORED[which / 2 % STORED.len()];
-                let graph = quantised(attention.clone()).build().expect("a graph");
-                let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}, {stored}: {error}"));
-                let reference = engine.reference(&graph).expect("one");
-                for seed in 0..2 {
-                    let rng = &mut Rng::new((10 * which + seed) as u64);
-                    let (queries, keys) = lengths[(which + seed) % lengths.len()];
-                    let lengths = Lengths { batch: 2, queries, keys };
-                    let tensors = inputs(rng, kernel.interface(), lengths);
-                    let tensors = scattered(rng, &tensors);
-                    agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {stored}, {d} x {e}"));
-                }
-            }
+    sweep(&engines(), &dims, attentions, |which, engine, (name, attention), (d, e)| {
+        if which % 2 == 1 {
+            return;
         }
-    }
+        let (stored, quantised) = STORED[which / 2 % STORED.len()];
+        let graph = quantised(attention.clone()).build().expect("a graph");
+        let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}, {stored}: {error}"));
+        let reference = engine.reference(&graph).expect("one");
+        for seed in 0..2 {
+            let rng = &mut Rng::new((10 * which + seed) as u64);
+            let (queries, keys) = lengths[(which + seed) % lengths.len()];
+            let lengths = Lengths { batch: 2, queries, keys };
+            let tensors = inputs(rng, kernel.interface(), lengths);
+            let tensors = scattered(rng, &tensors);
+            agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {stored}, {d} x {e}"));
+        }
+    });
 }
 
 /// With one key, an average is its value: all numbers come through as they are.
@@ -159,4 +154,45 @@ fn what_does_not_fit_is_told() {
       |                   ^^^^^
       = hint: write the type that it has; behind an op that is no input or table, it may be left away
     "#);
+}
+
+/// Scales come from other tensors than one for each key, or are computed.
+#[test]
+fn scales_may_be_computed() {
+    let of_keys = "%ks = input \"k_scale\" : f32[b, k]\n";
+    let scales = [
+        ("looked up", "%at = input \"at\" : i32[b, k]\n%kscale = gather %table over n at %at"),
+        (
+            "of an index",
+            "%j = iota k\n%five = const 5 : i32\n%at = mod %j, %five\n%kscale = gather %table over n at %at",
+        ),
+        ("counted", "%j = iota k\n%kscale = cast %j to f32"),
+        ("of whole numbers", "%ks = input \"at\" : i32[b, k]\n%kscale = cast %ks to f32"),
+        ("of 16 bits", "%ks = input \"k_scale\" : f16[b, k]\n%kscale = cast %ks to f32"),
+        ("powers", &format!("{of_keys}%kscale = exp %ks")),
+        ("chosen", &format!("{of_keys}%seen = input \"seen\" : bool[k]\n%kscale = select %seen, %ks, %one")),
+        ("shared by all keys", "%kscale = input \"k_scale\" : f32[b]"),
+    ];
+    for (which, (name, lines)) in scales.into_iter().enumerate() {
+        let text = format!(
+            "graph scales\naxis b = ?\naxis h = 2\naxis q = ?\naxis k = ?\naxis d = 16\naxis n = 5\n\
+             %q = input \"q\" : f32[b, h, q, d]\n%k = input \"k\" : i8[b, k, d]\n%v = input \"v\" : i8[b, k, d]\n\
+             %table = input \"table\" : f32[n]\n%one = const 1.0 : f32\n{lines}\n\
+             %kf = cast %k to f32\n%vf = cast %v to f32\n%kr = mul %kf, %kscale\n%vr = mul %vf, %kscale\n\
+             %s = dot %q, %kr over d\n%p = softmax %s over k\n%o = dot %p, %vr over k\n\
+             output \"out\" = %o : f32[b, h, q, d]\n"
+        );
+        let graph = rhumb::ir::Graph::parse(&text).expect("a graph");
+        for engine in &engines() {
+            let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let reference = engine.reference(&graph).expect("one");
+            for (seed, keys) in [1, 6, 67].into_iter().enumerate() {
+                let rng = &mut Rng::new((which + seed) as u64);
+                let lengths = Lengths { batch: 2, queries: 3, keys };
+                let tensors = inputs(rng, kernel.interface(), lengths);
+                let tensors = scattered(rng, &tensors);
+                agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {keys} keys"));
+            }
+        }
+    }
 }

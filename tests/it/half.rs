@@ -1,6 +1,6 @@
 //! Tensors of 16 bits: kernels make of them what they make of the same numbers in 32 bits, rounded where it is stored.
 
-use crate::common::calls::{call, compile};
+use crate::common::calls::{call, compile, sweep};
 use crate::common::case::nanless;
 use crate::common::{Layout, Lengths, Rng, Tensor, Tensors, agree, inputs, outputs, run};
 use half::{bf16, f16};
@@ -105,17 +105,13 @@ fn rows_of_16_bits_are_those_of_32_rounded() {
     ];
     let dims = [(1, 1), (15, 17), (17, 15), (64, 64), (130, 64), (64, 130)];
     let engines = crate::common::engines_without_bf16(2);
-    for (number, (_, engine)) in engines.iter().enumerate() {
-        for (n, (d, e)) in dims.into_iter().enumerate() {
-            for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
-                let which = number + 3 * n + 5 * m;
-                // Each attention with some types at each target, and with all of them at some.
-                if which % 2 == 0 {
-                    as_in_32_bits(engine, (name, attention), mixes[which / 2 % mixes.len()], which as u64);
-                }
-            }
+    let engines = engines.iter().map(|(_, engine)| engine);
+    sweep(engines, &dims, attentions, |which, engine, attention, _| {
+        // Each attention with some types at each target, and with all of them at some.
+        if which % 2 == 0 {
+            as_in_32_bits(engine, attention, mixes[which / 2 % mixes.len()], which as u64);
         }
-    }
+    });
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use rhumb::compiler::{Features, Kernels};
 use rhumb::prelude::*;
 
-use crate::common::calls::{call, compile};
+use crate::common::calls::{call, compile, sweep};
 use crate::common::inputs::scattered;
 use crate::common::{Lengths, Rng, Tensor, Tensors, agree, case, inputs, targets};
+use crate::pairs::{self, differ};
 
 fn engine(target: &Target, threads: usize) -> Engine {
     let builder = Engine::builder().target(target.clone()).threads(threads);
@@ -36,7 +37,7 @@ fn attentions(d: u32, e: u32) -> Vec<(&'static str, Attention)> {
         ("norms", of().scheme(QkNorm::rms())),
         ("channels", of().scales(Scales::PerChannel)),
         ("zero points", of().zero_points()),
-        ("masked", of().mask_with(|cx| cx.input("seen", Elem::Bool, [cx.b, cx.q, cx.k]))),
+        ("masked", pairs::masked(of())),
         ("averages of f32", of().output_elem(Elem::F32)),
         ("queries of f32", of().query_elem(Elem::F32)),
         ("values of f16", of().value_elem(Elem::F16)),
@@ -75,32 +76,27 @@ fn ruin(rng: &mut Rng, tensors: &mut Tensors, one_in: usize) {
 fn kernels_agree_with_the_interpreter() {
     let dims = [(1, 1), (15, 17), (17, 15), (64, 64), (130, 66), (128, 128), (66, 130), (260, 300), (520, 40)];
     let lengths = [(1, 77), (5, 1), (3, 0), (1, 15), (4, 130), (2, 17), (1, 200)];
-    for (number, engine) in engines().iter().enumerate() {
-        for (n, (d, e)) in dims.into_iter().enumerate() {
-            for (m, (name, attention)) in attentions(d, e).iter().enumerate() {
-                let which = number + 3 * n + 5 * m;
-                if which % 2 == 1 {
-                    continue;
-                }
-                let (queries, keys) = lengths[which / 2 % lengths.len()];
-                let graph = attention.build().expect("a graph");
-                let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
-                let reference = engine.reference(&graph).expect("one");
-                let rng = &mut Rng::new(which as u64);
-                let lengths = Lengths { batch: 2, queries, keys };
-                for kind in 0..3 {
-                    let mut tensors = inputs(rng, kernel.interface(), lengths);
-                    match kind {
-                        1 => ruin(rng, &mut tensors, 60),
-                        2 => ruin(rng, &mut tensors, 4),
-                        _ => {}
-                    }
-                    let tensors = scattered(rng, &tensors);
-                    agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {kind}, {d} x {e}, {which}"));
-                }
-            }
+    sweep(&engines(), &dims, attentions, |which, engine, (name, attention), (d, e)| {
+        if which % 2 == 1 {
+            return;
         }
-    }
+        let (queries, keys) = lengths[which / 2 % lengths.len()];
+        let graph = attention.build().expect("a graph");
+        let kernel = engine.compile(&graph).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let reference = engine.reference(&graph).expect("one");
+        let rng = &mut Rng::new(which as u64);
+        let lengths = Lengths { batch: 2, queries, keys };
+        for kind in 0..3 {
+            let mut tensors = inputs(rng, kernel.interface(), lengths);
+            match kind {
+                1 => ruin(rng, &mut tensors, 60),
+                2 => ruin(rng, &mut tensors, 4),
+                _ => {}
+            }
+            let tensors = scattered(rng, &tensors);
+            agree((&kernel, &reference), &tensors, lengths, format_args!("{name}, {kind}, {d} x {e}, {which}"));
+        }
+    });
 }
 
 /// Large queries and weights that differ much: what rounding takes is what bounds say, and no more.
@@ -124,41 +120,14 @@ fn steep_scores_agree_with_the_interpreter() {
     }
 }
 
-/// The elements of two results that differ.
-fn differ(made: &[Vec<u32>], expected: &[Vec<u32>]) -> Option<usize> {
-    made.iter().flatten().zip(expected.iter().flatten()).position(|(made, before)| made != before)
-}
-
 /// What a query does not see changes no bit of its row.
 #[test]
 fn hidden_keys_change_no_bit() {
     for engine in &engines() {
-        let attention = Attention::heads(2)
-            .head_dim(32)
-            .elem(Elem::Bf16)
-            .cache_elem(Elem::I8)
-            .lse()
-            .mask_with(|cx| cx.input("seen", Elem::Bool, [cx.b, cx.q, cx.k]));
-        let kernel = compile(engine, &attention);
-        for (seed, (queries, keys)) in [(3, 67), (2, 130), (1, 15)].into_iter().enumerate() {
-            let rng = &mut Rng::new(seed as u64);
-            let lengths = Lengths { batch: 1, queries, keys };
-            let mut tensors = inputs(rng, kernel.interface(), lengths);
-            // Every third key is hidden from all queries, the others from some.
-            let hidden = |key: usize| key % 3 == 1;
-            let random: Vec<bool> = (0..queries * keys).map(|_| rng.one_in(4)).collect();
-            let seen = (0..queries * keys).map(|pair| !hidden(pair % keys) && !random[pair]);
-            tensors.insert("seen".to_owned(), Tensor::bool([1, queries, keys], seen));
-            let expected = case::bits(&call(&kernel, &tensors, lengths).expect("runs"));
-            for garbage in [f64::NAN, f64::INFINITY, 3e38, 1e-40] {
-                let mut other = tensors.clone();
-                for name in ["k_scale", "v_scale"] {
-                    other.get_mut(name).expect("bound").replace(|place| hidden(place % keys).then_some(garbage));
-                }
-                let made = case::bits(&call(&kernel, &other, lengths).expect("runs"));
-                assert_eq!(differ(&made, &expected), None, "{garbage}, {}", kernel.target());
-            }
-        }
+        let attention = Attention::heads(2).head_dim(32).elem(Elem::Bf16).cache_elem(Elem::I8).lse();
+        let garbage = [f64::NAN, f64::INFINITY, 3e38, 1e-40];
+        let lengths = [(3, 67), (2, 130), (1, 15)];
+        pairs::hidden_keys_change_no_bit(engine, attention, lengths, (["k_scale", "v_scale"], 1), &garbage);
     }
 }
 

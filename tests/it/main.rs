@@ -21,6 +21,7 @@ mod mask_tensors;
 mod math;
 mod not_finite;
 mod paged;
+mod pairs;
 mod plain;
 mod products;
 mod pruning;
