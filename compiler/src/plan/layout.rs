@@ -158,7 +158,7 @@ fn layout(
     }
     layout.states = take(0);
     // Two elements in each 32 bits, up to the end of a vector.
-    let pairs = attention.query_length().next_multiple_of(2 * machine.lanes) / 2;
+    let pairs = attention.query_padded(2 * machine.lanes) / 2;
     let of_integers = if integers.products { [queries * pairs, queries] } else { [0; 2] };
     state(&mut layout, attention, (queries, of_softmax, of_integers), lengths);
     layout.constants = layout.states + tiling.query_tiles_per_task * layout.state_bytes;

@@ -59,10 +59,8 @@ fn average(
     if rows.tile.attention.reductions.len() == 1 && Guard::of(rows.tile, mode).is_none() {
         source.numbers = scaled_weights(emitter, rows, source.numbers);
     }
-    let lanes = emitter.plan.machine.lanes;
-    let vectors = padded(emitter, reduction.length) as usize / lanes;
     by_register_tiles(emitter, rows, |emitter, row, tile| {
-        Block { rows, reduction, source, row, tile, mode, joined: false }.all_columns(emitter, vectors);
+        Block { rows, reduction, source, row, tile, mode, joined: false }.all_columns(emitter);
         Ok(())
     })
 }
@@ -78,49 +76,26 @@ fn by_integers(
     source.numbers = source.numbers.unscaled();
     // Nothing is hidden any more: what was has no weight.
     let mode = Mode { guarded: false, ..mode };
-    let (lanes, bytes) = (emitter.plan.machine.lanes, emitter.plan.machine.vector_bytes() as i64);
-    let vectors = padded(emitter, reduction.length) as usize / lanes;
     by_register_tiles(emitter, rows, |emitter, row, tile| {
-        let block = Block { rows, reduction, source, row, tile, mode, joined: false };
-        // Two vectors of elements become two of sums.
-        let width = tile.columns.min(vectors.next_multiple_of(2)).next_multiple_of(2);
-        let whole = vectors / width * width;
-        let [start, end] = [0, whole as i64 * bytes].map(|at| emitter.fb().ins().iconst(types::I64, at));
-        range_loop(emitter, start, end, width as i64 * bytes, &[], |emitter, at, _| {
-            block.integers(emitter, at, width);
-            Vec::new()
-        });
-        if whole < vectors {
-            block.integers(emitter, end, vectors - whole);
-        }
+        Block { rows, reduction, source, row, tile, mode, joined: false }.all_columns(emitter);
         Ok(())
     })?;
     integers::odd_rows(emitter, rows, integers::has_odd_weights, |emitter, row, tile| {
         let source = source.by_elements();
-        let block = Block { rows, reduction, source, row, tile, mode, joined: true };
-        block.all_columns(emitter, vectors);
+        Block { rows, reduction, source, row, tile, mode, joined: true }.all_columns(emitter);
     });
     Ok(())
 }
 
 /// Multiplies weights with the scales of their keys' rows, where there are such; gives the numbers that are left. Lanes are keys.
 fn scaled_weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, numbers: Numbers) -> Numbers {
-    let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
     if !numbers.has_scale() {
         return numbers;
     }
-    let start = emitter.fb().ins().iconst(types::I64, 0);
     counted_loop(emitter, rows.count, &[], |emitter, row, _| {
-        let at = rows.scores(emitter, row);
-        range_loop(emitter, start, rows.keys, lanes, &[], |emitter, key, _| {
-            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
-            let place = emitter.fb().ins().iadd(at, offset);
-            let weights = load(emitter, ty, place, 0);
-            let scaled = numbers.from(emitter, offset).scaled_lanes(emitter, weights, 0);
-            emitter.fb().ins().store(access(), scaled, place, 0);
-            Vec::new()
-        });
-        Vec::new()
+        rows.replace(emitter, row, &[], |emitter, offset, weights, _| {
+            (numbers.from(emitter, offset).scaled_lanes(emitter, weights, 0), Vec::new())
+        })
     });
     numbers.unscaled()
 }
@@ -140,17 +115,32 @@ struct Block<'a> {
 
 impl Block<'_> {
     /// Adds the products of weights and of all vectors of the values.
-    fn all_columns(&self, emitter: &mut ExprEmitter<'_, '_>, vectors: usize) {
-        let width = self.tile.columns.min(vectors);
+    fn all_columns(&self, emitter: &mut ExprEmitter<'_, '_>) {
+        let (lanes, bytes) = (emitter.plan.machine.lanes, emitter.plan.machine.vector_bytes() as i64);
+        let vectors = padded(emitter, self.reduction.length) as usize / lanes;
+        let pairs = self.source.loaded.is_pairs();
+        // Two vectors of pairs become two of sums.
+        let width = self.tile.columns.min(vectors).next_multiple_of(if pairs { 2 } else { 1 });
         let whole = vectors / width.max(1) * width;
-        let bytes = emitter.plan.machine.vector_bytes() as i64;
+        let some = |emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize| match pairs {
+            true => self.integers(emitter, at, count),
+            false => self.columns(emitter, at, count),
+        };
         let [start, end] = [0, whole as i64 * bytes].map(|at| emitter.fb().ins().iconst(types::I64, at));
         range_loop(emitter, start, end, width as i64 * bytes, &[], |emitter, at, _| {
-            self.columns(emitter, at, width);
+            some(emitter, at, width);
             Vec::new()
         });
         if whole < vectors {
-            self.columns(emitter, end, vectors - whole);
+            some(emitter, end, vectors - whole);
+        }
+    }
+
+    /// Asks for some bytes of the values of later keys: of the next key tile, and again of this one.
+    fn ask(&self, emitter: &mut ExprEmitter<'_, '_>, (value, ahead): (Ssa, Ssa), again: &[Ssa], bytes: i32) {
+        let again: Vec<Ssa> = again.iter().map(|again| emitter.fb().ins().iadd(value, *again)).collect();
+        for row in [ahead].into_iter().chain(again) {
+            (0..bytes).step_by(LINE).for_each(|line| ask(emitter, row, line));
         }
     }
 
@@ -175,10 +165,7 @@ impl Block<'_> {
             };
             let values: Vec<Ssa> = (0..count as i32).map(|c| element(emitter, c)).collect();
             let scale = numbers.scale(emitter);
-            let asked: Vec<Ssa> = again.iter().map(|again| emitter.fb().ins().iadd(value, *again)).collect();
-            for row in [ahead].into_iter().chain(asked) {
-                (0..width * count as i32).step_by(LINE).for_each(|line| ask(emitter, row, line));
-            }
+            self.ask(emitter, (value, ahead), &again, width * count as i32);
             let mut next: Vec<Ssa> =
                 [value, ahead].map(|row| emitter.fb().ins().iadd(row, self.source.stride)).to_vec();
             for (row, sums) in carried[2..].chunks(count).enumerate() {
@@ -211,12 +198,9 @@ impl Block<'_> {
             carried = range_loop(emitter, from, to, 2, &carried, |emitter, key, carried| {
                 let (value, ahead) = (carried[0], carried[1]);
                 let second = next.map_or(value, |stride| emitter.fb().ins().iadd(value, stride));
-                let asked: Vec<Ssa> = again.iter().map(|again| emitter.fb().ins().iadd(value, *again)).collect();
-                for row in [ahead].into_iter().chain(asked) {
-                    let next = emitter.fb().ins().iadd(row, self.source.stride);
-                    for row in [row, next] {
-                        (0..width * twos as i32).step_by(LINE).for_each(|line| ask(emitter, row, line));
-                    }
+                let ahead_of_second = emitter.fb().ins().iadd(ahead, self.source.stride);
+                for both in [(value, ahead), (second, ahead_of_second)] {
+                    self.ask(emitter, both, &again, width * twos as i32);
                 }
                 let values: Vec<[Ssa; 2]> = (0..twos as i32)
                     .map(|number| {

@@ -187,7 +187,7 @@ pub(super) fn is_odd_query(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, ro
     emitter.fb().ins().fcmp(FloatCC::Unordered, scale, scale)
 }
 
-/// The address and the offset of a number that a row has in a part of the scratch memory.
+/// The address of the number that a row has in a part of the scratch memory.
 pub(super) fn number(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, part: usize) -> Ssa {
     let offset = emitter.fb().ins().ishl_imm_u(row, 2);
     let first = scratch(emitter, part);
@@ -205,8 +205,7 @@ pub(super) fn has_odd_weights(emitter: &mut ExprEmitter<'_, '_>, row: Ssa) -> Ss
 pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode, numbers: Numbers) {
     let layout = emitter.plan.scratch;
     counted_loop(emitter, rows.count, &[], |emitter, row, _| {
-        let at = rows.scores(emitter, row);
-        let most = scaled(emitter, rows, mode, (at, numbers));
+        let most = scaled(emitter, rows, mode, (row, numbers));
         let scale = Scale::of(emitter, most);
         let place = number(emitter, row, layout.weight_scales);
         emitter.fb().ins().store(access(), scale.scale, place, 0);
@@ -218,7 +217,7 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
             odd,
             |_| Vec::new(),
             |emitter| {
-                paired(emitter, rows, (at, scale.inverse));
+                paired(emitter, rows, (row, scale.inverse));
                 Vec::new()
             },
         );
@@ -227,14 +226,9 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
 }
 
 /// Multiplies the weights of a row with scales: the greatest magnitude. Lanes are keys.
-fn scaled(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode, (at, numbers): (Ssa, Numbers)) -> Ssa {
-    let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
-    let start = emitter.fb().ins().iconst(types::I64, 0);
+fn scaled(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode, (row, numbers): (Ssa, Numbers)) -> Ssa {
     let none = emitter.v.int(0);
-    let most = range_loop(emitter, start, rows.keys, lanes, &[none], |emitter, key, most| {
-        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
-        let place = emitter.fb().ins().iadd(at, offset);
-        let weights = load(emitter, ty, place, 0);
+    let most = rows.replace(emitter, row, &[none], |emitter, offset, weights, most| {
         let mut scaled = numbers.from(emitter, offset).scaled_lanes(emitter, weights, 0);
         // What is hidden is marked by a weight below 0. Past the last key there are no scales.
         if mode.guarded || numbers.has_scale() {
@@ -243,28 +237,21 @@ fn scaled(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode, (at, nu
             let nothing = emitter.v.float(0.0);
             scaled = emitter.v.select_float(none, nothing, scaled);
         }
-        emitter.fb().ins().store(access(), scaled, place, 0);
-        vec![greater(emitter, scaled, most[0])]
+        (scaled, vec![greater(emitter, scaled, most[0])])
     });
     greatest(emitter, most[0])
 }
 
 /// Makes pairs of the weights of a row.
-fn paired(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, (at, inverse): (Ssa, Ssa)) {
+fn paired(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, (row, inverse): (Ssa, Ssa)) {
     let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes);
-    let start = emitter.fb().ins().iconst(types::I64, 0);
     let order: Vec<u8> = (0..lanes as u8).map(|lane| lane | 1).collect();
-    range_loop(emitter, start, rows.keys, lanes as i64, &[], |emitter, key, _| {
-        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
-        let place = emitter.fb().ins().iadd(at, offset);
-        let weights = load(emitter, ty, place, 0);
+    rows.replace(emitter, row, &[], |emitter, _, weights, _| {
         let low = rounded(emitter, weights, inverse);
         let high = emitter.v.float_of(low);
         let high = emitter.v.permute((high, high), &order, ty);
         let high = emitter.v.bits_of(high);
-        let pairs = pairs(emitter, low, high);
-        emitter.fb().ins().store(access(), pairs, place, 0);
-        Vec::new()
+        (pairs(emitter, low, high), Vec::new())
     });
 }
 

@@ -81,23 +81,17 @@ fn write(
     number: (Value, bool),
     place: Ssa,
 ) -> Result<(), CodegenError> {
-    let key = rows.tile.attention.key;
     let first = emitter.fb().ins().iconst(types::I64, 0);
-    let whole = match contiguous_anywhere(emitter, number.0, key) {
-        Some(dense) if emitter.v.is_vector() => {
-            let whole = emitter.fb().ins().band_imm_s(rows.keys, -(ROW_LANES as i64));
-            emitter.fb().ins().select(dense, whole, first)
-        }
-        _ => first,
+    let Some(dense) = contiguous_anywhere(emitter, number.0, rows.tile.attention.key) else {
+        return write_keys(emitter, rows, number, (first, rows.keys, 1), place);
     };
-    let mut result = Ok(());
-    for (first, end, lanes) in [(first, whole, ROW_LANES), (whole, rows.keys, 1)] {
-        result = result.and_then(|()| write_keys(emitter, rows, number, (first, end, lanes), place));
-    }
-    result
+    let whole = emitter.fb().ins().band_imm_s(rows.keys, -(ROW_LANES as i64));
+    let whole = emitter.fb().ins().select(dense, whole, first);
+    write_keys(emitter, rows, number, (first, whole, ROW_LANES), place)?;
+    write_keys(emitter, rows, number, (whole, rows.keys, 1), place)
 }
 
-/// Writes the numbers of some keys, so many at a time.
+/// Writes the numbers of the keys from one up to another, so many at a time.
 fn write_keys(
     emitter: &mut ExprEmitter<'_, '_>,
     rows: Rows<'_>,

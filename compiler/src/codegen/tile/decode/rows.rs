@@ -93,6 +93,28 @@ impl<'a> Rows<'a> {
         emitter.fb().ins().iadd(scores, offset)
     }
 
+    /// Replaces the vectors of a row of scores, up to that of the last key: `make` gets the bytes before a vector, what is there, and what is
+    /// carried on; gives what takes its place, and what is carried on from there.
+    pub(super) fn replace<'e, 'f>(
+        &self,
+        emitter: &mut ExprEmitter<'e, 'f>,
+        row: Ssa,
+        carried: &[Ssa],
+        make: impl FnOnce(&mut ExprEmitter<'e, 'f>, Ssa, Ssa, &[Ssa]) -> (Ssa, Vec<Ssa>),
+    ) -> Vec<Ssa> {
+        let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
+        let at = self.scores(emitter, row);
+        let start = emitter.fb().ins().iconst(types::I64, 0);
+        range_loop(emitter, start, self.keys, lanes, carried, |emitter, key, carried| {
+            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+            let place = emitter.fb().ins().iadd(at, offset);
+            let old = load(emitter, ty, place, 0);
+            let (new, carried) = make(emitter, offset, old, carried);
+            emitter.fb().ins().store(access(), new, place, 0);
+            carried
+        })
+    }
+
     /// The number that a row has in a part of the state.
     pub(super) fn number(&self, emitter: &mut ExprEmitter<'_, '_>, row: Ssa, part: usize) -> (Ssa, i32) {
         let offset = emitter.fb().ins().ishl_imm_u(row, 2);
