@@ -24,8 +24,8 @@ impl Rewritten {
         Ok(Rewritten { lowered, fused })
     }
 
-    /// The fused graph, each op with the place where it is computed for a target and the rule that it comes from; then the form for few queries, if it is
-    /// another. What a graph without a plan, or without a proof, does not tell is left out.
+    /// The fused graph, each op with the place where it is computed for a target and the rule that it comes from; then the form for few queries,
+    /// if it is another. What a graph without a plan, or without a proof, does not tell is left out.
     pub(super) fn noted(&self, target: &Target) -> String {
         let mut text = self.noted_form(self.fused.graph(), Regime::ManyQueries, target);
         if let Some(few) = self.fused.few_queries() {

@@ -1,5 +1,5 @@
 //! Products of pairs of integers of 16 bits, by the instruction that sums them up exactly in 32: rows of `i8` are widened to 16 bits as they
-//! are loaded, which takes a third of what single precision takes.
+//! are loaded. An instruction widens, and multiplies, twice as many elements as in single precision.
 //!
 //! # Where they are taken
 //! In decode, by the types that a user gives. What rows of `i8` are multiplied with is rounded to a fixed point: 15 bits and a sign,

@@ -51,8 +51,8 @@
 //! - Vectors of `f32`, `f64` and integers of 128 and 256 bits, and of 512 with AVX-512; scalars `i8` to `i64`, `f32`, `f64`.
 //! - Arithmetic with `fma`, rounding, conversions, comparisons, `bitselect` and `select`, shifts by scalars, lanes and 128-bit shuffles
 //!   (wider ones by calls of [`PERMUTE`], conversions of wide floats by those of [`DEMOTE`], [`PROMOTE`] and [`WIDEN`], products of pairs of
-//!   `bf16` by those of [`DOT_BF16`], of integers by those of [`DOT_I16`], with [`WIDEN_BYTES`] and [`INTERLEAVE_LOW`] beside), reductions of masks, memory and stack slots, blocks with parameters, `br_table`, traps, and
-//!   `call_indirect`. The snapshot of the test `support_matrix` lists operations by type and width.
+//!   `bf16` by those of [`DOT_BF16`], of integers by those of [`DOT_I16`], with [`WIDEN_BYTES`] and [`INTERLEAVE_LOW`] beside),
+//!   reductions of masks, memory and stack slots, blocks with parameters, `br_table`, traps, and `call_indirect`. The snapshot of the test `support_matrix` lists operations by type and width.
 //! - Prefetches: a `load.i8` whose result nothing uses becomes `prefetcht0`, which never faults, a `load.i16` `prefetcht1`, which leaves the
 //!   first cache alone.
 //! - The System V convention, with vectors in registers, and Windows fastcall without them. There is no unwind information.
