@@ -179,7 +179,7 @@ fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Vec<Loaded
     read_scaled(&mut own);
     let mut loaded = Vec::new();
     // One query tile loads every row.
-    while let Some(rows) = places(&own, 1.0).into_iter().find(|rows| rows.while_loaded <= rows.once) {
+    while let Some(rows) = places(&own, machine, 1.0).into_iter().find(|rows| rows.while_loaded <= rows.once) {
         let table = own.tables.remove(rows.table);
         if let Source::Value(value) = &table.source {
             own.table_of.remove(&Source::Value(*value));

@@ -8,6 +8,7 @@ use rhumb_ir::{Axis, Op, Value};
 use super::table_cost::{TablePrice, price};
 use super::unit_cost::length;
 use super::{Attention, Origin, Plan, Problem, Source, Storage, Table, TensorId};
+use crate::machine::Machine;
 
 /// Rows that are computed, and what an element of them costs in each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +49,11 @@ impl fmt::Display for Placed {
 }
 
 /// The tables of rows that could be computed while they are loaded, by this many query tiles.
-pub(super) fn places(problem: &Problem, query_tiles: f64) -> Vec<Placed> {
+pub(super) fn places(problem: &Problem, machine: Machine, query_tiles: f64) -> Vec<Placed> {
     let Some(attention) = &problem.attention else { return Vec::new() };
     let placed = |rows: (TensorId, Axis)| {
         let table = problem.tables.iter().position(|table| is_of_rows(problem, table, rows))?;
-        let TablePrice { compute, keep } = price(problem, &problem.tables[table]);
+        let TablePrice { compute, keep } = price(problem, &problem.tables[table], machine);
         let loads = query_tiles * visits(problem, attention, rows.0);
         Some(Placed { table, once: Price::of(compute + keep), while_loaded: Price::of(compute * loads) })
     };
@@ -66,7 +67,7 @@ impl Plan {
         let queries = length(&self.graph, attention.query) * attention.queries_per_position() as f64;
         let few = self.schedule.is_for_few_queries();
         let query_tiles = if few { 1.0 } else { (queries / self.tiling.queries() as f64).ceil() };
-        places(self, query_tiles).into_iter().find(|placed| placed.table == table)
+        places(self, self.machine, query_tiles).into_iter().find(|placed| placed.table == table)
     }
 }
 

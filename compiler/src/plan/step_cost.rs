@@ -19,9 +19,8 @@ impl Plan {
         let keyed = |table: &TensorId| self.tensors[*table].dims.contains(&attention.key);
         let elements = |table: TensorId| self.tensors[table].dims.iter().map(length).product::<f64>();
         let made = self.tables.iter().filter(|table| keyed(&table.target)).map(|table| {
-            let TablePrice { compute, keep } = price(self, table);
-            let kept = 1.0 + f64::from(u8::from(table.second.is_some()));
-            elements(table.target) * (compute + kept * keep)
+            let TablePrice { compute, keep } = price(self, table, self.machine);
+            elements(table.target) * (compute + keep)
         });
         let loaded = self
             .schedule

@@ -15,7 +15,6 @@ struct Draft {
     words: Vec<String>,
     head_dim: u32,
     heads: u32,
-    softmax: bool,
 }
 
 impl Draft {
@@ -33,7 +32,7 @@ impl Draft {
 
 /// A random attention; a wild one has positions of its own more often, and scores by closures.
 pub(super) fn attention(rng: &mut Rng, wild: bool) -> Spec {
-    let (mut draft, sizes) = draft(rng, wild, true);
+    let (mut draft, sizes) = draft(rng, wild);
     normalised(rng, &mut draft);
     let what = draft.words.join(", ");
     let graph = draft.attention.build().unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -43,7 +42,7 @@ pub(super) fn attention(rng: &mut Rng, wild: bool) -> Spec {
 
 /// A random attention with weights of its own in place of the softmax.
 pub(super) fn weighed(rng: &mut Rng) -> Spec {
-    let (mut draft, sizes) = draft(rng, true, false);
+    let (mut draft, sizes) = draft(rng, true);
     let kind = rng.below(5);
     draft.with(&format!("weights {kind}"), |a| {
         a.weights_with(move |cx, score| match kind {
@@ -68,12 +67,12 @@ fn spec(graph: Verified, what: String, sizes: Sizes) -> Spec {
 }
 
 /// Schemes, masks and options but for those that a softmax alone has.
-fn draft(rng: &mut Rng, wild: bool, softmax: bool) -> (Draft, Sizes) {
+fn draft(rng: &mut Rng, wild: bool) -> (Draft, Sizes) {
     let sizes = sizes(rng);
     let Sizes { heads, kv_heads, head_dim, value_dim, small } = sizes;
     let attention = Attention::heads(heads).head_dim(head_dim).kv_heads(kv_heads).value_dim(value_dim);
     let words = vec![format!("{heads}/{kv_heads} heads, {head_dim}/{value_dim} elements")];
-    let mut draft = Draft { attention, words, head_dim, heads, softmax };
+    let mut draft = Draft { attention, words, head_dim, heads };
 
     if small && rng.one_in(2) {
         // Where calls are long enough, keys without weight are looked for.
@@ -224,12 +223,11 @@ fn other(rng: &mut Rng, draft: &mut Draft) {
             let period = rng.between(1, 50) as i32;
             draft.with(&format!("temperature {period}"), |a| a.scheme(Temperature::llama4(period)));
         }
-        // A second product, which has to be in one sum with the first: nothing caps that, scales its rows or does more with it.
-        4 if draft.softmax && !draft.has("sandwich") && !draft.has("QkNorm") => {
+        // A second product.
+        4 if !draft.has("sandwich") => {
             let (waves, base) = (2 * rng.between(1, 40) as u32, rng.pick(&[100.0, 1e4]));
             draft.with(&format!("sandwich {waves} {base}"), |a| a.scheme(Sandwich::new().waves(waves).base(base)));
         }
-        _ if draft.has("sandwich") => {}
         _ => {
             let norm = rng.pick(&[QkNorm::l2(), QkNorm::rms()]);
             draft.with(&format!("{norm:?}"), |a| a.scheme(norm));
