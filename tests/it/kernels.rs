@@ -8,7 +8,6 @@ use rhumb::prelude::*;
 
 const LENGTHS: Lengths = Lengths { batch: 1, queries: 40, keys: 53 };
 
-/// What a group of heads that share keys sees and adds to its scores is of that group, whatever axis comes first in its tables.
 /// Rows that a sum reads in double precision are rows of keys, queries and values too.
 #[test]
 fn rows_that_sums_read_are_keys_and_values_too() {
@@ -26,6 +25,7 @@ fn rows_that_sums_read_are_keys_and_values_too() {
     }
 }
 
+/// What a group of heads that share keys sees and adds to its scores is of that group, whatever axis comes first in its tables.
 #[test]
 fn masks_and_biases_of_groups_are_of_their_group() {
     let graph = Graph::parse(

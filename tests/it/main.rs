@@ -16,6 +16,7 @@ mod far;
 mod half;
 mod integer_pairs;
 mod kernels;
+mod lengths;
 mod long;
 mod mask_tensors;
 mod math;
