@@ -48,8 +48,6 @@ pub struct TileCall {
     pub more_values: [u64; MOST_REDUCTIONS - 1],
     /// As `next_values`, of the reductions after the first.
     pub more_next_values: [u64; MOST_REDUCTIONS - 1],
-    /// Not 0 if the scratch memory has the rows of these keys in pairs already, as [`Plan::bf16_pairs`](crate::plan::Plan::bf16_pairs) has them.
-    pub paired: u64,
 }
 
 impl TileCall {
@@ -198,6 +196,9 @@ pub struct ScratchLayout {
     pub key_numbers: usize,
     /// As `key_numbers`, of values.
     pub value_numbers: usize,
+    /// In prefill. Rows of keys and values that are computed for each key tile, those of one tensor after those of another: `[keys][elements]`,
+    /// each row up to the end of a vector.
+    pub loaded_rows: usize,
     /// In decode. The scales of weights that are integers, one of each query.
     pub weight_scales: usize,
     /// In decode. Whether weights of a query are not integers though others may be: not 0 then, 32 bits each.

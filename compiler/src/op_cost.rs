@@ -10,6 +10,10 @@ use crate::elementary::elementary;
 /// Instructions to look an element up: its index is taken, and the element loaded.
 pub(crate) const LOOKUP: f64 = 2.0;
 
+/// Queries that share what is read of keys and values, and rows that are computed while they are loaded: their states stay in the second-level
+/// cache.
+pub(crate) const TASK_QUERIES: usize = 384;
+
 /// Something that is computed of operands that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -26,6 +30,10 @@ pub(crate) enum Work {
     Rotation,
     /// A product that is added to a sum of such.
     MultiplyAdd,
+    /// An element that is stored to scratch memory and loaded from there, in first-level caches that have other uses.
+    Staged,
+    /// An element of a table: it is written to memory.
+    Kept,
 }
 
 impl Work {
@@ -43,6 +51,9 @@ impl Work {
             Work::Lookup => LOOKUP,
             Work::Angle => elementary(Unary::Cos).instructions + elementary(Unary::Sin).instructions,
             Work::Rotation => 3.0,
+            // Of vectors of 16 lanes, of which two instructions begin in a cycle: 0.3 cycles, and half a cycle at 8 bytes each.
+            Work::Staged => 10.0,
+            Work::Kept => 16.0,
         }
     }
 }

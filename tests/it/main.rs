@@ -29,6 +29,7 @@ mod pruning;
 mod random_graphs;
 mod reductions;
 mod row_lookups;
+mod row_places;
 mod schemes;
 mod score_ops;
 mod scores;

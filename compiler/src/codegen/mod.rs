@@ -39,6 +39,8 @@ pub enum Role {
     Table(usize),
     /// Loads a query tile and resets its state.
     Begin,
+    /// Makes the rows of a key tile that those functions read that add it to query tiles.
+    Load,
     /// Raises the references of a query tile to the key terms of some keys, with the mask evaluated per element.
     Reference,
     /// Sums the squares of each query of a tile.
@@ -59,7 +61,7 @@ pub enum Role {
 impl Role {
     /// Whether the function is plain loops, whose addresses Cranelift's mid-end moves out.
     fn is_plain_loop(self) -> bool {
-        matches!(self, Role::Table(_) | Role::Begin | Role::Squares | Role::End)
+        matches!(self, Role::Table(_) | Role::Begin | Role::Load | Role::Squares | Role::End)
     }
 
     /// The function's name; of those that come in several shapes, with the index of the shape.
@@ -67,6 +69,7 @@ impl Role {
         match self {
             Role::Table(index) => format!("table{index}"),
             Role::Begin => "tile_begin".to_owned(),
+            Role::Load => "tile_load".to_owned(),
             Role::Reference => "tile_reference".to_owned(),
             Role::Squares => "tile_squares".to_owned(),
             Role::Full(shape) => format!("tile_full{shape}"),
@@ -134,7 +137,7 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
             let shape = Shape { lanes, double: is_end, fma: plan.machine.has_fma() };
             let function =
                 function(cx, role, functions.len(), shape, &mut pool, &mut builders, |emitter| match &plan.schedule {
-                    Schedule::Prefill => prefill(emitter, attention, role),
+                    Schedule::Prefill(_) => prefill(emitter, attention, role),
                     Schedule::Decode(schedule) => decode(emitter, attention, schedule, role),
                 })?;
             functions.push((role, function));
@@ -148,6 +151,9 @@ pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
 fn roles(plan: &Plan, attention: &Attention) -> Vec<Role> {
     let masked = !attention.masks.is_empty();
     let mut roles = vec![Role::Begin];
+    if plan.loads_rows() {
+        roles.push(Role::Load);
+    }
     if plan.raises_references(attention) {
         roles.push(Role::Reference);
     }
@@ -174,6 +180,7 @@ fn prefill(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention, role: Role)
     };
     match role {
         Role::Begin => tile::begin(emitter, attention),
+        Role::Load => tile::load(emitter, attention),
         Role::Reference => tile::reference(emitter, attention),
         Role::Squares => tile::squares(emitter, attention),
         Role::Full(index) => keys(emitter, index, false, false),
@@ -201,7 +208,7 @@ fn decode(
         Role::Partial(_) => keys(emitter, true, false),
         Role::Guarded => keys(emitter, true, true),
         Role::End => tile::decode::end(emitter, attention, schedule),
-        Role::Scan | Role::Squares | Role::Table(_) => tile::decode::scan(emitter, attention, schedule),
+        Role::Scan | Role::Load | Role::Squares | Role::Table(_) => tile::decode::scan(emitter, attention, schedule),
     }
 }
 

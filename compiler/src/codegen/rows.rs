@@ -160,8 +160,7 @@ fn reads(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Option<Reads
     Some(reads)
 }
 
-/// The tensors that a row along an axis is computed of, each with the axis that it is read along, pairs of rotations among them; of no other
-/// storage than that of four bytes.
+/// The tensors that a row along an axis is computed of by vectors, each with the axis that it is read along, pairs of rotations among them.
 pub(crate) fn read_rows(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) -> Vec<(TensorId, Axis)> {
     let plan = emitter.plan;
     let Some(Reads { tensors: mut rows, periods }) = reads(emitter, root, axis) else { return Vec::new() };
@@ -175,7 +174,8 @@ pub(crate) fn read_rows(emitter: &ExprEmitter<'_, '_>, root: Value, axis: Axis) 
     }
     rows.retain(|(tensor, along)| {
         let spec = &plan.tensors[*tensor];
-        spec.dims.contains(along) && matches!(spec.storage, Storage::F32 | Storage::I32)
+        let lies_in_lanes = matches!(spec.storage, Storage::F32 | Storage::I32) || spec.storage.is_narrow();
+        spec.dims.contains(along) && lies_in_lanes
     });
     rows
 }

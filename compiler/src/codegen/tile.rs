@@ -29,6 +29,7 @@ use cranelift_codegen::ir::{InstBuilder, types};
 mod average;
 mod begin;
 mod bf16;
+mod computed;
 pub(crate) mod decode;
 mod distance;
 mod end;
@@ -46,6 +47,7 @@ mod turned;
 
 use self::average::{averages, weights};
 pub(crate) use self::begin::begin;
+pub(crate) use self::computed::{load, row_at};
 pub(crate) use self::end::end;
 pub(crate) use self::query_tile::Mode;
 use self::query_tile::{Tile, bind_batch_indices, call_word};
@@ -76,7 +78,6 @@ pub(crate) fn keys(
     if tile.of_softmax() {
         begin_maxima(emitter, tile);
     }
-    bf16::pair_rows(emitter, tile, count)?;
     distance::fill(emitter, tile, count)?;
     runs::fill(emitter, tile, count)?;
     turned::fill(emitter, tile, count)?;

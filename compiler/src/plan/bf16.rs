@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rhumb_ir::{Binary, Elem, Op, Scalar, Value};
 
-use super::{Combiner, Origin, Place, Plan, Problem, Source, Storage, TensorId};
+use super::{Combiner, Origin, Problem, Source, Storage, TensorId};
 use crate::machine::Machine;
 
 /// Factors that are moved behind a sum: with others it may overflow where the products of the graph do not, or squares of them do.
@@ -72,22 +72,6 @@ impl Bf16Pairs {
         }
         drop_unread(&mut own, &replaced);
         (Arc::new(own), Bf16Pairs { factor, values })
-    }
-}
-
-impl Plan {
-    /// Where each value of [`Problem::graph`] is computed on the plan's machine: as [`Problem::places`] has it, and a factor of queries that are
-    /// multiplied by pairs of `bf16` on their sums.
-    pub fn places(&self) -> Vec<Option<Place>> {
-        let mut places = self.problem.places();
-        let products = self.attention.iter().flat_map(|attention| &attention.products);
-        for product in products.filter(|_| self.bf16_pairs.outside().is_some()) {
-            let is_scaled = |value: &Value| self.graph.op(*value).operands().contains(&product.query);
-            for value in self.graph.op(product.dot).operands().into_iter().filter(is_scaled) {
-                places[value.index()].get_or_insert(Place::PairSum);
-            }
-        }
-        places
     }
 }
 
@@ -195,6 +179,7 @@ mod tests {
     use rhumb_plugins::{Attention, Causal, Registry, Rope, lower};
 
     use super::*;
+    use crate::plan::{Place, Plan};
     use crate::problem::recognize;
     use crate::rewrite::{RewriteOptions, fuse};
 
@@ -202,7 +187,10 @@ mod tests {
     #[test]
     fn the_factor_of_pairs_has_a_place() {
         let of = || Attention::heads(2).head_dim(8).scheme(Causal).elem(Elem::Bf16);
-        for (attention, by_pairs) in [(of(), true), (of().scheme(Rope::new()), false), (of().scale(1.0), true)] {
+        let bytes = Attention::heads(2).head_dim(8).scheme(Causal).cache_elem(Elem::I8);
+        for (attention, by_pairs) in
+            [(of(), true), (of().scheme(Rope::new()), false), (of().scale(1.0), true), (bytes, false)]
+        {
             let graph = attention.build().expect("a graph");
             let lowered = lower(&graph, &Registry::standard()).expect("lowers");
             let fused = fuse(&lowered, &RewriteOptions::default()).expect("fuses");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rhumb_ir::Verified;
 
 use super::distance::by_distance;
-use super::layout::{scratch_layout, tiling};
+use super::layout::scratch_layout;
 use super::turned::products_by_distance;
 use super::{Bf16Pairs, Integers, Plan, PlanError, Problem, Runs, Schedule, Tiling};
 use crate::abi::FrameLayout;
@@ -21,15 +21,6 @@ pub fn plan(graph: &Verified, machine: Machine) -> Result<Plan, PlanError> {
 }
 
 impl Plan {
-    /// The plan of a problem for a machine, for any number of queries.
-    ///
-    /// # Errors
-    /// [`PlanError::TooLong`] if a head dimension takes more scratch memory than code can address.
-    pub fn new(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, PlanError> {
-        let (problem, bf16_pairs) = Bf16Pairs::of(problem, machine);
-        Plan::with((problem, bf16_pairs, Integers::default()), machine, Schedule::Prefill, tiling(machine))
-    }
-
     /// The plan of a problem by a schedule.
     ///
     /// # Errors

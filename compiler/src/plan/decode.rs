@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rhumb_ir::{Axis, Op, Value};
 
-use super::place::{Placed, places};
+use super::place::{Loaded, load_rows};
 use super::scaled::read_scaled;
 use super::{
     Attention, Bf16Pairs, Integers, LONGEST_SUM, Origin, Packed, Plan, Problem, Schedule, Source, Table, TensorId,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::machine::{LANE_BYTES, Machine, ROW_LANES};
 use crate::problem::sharing;
+use crate::rewrite::Regime;
 
 /// Bytes of a key tile's rows: half of a first-level cache, the other half being its values'.
 const TILE_BYTES: usize = 32 << 10;
@@ -46,15 +47,6 @@ pub struct Decode {
     pub chunk_keys: usize,
     /// Tables of rows that are not made: rows are computed for each key tile while it is loaded.
     pub loaded: Vec<Loaded>,
-}
-
-/// Rows that are computed while they are loaded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
-    /// What is computed.
-    pub table: Table,
-    /// What it costs there, and as a table.
-    pub placed: Placed,
 }
 
 /// Why a graph has no decode kernel: calls of few queries take the prefill kernel.
@@ -177,16 +169,7 @@ fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Vec<Loaded
     attention.packed = packed(problem, attention);
     read_as_stored(&mut own);
     read_scaled(&mut own);
-    let mut loaded = Vec::new();
-    // One query tile loads every row.
-    while let Some(rows) = places(&own, machine, 1.0).into_iter().find(|rows| rows.while_loaded <= rows.once) {
-        let table = own.tables.remove(rows.table);
-        if let Source::Value(value) = &table.source {
-            own.table_of.remove(&Source::Value(*value));
-        }
-        own.tensors[table.target].origin = Origin::KeyTile;
-        loaded.push(Loaded { table, placed: rows });
-    }
+    let loaded = load_rows(&mut own, Regime::FewQueries, false);
     let bf16_pairs = Bf16Pairs::of_decode(&mut own, machine);
     (Arc::new(own), loaded, bf16_pairs)
 }

@@ -22,7 +22,7 @@ impl Plan {
         let (tile, key_tile) = (self.tiling.queries().max(1), KEY_TILE / self.tiling.keys as f64);
         let key_tiles = rows.div_ceil(tile) as f64 * key_tile;
         match &self.schedule {
-            Schedule::Prefill => {
+            Schedule::Prefill(_) => {
                 let of_tile = |rows| if rows == 0 { 0.0 } else { self.query_tile(attention, rows, of_vector) };
                 key_tiles + (rows / tile) as f64 * of_tile(tile) + of_tile(rows % tile)
             }

@@ -2,12 +2,12 @@
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Bf16Pairs, Combiner, Integers, LanesAre, PlanError, Problem, Schedule, TileShape, Tiling};
+use super::{
+    Attention, Bf16Pairs, Combiner, Integers, LanesAre, PlanError, Problem, Schedule, TensorId, TileShape, Tiling,
+};
 use crate::abi::{ScratchLayout, TableCall, TileCall, WORD_BYTES};
 use crate::machine::{LANE_BYTES, LINE, Machine};
-
-/// Queries that share what is read of the keys and values: their states stay in the second-level cache.
-const TASK_QUERIES: usize = 384;
+use crate::op_cost::TASK_QUERIES;
 
 /// The most bytes of scratch memory before the constants: code has offsets of 32 bits into it, and so has the same room for constants.
 const MOST_BYTES: usize = 1 << 30;
@@ -51,7 +51,7 @@ pub(super) fn scratch_layout(
     let reduction = reduction.map(|reduction| (reduction.dim, reduction.length as usize));
     let longest = [product, reduction].into_iter().flatten().max_by_key(|(_, length)| *length);
     let Some((axis, length)) = longest else { return Ok(layout) };
-    Err(too_long(problem, tiling, (axis, length), (layout.constants, attention, on.2.0)))
+    Err(too_long(problem, tiling, (axis, length), (layout.constants, attention, on.1, on.2.0)))
 }
 
 /// The error that this axis, the longest of the head dimensions, is too long.
@@ -59,16 +59,22 @@ fn too_long(
     problem: &Problem,
     tiling: &Tiling,
     (axis, length): (Axis, usize),
-    (bytes, attention, bf16_pairs): (usize, &Attention, Bf16Pairs),
+    (bytes, attention, schedule, bf16_pairs): (usize, &Attention, &Schedule, Bf16Pairs),
 ) -> PlanError {
     let lengths = [attention.query_length(), attention.value_length()];
     // Each element of either takes one float of each query of each state. Both parts of a state end at a cache line.
     let state = LANE_BYTES * tiling.queries() * tiling.query_tiles_per_task;
-    // And, where pairs are multiplied, as much of the rows of a key tile.
-    let of_rows = |pairs: bool| if pairs { 2 * tiling.keys.next_multiple_of(2) } else { 0 };
-    let elements = [of_rows(bf16_pairs.factor.is_some()), of_rows(bf16_pairs.values)].map(|rows| state + rows);
+    // And, where pairs are multiplied or rows are loaded, as much of the rows of a key tile.
+    let of_pairs = |pairs: bool| if pairs { 2 * tiling.keys.next_multiple_of(2) } else { 0 };
+    let of_loaded = |tensor: TensorId| {
+        let is_loaded = schedule.loaded().iter().any(|loaded| loaded.table.target == tensor);
+        if is_loaded { LANE_BYTES * tiling.keys } else { 0 }
+    };
+    let keys = attention.products.iter().map(|product| of_loaded(product.key)).max().unwrap_or(0);
+    let values = attention.reductions.iter().map(|reduction| of_loaded(reduction.value)).max().unwrap_or(0);
+    let elements = [state + of_pairs(bf16_pairs.factor.is_some()) + keys, state + of_pairs(bf16_pairs.values) + values];
     let of_lengths: usize = elements.iter().zip(lengths).map(|(element, length)| element * length).sum();
-    let rest = bytes - of_lengths + 2 * LINE * tiling.query_tiles_per_task;
+    let rest = bytes.saturating_sub(of_lengths) + 2 * LINE * tiling.query_tiles_per_task;
     let element = elements[0].max(elements[1]);
     let both = MOST_BYTES.saturating_sub(rest) / element;
     let other = lengths[0].min(lengths[1]);
@@ -150,11 +156,15 @@ fn layout(
     layout.weight_scales = take(if integers.values { queries } else { 0 });
     layout.odd_weights = take(if integers.values { queries } else { 0 });
     // Keys that are not contiguous are copied, and values are paired with those of the next key.
-    if bf16_pairs.factor.is_some() && *schedule == Schedule::Prefill {
+    if bf16_pairs.factor.is_some() && schedule.lanes() == LanesAre::Queries {
         layout.key_rows = take(2 * tiling.keys * lengths[0]);
     }
     if bf16_pairs.values {
         layout.value_rows = take(LANE_BYTES * tiling.keys.div_ceil(2) * lengths[1]);
+    }
+    if schedule.lanes() == LanesAre::Queries {
+        let rows = schedule.loaded().iter().map(|loaded| loaded.row_bytes(problem, machine));
+        layout.loaded_rows = take(tiling.keys * rows.sum::<usize>());
     }
     layout.states = take(0);
     // Two elements in each 32 bits, up to the end of a vector.

@@ -11,6 +11,7 @@ mod integers;
 mod key_cost;
 mod layout;
 mod place;
+mod prefill;
 mod print;
 mod reads;
 mod runs;
@@ -30,12 +31,14 @@ pub use crate::problem::{
     Attention, Combiner, KeyTerm, LogSum, Origin, Packed, Place, Problem, Product, Pruning, Reduction, Scaled, Source,
     Storage, Table, Tensor, TensorId, Term,
 };
+pub use crate::rewrite::{Placed, Price};
 pub use bf16::Bf16Pairs;
 pub use build::plan;
 pub use cost::Estimate;
-pub use decode::{Decode, Loaded, NoDecode, RowTile};
+pub use decode::{Decode, NoDecode, RowTile};
 pub use integers::Integers;
-pub use place::{Placed, Price};
+pub use place::Loaded;
+pub use prefill::Prefill;
 pub(crate) use runs::End;
 pub use runs::Runs;
 
@@ -102,7 +105,7 @@ impl Tiling {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Schedule {
     /// Many queries: lanes are queries.
-    Prefill,
+    Prefill(Prefill),
     /// Few queries: lanes are elements of rows while these are multiplied, keys while they are weighed.
     Decode(Decode),
 }
@@ -122,7 +125,7 @@ impl Schedule {
     /// What the lanes of vectors are.
     pub fn lanes(&self) -> LanesAre {
         match self {
-            Schedule::Prefill => LanesAre::Queries,
+            Schedule::Prefill(_) => LanesAre::Queries,
             Schedule::Decode(_) => LanesAre::Elements,
         }
     }
@@ -130,7 +133,7 @@ impl Schedule {
     /// Whether its calls have one query tile or so: what is made once for a call takes as long as what reads it, and is made by vectors.
     pub(crate) fn is_for_few_queries(&self) -> bool {
         match self {
-            Schedule::Prefill => false,
+            Schedule::Prefill(_) => false,
             Schedule::Decode(_) => true,
         }
     }
@@ -138,7 +141,7 @@ impl Schedule {
     /// Whether what depends on the distance of query and key alone is computed once for each distance of a key tile.
     pub(crate) fn computes_by_distance(&self) -> bool {
         match self {
-            Schedule::Prefill => true,
+            Schedule::Prefill(_) => true,
             Schedule::Decode(_) => false,
         }
     }
@@ -146,7 +149,7 @@ impl Schedule {
     /// The keys of a chunk, where the keys of a call are cut into chunks that are tasks of their own: whole key tiles.
     fn chunk_keys(&self) -> Option<usize> {
         match self {
-            Schedule::Prefill => None,
+            Schedule::Prefill(_) => None,
             Schedule::Decode(decode) => Some(decode.chunk_keys.max(1)),
         }
     }
@@ -166,7 +169,7 @@ impl Schedule {
     /// The rows that are computed while they are loaded.
     pub(crate) fn loaded(&self) -> &[Loaded] {
         match self {
-            Schedule::Prefill => &[],
+            Schedule::Prefill(prefill) => &prefill.loaded,
             Schedule::Decode(decode) => &decode.loaded,
         }
     }
@@ -231,7 +234,7 @@ impl Plan {
         let mut text = String::new();
         // A string takes all that is written to it.
         let _ = match &self.schedule {
-            Schedule::Prefill => self.write_tiles(&mut text),
+            Schedule::Prefill(_) => self.write_tiles(&mut text),
             Schedule::Decode(decode) => self.write_rows(&mut text, decode),
         };
         text

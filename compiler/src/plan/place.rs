@@ -1,74 +1,98 @@
 //! Where rows of keys and values that are computed, rotated keys first of all, are computed: once per call, as a table, or while key tiles are
-//! loaded. Each place has a price.
+//! loaded. Extraction decides that (`compiler/src/rewrite/place.rs`); here is which rows kernels can load.
 
-use std::fmt;
+use rhumb_ir::{Axis, Op, Value, Walk};
 
-use rhumb_ir::{Axis, Op, Value};
-
-use super::table_cost::{TablePrice, price};
 use super::unit_cost::length;
-use super::{Attention, Origin, Plan, Problem, Source, Storage, Table, TensorId};
-use crate::machine::Machine;
+use super::{Attention, Origin, Place, Plan, Problem, Source, Storage, Table, TensorId, Tiling};
+use crate::rewrite::{Placed, Regime};
 
-/// Rows that are computed, and what an element of them costs in each place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    /// The index of the table that they can be kept in.
-    pub(crate) table: usize,
-    /// Computed once, written to memory and read from there.
-    pub once: Price,
-    /// Computed as often as it is loaded.
-    pub while_loaded: Price,
+/// The queries assumed of a call of many, where their number is dynamic.
+const MANY: f64 = 4096.0;
+
+/// Rows that are computed while they are loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What is computed.
+    pub table: Table,
+    /// What it costs there, and as a table.
+    pub placed: Placed,
 }
 
-/// Cycles, to the hundredth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Price(u32);
-
-impl Price {
-    fn of(cycles: f64) -> Price {
-        Price((cycles * 100.0).round().clamp(0.0, f64::from(u32::MAX)) as u32)
-    }
-
-    pub(super) fn cycles(self) -> f64 {
-        f64::from(self.0) / 100.0
-    }
+/// How often rows are loaded for each outer index by a call of many queries: by the query tiles of each task.
+pub(super) fn loads(problem: &Problem, tiling: &Tiling) -> f64 {
+    let Some(attention) = &problem.attention else { return 1.0 };
+    let rows = queries(problem, attention) * attention.queries_per_position() as f64;
+    (rows / (tiling.queries() * tiling.query_tiles_per_task) as f64).ceil().max(1.0)
 }
 
-impl fmt::Display for Price {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
-    }
-}
-
-/// Once per call and while loaded, in cycles an element.
-impl fmt::Display for Placed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "once per call {} cycles an element, while loaded {}", self.once, self.while_loaded)
-    }
-}
-
-/// The tables of rows that could be computed while they are loaded, by this many query tiles.
-pub(super) fn places(problem: &Problem, machine: Machine, query_tiles: f64) -> Vec<Placed> {
-    let Some(attention) = &problem.attention else { return Vec::new() };
-    let placed = |rows: (TensorId, Axis)| {
-        let table = problem.tables.iter().position(|table| is_of_rows(problem, table, rows))?;
-        let TablePrice { compute, keep } = price(problem, &problem.tables[table], machine);
-        let loads = query_tiles * visits(problem, attention, rows.0);
-        Some(Placed { table, once: Price::of(compute + keep), while_loaded: Price::of(compute * loads) })
-    };
-    attention.rows().into_iter().filter_map(placed).collect()
+/// The queries of a call of many: `MANY` where their number is dynamic.
+pub(super) fn queries(problem: &Problem, attention: &Attention) -> f64 {
+    problem.graph.static_extent(attention.query).map_or(MANY, f64::from)
 }
 
 impl Plan {
     /// What the rows of a table would cost in another place, if there is one.
     pub(crate) fn placed(&self, table: usize) -> Option<Placed> {
-        let attention = self.attention.as_ref()?;
-        let queries = length(&self.graph, attention.query) * attention.queries_per_position() as f64;
         let few = self.schedule.is_for_few_queries();
-        let query_tiles = if few { 1.0 } else { (queries / self.tiling.queries() as f64).ceil() };
-        places(self, self.machine, query_tiles).into_iter().find(|placed| placed.table == table)
+        let (table, regime) = (&self.tables[table], if few { Regime::FewQueries } else { Regime::ManyQueries });
+        let Source::Value(rows) = table.source else { return None };
+        let mut places = self.row_places.in_calls(regime).iter();
+        let found = places.find(|(value, _)| *value == rows && can_be_loaded(self, table, !few));
+        found.map(|(_, placed)| *placed)
     }
+}
+
+impl Plan {
+    /// Where each value of [`Problem::graph`] is computed on the plan's machine: as [`Problem::places`] has it, rows that are loaded where they
+    /// are, and a factor of queries that are multiplied by pairs of `bf16` on their sums.
+    pub fn places(&self) -> Vec<Option<Place>> {
+        let mut places = self.problem.places();
+        let products = self.attention.iter().flat_map(|attention| &attention.products);
+        for product in products.filter(|_| self.bf16_pairs.outside().is_some()) {
+            let is_scaled = |value: &Value| self.graph.op(*value).operands().contains(&product.query);
+            for value in self.graph.op(product.dot).operands().into_iter().filter(is_scaled) {
+                places[value.index()].get_or_insert(Place::PairSum);
+            }
+        }
+        let loaded = self.schedule.loaded().iter().filter_map(|loaded| match loaded.table.source {
+            Source::Value(rows) => Some(rows),
+            _ => None,
+        });
+        let mut walk = Walk::of(loaded);
+        while let Some(value) = walk.next() {
+            let op = self.graph.op(value);
+            let is_given = matches!(op, Op::Input { .. } | Op::Const(_) | Op::Table { .. });
+            if places[value.index()].is_none() && !is_given {
+                places[value.index()] = Some(Place::Loaded);
+                walk.enter(op.operands());
+            }
+        }
+        places
+    }
+}
+
+/// Takes the tables out of a problem whose rows are to be computed while they are loaded, by calls of this regime; `shared` where rows are
+/// computed for all that reads them.
+pub(super) fn load_rows(own: &mut Problem, regime: Regime, shared: bool) -> Vec<Loaded> {
+    let mut loaded = Vec::new();
+    let places = own.row_places.in_calls(regime).to_vec();
+    for (value, placed) in places.into_iter().filter(|(_, placed)| placed.while_loaded) {
+        let is_of = |table: &Table| table.source == Source::Value(value) && can_be_loaded(own, table, shared);
+        let Some(table) = own.tables.iter().position(is_of) else { continue };
+        let table = own.tables.remove(table);
+        own.table_of.remove(&table.source);
+        own.tensors[table.target].origin = Origin::KeyTile;
+        loaded.push(Loaded { table, placed });
+    }
+    loaded
+}
+
+/// Whether a kernel can compute the rows of a table while they are loaded.
+fn can_be_loaded(problem: &Problem, table: &Table, shared: bool) -> bool {
+    let Some(attention) = &problem.attention else { return false };
+    let rows = attention.rows();
+    rows.into_iter().any(|rows| is_of_rows(problem, table, rows) && (shared || readers(attention, rows.0) == 1))
 }
 
 impl Attention {
@@ -95,14 +119,11 @@ fn is_of_rows(problem: &Problem, table: &Table, (tensor, dim): (TensorId, Axis))
         && table.inner == Some(dim)
         && spec.origin == Origin::Table
         && spec.storage == Storage::F32;
-    rows && only_rows_read(problem, attention, *value)
-        && !other_tables_read(problem, table, *value)
-        && readers(problem, tensor) == 1
+    rows && only_rows_read(problem, attention, *value) && !other_tables_read(problem, table, *value)
 }
 
 /// Products and averages that read the rows of a tensor.
-fn readers(problem: &Problem, tensor: TensorId) -> usize {
-    let Some(attention) = &problem.attention else { return 0 };
+fn readers(attention: &Attention, tensor: TensorId) -> usize {
     let keys = attention.products.iter().filter(|product| product.key == tensor).count();
     keys + attention.reductions.iter().filter(|reduction| reduction.value == tensor).count()
 }
@@ -134,7 +155,7 @@ fn other_tables_read(problem: &Problem, own: &Table, value: Value) -> bool {
 }
 
 /// How often a row is loaded by a call of one query tile: once for each outer index that shares it.
-fn visits(problem: &Problem, attention: &Attention, tensor: TensorId) -> f64 {
+pub(super) fn visits(problem: &Problem, attention: &Attention, tensor: TensorId) -> f64 {
     let (graph, dims) = (&problem.graph, &problem.tensors[tensor].dims);
     let of_axis = |axis: &Axis| {
         if dims.contains(axis) {

@@ -187,10 +187,7 @@ impl Plan {
         if let Some(packed) = self.attention.as_ref().and_then(|attention| attention.packed) {
             writeln!(f, "    packed: rows of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
-        for Loaded { table, placed } in &decode.loaded {
-            writeln!(f, "    computed while loaded: {}", self.tensor(table.target))?;
-            writeln!(f, "      {placed}")?;
-        }
+        self.write_loaded(f)?;
         let (rows, keys, lanes) = (self.tiling.queries(), self.tiling.keys, self.machine.lanes);
         writeln!(f, "    tiles of {rows} rows x {keys} keys, chunks of {} keys; {lanes} lanes", decode.chunk_keys)?;
         for tile in &decode.tiles {
@@ -204,7 +201,17 @@ impl Plan {
         Ok(())
     }
 
+    /// The rows that are computed while they are loaded.
+    fn write_loaded(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        self.schedule.loaded().iter().try_for_each(|Loaded { table, placed }| {
+            writeln!(f, "    computed while loaded: {}", self.tensor(table.target))?;
+            writeln!(f, "      {placed}")
+        })
+    }
+
+    /// The tiles of a prefill kernel, and the rows that it computes for each key tile.
     pub(super) fn write_tiles(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        self.write_loaded(f)?;
         let tiling = &self.tiling;
         writeln!(
             f,

@@ -62,15 +62,17 @@ mod tests {
     use rhumb_plugins::{Alibi, Attention, Causal, QkNorm, Registry, Rope, Scales, lower};
 
     use crate::machine::Machine;
-    use crate::plan::{Plan, plan};
+    use crate::plan::Plan;
+    use crate::problem::recognize;
     use crate::rewrite::{RewriteOptions, fuse};
 
     /// The names of the inputs that key tiles alone read, in prefill and in decode.
     fn read(attention: &Attention) -> [String; 2] {
         let graph = attention.build().expect("a graph");
         let fused = fuse(&lower(&graph, &Registry::standard()).expect("lowers"), &RewriteOptions::default());
-        let prefill = plan(fused.expect("fuses").graph(), Machine::of(16, 32)).expect("a plan");
-        let decode = Plan::decode(&Arc::clone(&prefill.problem), prefill.machine).expect("a plan");
+        let problem = Arc::new(recognize(fused.expect("fuses").graph()).expect("a problem"));
+        let prefill = Plan::new(&problem, Machine::of(16, 32)).expect("a plan");
+        let decode = Plan::decode(&problem, prefill.machine).expect("a plan");
         [prefill, decode].map(|plan| {
             let inputs = plan.inputs.iter().zip(plan.read_by_key_tiles()).filter(|(_, read)| *read);
             inputs.map(|(tensor, _)| plan.tensors[*tensor].name.as_str()).collect::<Vec<_>>().join(" ")

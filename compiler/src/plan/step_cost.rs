@@ -2,6 +2,7 @@
 
 use rhumb_ir::Axis;
 
+use super::place::visits;
 use super::table_cost::{TablePrice, price};
 use super::{Loaded, Plan, TensorId};
 
@@ -22,11 +23,10 @@ impl Plan {
             let TablePrice { compute, keep } = price(self, table, self.machine);
             elements(table.target) * (compute + keep)
         });
-        let loaded = self
-            .schedule
-            .loaded()
-            .iter()
-            .map(|Loaded { table, placed }| elements(table.target) * placed.while_loaded.cycles());
+        let loaded = self.schedule.loaded().iter().map(|Loaded { table, .. }| {
+            let compute = price(self, table, self.machine).compute;
+            elements(table.target) * compute * visits(self, attention, table.target)
+        });
         rows / heads as f64 * self.key_cycles(heads) + made.sum::<f64>() + loaded.sum::<f64>()
     }
 }

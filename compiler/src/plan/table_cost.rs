@@ -4,8 +4,9 @@ use std::convert::Infallible;
 
 use rhumb_ir::{Axis, Op, Pairing, Value};
 
+use super::place::{loads, queries};
 use super::unit_cost::{LOAD, PORTS, instructions as of_node, length};
-use super::{Attention, Plan, Problem, Source, Table};
+use super::{Attention, Loaded, Plan, Problem, Source, Table};
 use crate::expr::{Domain, Node, walk};
 use crate::machine::{LANE_BYTES, Machine, ROW_LANES};
 use crate::op_cost::Work;
@@ -29,7 +30,14 @@ pub(super) fn tables(plan: &Plan, attention: &Attention) -> f64 {
         // What reads it loads it at any rate.
         elements * (compute + keep / 2.0)
     });
-    cycles.sum::<f64>() / pairs
+    // As often as a call of so many queries loads them.
+    let share = length(&plan.graph, attention.query) / queries(plan, attention);
+    let staged = Work::Staged.instructions() / PORTS / plan.machine.lanes as f64;
+    let loaded = plan.schedule.loaded().iter().map(|Loaded { table, .. }| {
+        let elements = count(&mut plan.tensors[table.target].dims.iter().copied());
+        share * elements * loads(plan, &plan.tiling) * (price(plan, table, plan.machine).compute + staged)
+    });
+    (cycles.sum::<f64>() + loaded.sum::<f64>()) / pairs
 }
 
 /// Cycles for each element of a table.

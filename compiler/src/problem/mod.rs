@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use rhumb_ir::{Axis, Elem, ElemKind, Value, Verified};
 
 use crate::abi::MOST_REDUCTIONS;
+use crate::rewrite::RowPlaces;
 pub use error::PlanError;
 pub(crate) use packed::sharing;
 pub use places::Place;
@@ -409,6 +410,8 @@ pub struct Problem {
     pub table_of: BTreeMap<Source, TensorId>,
     /// The attention, if the graph has one.
     pub attention: Option<Attention>,
+    /// Where rows of keys and values are best computed that products read, in calls of many queries and in those of few.
+    pub(crate) row_places: RowPlaces,
 }
 
 impl Problem {

@@ -21,6 +21,8 @@ pub enum Place {
     },
     /// While a query tile is loaded.
     QueryTile,
+    /// While a key tile is loaded, for the query tiles that take turns at it.
+    Loaded,
     /// In the loop over queries and keys.
     Pair,
     /// In the loop over queries and keys, of the sum of their products: a factor of queries that are multiplied as they lie.
@@ -39,6 +41,7 @@ impl fmt::Display for Place {
             Place::Table { reason } => write!(f, "once per call: {reason}"),
             Place::ForTable { table } => write!(f, "once per call, for table `{table}`"),
             Place::QueryTile => f.write_str("once per query tile, while it is loaded"),
+            Place::Loaded => f.write_str("once per key tile, while it is loaded"),
             Place::Pair => f.write_str("per pair of a query and a key"),
             Place::PairSum => f.write_str("per pair of a query and a key, on the sum of their products"),
             Place::Mask => f.write_str("per key tile, by intervals; per pair in tiles that these leave open"),

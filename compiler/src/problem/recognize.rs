@@ -8,6 +8,7 @@ use super::powers;
 use super::products::{Dots, Use};
 use super::sums::together;
 use super::{Attention, Combiner, LogSum, PlanError, Problem, Reduction, Source, TensorId, Term};
+use crate::rewrite::RowPlaces;
 
 /// What a fused graph computes, for any machine.
 ///
@@ -141,6 +142,7 @@ impl Planner<'_> {
             outputs: self.outputs,
             tables: self.tables,
             table_of: self.table_of,
+            row_places: if attention.is_some() { RowPlaces::of(self.graph) } else { RowPlaces::default() },
             attention,
         })
     }

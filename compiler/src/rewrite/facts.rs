@@ -40,6 +40,24 @@ impl Fact {
     }
 }
 
+/// The axes of queries, and all axes of the factors that products multiply with rows of keys, where keys have these axes.
+fn query_axes(graph: &Verified, keys: AxisSet) -> (AxisSet, AxisSet) {
+    let of_keys = |axes: AxisSet| keys.iter().any(|key| graph.varies(axes, key));
+    let (mut queries, mut pairs) = (AxisSet::EMPTY, AxisSet::EMPTY);
+    for node in graph.nodes() {
+        let Op::Dot { a, b, axis } = node.op else { continue };
+        let [a, b] = [a, b].map(|operand| graph.ty(operand).axes);
+        let (factor, rows) = if of_keys(a) { (b, a) } else { (a, b) };
+        if keys.contains(axis) || of_keys(factor) || !of_keys(rows) {
+            continue;
+        }
+        let factor = factor.without(axis);
+        pairs = pairs.union(factor);
+        queries = queries.union(factor.iter().filter(|axis| !graph.varies(rows, *axis)).collect());
+    }
+    (queries, pairs)
+}
+
 /// The analysis, with what it knows of the user's graph.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -51,6 +69,10 @@ pub(crate) struct Facts {
     pub(crate) few: Option<Extents>,
     /// Axes of keys: along which some softmax or log-sum-exp of the graph runs, or some sum of values weighed by scores.
     pub(crate) keys: AxisSet,
+    /// Axes of queries: those of what products multiply with rows of keys, along which these stay the same.
+    pub(crate) queries: AxisSet,
+    /// All axes of such a factor but those that are summed over: one query each.
+    pub(crate) pairs: AxisSet,
     /// Rules add nothing to an e-graph of this many nodes.
     pub(crate) node_limit: usize,
     /// Set when two forms of a class differ in type: a faulty rule.
@@ -67,7 +89,9 @@ impl Facts {
         let keys: AxisSet = graph.values().filter_map(keys).collect();
         let [extents, few] = [Regime::ManyQueries, Regime::FewQueries].map(|regime| Extents::of(graph, regime));
         let few = Some(few).filter(|few| !keys.is_empty() && *few != extents);
-        Facts { graph: Arc::new(graph.clone()), extents, few, keys, node_limit: usize::MAX, conflict: None }
+        let (queries, pairs) = query_axes(graph, keys);
+        let graph = Arc::new(graph.clone());
+        Facts { graph, extents, few, keys, queries, pairs, node_limit: usize::MAX, conflict: None }
     }
 
     /// Whether a value over `axes` changes from key to key.

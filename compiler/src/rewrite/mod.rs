@@ -25,12 +25,15 @@ mod fold;
 mod kind;
 pub(crate) mod language;
 mod origin;
+mod place;
 mod proof;
 mod rebuild;
+mod row_places;
 mod rule;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod untimed;
 
 use std::fmt;
 use std::time::Duration;
@@ -44,12 +47,15 @@ pub use error::RewriteError;
 pub use explain::{Explanation, Proof, Step, explain};
 pub use extents::Regime;
 pub use origin::origins;
+pub(crate) use row_places::RowPlaces;
+pub use row_places::{Placed, Price};
 pub use rule::{FloatClass, Rule, Theory};
 
 use extents::Extents;
 use extract::Extraction;
 use facts::{EGraph, Facts};
 use language::Node;
+use untimed::untimed;
 
 /// Matches of one rule in one round beyond which the rule pauses.
 const MATCH_LIMIT: usize = 1_000;
@@ -237,6 +243,10 @@ impl Saturated {
 }
 
 fn saturate(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Result<Saturated, RewriteError> {
+    untimed(|| run(lowered, options, explained))
+}
+
+fn run(lowered: &Verified, options: &RewriteOptions, explained: bool) -> Result<Saturated, RewriteError> {
     let mut runner = Runner::new(Facts { node_limit: options.node_limit, ..Facts::new(lowered) })
         // A rule that matches everywhere pauses for some rounds: no round takes long, even on graphs that never come to rest.
         .with_scheduler(BackoffScheduler::default().with_initial_match_limit(MATCH_LIMIT).with_ban_length(2))
@@ -318,6 +328,12 @@ fn statistics(
 
 /// Adds the graph's ops; gives the class of each output.
 fn add_graph(egraph: &mut EGraph, graph: &Verified) -> Result<Vec<Id>, RewriteError> {
+    let ids = add_values(egraph, graph)?;
+    Ok(graph.outputs().iter().map(|output| ids[output.value.index()]).collect())
+}
+
+/// Adds the graph's ops; gives the class of each value.
+fn add_values(egraph: &mut EGraph, graph: &Verified) -> Result<Vec<Id>, RewriteError> {
     let mut ids: Vec<Id> = Vec::with_capacity(graph.nodes().len());
     for (value, node) in graph.values().zip(graph.nodes()) {
         let lowered = Node::of(&node.op, value, |operand| ids[operand.index()], |parameter| egraph.add(parameter));
@@ -330,7 +346,7 @@ fn add_graph(egraph: &mut EGraph, graph: &Verified) -> Result<Vec<Id>, RewriteEr
         };
         ids.push(egraph.add(lowered));
     }
-    Ok(graph.outputs().iter().map(|output| ids[output.value.index()]).collect())
+    Ok(ids)
 }
 
 fn chosen_terms(egraph: &EGraph, extraction: &Extraction, roots: &[Id]) -> Result<Terms, RewriteError> {

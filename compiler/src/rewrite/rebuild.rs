@@ -9,23 +9,32 @@ use super::error::RewriteError;
 use super::extract::Extraction;
 use super::facts::EGraph;
 use super::language::Node;
+use super::place::{Item, Place, item};
 
-/// The term of a root under an extraction, operands before users, each class once.
+/// The term of a root under an extraction, operands before users, each item once.
 pub(crate) fn term(egraph: &EGraph, extraction: &Extraction, root: Id) -> Option<RecExpr<Node>> {
     let mut expr = RecExpr::default();
-    let mut done: BTreeMap<Id, Id> = BTreeMap::new();
-    let mut path = vec![(egraph.find(root), false)];
-    while let Some((class, entered)) = path.pop() {
-        if done.contains_key(&class) {
+    let mut done: BTreeMap<Item, Id> = BTreeMap::new();
+    let mut path = vec![(item(egraph.find(root), Place::Whole), false)];
+    while let Some((item, entered)) = path.pop() {
+        if done.contains_key(&item) {
             continue;
         }
-        let node = extraction.node(egraph, class)?;
+        let form = extraction.form(item)?;
         if entered {
-            let node = node.clone().map_children(|child| done.get(&egraph.find(child)).copied().unwrap_or(child));
-            done.insert(class, expr.add(node));
+            let children: Vec<Id> = form.children.iter().filter_map(|child| done.get(child).copied()).collect();
+            let made = match form.node() {
+                Some(node) => {
+                    let mut children = children.into_iter();
+                    expr.add(node.clone().map_children(|child| children.next().unwrap_or(child)))
+                }
+                // The graph does not say where a value is computed.
+                None => *children.first()?,
+            };
+            done.insert(item, made);
         } else {
-            path.push((class, true));
-            path.extend(node.children().iter().rev().map(|child| (egraph.find(*child), false)));
+            path.push((item, true));
+            path.extend(form.children.iter().rev().map(|child| (*child, false)));
         }
     }
     Some(expr)

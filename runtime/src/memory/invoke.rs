@@ -56,11 +56,20 @@ impl TaskTiles<'_> {
         record.is_some_and(|record| record[0].not_finite != 0)
     }
 
-    /// Runs a function on the query tile at a position, which has been begun.
+    /// Runs a function on the query tile at a position, which has been begun, and before it what makes the rows that it reads, if they are not
+    /// those of the keys before.
     pub(crate) fn call(&mut self, function: FunctionId, position: usize, args: TileArgs) {
         let Invocation { loaded, frame } = self.call;
         let (role, function) = loaded.function(function);
         self.copy_rows(role, args.keys);
+        if let Some(load) = loaded.load()
+            && reads_loaded(role)
+            && self.loaded != Some(args.keys)
+        {
+            self.loaded = None;
+            self.call(load, position, TileArgs { column: 0, ..args });
+            self.loaded = Some(args.keys);
+        }
         self.put_record(role, position, args);
         // SAFETY: the function is of the plan that the frame is of; both are of `Loaded`. The scratch memory has the plan's size and its
         // constants, as `Tasks::take` made sure, outer indices from there, which are less than the lengths of their axes, and a call record
@@ -71,9 +80,6 @@ impl TaskTiles<'_> {
         // `put_record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not written as long as
         // tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
-        if pairs_rows(role) {
-            self.paired = Some(args.keys);
-        }
     }
 
     /// Copies the rows of a key tile that lie in several pages, if the function reads them.
@@ -101,7 +107,7 @@ impl TaskTiles<'_> {
             Role::Begin | Role::Squares | Role::End => (size, 0),
             Role::Reference => (size, usize::MAX),
             Role::Full(shape) | Role::Partial(shape) => (tiling.shapes[shape].queries, tiling.keys),
-            Role::Guarded | Role::Scan => (size, tiling.keys),
+            Role::Load | Role::Guarded | Role::Scan => (size, tiling.keys),
             Role::Table(_) => panic!("`{}` takes no query tile", role.name()),
         };
         let within = |(first, end): (usize, usize)| first <= end && end <= self.length;
@@ -135,7 +141,6 @@ impl TaskTiles<'_> {
         record.state = state as u64;
         (record.share_from, record.share_to) = (share(turn), share(turn + 1));
         record.not_finite = 0;
-        record.paired = u64::from(self.paired == Some(keys));
         let taken = if reads_rows(role) { keys } else { (0, 0) };
         let products = self.keys.iter().take(self.attention.products.len());
         for (product, rows) in products.enumerate() {
@@ -156,12 +161,12 @@ impl TaskTiles<'_> {
 
 /// Whether a function with this role reads rows of keys or values.
 fn reads_rows(role: Role) -> bool {
-    matches!(role, Role::Full(_) | Role::Partial(_) | Role::Guarded | Role::Scan)
+    role == Role::Load || reads_loaded(role)
 }
 
-/// Whether a function with this role makes pairs of rows of keys and values.
-fn pairs_rows(role: Role) -> bool {
-    matches!(role, Role::Full(_) | Role::Partial(_) | Role::Guarded)
+/// Whether a function with this role may read rows that another has made.
+fn reads_loaded(role: Role) -> bool {
+    matches!(role, Role::Full(_) | Role::Partial(_) | Role::Guarded | Role::Scan)
 }
 
 #[cfg(test)]

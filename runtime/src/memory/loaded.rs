@@ -25,6 +25,8 @@ pub(crate) struct Loaded {
     constants: Constants,
     /// Of each input whether key tiles alone read it.
     in_tiles: Vec<bool>,
+    /// What makes rows of key tiles, if the plan has it.
+    load: Option<FunctionId>,
 }
 
 impl Loaded {
@@ -43,6 +45,7 @@ impl Loaded {
         let bytes: Vec<&[u8]> = code.functions.iter().map(|function| function.bytes.as_slice()).collect();
         Ok(Loaded {
             code: Code::load(&bytes)?,
+            load: code.functions.iter().position(|function| function.role == Role::Load).map(FunctionId),
             roles: code.functions.iter().map(|function| function.role).collect(),
             vector_constants: code.constants.clone(),
             constants: Constants::new(&plan, guard)?,
@@ -78,6 +81,11 @@ impl Loaded {
         guard: Option<Guard>,
     ) -> Result<Placed<'p, 'a>, CallError> {
         Placed::new((&self.plan, &self.in_tiles), bound, guard)
+    }
+
+    /// The function that makes the rows of a key tile which others read, if the plan has one.
+    pub(super) fn load(&self) -> Option<FunctionId> {
+        self.load
     }
 
     pub(super) fn constants(&self) -> &Constants {

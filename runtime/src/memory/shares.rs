@@ -70,8 +70,8 @@ pub(crate) struct TaskTiles<'t> {
     /// Whether rows of inputs in pages are copied for each key tile, and the keys whose rows were copied last.
     pub(super) copies: bool,
     pub(super) copied: Option<(usize, usize)>,
-    /// The keys whose rows code has made pairs of last.
-    pub(super) paired: Option<(usize, usize)>,
+    /// The keys whose rows code has made last, of those that all query tiles read.
+    pub(super) loaded: Option<(usize, usize)>,
     /// The number of keys.
     pub(super) length: usize,
     /// The first query tile, and the end of them.
@@ -197,7 +197,7 @@ impl<'i> Tasks<'i> {
             values,
             copies: place > copies,
             copied: None,
-            paired: None,
+            loaded: None,
             length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),
             queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),

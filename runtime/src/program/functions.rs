@@ -137,6 +137,8 @@ impl TileFunctions {
             false => Some(AverageFunctions { scan: rest.take(Role::Scan)?, guarded: rest.take(Role::Guarded)? }),
             true => None,
         };
+        // Called where its rows are read.
+        rest.take_if(plan.loads_rows(), Role::Load)?;
         let (begin, end) = (rest.take(Role::Begin)?, rest.take(Role::End)?);
         Ok(TileFunctions { begin, shapes, key_term, pruning, average, end })
     }

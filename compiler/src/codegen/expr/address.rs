@@ -58,7 +58,8 @@ impl ExprEmitter<'_, '_> {
             let index = self.index(row.along).ok_or_else(|| self.unbound(tensor, row.along))?;
             let offset = if self.v.is_vector() {
                 // Contiguous, or there would be no vectors.
-                self.fb().ins().ishl_imm_u(index, 2)
+                let bytes = plan.tensors[tensor].storage.bytes();
+                self.fb().ins().ishl_imm_u(index, i64::from(bytes.ilog2()))
             } else {
                 let stride = self.dim_stride(tensor, row.along);
                 self.fb().ins().imul(index, stride)

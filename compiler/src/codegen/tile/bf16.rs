@@ -21,7 +21,7 @@ use crate::codegen::loops::{either, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;
-use crate::plan::{Product, Reduction, TensorId};
+use crate::plan::{Attention, Product, Reduction, TensorId};
 
 /// Bytes of an element.
 const ELEMENT: i64 = 2;
@@ -165,44 +165,29 @@ pub(super) fn key_rows(emitter: &mut ExprEmitter<'_, '_>, product: &Product, lie
     }
 }
 
-/// Makes the rows of a key tile that pairs are read of, if none of the query tiles that take turns has.
-pub(super) fn pair_rows(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, count: Ssa) -> Result<(), CodegenError> {
+/// Makes the rows of a key tile that pairs are read of.
+pub(super) fn pair_rows(
+    emitter: &mut ExprEmitter<'_, '_>,
+    attention: &Attention,
+    count: Ssa,
+) -> Result<(), CodegenError> {
     let pairs = emitter.plan.bf16_pairs;
-    let keys = tile.attention.products.first().filter(|_| pairs.factor.is_some());
-    if keys.is_none() && !pairs.values {
-        return Ok(());
+    if let Some(product) = attention.products.first().filter(|_| pairs.factor.is_some()) {
+        copy_keys(emitter, attention, product, count)?;
     }
-    let paired = call_word(emitter, offset_of!(TileCall, paired));
-    let paired = emitter.fb().ins().icmp_imm_s(IntCC::NotEqual, paired, 0);
-    let mut result = Ok(());
-    either(
-        emitter,
-        paired,
-        |_| Vec::new(),
-        |emitter| {
-            if let Some(product) = keys {
-                result = copy_keys(emitter, tile, product, count);
-            }
-            if pairs.values {
-                let mut values = tile.attention.reductions.iter();
-                let done = values.try_for_each(|reduction| pair_values(emitter, tile, reduction, count));
-                result = std::mem::replace(&mut result, Ok(())).and(done);
-            }
-            Vec::new()
-        },
-    );
-    result
+    let mut values = attention.reductions.iter().filter(|_| pairs.values);
+    values.try_for_each(|reduction| pair_values(emitter, attention, reduction, count))
 }
 
 /// Copies rows of keys that are not contiguous.
 fn copy_keys(
     emitter: &mut ExprEmitter<'_, '_>,
-    tile: Tile<'_>,
+    attention: &Attention,
     product: &Product,
     count: Ssa,
 ) -> Result<(), CodegenError> {
     let field = TileCall::keys_of(product.index);
-    let lie = KeyTileRows::new(emitter, tile.attention, (product.key, product.dim), field)?;
+    let lie = KeyTileRows::new(emitter, attention, (product.key, product.dim), field)?;
     let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, ELEMENT);
     let zero = emitter.fb().ins().iconst(types::I64, 0);
     let keys = emitter.fb().ins().select(dense, zero, count);
@@ -228,11 +213,11 @@ pub(super) fn value_pairs(emitter: &mut ExprEmitter<'_, '_>, reduction: &Reducti
 /// Stores pairs of the values of two keys. The last key of an odd number has zeros beside it.
 fn pair_values(
     emitter: &mut ExprEmitter<'_, '_>,
-    tile: Tile<'_>,
+    attention: &Attention,
     reduction: &Reduction,
     count: Ssa,
 ) -> Result<(), CodegenError> {
-    let lie = KeyTileRows::of_values(emitter, tile.attention, reduction)?;
+    let lie = KeyTileRows::of_values(emitter, attention, reduction)?;
     let (to, pitch) = value_pairs(emitter, reduction);
     let lanes = emitter.plan.machine.lanes;
     let whole = reduction.length - reduction.length % lanes as u32;

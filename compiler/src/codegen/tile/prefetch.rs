@@ -50,6 +50,10 @@ fn next(
     field: usize,
     (row, rows): (Ssa, usize),
 ) -> Result<(), CodegenError> {
+    // What computes rows asks for what it reads.
+    if emitter.plan.loaded_rows(tensor).is_some() {
+        return Ok(());
+    }
     let of_tile = KeyTileRows::new(emitter, tile.attention, (tensor, dim), field)?;
     // Elements of a cache line.
     let of_line = LINE / emitter.plan.tensors[tensor].storage.bytes() as u32;

@@ -156,13 +156,22 @@ impl KeyTileRows {
         KeyTileRows::new(emitter, attention, (reduction.value, reduction.dim), TileCall::values_of(reduction.index))
     }
 
-    /// The rows of a tensor along `dim`, the first at the address that a field of the [`TileCall`] has, by its offset.
+    /// The rows of a tensor along `dim`, the first at the address that a field of the [`TileCall`] has, by its offset; in prefill, those that
+    /// are computed for the key tile where they lie.
     pub(super) fn new(
         emitter: &mut ExprEmitter<'_, '_>,
         attention: &Attention,
         (tensor, dim): (TensorId, Axis),
         field: usize,
     ) -> Result<KeyTileRows, CodegenError> {
+        if let Some((place, pitch)) = emitter.plan.loaded_rows(tensor) {
+            let scratch = emitter.scratch;
+            return Ok(KeyTileRows {
+                first: emitter.fb().ins().iadd_imm_s(scratch, place as i64),
+                stride: emitter.fb().ins().iconst(types::I64, pitch as i64),
+                element: emitter.fb().ins().iconst(types::I64, LANE_BYTES as i64),
+            });
+        }
         emitter.check_bound(tensor, &[attention.key, dim])?;
         let first = call_word(emitter, field);
         Ok(KeyTileRows {

@@ -5,6 +5,7 @@ mod fused;
 mod graphs;
 mod notation;
 mod origins;
+mod places;
 mod proofs;
 mod random;
 mod regimes;

@@ -5,17 +5,19 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use super::integers;
 use super::numbers::Numbers;
 use super::rows::{
-    LINE, Rows, accumulators, ask, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
+    Rows, accumulators, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
 };
 use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::tile::computed::ask;
 use crate::codegen::tile::product::Guard;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;
+use crate::machine::LINE;
 use crate::plan::{Reduction, RowTile};
 
 /// The rows of a key tile's values.

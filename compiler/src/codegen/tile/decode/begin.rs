@@ -6,7 +6,6 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
 use super::integers;
 use super::rows::{Rows, accumulators, average_bytes, elements_before, padded_pairs, query_bytes};
-use super::source::{fill_up, write_row};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -14,6 +13,7 @@ use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::{by_rows, contiguous};
 use crate::codegen::tile::begin::{reset, write_lanes};
 use crate::codegen::tile::bf16;
+use crate::codegen::tile::computed::{fill_up, write_row};
 use crate::codegen::tile::query_tile::{call_word, set_query};
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;

@@ -2,7 +2,6 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
 use super::lanes::joined;
@@ -49,14 +48,6 @@ impl<'a> Rows<'a> {
         let lanes = emitter.plan.machine.lanes as i64;
         let up = emitter.fb().ins().iadd_imm_s(self.keys, lanes - 1);
         emitter.fb().ins().band_imm_s(up, -lanes)
-    }
-
-    /// Whether the key tile that comes next has as many keys as this one, or more.
-    pub(super) fn has_next(&self, emitter: &mut ExprEmitter<'_, '_>) -> Ssa {
-        let [first, end] =
-            [offset_of!(TileCall, next_key), offset_of!(TileCall, next_end)].map(|word| call_word(emitter, word));
-        let next = emitter.fb().ins().isub(end, first);
-        emitter.fb().ins().icmp(IntCC::SignedGreaterThanOrEqual, next, self.keys)
     }
 
     /// Writes the index of each lane's key, clamped to the last: those of a vector one by one, from which the others follow.
@@ -192,15 +183,6 @@ pub(super) fn raise(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa,
     // No lane is NaN: each began with the number.
     let most = joined(emitter, most[0], &|emitter, a, b| emitter.v.pseudo_max(a, b));
     emitter.fb().ins().store(access(), most, address, offset);
-}
-
-/// Bytes of a cache line.
-pub(super) const LINE: usize = 64;
-
-/// Asks for a cache line. First caches have room for little more than a key tile: what comes later waits in the second.
-pub(super) fn ask(emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) {
-    // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
-    emitter.fb().ins().load(types::I16, access(), address, offset);
 }
 
 pub(super) fn load(emitter: &mut ExprEmitter<'_, '_>, ty: Type, address: Ssa, offset: i32) -> Ssa {

@@ -1,24 +1,23 @@
 //! Rows of keys and values that vectors can be loaded of.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
-use rhumb_ir::{Axis, Value};
+use rhumb_ir::Axis;
 
 use super::integers::load_pairs;
 use super::numbers::Numbers;
-use super::rows::{LINE, Rows, ask, load, padded, padded_pairs, scratch};
-use crate::abi::TileCall;
+use super::rows::{Rows, load, padded, padded_pairs, scratch};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
-use crate::codegen::rows::{ROW_LANES, by_rows, contiguous, read_rows, rows as each_row};
+use crate::codegen::rows::ROW_LANES;
 use crate::codegen::stored;
+use crate::codegen::tile::computed::{ComputedRows, KeyTile, fill_up, has_next};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
-use crate::machine::{Backend, LANE_BYTES};
-use crate::plan::{Origin, Scaled, Source as Content, Storage, Table, TensorId};
+use crate::machine::Backend;
+use crate::machine::LINE;
+use crate::plan::{Scaled, Storage, TensorId};
 
 /// Rows from one that is read to those that are asked for again: much of what is asked for once is dropped where memory is slow.
 const AGAIN: [i64; 2] = [32, 16];
@@ -97,7 +96,9 @@ impl Source {
         let loaded = wanted.loaded;
         let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, loaded, numbers };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
-            compute(emitter, rows, wanted, &loaded.table)?;
+            let keys = KeyTile { key: rows.tile.attention.key, first: rows.first_key, count: rows.keys };
+            let Wanted { dim, length, place, pitch, .. } = wanted;
+            ComputedRows { table: &loaded.table, dim, length, place, pitch }.compute(emitter, keys)?;
             return Ok(in_scratch);
         }
         let [field, next] = wanted.fields;
@@ -112,7 +113,7 @@ impl Source {
             dense,
             |emitter| {
                 let next = call_word(emitter, next);
-                let whole = rows.has_next(emitter);
+                let whole = has_next(emitter, rows.keys);
                 let ahead = emitter.fb().ins().select(whole, next, lie.first);
                 vec![lie.first, lie.stride, ahead]
             },
@@ -218,101 +219,4 @@ fn copy(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, wanted: Wanted, (lie,
         fill_up(emitter, to, (wanted.length, wanted.padded(emitter)), bytes);
         vec![emitter.fb().ins().iadd(from, lie.stride), emitter.fb().ins().iadd_imm_s(to, wanted.pitch)]
     });
-}
-
-/// Computes rows.
-fn compute(
-    emitter: &mut ExprEmitter<'_, '_>,
-    rows: Rows<'_>,
-    wanted: Wanted,
-    table: &Table,
-) -> Result<(), CodegenError> {
-    let Content::Value(root) = table.source else {
-        let op = emitter.plan.tensors[table.target].name.clone();
-        return Err(CodegenError::Unsupported {
-            op,
-            reason: "rows that are computed while they are loaded are values",
-        });
-    };
-    let own = scratch(emitter, wanted.place);
-    let bound = emitter.save();
-    emitter.bind_groups();
-    let wide = contiguous(emitter, root, wanted.dim, None);
-    let key = rows.tile.attention.key;
-    let next = call_word(emitter, offset_of!(TileCall, next_key));
-    let whole = rows.has_next(emitter);
-    let ahead = emitter.fb().ins().select(whole, next, rows.first_key);
-    let read = read_rows(emitter, root, wanted.dim);
-    let done = by_rows(emitter, wanted.dim, wide, |emitter| {
-        let mut result = Ok(());
-        counted_loop(emitter, rows.keys, &[own], |emitter, row, to| {
-            let saved = emitter.save();
-            let index = emitter.fb().ins().iadd(ahead, row);
-            emitter.set(key, index);
-            let asked = ask_row(emitter, &read, wanted);
-            let index = emitter.fb().ins().iadd(rows.first_key, row);
-            emitter.set(key, index);
-            emitter.forget(key);
-            let done = emitter.with_rows(&read, |emitter| write_row(emitter, root, (wanted.dim, wanted.length), to[0]));
-            let done = asked.and(done.and_then(|done| done));
-            result = std::mem::replace(&mut result, Ok(())).and(done);
-            emitter.restore(saved);
-            vec![emitter.fb().ins().iadd_imm_s(to[0], wanted.pitch)]
-        });
-        result
-    });
-    emitter.restore(bound);
-    done
-}
-
-/// Asks for the rows of inputs at this point, where they are contiguous.
-fn ask_row(emitter: &mut ExprEmitter<'_, '_>, read: &[(TensorId, Axis)], wanted: Wanted) -> Result<(), CodegenError> {
-    let plan = emitter.plan;
-    let inputs = read.iter().filter(|(tensor, along)| {
-        *along == wanted.dim && matches!(plan.tensors[*tensor].origin, Origin::Input(_)) && emitter.v.is_vector()
-    });
-    let inputs: Vec<TensorId> = inputs.map(|(tensor, _)| *tensor).collect();
-    for tensor in inputs {
-        let row = emitter.address(tensor, &[wanted.dim])?;
-        for line in (0..LANE_BYTES as i32 * wanted.length as i32).step_by(LINE) {
-            ask(emitter, row, line);
-        }
-    }
-    Ok(())
-}
-
-/// Computes a row along an axis of this length, zeros at its end.
-pub(super) fn write_row(
-    emitter: &mut ExprEmitter<'_, '_>,
-    root: Value,
-    (dim, length): (Axis, u32),
-    to: Ssa,
-) -> Result<(), CodegenError> {
-    each_row(
-        emitter,
-        Some(root),
-        dim,
-        &mut |emitter, index, x| {
-            let offset = emitter.fb().ins().ishl_imm_u(index, 2);
-            let address = emitter.fb().ins().iadd(to, offset);
-            emitter.fb().ins().store(access(), x, address, 0);
-            Ok(())
-        },
-        &mut |emitter| emitter.emit(root),
-    )?;
-    let end = padded(emitter, length);
-    fill_up(emitter, to, (length, end), size_of::<f32>());
-    Ok(())
-}
-
-/// Zeros from the end of a row, whose elements have these bytes, to that of its last vector.
-pub(super) fn fill_up(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, (length, end): (u32, u32), bytes: usize) {
-    let zero = match bytes {
-        1 => emitter.fb().ins().iconst(types::I8, 0),
-        2 => emitter.fb().ins().iconst(types::I16, 0),
-        _ => emitter.fb().ins().f32const(0.0),
-    };
-    for element in length..end {
-        emitter.fb().ins().store(access(), zero, row, bytes as i32 * element as i32);
-    }
 }
