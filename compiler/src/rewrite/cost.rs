@@ -115,8 +115,7 @@ pub(crate) fn node_cost(egraph: &EGraph, extents: &Extents, class: Id, node: &No
         Node::Cast(..) => Cost::of(result(), units(Work::Cast)),
         Node::Gather(_) => Cost::of(result(), units(Work::Lookup)),
         Node::Rotate([_, angle, ..]) => {
-            let (turned, angles) = rotation_cost(egraph, extents, class, *angle);
-            turned.plus(angles)
+            Cost::of(result(), units(Work::Rotation)).plus(Cost::of(space(axes(*angle)), units(Work::Angle)))
         }
         // One fused multiply-add per element of the space summed over.
         Node::Dot([a, b, _]) => {
@@ -129,12 +128,6 @@ pub(crate) fn node_cost(egraph: &EGraph, extents: &Extents, class: Id, node: &No
         }
         Node::LogSumExp([x, _, _, base]) => power(space(axes(*x)), &[Binary::Max, Binary::Add], egraph, *base),
     }
-}
-
-/// Cost of turning the elements of a class by an angle, and of its cosines and sines.
-pub(crate) fn rotation_cost(egraph: &EGraph, extents: &Extents, class: Id, angle: Id) -> (Cost, Cost) {
-    let space = |id: Id| extents.space(egraph[id].data.ty().map_or(AxisSet::EMPTY, |ty| ty.axes));
-    (Cost::of(space(class), units(Work::Rotation)), Cost::of(space(angle), units(Work::Angle)))
 }
 
 /// Cost of so many elements of rows that are computed for a key tile: they are stored for what reads them.

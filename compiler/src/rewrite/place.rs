@@ -7,7 +7,7 @@
 use egg::{Id, Language};
 use rhumb_ir::{AxisSet, Elem, Op};
 
-use super::cost::{Cost, kept, node_cost, rotation_cost, staged};
+use super::cost::{Cost, kept, node_cost, staged};
 use super::extents::Extents;
 use super::facts::{EGraph, Facts};
 use super::language::Node;
@@ -139,27 +139,25 @@ impl Rows<'_> {
         Form { step: Step::Op(node), own, children }
     }
 
-    /// As it is computed for each key tile; none of ops that have no row there.
+    /// As it is computed for each key tile; none of ops that have no row there. To compute a row again takes little beside storing it again, which
+    /// is what staging counts: forms cost what they do where rows are computed once.
     fn in_tile(&self, node: &Node) -> Option<Form> {
         let once = |child: &Id| item(*child, Place::Whole);
         let again = |child: &Id| item(*child, if self.is_rows(*child) { Place::InTile } else { Place::Whole });
-        let cost = || node_cost(self.egraph, self.extents, self.class, node).times(self.loads());
-        let (own, children) = match node {
-            Node::Leaf(_) | Node::Const(_) => (Cost::ZERO, Vec::new()),
+        let children = match node {
+            Node::Leaf(_) | Node::Const(_) => Vec::new(),
             Node::Iota(_)
             | Node::Unary(..)
             | Node::Binary(..)
             | Node::Compare(..)
             | Node::Select(_)
-            | Node::Cast(..) => (cost(), node.children().iter().map(again).collect()),
-            // What is looked up is in memory.
-            Node::Gather(children) => (cost(), children.iter().map(once).collect()),
-            Node::Rotate([x, rest @ ..]) => {
-                let (turned, angles) = rotation_cost(self.egraph, self.extents, self.class, rest[0]);
-                (turned.times(self.loads()).plus(angles), [again(x)].into_iter().chain(rest.iter().map(once)).collect())
-            }
+            | Node::Cast(..) => node.children().iter().map(again).collect(),
+            // What is looked up is in memory, and so are cosines and sines.
+            Node::Gather(children) => children.iter().map(once).collect(),
+            Node::Rotate([x, rest @ ..]) => [again(x)].into_iter().chain(rest.iter().map(once)).collect(),
             _ => return None,
         };
+        let own = node_cost(self.egraph, self.extents, self.class, node);
         Some(Form { step: Step::Op(node.clone()), own, children })
     }
 
