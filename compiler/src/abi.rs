@@ -9,8 +9,7 @@ use std::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::machine::LANE_BYTES;
-pub use crate::machine::MOST_LANES;
+pub use crate::machine::{LANE_BYTES, MOST_LANES};
 
 /// The call record of a function of the tile kernel.
 #[repr(C)]

@@ -9,7 +9,7 @@ pub(crate) const AVX2_LANES: usize = 8;
 /// Lanes of vectors of AVX-512, the widest there are.
 pub const MOST_LANES: usize = 16;
 /// Bytes of a lane: a number of single precision, an integer, or the mask of one.
-pub(crate) const LANE_BYTES: usize = 4;
+pub const LANE_BYTES: usize = 4;
 /// Bytes of a cache line, on most machines, and of the widest vectors.
 pub(crate) const LINE: usize = MOST_LANES * LANE_BYTES;
 /// Registers of the larger register files: tiles of sums are planned for these, or for half of them.

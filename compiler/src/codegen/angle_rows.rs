@@ -45,7 +45,7 @@ impl AngleRows {
     /// Rows along an axis, at an offset from an address.
     pub(super) fn at(emitter: &mut ExprEmitter<'_, '_>, inner: Axis, (base, offset): (Ssa, usize)) -> AngleRows {
         let length = emitter.extent(inner);
-        let bytes = emitter.fb().ins().ishl_imm_u(length, 3);
+        let bytes = emitter.double_bytes(length);
         let cosines = emitter.fb().ins().iadd_imm_s(base, offset as i64);
         let sines = emitter.fb().ins().iadd(cosines, bytes);
         AngleRows { length, bytes, cosines, sines, zero: iconst(emitter, 0) }
@@ -65,7 +65,7 @@ impl AngleRows {
             zero,
             length,
             &mut |emitter, index, x| {
-                let offset = emitter.fb().ins().ishl_imm_u(index, 3);
+                let offset = emitter.double_bytes(index);
                 let address = emitter.fb().ins().iadd(cosines, offset);
                 emitter.fb().ins().store(access(), x, address, 0);
                 Ok(())

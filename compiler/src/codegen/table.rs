@@ -98,13 +98,13 @@ fn angles(emitter: &mut ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Resul
     for (kept, table) in [(kept, step.target), (kept_sines, sines)] {
         let row = emitter.address(table, &[])?;
         range_loop(emitter, zero, length, 2, &[], |emitter, index, _| {
-            let offset = emitter.fb().ins().ishl_imm_u(index, 3);
+            let offset = emitter.double_bytes(index);
             let address = emitter.fb().ins().iadd(kept, offset);
             let pair = emitter.fb().ins().load(types::F64X2, access(), address, 0);
             let pair = emitter.fb().ins().fvdemote(pair);
             let pair = emitter.fb().ins().bitcast(types::I64X2, lane_order(), pair);
             let pair = emitter.fb().ins().extractlane(pair, 0);
-            let offset = emitter.fb().ins().ishl_imm_u(index, 2);
+            let offset = emitter.lane_bytes(index);
             let address = emitter.fb().ins().iadd(row, offset);
             emitter.fb().ins().store(access(), pair, address, 0);
             Vec::new()

@@ -107,7 +107,7 @@ impl Turned {
         let [cosines, sines] = self.tables.map(|table| emitter.address(table, &[]));
         let (cosines, sines) = (cosines?, sines?);
         let length = emitter.extent(self.inner);
-        let bytes = emitter.fb().ins().ishl_imm_u(length, 3);
+        let bytes = emitter.double_bytes(length);
         emitter.in_rows(self.inner, self.lanes, |emitter| {
             let ty = emitter.v.float_type();
             range_loop(emitter, zero, bytes, (WORD_BYTES * self.lanes) as i64, &[], |emitter, offset, _| {

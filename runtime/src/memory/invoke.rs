@@ -3,7 +3,7 @@
 //! What code relies on is made certain here, whatever is asked for, by the plan that it was compiled of and the frame of the call. A mistake
 //! of the caller's is a panic.
 
-use rhumb_compiler::abi::{SHARES, TableCall, TileCall};
+use rhumb_compiler::abi::{LANE_BYTES, SHARES, TableCall, TileCall};
 use rhumb_compiler::codegen::Role;
 
 use crate::memory::shares::{TableTurns, TaskTiles, put};
@@ -121,7 +121,7 @@ impl TaskTiles<'_> {
         assert!(skipped < end - first && skipped + width <= size, "queries past the end of their tile");
         let layout = &plan.scratch;
         // All that a state holds of a query takes 4 bytes.
-        let state = layout.states + position * layout.state_bytes + 4 * skipped;
+        let state = layout.states + position * layout.state_bytes + LANE_BYTES * skipped;
         // Rows that are copied are not there before their tile is the next.
         let next = if self.copies { (0, 0) } else { next };
         let scratch = self.scratch.as_ptr() as u64;

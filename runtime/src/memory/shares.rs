@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::Pod;
-use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
+use rhumb_compiler::abi::{LANE_BYTES, MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Attention, Plan, Reduction};
 
 use crate::memory::alloc::ALIGN;
@@ -267,7 +267,7 @@ impl<'t> TaskTiles<'t> {
         let reductions = &self.attention.reductions;
         let before: usize = reductions[..reduction].iter().map(padded).sum();
         let length = padded(&reductions[reduction]);
-        let start = layout.states + position * layout.state_bytes + layout.accumulators + 4 * queries * before;
+        let start = layout.states + position * layout.state_bytes + layout.accumulators + LANE_BYTES * queries * before;
         let rows = self.scratch.slice_mut::<f32>(start, queries * length);
         (rows.expect("accumulators of a state of this plan"), length)
     }
@@ -291,7 +291,8 @@ impl<'t> TaskTiles<'t> {
         assert!(position < self.begun, "a query tile that was not begun");
         let (layout, (queries, _)) = (&self.plan().scratch, self.queries);
         // The positions of queries come last, and code relies on them.
-        let state = self.scratch.slice_mut::<f32>(layout.states + position * layout.state_bytes, layout.lanes / 4);
+        let state =
+            self.scratch.slice_mut::<f32>(layout.states + position * layout.state_bytes, layout.lanes / LANE_BYTES);
         let parts = parts.map(|part| {
             let start = match part {
                 Part::Bases => layout.bases,
@@ -300,7 +301,7 @@ impl<'t> TaskTiles<'t> {
                 Part::References => layout.references,
                 Part::Squares => layout.squares,
             };
-            start / 4..start / 4 + queries
+            start / LANE_BYTES..start / LANE_BYTES + queries
         });
         let parts = state.and_then(|state| state.get_disjoint_mut(parts).ok());
         parts.expect("parts of a state of this plan")

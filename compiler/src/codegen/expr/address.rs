@@ -7,6 +7,7 @@ use super::ExprEmitter;
 use crate::abi::WORD_BYTES;
 use crate::codegen::error::CodegenError;
 use crate::codegen::vocab::frame_access;
+use crate::machine::LANE_BYTES;
 use crate::plan::TensorId;
 
 impl ExprEmitter<'_, '_> {
@@ -14,6 +15,16 @@ impl ExprEmitter<'_, '_> {
     pub(crate) fn word(&mut self, word: usize) -> Ssa {
         let frame = self.frame;
         self.fb().ins().load(types::I64, frame_access(), frame, (WORD_BYTES * word) as i32)
+    }
+
+    /// The bytes of so many lanes.
+    pub(crate) fn lane_bytes(&mut self, lanes: Ssa) -> Ssa {
+        self.fb().ins().ishl_imm_u(lanes, i64::from(LANE_BYTES.ilog2()))
+    }
+
+    /// The bytes of so many numbers of double precision.
+    pub(crate) fn double_bytes(&mut self, numbers: Ssa) -> Ssa {
+        self.fb().ins().ishl_imm_u(numbers, i64::from(size_of::<f64>().ilog2()))
     }
 
     /// The length of an axis, as `i64`.

@@ -91,7 +91,7 @@ pub(super) fn queries(
             emitter.restore(saved);
         }
         let Ok(rows) = <[Ssa; ROW_LANES]>::try_from(rows) else { return Vec::new() };
-        let offset = emitter.fb().ins().ishl_imm_u(lane, 2);
+        let offset = emitter.lane_bytes(lane);
         let column = emitter.fb().ins().iadd(tile.state, offset);
         let column = emitter.fb().ins().iadd_imm_s(column, place);
         emitter.in_rows(product.dim, ROW_LANES, |emitter| {
@@ -111,7 +111,7 @@ fn transposed(
     (from, to): (Ssa, Ssa),
 ) {
     range_loop(emitter, from, to, ROW_LANES as i64, &[column], |emitter, word, carried| {
-        let offset = emitter.fb().ins().ishl_imm_u(word, 2);
+        let offset = emitter.lane_bytes(word);
         let loaded = rows.map(|row| {
             let address = emitter.fb().ins().iadd(row, offset);
             emitter.fb().ins().load(types::F32X4, access(), address, 0)
@@ -247,7 +247,7 @@ fn pair_values(
             let high = emitter.fb().ins().ishl_imm_u(high, 16);
             let high = emitter.fb().ins().band(high, kept);
             let pairs = emitter.fb().ins().bor(low, high);
-            let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+            let offset = emitter.lane_bytes(element);
             let place = emitter.fb().ins().iadd(to[0], offset);
             emitter.fb().ins().store(access(), pairs, place, 0);
             Vec::new()
@@ -259,7 +259,7 @@ fn pair_values(
             let low = emitter.fb().ins().iconst(types::I32, 0xffff);
             let kept = emitter.fb().ins().bor(kept, low);
             let pair = emitter.fb().ins().band(pair, kept);
-            let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+            let offset = emitter.lane_bytes(element);
             let place = emitter.fb().ins().iadd(to[0], offset);
             emitter.fb().ins().store(access(), pair, place, 0);
             Vec::new()

@@ -165,7 +165,7 @@ pub(super) fn write_row(
         Some(root),
         dim,
         &mut |emitter, index, x| {
-            let offset = emitter.fb().ins().ishl_imm_u(index, 2);
+            let offset = emitter.lane_bytes(index);
             let address = emitter.fb().ins().iadd(to, offset);
             emitter.fb().ins().store(access(), x, address, 0);
             Ok(())

@@ -62,7 +62,7 @@ fn positions(emitter: &mut ExprEmitter<'_, '_>, query: Ssa) -> Ssa {
 /// Computes and stores a vector of each value.
 fn values(emitter: &mut ExprEmitter<'_, '_>, place: Ssa) -> Result<(), CodegenError> {
     let (plan, scratch) = (emitter.plan, emitter.scratch);
-    let offset = emitter.fb().ins().ishl_imm_u(place, 2);
+    let offset = emitter.lane_bytes(place);
     let address = emitter.fb().ins().iadd(scratch, offset);
     for (number, value) in plan.by_distance.iter().enumerate() {
         let x = emitter.emit(*value)?;
@@ -91,7 +91,7 @@ pub(super) fn of_key(emitter: &mut ExprEmitter<'_, '_>, count: Ssa, key: Ssa) ->
     }
     let last = emitter.fb().ins().iadd_imm_s(count, -1);
     let distance = emitter.fb().ins().isub(last, key);
-    let offset = emitter.fb().ins().ishl_imm_u(distance, 2);
+    let offset = emitter.lane_bytes(distance);
     let scratch = emitter.scratch;
     Some(emitter.fb().ins().iadd(scratch, offset))
 }

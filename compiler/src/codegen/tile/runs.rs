@@ -203,7 +203,7 @@ fn successive(emitter: &mut ExprEmitter<'_, '_>, first: Ssa) -> Ssa {
 /// Computes and stores a vector of each value.
 fn store(emitter: &mut ExprEmitter<'_, '_>, distance: Ssa) -> Result<(), CodegenError> {
     let (plan, scratch) = (emitter.plan, emitter.scratch);
-    let offset = emitter.fb().ins().ishl_imm_u(distance, 2);
+    let offset = emitter.lane_bytes(distance);
     let address = emitter.fb().ins().iadd(scratch, offset);
     for (number, value) in plan.by_runs.values.iter().enumerate() {
         let x = emitter.emit(*value)?;
@@ -235,13 +235,13 @@ fn copy(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, cell: Cell) {
     let target = slot(emitter, 0, cell.first_key, tile.row_bytes() as usize);
     range_loop(emitter, first_column, end_column, 1, &[], |emitter, column, _| {
         let lane = emitter.fb().ins().imul_imm_s(column, lanes);
-        let offset = emitter.fb().ins().ishl_imm_u(lane, 2);
+        let offset = emitter.lane_bytes(lane);
         let target = emitter.fb().ins().iadd(target, offset);
         // Of the first key, the distance of the first lane, which may lie before the run.
         let before = emitter.fb().ins().isub(lane, cell.first_query);
         let distance = emitter.fb().ins().iadd(before, cell.keys);
         let distance = emitter.fb().ins().iadd_imm_s(distance, -1);
-        let offset = emitter.fb().ins().ishl_imm_u(distance, 2);
+        let offset = emitter.lane_bytes(distance);
         let scratch = emitter.scratch;
         let source = emitter.fb().ins().iadd(scratch, offset);
         let mask = of_run(emitter, lane, (cell.first_query, end));

@@ -39,7 +39,7 @@ impl KeyRows {
 
     /// The key term of a key, in every lane.
     pub(super) fn splat(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, key: Ssa) -> Ssa {
-        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+        let offset = emitter.lane_bytes(key);
         let address = emitter.fb().ins().iadd(row, offset);
         let (x, ty) = (emitter.fb().ins().load(types::F32, access(), address, 0), emitter.v.float_type());
         emitter.v.splat(x, ty)
@@ -52,7 +52,7 @@ impl KeyRows {
 
     /// A row of tables from a key on, which is padded: the last vector may pass its end.
     fn lanes(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, key: Ssa) -> Ssa {
-        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+        let offset = emitter.lane_bytes(key);
         let address = emitter.fb().ins().iadd(row, offset);
         let ty = emitter.v.float_type();
         emitter.fb().ins().load(ty, access(), address, 0)

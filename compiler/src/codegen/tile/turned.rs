@@ -60,7 +60,7 @@ pub(super) fn fill(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, count: Ssa
 /// Stores a vector of products, so many vectors from a distance on.
 fn store(emitter: &mut ExprEmitter<'_, '_>, distance: Ssa, (sum, column): (Ssa, i32)) {
     let (scratch, width) = (emitter.scratch, emitter.plan.machine.vector_bytes() as i32);
-    let offset = emitter.fb().ins().ishl_imm_u(distance, 2);
+    let offset = emitter.lane_bytes(distance);
     let address = emitter.fb().ins().iadd(scratch, offset);
     let place = row(emitter, emitter.plan.by_distance.len()) + width * column;
     emitter.fb().ins().store(access(), sum, address, place);

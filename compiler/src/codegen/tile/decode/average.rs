@@ -150,7 +150,7 @@ impl Block<'_> {
     fn columns(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize) {
         let (width, pitch) = (self.source.vector_bytes(emitter) as i32, score_bytes(emitter));
         let weights = self.rows.scores(emitter, self.row);
-        let length = emitter.fb().ins().ishl_imm_u(self.rows.keys, 2);
+        let length = emitter.lane_bytes(self.rows.keys);
         let end = emitter.fb().ins().iadd(weights, length);
         let skipped = self.source.bytes_of(emitter, at);
         let [first, ahead] = [self.source.first, self.source.ahead].map(|rows| emitter.fb().ins().iadd(rows, skipped));
@@ -185,7 +185,7 @@ impl Block<'_> {
     fn integers(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize) {
         let (pitch, twos) = (score_bytes(emitter), count.div_ceil(2));
         let weights = self.rows.scores(emitter, self.row);
-        let skipped = emitter.fb().ins().ushr_imm_u(at, 2);
+        let skipped = self.source.bytes_of(emitter, at);
         let [first, ahead] = [self.source.first, self.source.ahead].map(|rows| emitter.fb().ins().iadd(rows, skipped));
         let pairs = emitter.fb().ins().band_imm_s(self.rows.keys, -2);
         let two = emitter.fb().ins().ishl_imm_u(self.source.stride, 1);
@@ -211,7 +211,7 @@ impl Block<'_> {
                     })
                     .collect();
                 let mut carried_on = [value, ahead].map(|row| emitter.fb().ins().iadd(row, two)).to_vec();
-                let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+                let offset = emitter.lane_bytes(key);
                 let weights = emitter.fb().ins().iadd(weights, offset);
                 for (row, sums) in carried[2..].chunks(2 * twos).enumerate() {
                     let ty = emitter.v.int_type();
@@ -253,7 +253,7 @@ impl Block<'_> {
         let skipped = emitter.fb().ins().imul_imm_s(self.row, pitch);
         let place = emitter.fb().ins().iadd(self.rows.tile.state, skipped);
         let place = emitter.fb().ins().iadd(place, at);
-        let offset = emitter.fb().ins().ishl_imm_u(self.row, 2);
+        let offset = emitter.lane_bytes(self.row);
         let scratch = emitter.scratch;
         let scales = emitter.fb().ins().iadd(scratch, offset);
         for (row, sums) in sums.chunks(count).enumerate() {

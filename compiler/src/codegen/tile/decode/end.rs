@@ -41,7 +41,7 @@ fn averages(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reduc
             let factor = factor(emitter, rows.tile, types::F32, column);
             let factor = factor.map(|x| if ty.is_vector() { emitter.fb().ins().splat(ty, x) } else { x });
             range_loop(emitter, first, end, step, &[], |emitter, element, _| {
-                let offset = emitter.fb().ins().ishl_imm_u(element, 2);
+                let offset = emitter.lane_bytes(element);
                 let address = emitter.fb().ins().iadd(from[0], offset);
                 let x = load(emitter, ty, address, 0);
                 let x = average(emitter, rows.tile, x, factor);

@@ -189,7 +189,7 @@ pub(super) fn is_odd_query(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, ro
 
 /// The address of the number that a row has in a part of the scratch memory.
 pub(super) fn number(emitter: &mut ExprEmitter<'_, '_>, row: Ssa, part: usize) -> Ssa {
-    let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+    let offset = emitter.lane_bytes(row);
     let first = scratch(emitter, part);
     emitter.fb().ins().iadd(first, offset)
 }

@@ -112,7 +112,7 @@ fn write_keys(
                 emitter.forget(key);
                 let done = emitter.emit(number).map(|x| {
                     let x = if negative { emitter.fb().ins().fneg(x) } else { x };
-                    let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+                    let offset = emitter.lane_bytes(row);
                     let to = emitter.fb().ins().iadd(place, offset);
                     emitter.fb().ins().store(access(), x, to, 0);
                 });

@@ -109,7 +109,7 @@ impl Block<'_> {
             });
             (each.collect(), None)
         };
-        let bytes = emitter.fb().ins().ishl_imm_u(key, 2);
+        let bytes = emitter.lane_bytes(key);
         let numbers = self.source.numbers.from(emitter, bytes);
         let sums = self.sums(emitter, (pointers, even), (count, numbers));
         self.store(emitter, key, (groups, numbers), &sums);
@@ -225,7 +225,7 @@ impl Block<'_> {
     fn store(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, (groups, numbers): (usize, Numbers), sums: &[Ssa]) {
         let (quarters, rows) = (emitter.plan.machine.lanes / RowTile::GROUP, self.tile.rows);
         let scores = self.rows.scores(emitter, self.row);
-        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+        let offset = emitter.lane_bytes(key);
         let scores = emitter.fb().ins().iadd(scores, offset);
         let places: Vec<(usize, usize)> =
             (0..rows).flat_map(|row| (0..groups).map(move |group| (row, group))).collect();

@@ -97,7 +97,7 @@ impl<'a> Rows<'a> {
         let at = self.scores(emitter, row);
         let start = emitter.fb().ins().iconst(types::I64, 0);
         range_loop(emitter, start, self.keys, lanes, carried, |emitter, key, carried| {
-            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+            let offset = emitter.lane_bytes(key);
             let place = emitter.fb().ins().iadd(at, offset);
             let old = load(emitter, ty, place, 0);
             let (new, carried) = make(emitter, offset, old, carried);
@@ -108,7 +108,7 @@ impl<'a> Rows<'a> {
 
     /// The number that a row has in a part of the state.
     pub(super) fn number(&self, emitter: &mut ExprEmitter<'_, '_>, row: Ssa, part: usize) -> (Ssa, i32) {
-        let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+        let offset = emitter.lane_bytes(row);
         (emitter.fb().ins().iadd(self.tile.state, offset), part as i32)
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn raise(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa,
     let before = splat(emitter, (address, offset));
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let most = range_loop(emitter, start, rows.keys, lanes, &[before], |emitter, key, most| {
-        let skipped = emitter.fb().ins().ishl_imm_u(key, 2);
+        let skipped = emitter.lane_bytes(key);
         let place = emitter.fb().ins().iadd(at, skipped);
         let score = load(emitter, ty, place, 0);
         vec![emitter.v.pseudo_max(score, most[0])]

@@ -36,7 +36,7 @@ fn zeros(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, reduction: &Reductio
     carried.extend((0..side_by_side).map(|_| emitter.v.float(0.0)));
     let done = counted_loop(emitter, rows.keys, &carried, |emitter, key, carried| {
         let row = carried[0];
-        let number = emitter.fb().ins().ishl_imm_u(key, 2);
+        let number = emitter.lane_bytes(key);
         let numbers = source.numbers.from(emitter, number);
         let sums = range_loop(emitter, zero, bytes, side_by_side * vector, &carried[1..], |emitter, offset, sums| {
             let address = emitter.fb().ins().iadd(row, offset);

@@ -69,7 +69,7 @@ fn hide(emitter: &mut ExprEmitter<'_, '_>, at: Ssa, (from, to): (Ssa, Ssa), hidd
     let of_four = emitter.fb().ins().splat(types::F32X4, nothing);
     for (nothing, first, end, step) in [(nothing, from, whole, 1), (of_four, whole, to, lanes)] {
         range_loop(emitter, first, end, step, &[], |emitter, key, _| {
-            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+            let offset = emitter.lane_bytes(key);
             let place = emitter.fb().ins().iadd(at, offset);
             emitter.fb().ins().store(access(), nothing, place, 0);
             Vec::new()
@@ -94,7 +94,7 @@ pub(super) fn each_vector(
         let index = emitter.fb().ins().iadd(rows.first_key, key);
         emitter.set(key_axis, index);
         emitter.forget(key_axis);
-        let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+        let offset = emitter.lane_bytes(key);
         let word = emitter.fb().ins().iadd(words, offset);
         emitter.set_lanes(key_axis, word, Order::Successive);
         let place = emitter.fb().ins().iadd(at, offset);

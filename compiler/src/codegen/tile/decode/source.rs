@@ -15,8 +15,7 @@ use crate::codegen::stored;
 use crate::codegen::tile::computed::{ComputedRows, KeyTile, fill_up, has_next};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
-use crate::machine::Backend;
-use crate::machine::LINE;
+use crate::machine::{Backend, LANE_BYTES, LINE};
 use crate::plan::{Scaled, Storage, TensorId};
 
 /// Rows from one that is read to those that are asked for again: much of what is asked for once is dropped where memory is slow.
@@ -138,10 +137,9 @@ impl Source {
 
     /// What these bytes of a row in single precision are of one that is stored as these.
     pub(super) fn bytes_of(self, emitter: &mut ExprEmitter<'_, '_>, bytes: Ssa) -> Ssa {
-        match self.storage.bytes() {
-            1 => emitter.fb().ins().ushr_imm_u(bytes, 2),
-            2 => emitter.fb().ins().ushr_imm_u(bytes, 1),
-            _ => bytes,
+        match LANE_BYTES / self.storage.bytes() {
+            1 => bytes,
+            times => emitter.fb().ins().ushr_imm_u(bytes, i64::from(times.ilog2())),
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
     let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
     let start = emitter.fb().ins().iconst(types::I64, 0);
     counted_loop(emitter, rows.count, &[], |emitter, row, _| {
-        let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+        let offset = emitter.lane_bytes(row);
         let maxima = emitter.fb().ins().iadd(base, offset);
         raise(emitter, rows, row, (maxima, layout.tile_maxima as i32));
         Vec::new()
@@ -28,7 +28,7 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
         let from = splat(emitter, place);
         let zero = emitter.v.float(0.0);
         let sum = range_loop(emitter, start, rows.keys, lanes, &[zero], |emitter, key, sum| {
-            let offset = emitter.fb().ins().ishl_imm_u(key, 2);
+            let offset = emitter.lane_bytes(key);
             let place = emitter.fb().ins().iadd(at, offset);
             let score = load(emitter, ty, place, 0);
             let difference = emitter.v.fsub(score, from);
@@ -40,7 +40,7 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
         let sum = joined(emitter, sum[0], &|emitter, a, b| emitter.v.fadd(a, b));
         let (sums, part) = rows.number(emitter, row, layout.sums);
         let old = load(emitter, types::F32, sums, part);
-        let offset = emitter.fb().ins().ishl_imm_u(row, 2);
+        let offset = emitter.lane_bytes(row);
         let scale = emitter.fb().ins().iadd(base, offset);
         let rescale = load(emitter, types::F32, scale, layout.rescale as i32);
         let new = emitter.v.fma(old, rescale, sum);
