@@ -131,6 +131,13 @@ pub enum SchemeTextFault {
         /// What is wrong with it.
         source: SchemeError,
     },
+    /// A value that nothing reads.
+    Unread {
+        /// The value.
+        name: String,
+        /// The hook that reads most like it.
+        suggestion: Option<String>,
+    },
     /// A scheme that does nothing.
     NoHook {
         /// The scheme.
@@ -170,6 +177,7 @@ impl SchemeTextFault {
             SchemeTextFault::NotConstant { what } => format!("{what} must be known when the kernel is compiled"),
             SchemeTextFault::Reads { reader, operand } => format!("{reader} can't read the {operand}"),
             SchemeTextFault::Default { source } => source.finding(),
+            SchemeTextFault::Unread { name, .. } => format!("nothing reads value `{name}`"),
             SchemeTextFault::NoHook { name } => format!("scheme `{name}` does nothing"),
             SchemeTextFault::TooDeep { most } => format!("the expression is nested more than {most} deep"),
             SchemeTextFault::TooLong { most } => format!("the scheme has more than {most} operations"),
@@ -192,13 +200,18 @@ impl SchemeTextFault {
                 "integer" => "write a whole number from -2147483648 to 2147483647",
                 _ => "write a number such as 1, 0.5 or 2.5e-3",
             },
-            SchemeTextFault::Unknown { suggestion: Some(name), .. } => return format!("did you mean `{name}`?"),
+            SchemeTextFault::Unknown { suggestion: Some(name), .. }
+            | SchemeTextFault::Unread { suggestion: Some(name), .. } => return format!("did you mean `{name}`?"),
             SchemeTextFault::Unknown { known, .. } => return known.clone(),
             SchemeTextFault::Redefined { .. } => "use another name, or remove one of the two",
             SchemeTextFault::Reserved { .. } => "use another name",
             SchemeTextFault::Kind { expected: "numbers", found: "a truth value", .. } => {
                 "`select(condition, 1, 0)` makes a number of a truth value"
             }
+            SchemeTextFault::Kind { expected: "numbers", found: "a list", .. } => {
+                "take one of its numbers, as in `slopes[head]`"
+            }
+            SchemeTextFault::Unread { .. } => "read it in `query`, `key`, `score` or `mask`, or remove it",
             SchemeTextFault::Kind { expected, .. } => match *expected {
                 "truth values" => "compare two numbers, as in `q_index >= k_index`",
                 "an axis" => "declare one, as in `axis pair = head_dim / 2`",

@@ -251,7 +251,10 @@ impl<'s> Parser<'s> {
         match (name, self.draft.names.get(name).copied()) {
             ("dim", _) => self.node(Op::Dim, Kind::Axis, span),
             ("true" | "false", _) => self.node(Op::Bool(name == "true"), Kind::Bool, span),
-            (_, Some(Named::Value(id))) => Ok(id),
+            (_, Some(Named::Value(id))) => {
+                self.draft.unread.remove(name);
+                Ok(id)
+            }
             (_, Some(Named::Attribute(number))) => {
                 let kind = self.draft.kinds[number];
                 self.node(Op::Attribute(number), kind, span)

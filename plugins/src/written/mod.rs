@@ -37,7 +37,8 @@
 //!            | "require" expression "," string              what must hold of constants, and what is wrong otherwise
 //! ```
 //!
-//! Lines of `///` ahead of a scheme or an attribute document it; `//` starts a comment. Statements follow each other in any layout.
+//! Lines of `///` ahead of a scheme or an attribute document it; `//` starts a comment. Statements follow each other in any layout. A value that
+//! nothing reads is refused: most likely it is a hook that is misspelt.
 //!
 //! | expression | means |
 //! |---|---|

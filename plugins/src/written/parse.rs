@@ -61,6 +61,11 @@ impl<'s> Parser<'s> {
             self.statement()?;
         }
         let hooks: Vec<_> = Hook::ALL.into_iter().filter_map(|hook| self.last(hook)).collect();
+        if let Some((span, fault)) = self.unread()
+            && (!hooks.is_empty() || matches!(fault, SchemeTextFault::Unread { suggestion: Some(_), .. }))
+        {
+            return Err((span, fault));
+        }
         if hooks.is_empty() {
             return Err((span, SchemeTextFault::NoHook { name: name.to_owned() }));
         }
@@ -316,7 +321,10 @@ impl<'s> Parser<'s> {
                 let id = self.expression()?;
                 match Hook::ALL.into_iter().find(|hook| hook.name() == name) {
                     Some(hook) => self.hook(hook, id, start.to(self.last)),
-                    None => self.declare("a value", (name, span), Named::Value(id)),
+                    None => {
+                        self.draft.unread.insert(name, span);
+                        self.declare("a value", (name, span), Named::Value(id))
+                    }
                 }
             }
             _ => self.unexpected("`query = ...`, `key = ...`, `score = ...`, `mask = ...`, `axis`, `require` or `}`"),

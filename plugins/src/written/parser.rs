@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rhumb_ir::source::Span;
-use rhumb_ir::{Hook, Unary};
+use rhumb_ir::source::{Span, shorten};
+use rhumb_ir::{Hook, Unary, closest};
 
 use super::error::{SchemeTextError, SchemeTextFault, unknown};
 use super::lex::{Lexer, Token};
@@ -45,6 +45,8 @@ pub(super) enum Named {
 #[derive(Default)]
 pub(super) struct Draft<'s> {
     pub(super) names: BTreeMap<&'s str, Named>,
+    /// Values that nothing has read, and where they are given.
+    pub(super) unread: BTreeMap<&'s str, Span>,
     pub(super) attributes: Vec<Attribute>,
     pub(super) kinds: Vec<Kind>,
     /// The names that attributes take, by the number of the attribute.
@@ -210,6 +212,13 @@ impl<'s> Parser<'s> {
                 Err((span, SchemeTextFault::Redefined { what, name: name.to_owned() }))
             }
         }
+    }
+
+    /// The fault of the first value that nothing reads, if there is one: most likely a hook that is misspelt.
+    pub(super) fn unread(&self) -> Option<(Span, SchemeTextFault)> {
+        let (name, span) = self.draft.unread.iter().min_by_key(|(_, span)| span.start)?;
+        let suggestion = closest(name, Hook::ALL.iter().map(|hook| hook.name())).map(str::to_owned);
+        Some((*span, SchemeTextFault::Unread { name: shorten(name), suggestion }))
     }
 
     /// The fault that no value has a name.
