@@ -119,9 +119,9 @@ def _show(case: Case, result: dict[str, Any]) -> None:
             share = report.share(row)
             share = f"{share:>5} of {'the sum' if case.decodes else 'peak'}" if share else ""
             time_of = report.milliseconds(row["seconds"]["median"])
-            print(f"    {row['label']:<42} {time_of:>8} ms  {row['ratio']['median']:6.2f} x rhumb  {share}")
+            print(f"    {row['label']:<47} {time_of:>8} ms  {row['ratio']['median']:6.2f} x rhumb  {share}")
         else:
-            print(f"    {row['label']:<42} {row['status']}: {row['reason']}")
+            print(f"    {row['label']:<47} {row['status']}: {row['reason']}")
     sys.stdout.flush()
 
 
@@ -131,7 +131,7 @@ def _write(whole: dict[str, Any], out: Path, last: bool) -> None:
     whole["peak_gflops"] = {
         bits: max(peak[bits] for peak in peaks if bits in peak) for bits in set().union(*peaks)
     }
-    found = checks(whole["cases"])
+    found = checks(whole["cases"], whole["host"]["flags"])
     name = whole["name"]
     (out / f"{name}.json").write_text(
         json.dumps({**whole, "checks": [check.asdict() for check in found]}, indent=1) + "\n"
@@ -146,9 +146,7 @@ def _write(whole: dict[str, Any], out: Path, last: bool) -> None:
             whole["absent"]["matplotlib"] = f"it does not import, and there is no chart: {error}"
         else:
             threads = whole["host"]["threads"]
-            title = (
-                f"Time relative to rhumb, f32, {threads} thread{'s' * (threads > 1)}: {whole['host']['cpu']}"
-            )
+            title = f"Time relative to rhumb, {threads} thread{'s' * (threads > 1)}: {whole['host']['cpu']}"
             if draw(whole["cases"], title, [out / f"{name}.png", out / f"{name}.svg"]):
                 chart = f"{name}.png"
     (out / f"{name}.md").write_text(report.markdown(whole, found, chart))

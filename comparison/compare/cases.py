@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Scheme = Literal["none", "alibi", "rope"]
-Elem = Literal["f32", "bf16"]
+Elem = Literal["f32", "f16", "bf16"]
+# Of keys and values: whole numbers of 8 bits are scaled.
+Stored = Literal["f32", "f16", "bf16", "i8"]
+BYTES: dict[Stored, int] = {"f32": 4, "f16": 2, "bf16": 2, "i8": 1}
 
 NO_MASK = "no mask"
 CAUSAL = "causal"
@@ -18,8 +21,11 @@ BF16 = "bf16"
 DECODE = "decode, one query"
 DECODE_SOME = "decode, 4 and 16 queries"
 DECODE_SCHEMES = "decode, one query, schemes and masks"
+DECODE_BF16 = "decode, bf16"
+DECODE_F16 = "decode, f16"
+DECODE_I8 = "decode, caches of i8, queries of bf16"
 # Groups of fewer queries than keys.
-DECODES = (DECODE, DECODE_SOME, DECODE_SCHEMES)
+DECODES = (DECODE, DECODE_SOME, DECODE_SCHEMES, DECODE_BF16, DECODE_F16, DECODE_I8)
 GROUPS = (NO_MASK, CAUSAL, CAUSAL_ALIBI, CAUSAL_ROPE, OTHERS, SHORT, BF16, *DECODES)
 
 
@@ -38,8 +44,10 @@ class Case:
     heads: int = 8
     kv_heads: int = 8
     batch: int = 1
-    # Of queries, keys, values and outputs.
+    # Of queries and outputs.
     elem: Elem = "f32"
+    # Of keys and values, where not that of queries.
+    cache: Stored | None = None
     causal: bool = False
     scheme: Scheme = "none"
     softcap: float | None = None
@@ -85,9 +93,15 @@ class Case:
         return 4 * self.visible_pairs * self.heads * self.head_dim
 
     @property
+    def stored(self) -> Stored:
+        """The type of keys and values."""
+        return self.cache or self.elem
+
+    @property
     def kv_bytes(self) -> int:
         """Bytes of the keys that some query sees, and of their values: what rates of decode count."""
-        return 2 * (2 if self.elem == "bf16" else 4) * self.batch * self.kv_heads * (self.tokens - self.first_key) * self.head_dim
+        rows = self.batch * self.kv_heads * (self.tokens - self.first_key)
+        return 2 * rows * self.head_dim * BYTES[self.stored]
 
     @property
     def extra(self) -> str:
@@ -102,13 +116,22 @@ class Case:
 
     def spec(self) -> dict[str, Any]:
         """The case as processes are told."""
-        told = {"queries": self.queries, "first_key": self.first_key, "extra": self.extra}
+        told = {
+            "queries": self.queries,
+            "first_key": self.first_key,
+            "extra": self.extra,
+            "cache": self.stored,
+        }
         return asdict(self) | told
 
     def plain(self) -> Case:
         """The same shape and mask without scheme and softcap; in decode without a mask as well."""
         without = {"scheme": "none", "softcap": None, "window": None}
         return Case(**{**asdict(self), **without, "causal": self.causal and not self.decodes})
+
+    def in_f32(self) -> Case:
+        """The same in single precision."""
+        return replace(self, elem="f32", cache=None)
 
     def with_alibi(self) -> Case:
         """The same shape and mask with ALiBi in place of its scheme."""
@@ -289,7 +312,40 @@ def _decode() -> list[Case]:
     return cases
 
 
-CASES: tuple[Case, ...] = (*_families(), *_others(), *_short(), *_bf16(), *_decode())
+def _decode_types() -> list[Case]:
+    shapes = [
+        ("gqa", 1, 512),
+        ("gqa", 1, 4096),
+        ("gqa", 1, 32768),
+        ("mha", 1, 4096),
+        ("mqa", 1, 4096),
+        ("mqa", 1, 32768),
+        ("gqa", 4, 4096),
+        ("gqa", 16, 4096),
+    ]
+    # Queries of 16 bits are what a model in bf16 has for a cache of 8.
+    kinds: list[tuple[str, str, dict[str, Any], list[tuple[str, int, int]]]] = [
+        ("bf16", DECODE_BF16, {"elem": "bf16"}, shapes),
+        ("f16", DECODE_F16, {"elem": "f16"}, [("gqa", 1, 4096), ("gqa", 1, 32768)]),
+        ("i8", DECODE_I8, {"elem": "bf16", "cache": "i8"}, shapes),
+    ]
+    cases = []
+    for name, group, types, of_type in kinds:
+        for heads, last, tokens in of_type:
+            case = _decode_case(
+                heads,
+                last,
+                tokens,
+                group=group,
+                accepted=(heads, last, tokens) == ("gqa", 1, 32768),
+                **types,
+            )
+            label = f"{name}, {case.label}"
+            cases.append(replace(case, id=f"decode-{name}-{heads}-q{last}-{tokens}", label=label))
+    return cases
+
+
+CASES: tuple[Case, ...] = (*_families(), *_others(), *_short(), *_bf16(), *_decode(), *_decode_types())
 
 
 def selected(quick: bool, patterns: list[str]) -> list[Case]:

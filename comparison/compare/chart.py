@@ -18,6 +18,8 @@ from compare.cases import GROUPS
 # Contenders in the order of their bars, with colours that tell them apart in print and for most eyes.
 BARS = {
     "sum": ("vector sum of keys and values: the limit of decode", "#969696"),
+    "rhumb-f32": ("rhumb in f32", "#d9d9d9"),
+    "rhumb-f32-queries": ("rhumb, queries in f32", "#bdbdbd"),
     "torch-sdpa": ("PyTorch SDPA (in cases with a scheme: without it)", "#9ecae1"),
     "torch-packed": ("PyTorch SDPA, packed", "#6baed6"),
     "torch-mask": ("PyTorch SDPA, ALiBi mask tensor", "#3182bd"),

@@ -8,7 +8,9 @@ from typing import Literal
 from compare.cases import Case
 
 Process = Literal["worker", "torch", "onnxruntime"]
-Computes = Literal["case", "plain", "alibi", "sum", "f32"]
+Computes = Literal["case", "plain", "alibi", "sum", "f32", "channels"]
+# What is as much work as the case.
+SAME_WORK: tuple[Computes, ...] = ("case", "channels")
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Contender:
     process: Process
     # Names that its process knows. All are tried once, and the fastest is timed.
     ways: tuple[str, ...]
-    # What it computes: the case itself, or for comparison the same shape without a scheme, or with ALiBi, or
-    # in single precision, or the plain sum of keys and values.
+    # What it computes: the case itself, or with scales by channel, or for comparison the same shape without a
+    # scheme, or with ALiBi, or in single precision, or the plain sum of keys and values.
     computes: Computes = "case"
     # Bits of its vectors, where not the widest that the machine has.
     bits: int | None = None
@@ -31,32 +33,41 @@ class Contender:
     @property
     def is_peer(self) -> bool:
         """Whether it is another library that does the same work."""
-        return self.library != "rhumb" and self.computes == "case"
+        return self.library != "rhumb" and self.computes in SAME_WORK
 
 
 def contenders(case: Case, lanes: int) -> list[Contender]:
     """All contenders of a case; `lanes` are those that rhumb chooses here."""
     torch = _torch_decode if case.decodes else _torch
-    if case.elem == "bf16":
-        # The others compute attention on this machine in single precision alone.
-        return [*_rhumb(case, lanes), *torch(case)]
-    return [*_rhumb(case, lanes), *_sum(case), *torch(case), *_onnxruntime(case), *_candle(case)]
+    peers = [*torch(case), *_onnxruntime(case), *_candle(case)]
+    return [*_rhumb(case, lanes), *_sum(case), *(peer for peer in peers if _takes(peer, case))]
+
+
+def _takes(peer: Contender, case: Case) -> bool:
+    """Whether a library has attention in the case's types on processors."""
+    if case.stored == "i8":
+        return peer.library == "onnxruntime"
+    return case.stored != "bf16" or peer.library != "onnxruntime"
 
 
 def _rhumb(case: Case, lanes: int) -> list[Contender]:
-    found = [Contender("rhumb", f"rhumb, {lanes} lanes", "rhumb", "worker", ("rhumb",), bits=32 * lanes)]
+    def rhumb(
+        id: str, label: str, way: str, computes: Computes = "case", bits: int = 32 * lanes
+    ) -> Contender:
+        return Contender(id, f"rhumb, {label}", "rhumb", "worker", (way,), computes, bits)
+
+    widest = f"{lanes} lanes"
+    found = [rhumb("rhumb", widest, "rhumb")]
     if lanes > 8:
-        found.append(Contender("rhumb-avx2", "rhumb, AVX2", "rhumb", "worker", ("rhumb/avx2",), bits=256))
-    if case.elem != "f32":
-        label = f"rhumb, {lanes} lanes, in f32"
-        found.append(
-            Contender("rhumb-f32", label, "rhumb", "worker", ("rhumb/f32",), "f32", bits=32 * lanes)
-        )
+        found.append(rhumb("rhumb-avx2", "AVX2", "rhumb/avx2", bits=256))
+    if case.stored == "i8":
+        found.append(rhumb("rhumb-f32-queries", f"{widest}, queries in f32", "rhumb/f32-queries"))
+    if case.stored != "f32":
+        found.append(rhumb("rhumb-f32", f"{widest}, in f32", "rhumb/f32", "f32"))
+        if lanes > 8 and case.decodes:
+            found.append(rhumb("rhumb-avx2-f32", "AVX2, in f32", "rhumb/avx2-f32", "f32", 256))
     if case.extra:
-        label = f"rhumb, {lanes} lanes, without {case.extra}"
-        found.append(
-            Contender("rhumb-plain", label, "rhumb", "worker", ("rhumb/plain",), "plain", bits=32 * lanes)
-        )
+        found.append(rhumb("rhumb-plain", f"{widest}, without {case.extra}", "rhumb/plain", "plain"))
     return found
 
 
@@ -114,12 +125,18 @@ def _torch(case: Case) -> list[Contender]:
 def _onnxruntime(case: Case) -> list[Contender]:
     grouped = case.kv_heads != case.heads
     ways: tuple[str, ...]
+    if case.stored == "i8":
+        # Its scales are those of a tensor or of channels.
+        ways = ("gqa-cache-i8",)
+        label = "ONNX Runtime, queries in f32, scales by channel"
+        return [Contender("onnxruntime", label, "onnxruntime", "onnxruntime", ways, "channels")]
     if case.decodes:
         # Keys that a window hides from all queries are left out ahead of the timing: a single query needs no
         # mask for it.
         masked = case.scheme == "alibi" or (case.queries > 1 and (case.causal or case.window is not None))
         ways = ("attention-mask" if masked else "attention", "gqa-cache")
-        ways += () if grouped or masked or case.softcap is not None else ("mha",)
+        of_singles = not grouped and not masked and case.softcap is None and case.elem == "f32"
+        ways += ("mha",) if of_singles else ()
     elif case.softcap is not None:
         ways = ("attention", "gqa") if case.causal else ("attention",)
     elif not case.causal:

@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compare.cases import Case
+import numpy as np
+
+from compare.cases import Case, Elem
 from compare.contenders import Computes, Contender, contenders
 from compare.process import Gone, Process, Refused
 from compare.stats import ratio, spread, takes_part
 from compare.tensors import Tensors
 
-# An output that is further from the reference is wrong, and is not timed.
-MAX_ERROR = {"f32": 1e-3, "bf16": 2e-2}
+# An output that is further from the reference is wrong, and is not timed: by the type of outputs. Where all
+# outputs are below 1, as of many keys they are, the limit is as much smaller as the largest of them.
+MAX_ERROR: dict[Elem, float] = {"f32": 1e-3, "f16": 3e-3, "bf16": 2e-2}
+# Of the vector sum.
+MAX_ERROR_OF_SUM = 1e-3
 # A sample is as many calls as take this long.
 SAMPLE_SECONDS = 0.02
 # A call that is shorter is preceded by one that is not timed: others were here since the last.
@@ -62,6 +67,14 @@ class Entry:
     times: dict[int, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Judge:
+    """What tells the error of an output, and what it may be."""
+
+    error: Callable[[Path], float]
+    most: float
+
+
 class Bench:
     """The processes of a run."""
 
@@ -83,9 +96,9 @@ class Bench:
             tensors.write(folder)
             loaded = self._load(case, folder)
             entries = [Entry(contender) for contender in contenders(case, self.lanes)]
-            errors = {what: _error_of(what, tensors) for what in {e.contender.computes for e in entries}}
+            judges = {what: _judge(what, tensors) for what in {e.contender.computes for e in entries}}
             for entry in entries:
-                self._prepare(entry, loaded, folder, errors[entry.contender.computes], MAX_ERROR[case.elem])
+                self._prepare(entry, loaded, folder, judges[entry.contender.computes])
         rhumb = entries[0]
         peaks: dict[str, dict[int, float]] = {}
         if rhumb.status == "timed":
@@ -113,14 +126,7 @@ class Bench:
                 refused[name] = str(error)
         return refused
 
-    def _prepare(
-        self,
-        entry: Entry,
-        refused: dict[str, str],
-        folder: Path,
-        error_of: Callable[[Path], float],
-        most: float,
-    ) -> None:
+    def _prepare(self, entry: Entry, refused: dict[str, str], folder: Path, judge: Judge) -> None:
         """Tries all ways of a contender, and keeps the fastest that is right."""
         contender = entry.contender
         if contender.library in self.absent:
@@ -136,9 +142,11 @@ class Bench:
             try:
                 prepared = process.ask("prepare", contender=way)
                 estimate = process.ask("output", contender=way, path=str(path))["seconds"]
-                error = error_of(path)
-                if error > most:
-                    reason = f"its output deviates from the reference by {error:.2g}, more than {most:g}"
+                error = judge.error(path)
+                if error > judge.most:
+                    reason = (
+                        f"its output deviates from the reference by {error:.2g}, more than {judge.most:.2g}"
+                    )
                     problems.append(("disagrees", f"{way}: {reason}", error))
                     entry.others[way] = reason
                     self._ask_quietly(process, "drop", contender=way)
@@ -206,15 +214,17 @@ class Bench:
             process.ask(op, **fields)
 
 
-def _error_of(computes: Computes, tensors: Tensors) -> Callable[[Path], float]:
+def _judge(computes: Computes, tensors: Tensors) -> Judge:
     """What tells the error of an output, once its reference is computed."""
     if computes == "sum":
         total = tensors.sum()
-        return lambda path: tensors.error_of_sum(path, total)
+        return Judge(lambda path: tensors.error_of_sum(path, total), MAX_ERROR_OF_SUM)
     case = tensors.case
-    wanted = {"case": case, "plain": case.plain(), "alibi": case.with_alibi(), "f32": case}
-    reference = tensors.reference(wanted[computes])
-    return lambda path: tensors.error(path, reference)
+    wanted = {"plain": case.plain(), "alibi": case.with_alibi()}.get(computes, case)
+    reference = tensors.reference(wanted, "channel" if computes == "channels" else "token")
+    elem: Elem = "f32" if computes == "f32" else case.elem
+    most = MAX_ERROR[elem] * min(1.0, float(np.abs(reference).max()))
+    return Judge(lambda path: tensors.error(path, reference), most)
 
 
 def _plan(entry: Entry, effort: Effort) -> tuple[int, int, int]:
@@ -276,8 +286,8 @@ def _of_peak(case: Case, entry: Entry, peaks: dict[str, float]) -> dict[str, Any
 
 def _of_sum(case: Case, entry: Entry, limit: Entry | None) -> dict[str, Any]:
     """The rate in bytes of keys and values, and its share of the vector sum's."""
-    # What a plain form reads, where the case has a window.
-    seen = case.plain() if entry.contender.computes == "plain" else case
+    # A plain form reads keys ahead of a window too, and single precision more bytes of each.
+    seen = {"plain": case.plain(), "f32": case.in_f32()}.get(entry.contender.computes, case)
     rate = seen.kv_bytes / spread(list(entry.times.values())).median / 1e9
     known = limit is not None and bool(limit.times) and seen.kv_bytes == case.kv_bytes
     share = ratio(limit.times, entry.times) if limit is not None and known else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from compare.cases import DECODES, GROUPS
 from compare.checks import Check, excess
+from compare.contenders import SAME_WORK
 from compare.stats import quantile
 
 OTHER_WORK = "†"
@@ -179,7 +180,7 @@ def _groups(report: dict[str, Any]) -> list[str]:
 
 
 def _row(row: dict[str, Any]) -> list[str]:
-    label = row["label"] + ("" if row["computes"] == "case" else f" {OTHER_WORK}")
+    label = row["label"] + ("" if row["computes"] in SAME_WORK else f" {OTHER_WORK}")
     error = "" if row["max_error"] is None else f"{row['max_error']:.1e}"
     compiles = "" if row["compile_seconds"] is None else f"{row['compile_seconds']:.3g}"
     if row["status"] != "timed":

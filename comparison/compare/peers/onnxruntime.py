@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper
+from onnx import helper
 
 from compare.serve import Prepared
 
 # The first with `Attention`, and the format that goes with it.
 OPSET, IR_VERSION = 23, 10
+# The inputs of `GroupQueryAttention` ahead of the scales of its cache; sinks are the last of them.
+_GQA_INPUTS = 12
 
 
 class _Graph:
@@ -45,6 +47,9 @@ class Library:
         self.threads = 1
         self.spec: dict[str, Any] = {}
         self.tensors: dict[str, np.ndarray] = {}
+        # Codes and scales of a cache of 8 bits.
+        self.quantised: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.elem = np.dtype(np.float32)
 
     def hello(self, threads: int) -> dict[str, Any]:
         self.threads = threads
@@ -55,11 +60,20 @@ class Library:
             return np.fromfile(folder / f"{name}.f32", dtype="<f4").reshape(shape)
 
         self.spec = spec
+        # Queries of `bf16` it has on GPUs alone; beside caches of 8 bits they are of single precision.
+        self.elem = np.dtype(np.float16 if spec["elem"] == "f16" else np.float32)
         batch, tokens, dim = spec["batch"], spec["tokens"], spec["head_dim"]
         self.tensors = {"q": read("q", batch, spec["heads"], spec["queries"], dim)}
         self.tensors |= {name: read(name, batch, spec["kv_heads"], tokens, dim) for name in "kv"}
         if spec["scheme"] == "rope":
             self.tensors |= {name: read(name, tokens, dim // 2) for name in ("cos", "sin")}
+        self.tensors = {name: values.astype(self.elem, copy=False) for name, values in self.tensors.items()}
+        self.quantised = {}
+        if spec["cache"] == "i8":
+            for name in "kv":
+                codes = np.fromfile(folder / f"{name}_by_channel.i8", dtype="i1")
+                scales = read(f"{name}_by_channel", batch, spec["kv_heads"], 1, dim)
+                self.quantised[name] = (codes.reshape(self.tensors[name].shape), scales)
 
     def prepare(self, way: str) -> Prepared:
         make = {
@@ -68,6 +82,7 @@ class Library:
             "attention-mask": self._attention_mask,
             "gqa": self._gqa,
             "gqa-cache": self._gqa_cache,
+            "gqa-cache-i8": self._gqa_cache,
         }
         graph = _Graph()
         packed, detail = make[way](graph)
@@ -80,7 +95,7 @@ class Library:
         values = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in graph.inputs.items()}
         for name, value in values.items():
             binding.bind_ortvalue_input(name, value)
-        out = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype=np.float32))
+        out = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype=self.elem))
         binding.bind_ortvalue_output("out", out)
         for name, given in graph.in_place.items():
             binding.bind_ortvalue_output(name, values[given])
@@ -99,8 +114,11 @@ class Library:
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
             for name, value in graph.inputs.items()
         ]
-        shapes = {"out": shape} | {name: graph.inputs[given].shape for name, given in graph.in_place.items()}
-        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, of) for name, of in shapes.items()]
+        outputs = [helper.make_tensor_value_info("out", helper.np_dtype_to_tensor_dtype(self.elem), shape)]
+        for name, given in graph.in_place.items():
+            of = graph.inputs[given]
+            elem = helper.np_dtype_to_tensor_dtype(of.dtype)
+            outputs.append(helper.make_tensor_value_info(name, elem, of.shape))
         imports = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         made = helper.make_graph(graph.nodes, "attention", inputs, outputs)
         model = helper.make_model(made, opset_imports=imports, ir_version=IR_VERSION)
@@ -148,7 +166,7 @@ class Library:
                 raise ValueError(f"slopes of {heads} heads: only powers of two are known here")
             slopes = np.exp2(-8.0 * np.arange(1, heads + 1) / heads).astype(np.float32)
             mask = slopes[None, :, None, None]
-        return np.where(hidden, np.float32("-inf"), mask * distance).astype(np.float32)
+        return np.where(hidden, np.float32("-inf"), mask * distance).astype(self.elem)
 
     def _mha(self, graph: _Graph) -> tuple[bool, str]:
         first = self.spec["first_key"]
@@ -212,7 +230,8 @@ class Library:
         names = [self._turned(graph, "q", self._packed("q"), num_heads=spec["heads"])]
         names += [graph.input(name, self._packed(name, start)) for name in "kv"]
         for name in "kv":
-            names.append(graph.input(f"past_{name}", self.tensors[name].copy()))
+            codes = self.quantised[name][0] if self.quantised else self.tensors[name]
+            names.append(graph.input(f"past_{name}", codes.copy()))
             graph.in_place[f"present_{name}"] = f"past_{name}"
         names.append(graph.input("last", np.full(spec["batch"], spec["tokens"] - 1, dtype=np.int32)))
         names.append(graph.input("total", np.array(spec["tokens"], dtype=np.int32)))
@@ -223,6 +242,11 @@ class Library:
             attributes["softcap"] = spec["softcap"]
         if spec["window"] is not None:
             attributes["local_window_size"] = spec["window"]
+        if self.quantised:
+            names += [""] * (_GQA_INPUTS - len(names))
+            names += [graph.input(f"{name}_scale", self.quantised[name][1]) for name in "kv"]
+            attributes |= {f"{name}_quant_type": "PER_CHANNEL" for name in "kv"}
+            attributes["kv_cache_bit_width"] = 8
         graph.node(
             "GroupQueryAttention",
             names,
@@ -232,4 +256,5 @@ class Library:
             kv_num_heads=spec["kv_heads"],
             **attributes,
         )
-        return True, "com.microsoft.GroupQueryAttention with a cache"
+        scaled = " of i8, scales by channel" if self.quantised else ""
+        return True, f"com.microsoft.GroupQueryAttention with a cache{scaled}"

@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 from compare.serve import Prepared
 
 Compute = Callable[[], Tensor]
+_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Library:
@@ -35,7 +36,7 @@ class Library:
     def load(self, spec: dict[str, Any], folder: Path) -> None:
         def read(name: str, *shape: int) -> Tensor:
             numbers = torch.from_numpy(np.fromfile(folder / f"{name}.f32", dtype="<f4").reshape(shape))
-            return numbers.to(torch.bfloat16) if spec["elem"] == "bf16" else numbers
+            return numbers.to(_TYPES[spec["elem"]])
 
         self.spec = spec
         batch, tokens, dim = spec["batch"], spec["tokens"], spec["head_dim"]
@@ -216,7 +217,7 @@ class Library:
         if not alibi and not hidden.any():
             return None
         mask = (self._slopes() if alibi else torch.zeros(1))[:, None, None] * distance
-        return mask.masked_fill_(hidden, float("-inf"))[None]
+        return mask.masked_fill_(hidden, float("-inf"))[None].to(self.q.dtype)
 
     def _alibi_mask(self) -> Tensor:
         at = torch.arange(self.spec["tokens"], dtype=torch.float32)

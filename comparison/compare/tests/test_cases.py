@@ -22,13 +22,17 @@ class Decode(unittest.TestCase):
 
     def test_the_goals_are_about_one_query_of_grouped_heads(self):
         accepted = [case.id for case in CASES if case.accepted and case.decodes]
-        self.assertEqual(accepted, ["decode-gqa-q1-4096", "decode-gqa-q1-32768"])
+        of_types = [f"decode-{kind}-gqa-q1-32768" for kind in ("bf16", "f16", "i8")]
+        self.assertEqual(accepted, ["decode-gqa-q1-4096", "decode-gqa-q1-32768", *of_types])
 
     def test_bytes_are_those_of_keys_and_values_that_are_seen(self):
         self.assertEqual(BY_ID["decode-gqa-q1-4096"].kv_bytes, 2 * 4 * 8 * 4096 * 128)
         self.assertEqual(BY_ID["decode-mqa-q16-4096"].kv_bytes, 2 * 4 * 4096 * 128)
         self.assertEqual(BY_ID["decode-window-q1-4096"].kv_bytes, 2 * 4 * 8 * 1024 * 128)
         self.assertEqual(BY_ID["decode-window-q1-4096"].plain().kv_bytes, 2 * 4 * 8 * 4096 * 128)
+        self.assertEqual(BY_ID["decode-bf16-gqa-q1-4096"].kv_bytes, 2 * 2 * 8 * 4096 * 128)
+        self.assertEqual(BY_ID["decode-i8-gqa-q1-4096"].kv_bytes, 2 * 8 * 4096 * 128)
+        self.assertEqual(BY_ID["decode-i8-gqa-q1-4096"].in_f32().kv_bytes, 2 * 4 * 8 * 4096 * 128)
 
     def test_no_process_gets_a_gigabyte(self):
         for case in CASES:
@@ -53,6 +57,8 @@ class Decode(unittest.TestCase):
         spec = BY_ID["decode-window-q1-4096"].spec()
         self.assertEqual((spec["queries"], spec["first_key"], spec["extra"]), (1, 3072, "window"))
         self.assertEqual(BY_ID["none-512-d64"].spec()["queries"], 512)
+        types = [(spec["elem"], spec["cache"]) for spec in (case.spec() for case in CASES)]
+        self.assertEqual(set(types), {("f32", "f32"), ("f16", "f16"), ("bf16", "bf16"), ("bf16", "i8")})
 
     def test_a_plain_form_has_nothing_beyond_the_shape(self):
         for case in CASES:
@@ -82,6 +88,15 @@ class Contenders(unittest.TestCase):
             found = contenders(case, lanes=16)
             self.assertEqual(found[0].id, "rhumb")
             self.assertEqual("rhumb-plain" in {c.id for c in found}, bool(case.extra), case.id)
+
+    def test_who_takes_part_is_a_matter_of_types(self):
+        peers = {"torch-sdpa", "torch-packed", "torch-flex", "onnxruntime", "candle"}
+        for kind, found in (("f16", peers), ("bf16", peers - {"onnxruntime"}), ("i8", {"onnxruntime"})):
+            self.assertEqual(ids(f"decode-{kind}-gqa-q1-32768").keys() & peers, found, kind)
+        self.assertEqual(ids("decode-i8-gqa-q1-512")["onnxruntime"], "channels")
+        self.assertEqual(ids("decode-i8-gqa-q1-512")["rhumb-f32-queries"], "case")
+        self.assertEqual(ids("decode-bf16-gqa-q1-512")["rhumb-avx2-f32"], "f32")
+        self.assertNotIn("rhumb-avx2-f32", ids("bf16-causal-2048-d64"))
 
     def test_sdpa_leaves_a_softcap_out_and_computes_all_else(self):
         self.assertEqual(ids("decode-softcap-q1-4096")["torch-packed"], "plain")

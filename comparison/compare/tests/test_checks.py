@@ -1,6 +1,7 @@
 """What the lines of the report say of made-up results."""
 
 import unittest
+from collections.abc import Collection
 from typing import Any
 
 from compare.cases import CASES, selected
@@ -35,10 +36,14 @@ def result(case_id: str, times: dict[str, float | None], **changes: dict[str, An
     return {"case": case.spec(), "contenders": rows}
 
 
-def by_line(results: list[dict[str, Any]]) -> dict[str, Any]:
+# What the machine of a made-up result has.
+FLAGS = ("avx2", "f16c", "avx512_bf16", "avx512_vnni")
+
+
+def by_line(results: list[dict[str, Any]], flags: Collection[str] = FLAGS) -> dict[str, Any]:
     """The worst check of each line."""
     found = {}
-    for check in sorted(checks(results), key=excess):
+    for check in sorted(checks(results, flags), key=excess):
         found[check.line] = check
     return found
 
@@ -152,6 +157,61 @@ class DecodeChecks(unittest.TestCase):
         found = by_line([result("decode-mha-q1-512", DECODE)])
         expected = {"no slower than the best peer", "largest error, against PyTorch's", "a kernel compiles"}
         self.assertEqual(found.keys(), expected)
+
+
+TYPES = DECODE | {"rhumb-f32": 2.1, "rhumb-avx2-f32": 2.2, "rhumb-f32-queries": 1.3}
+
+
+class TypeChecks(unittest.TestCase):
+    """The lines about types other than `f32`."""
+
+    def test_decode_is_held_against_single_precision(self):
+        # 1.5 times as fast, 1.7 and 2.1 times.
+        for kind, single, holds in (
+            ("bf16", 1.5, False),
+            ("bf16", 1.7, True),
+            ("f16", 1.5, False),
+            ("i8", 1.7, False),
+            ("i8", 2.1, True),
+        ):
+            found = by_line([result(f"decode-{kind}-gqa-q1-32768", TYPES | {"rhumb-f32": single})])
+            self.assertIs(found[f"decode, {kind}, of f32"].holds, holds, (kind, single))
+            self.assertNotIn("decode of 32768 keys, share of the vector sum", found)
+
+    def test_half_the_lanes_have_a_line_of_their_own(self):
+        for single, holds in ((1.3, False), (1.5, True)):
+            found = by_line([result("decode-f16-gqa-q1-32768", TYPES | {"rhumb-avx2-f32": single})])
+            self.assertIs(found["AVX2, decode, f16, of f32"].holds, holds)
+        self.assertNotIn("AVX2, decode, i8, of f32", by_line([result("decode-i8-gqa-q1-32768", TYPES)]))
+
+    def test_prompts_are_held_against_single_precision_and_pytorch(self):
+        times = {"rhumb": 4.0, "rhumb-avx2": 9.0, "rhumb-f32": 7.0, "torch-sdpa": 10.0, "candle": 99.0}
+        found = by_line([result("bf16-causal-2048-d64", times)])
+        self.assertEqual({check.holds for check in found.values()}, {True})
+        self.assertEqual(len(found), 5)
+        found = by_line([result("bf16-causal-2048-d64", times | {"rhumb": 4.6})])
+        self.assertIs(found["bf16, of PyTorch SDPA"].holds, False)
+        self.assertIs(found["bf16, of rhumb in f32"].holds, False)
+
+    def test_a_processor_without_the_instructions_leaves_lines_unmeasured(self):
+        lines = {"bf16": "decode, bf16, of f32", "i8": "decode, i8, of f32"}
+        for kind, line in lines.items():
+            check = by_line([result(f"decode-{kind}-gqa-q1-32768", TYPES)], ("avx2", "f16c"))[line]
+            self.assertIsNone(check.holds)
+            self.assertIn("this processor has no avx512", check.note)
+        check = by_line([result("bf16-causal-2048-d64", TYPES)], ())["bf16, of PyTorch SDPA"]
+        self.assertIsNone(check.holds)
+
+    def test_errors_are_at_most_twice_those_of_pytorch(self):
+        line = "largest error, 2 times PyTorch's"
+        for error, holds in ((1.9e-6, True), (2.1e-6, False)):
+            found = by_line([result("decode-bf16-gqa-q1-512", TYPES, rhumb={"max_error": error})])
+            self.assertIs(found[line].holds, holds)
+        self.assertNotIn(line, by_line([result("decode-i8-gqa-q1-512", TYPES)]))
+
+    def test_scales_by_channel_are_a_peer(self):
+        found = by_line([result("decode-i8-gqa-q1-512", TYPES | {"onnxruntime": 0.9})])
+        self.assertIs(found["no slower than the best peer"].holds, False)
 
 
 class Cases(unittest.TestCase):

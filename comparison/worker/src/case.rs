@@ -1,14 +1,14 @@
 //! What is computed: the shape and scheme of a case, and its tensors.
 
-use std::ops::Deref;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fs, io};
 
-use memmap2::MmapMut;
+use rhumb::prelude::TensorView;
 use serde::Deserialize;
 
 use crate::Failure;
+use crate::numbers::{Numbers, Stored};
 
 /// The position scheme of a case.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -19,12 +19,26 @@ pub(crate) enum Scheme {
     Rope,
 }
 
-/// The element type of queries, keys, values and outputs.
+/// The element type of rows: of queries and outputs, or of keys and values.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Elem {
     F32,
+    F16,
     Bf16,
+    /// Of keys and values alone.
+    I8,
+}
+
+impl Elem {
+    /// Bytes of an element.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Elem::F32 => 4,
+            Elem::F16 | Elem::Bf16 => 2,
+            Elem::I8 => 1,
+        }
+    }
 }
 
 /// A case as the driver describes it: the queries are the last of its tokens.
@@ -37,7 +51,10 @@ pub(crate) struct Case {
     pub(crate) tokens: usize,
     pub(crate) queries: usize,
     pub(crate) head_dim: usize,
+    /// Of queries and outputs.
     pub(crate) elem: Elem,
+    /// Of keys and values.
+    pub(crate) cache: Elem,
     pub(crate) causal: bool,
     pub(crate) scheme: Scheme,
     pub(crate) softcap: Option<f64>,
@@ -59,6 +76,11 @@ impl Case {
 
     /// The same in single precision.
     pub(crate) fn in_f32(&self) -> Case {
+        Case { elem: Elem::F32, cache: Elem::F32, ..self.clone() }
+    }
+
+    /// The same cache under queries of single precision.
+    pub(crate) fn with_f32_queries(&self) -> Case {
         Case { elem: Elem::F32, ..self.clone() }
     }
 
@@ -78,75 +100,79 @@ impl Case {
     }
 }
 
-/// Numbers in large pages, where the system has them: numpy, whose memory the peers read, asks for such too.
-#[derive(Debug)]
-pub(crate) struct Numbers {
-    memory: MmapMut,
-    count: usize,
-}
-
-impl Numbers {
-    /// Numbers stored one behind the other, the least byte of each first.
-    fn of(stored: &[u8]) -> io::Result<Numbers> {
-        // There is no mapping of no bytes.
-        let mut memory = MmapMut::map_anon(stored.len().max(1).next_multiple_of(size_of::<f32>()))?;
-        #[cfg(target_os = "linux")]
-        {
-            // A system without large pages gives small ones.
-            let _ = memory.advise(memmap2::Advice::HugePage);
-        }
-        let numbers: &mut [f32] = bytemuck::cast_slice_mut(&mut memory);
-        for (number, word) in numbers.iter_mut().zip(stored.as_chunks::<4>().0) {
-            *number = f32::from_le_bytes(*word);
-        }
-        Ok(Numbers { memory, count: stored.len() / size_of::<f32>() })
-    }
-}
-
-impl Deref for Numbers {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.memory)[..self.count]
-    }
-}
-
 /// The tensors of a case, contiguous, `[batch, head, token, element]`.
 #[derive(Debug)]
 pub(crate) struct Tensors {
-    pub(crate) q: Numbers,
-    pub(crate) k: Numbers,
-    pub(crate) v: Numbers,
+    /// Numbers that the case's types hold; of a quantised cache those that it stands for.
+    pub(crate) q: Numbers<f32>,
+    pub(crate) k: Numbers<f32>,
+    pub(crate) v: Numbers<f32>,
+    /// The same in the types of the case, where those are others.
+    typed: Option<Typed>,
     /// `[token, element / 2]`, for peers that take tables; empty without RoPE.
     #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "rhumb has tables of its own"))]
-    pub(crate) cos: Numbers,
+    pub(crate) cos: Numbers<f32>,
     #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "rhumb has tables of its own"))]
-    pub(crate) sin: Numbers,
+    pub(crate) sin: Numbers<f32>,
+}
+
+/// Tensors in other types than `f32`.
+#[derive(Debug)]
+struct Typed {
+    q: Stored,
+    kv: [Stored; 2],
+    /// Of each row of keys and of values, `[batch, head, token]`; none where nothing is quantised.
+    scales: [Numbers<f32>; 2],
 }
 
 impl Tensors {
-    /// Reads `q.f32`, `k.f32`, `v.f32` and, with RoPE, `cos.f32` and `sin.f32`.
+    /// Reads `q.f32`, `k.f32`, `v.f32`, with RoPE `cos.f32` and `sin.f32`, and of a quantised cache codes and scales.
     pub(crate) fn read(folder: &Path, case: &Case) -> Result<Arc<Tensors>, Failure> {
-        let read = |name: &str, count: usize| {
-            let path = folder.join(name);
-            let bytes = fs::read(&path).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
-            let (found, wanted) = (bytes.len(), size_of::<f32>() * count);
-            if found != wanted {
-                return Err(Failure(format!("{} has {found} bytes; the case needs {wanted}", path.display())));
-            }
-            Numbers::of(&bytes).map_err(|error| Failure(format!("{name}: {error}")))
-        };
+        let read = |name: &str, count: usize| Numbers::read(&folder.join(name), count, f32::from_le_bytes);
         let (queries, keys): (usize, usize) = (case.q_shape().iter().product(), case.kv_shape().iter().product());
         let angles = if case.scheme == Scheme::Rope { case.tokens * case.head_dim / 2 } else { 0 };
-        let none = || Numbers::of(&[]).map_err(|error| Failure(error.to_string()));
-        let table = |name| if angles == 0 { none() } else { read(name, angles) };
-        Ok(Arc::new(Tensors {
-            q: read("q.f32", queries)?,
-            k: read("k.f32", keys)?,
-            v: read("v.f32", keys)?,
-            cos: table("cos.f32")?,
-            sin: table("sin.f32")?,
-        }))
+        let table = |name| if angles == 0 { Ok(Numbers::zeros(0)?) } else { read(name, angles) };
+        let [q, k, v] = [read("q.f32", queries)?, read("k.f32", keys)?, read("v.f32", keys)?];
+        let typed = if (case.elem, case.cache) == (Elem::F32, Elem::F32) {
+            None
+        } else {
+            let codes = |name: &str| Stored::read_codes(&folder.join(format!("{name}_by_token.i8")), keys);
+            let scales = |name: &str| read(&format!("{name}_by_token.f32"), keys / case.head_dim);
+            let (kv, scales) = if case.cache == Elem::I8 {
+                ([codes("k")?, codes("v")?], [scales("k")?, scales("v")?])
+            } else {
+                ([Stored::of(case.cache, &k)?, Stored::of(case.cache, &v)?], [Numbers::zeros(0)?, Numbers::zeros(0)?])
+            };
+            Some(Typed { q: Stored::of(case.elem, &q)?, kv, scales })
+        };
+        Ok(Arc::new(Tensors { q, k, v, typed, cos: table("cos.f32")?, sin: table("sin.f32")? }))
+    }
+
+    /// Queries in single precision or in the case's type.
+    pub(crate) fn queries(&self, case: &Case) -> Result<TensorView<'_>, Failure> {
+        match &self.typed {
+            Some(typed) if case.elem != Elem::F32 => typed.q.view(&case.q_shape()),
+            _ => Ok(TensorView::from_slice(&self.q, &case.q_shape())?),
+        }
+    }
+
+    /// Keys and values, likewise.
+    pub(crate) fn keys_and_values(&self, case: &Case) -> Result<[TensorView<'_>; 2], Failure> {
+        let shape = case.kv_shape();
+        match &self.typed {
+            Some(Typed { kv: [k, v], .. }) if case.cache != Elem::F32 => Ok([k.view(&shape)?, v.view(&shape)?]),
+            _ => Ok([TensorView::from_slice(&self.k, &shape)?, TensorView::from_slice(&self.v, &shape)?]),
+        }
+    }
+
+    /// The scales of keys and of values, where the case's are quantised.
+    pub(crate) fn scales(&self, case: &Case) -> Option<&[Numbers<f32>; 2]> {
+        self.typed.as_ref().filter(|_| case.cache == Elem::I8).map(|typed| &typed.scales)
+    }
+
+    /// The words of 32 bits that keys and values in fewer bits fill; nothing where they are of 32 bits.
+    pub(crate) fn words(&self) -> Option<[&[u32]; 2]> {
+        self.typed.as_ref().map(|typed| typed.kv.each_ref().map(Stored::words))
     }
 }
 

@@ -4,6 +4,7 @@
 //! around the calls alone. `comparison/compare/serve.py` is the same program for the peers that are Python libraries.
 
 mod case;
+mod numbers;
 mod peak;
 mod sum;
 #[cfg(feature = "candle")]
@@ -154,9 +155,11 @@ impl Worker {
         match name {
             "rhumb" => with_rhumb::prepare(case, tensors, self.threads, Vectors::All),
             "rhumb/avx2" => with_rhumb::prepare(case, tensors, self.threads, Vectors::Avx2),
-            "sum" => Ok(sum::prepare(&case, &tensors, self.threads)),
+            "sum" => sum::prepare(&case, &tensors, self.threads),
             "rhumb/plain" => with_rhumb::prepare(case.plain(), tensors, self.threads, Vectors::All),
             "rhumb/f32" => with_rhumb::prepare(case.in_f32(), tensors, self.threads, Vectors::All),
+            "rhumb/avx2-f32" => with_rhumb::prepare(case.in_f32(), tensors, self.threads, Vectors::Avx2),
+            "rhumb/f32-queries" => with_rhumb::prepare(case.with_f32_queries(), tensors, self.threads, Vectors::All),
             #[cfg(feature = "candle")]
             "candle/flash" => with_candle::prepare(case, &tensors, with_candle::Way::Flash),
             #[cfg(feature = "candle")]

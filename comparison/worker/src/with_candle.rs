@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use candle_nn::attention::{AttnMask, flash_attn};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::{rope, rope_thd};
+use half::{bf16, f16};
 
-use crate::case::{Case, Scheme, Tensors};
+use crate::case::{Case, Elem, Scheme, Tensors};
 use crate::{Contender, Failure, Prepared};
 
 /// Which of candle's ways.
@@ -37,8 +38,10 @@ struct WithCandle {
 
 /// Tensors in the layout of that way, outside of the timing.
 pub(crate) fn prepare(case: Case, tensors: &Arc<Tensors>, way: Way) -> Result<Prepared, Failure> {
+    let elem = dtype(case.elem)?;
     let tensor = |data: &[f32], shape: [usize; 4], first: usize| {
         let tensor = Tensor::from_slice(data, &shape, &Device::Cpu)?.narrow(2, first, shape[2] - first)?;
+        let tensor = tensor.to_dtype(elem)?;
         match way {
             Way::Flash | Way::FlashCausal => tensor.transpose(1, 2)?.contiguous(),
             Way::Matmul => tensor.contiguous(),
@@ -52,6 +55,7 @@ pub(crate) fn prepare(case: Case, tensors: &Arc<Tensors>, way: Way) -> Result<Pr
         Scheme::None | Scheme::Alibi => None,
     };
     let mask = if way == Way::Matmul { mask(&case)? } else { None };
+    let mask = mask.map(|mask| mask.to_dtype(elem)).transpose()?;
     let contender = WithCandle {
         way,
         scale: 1.0 / (case.head_dim as f64).sqrt(),
@@ -70,6 +74,16 @@ pub(crate) fn prepare(case: Case, tensors: &Arc<Tensors>, way: Way) -> Result<Pr
         Way::Matmul => "matmul, softmax_last_dim, matmul",
     };
     Ok(Prepared { contender: Box::new(contender), compile: None, detail: detail.to_owned() })
+}
+
+/// The name that candle has for a type.
+fn dtype(elem: Elem) -> Result<DType, Failure> {
+    match elem {
+        Elem::F32 => Ok(DType::F32),
+        Elem::F16 => Ok(DType::F16),
+        Elem::Bf16 => Ok(DType::BF16),
+        Elem::I8 => Err(Failure("candle has no attention over 8 bits".to_owned())),
+    }
 }
 
 /// The slopes of ALiBi's paper for a power of two of heads: the only counts the benchmark has.
@@ -118,7 +132,12 @@ impl WithCandle {
         let mask = if causal { AttnMask::causal_with_offset(start) } else { AttnMask::None };
         let max_bias = (self.case.scheme == Scheme::Alibi).then_some(8.0);
         let softcap = self.case.softcap.map(|cap| cap as f32);
-        flash_attn::<f32>(&q, &k, &self.v, self.scale as f32, mask, max_bias, softcap)
+        let attention = match self.case.elem {
+            Elem::Bf16 => flash_attn::<bf16>,
+            Elem::F16 => flash_attn::<f16>,
+            Elem::F32 | Elem::I8 => flash_attn::<f32>,
+        };
+        attention(&q, &k, &self.v, self.scale as f32, mask, max_bias, softcap)
     }
 
     fn matmul(&self) -> candle_core::Result<Tensor> {
@@ -178,6 +197,6 @@ impl Contender for WithCandle {
     fn output(&self) -> Result<Vec<f32>, Failure> {
         let out = self.out.as_ref().ok_or_else(|| Failure("there is no output before the first run".to_owned()))?;
         // Both ways give [batch, head, token, element].
-        Ok(out.contiguous()?.flatten_all()?.to_vec1()?)
+        Ok(out.to_dtype(DType::F32)?.contiguous()?.flatten_all()?.to_vec1()?)
     }
 }

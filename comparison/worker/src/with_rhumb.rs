@@ -3,38 +3,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use half::bf16;
 use rhumb::compiler::Features;
 use rhumb::prelude::*;
 
 use crate::case::{self, Case, Scheme, Tensors};
+use crate::numbers::Stored;
 use crate::{Contender, Failure, Prepared};
 
 /// A kernel, and the tensors of its calls.
 struct WithRhumb {
     kernel: Arc<Kernel>,
     case: Case,
-    held: Held,
+    tensors: Arc<Tensors>,
+    out: Stored,
 }
 
-/// Tensors of an element type.
-enum Held {
-    Singles { tensors: Arc<Tensors>, out: Vec<f32> },
-    Halves { q: Vec<bf16>, k: Vec<bf16>, v: Vec<bf16>, out: Vec<bf16> },
-}
-
-impl Held {
-    fn new(tensors: Arc<Tensors>, elem: case::Elem) -> Held {
-        let narrow = |numbers: &[f32]| numbers.iter().map(|x| bf16::from_f32(*x)).collect();
-        match elem {
-            case::Elem::F32 => Held::Singles { out: vec![0.0; tensors.q.len()], tensors },
-            case::Elem::Bf16 => Held::Halves {
-                q: narrow(&tensors.q),
-                k: narrow(&tensors.k),
-                v: narrow(&tensors.v),
-                out: vec![bf16::ZERO; tensors.q.len()],
-            },
-        }
+/// The name that rhumb has for a type.
+fn elem(elem: case::Elem) -> Elem {
+    match elem {
+        case::Elem::F32 => Elem::F32,
+        case::Elem::F16 => Elem::F16,
+        case::Elem::Bf16 => Elem::Bf16,
+        case::Elem::I8 => Elem::I8,
     }
 }
 
@@ -62,9 +52,7 @@ pub(crate) fn prepare(
     let number = |count: usize| u32::try_from(count).map_err(|_| Failure(format!("{count} does not fit in 32 bits")));
     let mut attention =
         Attention::heads(number(case.heads)?).head_dim(number(case.head_dim)?).kv_heads(number(case.kv_heads)?);
-    if case.elem == case::Elem::Bf16 {
-        attention = attention.elem(Elem::Bf16);
-    }
+    attention = attention.elem(elem(case.elem)).cache_elem(elem(case.cache));
     if let Some(cap) = case.softcap {
         attention = attention.softcap(cap);
     }
@@ -94,35 +82,25 @@ pub(crate) fn prepare(
         }
     }
     let compile = start.elapsed();
-    let held = Held::new(tensors, case.elem);
-    Ok(Prepared { contender: Box::new(WithRhumb { kernel, case, held }), compile: Some(compile), detail })
+    let out = Stored::zeros(case.elem, tensors.q.len())?;
+    Ok(Prepared { contender: Box::new(WithRhumb { kernel, case, tensors, out }), compile: Some(compile), detail })
 }
 
 impl Contender for WithRhumb {
     fn run(&mut self) -> Result<(), Failure> {
-        let WithRhumb { kernel, case, held } = self;
-        let (queries, keys) = (case.q_shape(), case.kv_shape());
-        let views = match held {
-            Held::Singles { tensors, out } => (
-                [(&*tensors.q, queries), (&*tensors.k, keys), (&*tensors.v, keys)]
-                    .map(|(numbers, shape)| TensorView::from_slice(numbers, &shape)),
-                TensorViewMut::from_slice(out, &queries)?,
-            ),
-            Held::Halves { q, k, v, out } => (
-                [(&*q, queries), (&*k, keys), (&*v, keys)]
-                    .map(|(numbers, shape)| TensorView::from_slice(numbers, &shape)),
-                TensorViewMut::from_slice(out, &queries)?,
-            ),
-        };
-        let ([q, k, v], out) = views;
-        kernel.call().input("q", q?).input("k", k?).input("v", v?).output("out", out).run()?;
+        let WithRhumb { kernel, case, tensors, out } = self;
+        let [keys, values] = tensors.keys_and_values(case)?;
+        let mut call = kernel.call().input("q", tensors.queries(case)?).input("k", keys).input("v", values);
+        if let Some([of_keys, of_values]) = tensors.scales(case) {
+            let [batch, heads, tokens, _] = case.kv_shape();
+            let scales = |of| TensorView::from_slice(of, &[batch, heads, tokens]);
+            call = call.input("k_scale", scales(of_keys)?).input("v_scale", scales(of_values)?);
+        }
+        call.output("out", out.view_mut(&case.q_shape())?).run()?;
         Ok(())
     }
 
     fn output(&self) -> Result<Vec<f32>, Failure> {
-        Ok(match &self.held {
-            Held::Singles { out, .. } => out.clone(),
-            Held::Halves { out, .. } => out.iter().map(|x| x.to_f32()).collect(),
-        })
+        Ok(self.out.to_f32())
     }
 }
