@@ -284,6 +284,7 @@ def cargo(options: list[str]) -> Path | None:
     """Builds; gives the program, or nothing."""
     manifest = HERE / "worker" / "Cargo.toml"
     command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)]
+    command += ["--bin", "rhumb-bench-worker"]
     command += ["--message-format", "json-render-diagnostics", *options]
     # candle chooses its vectors when it is compiled; what rhumb compiles does not depend on it.
     flags = f"{os.environ.get('RUSTFLAGS', '')} -C target-cpu=native".strip()

@@ -25,7 +25,7 @@ pub(crate) trait Attend {
 
 /// What a step computes: of each of some sequences the next tokens, any number, one sequence after the other.
 pub(crate) struct Pieces {
-    tokens: Vec<u8>,
+    pub(crate) tokens: Vec<u8>,
     sequences: Vec<usize>,
     /// Where each piece begins, and the end of the last.
     offsets: Vec<usize>,
@@ -63,6 +63,11 @@ impl Pieces {
     pub(crate) fn offsets(&self) -> &[usize] {
         &self.offsets
     }
+
+    /// The row of the last token of each piece.
+    pub(crate) fn last_rows(&self) -> Vec<usize> {
+        self.offsets[1..].iter().map(|end| end - 1).collect()
+    }
 }
 
 /// Where the time of steps went.
@@ -87,6 +92,19 @@ impl Times {
 
     pub(crate) fn attention(&self) -> f64 {
         self.steps.iter().map(|step| step.attention.as_secs_f64()).sum()
+    }
+
+    /// Times one more step; gives its logits.
+    fn of(
+        &mut self,
+        pieces: &Pieces,
+        step: &mut impl FnMut(&Pieces) -> Result<Step, Box<dyn Error>>,
+    ) -> Result<Array2<f32>, Box<dyn Error>> {
+        let start = Instant::now();
+        let (logits, attention) = step(pieces)?;
+        self.tokens += pieces.tokens.len();
+        self.steps.push(Time { total: start.elapsed(), attention });
+        Ok(logits)
     }
 
     /// Adds the steps of other sequences.
@@ -124,20 +142,13 @@ pub(crate) fn forward(
     Ok((stream, time))
 }
 
-/// One step: the logits behind the last token of each piece.
-fn step(
-    model: &Model,
-    attention: &mut dyn Attend,
-    pieces: &Pieces,
-    times: &mut Times,
-) -> Result<Array2<f32>, Box<dyn Error>> {
-    let start = Instant::now();
-    let (stream, attention) = forward(model, attention, pieces)?;
-    let last: Vec<usize> = pieces.offsets[1..].iter().map(|end| end - 1).collect();
-    let logits = model.logits(&stream.select(Axis(0), &last).view());
-    times.tokens += pieces.tokens.len();
-    times.steps.push(Time { total: start.elapsed(), attention });
-    Ok(logits)
+/// The logits behind the last token of each piece, and the time of attention.
+pub(crate) type Step = (Array2<f32>, Duration);
+
+/// Computes a step by all layers.
+fn step(model: &Model, attention: &mut dyn Attend, pieces: &Pieces) -> Result<Step, Box<dyn Error>> {
+    let (stream, time) = forward(model, attention, pieces)?;
+    Ok((model.logits(&stream.select(Axis(0), &pieces.last_rows()).view()), time))
 }
 
 /// What was generated behind each prompt.
@@ -163,6 +174,17 @@ pub(crate) fn generate(
     given: Option<&[Vec<u8>]>,
     tick: &dyn Fn(),
 ) -> Result<Generated, Box<dyn Error>> {
+    generate_by(&mut |pieces| step(model, attention, pieces), prompts, steps, given, tick)
+}
+
+/// The same by whatever computes a step.
+pub(crate) fn generate_by(
+    step: &mut impl FnMut(&Pieces) -> Result<Step, Box<dyn Error>>,
+    prompts: &[(usize, &[u8])],
+    steps: usize,
+    given: Option<&[Vec<u8>]>,
+    tick: &dyn Fn(),
+) -> Result<Generated, Box<dyn Error>> {
     let none = || vec![Vec::new(); prompts.len()];
     let mut made = Generated {
         tokens: none(),
@@ -178,7 +200,7 @@ pub(crate) fn generate(
             let (sequence, prompt) = prompts[number];
             pieces.add(sequence, &prompt[start..prompt.len().min(start + CHUNK)]);
         }
-        let logits = step(model, attention, &pieces, &mut made.prefill)?;
+        let logits = made.prefill.of(&pieces, step)?;
         for (number, logits) in going.into_iter().zip(logits.rows()) {
             if prompts[number].1.len() <= start + CHUNK {
                 made.logits[number].push(logits.to_vec());
@@ -191,7 +213,7 @@ pub(crate) fn generate(
         for ((sequence, _), tokens) in prompts.iter().zip(&made.tokens) {
             pieces.add(*sequence, &tokens[tokens.len() - 1..]);
         }
-        let logits = step(model, attention, &pieces, &mut made.decode)?;
+        let logits = made.decode.of(&pieces, step)?;
         made.logits.iter_mut().zip(logits.rows()).for_each(|(all, logits)| all.push(logits.to_vec()));
         made.choose(given);
         tick();
