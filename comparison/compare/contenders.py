@@ -45,6 +45,9 @@ def contenders(case: Case, lanes: int) -> list[Contender]:
 
 def _takes(peer: Contender, case: Case) -> bool:
     """Whether a library has attention in the case's types on processors."""
+    if peer.library == "candle" and case.elem != "f32" and not case.decodes:
+        # It converts number by number, and takes seconds for a prompt.
+        return False
     if case.stored == "i8":
         return peer.library == "onnxruntime"
     return case.stored != "bf16" or peer.library != "onnxruntime"

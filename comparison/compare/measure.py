@@ -265,7 +265,7 @@ def _result(case: Case, entries: list[Entry], peaks: dict[str, float]) -> dict[s
                 # How many times as long as rhumb it takes.
                 "ratio": ratio(entry.times, rhumb.times).asdict() if rhumb.times else None,
             }
-            row |= _of_sum(case, entry, limit) if case.decodes else _of_peak(case, entry, peaks)
+            row |= _of_sum(case, entry, limit, peaks) if case.decodes else _of_peak(case, entry, peaks)
         rows.append(row)
     return {
         "case": case.spec(),
@@ -284,14 +284,20 @@ def _of_peak(case: Case, entry: Entry, peaks: dict[str, float]) -> dict[str, Any
     return {"gflops": rate, "peak_share": rate / peak if peak else None}
 
 
-def _of_sum(case: Case, entry: Entry, limit: Entry | None) -> dict[str, Any]:
-    """The rate in bytes of keys and values, and its share of the vector sum's."""
+def _of_sum(case: Case, entry: Entry, limit: Entry | None, peaks: dict[str, float]) -> dict[str, Any]:
+    """The rate in bytes of keys and values, its share of the vector sum's, and that of operations of the peak."""
     # A plain form reads keys ahead of a window too, and single precision more bytes of each.
     seen = {"plain": case.plain(), "f32": case.in_f32()}.get(entry.contender.computes, case)
     rate = seen.kv_bytes / spread(list(entry.times.values())).median / 1e9
     known = limit is not None and bool(limit.times) and seen.kv_bytes == case.kv_bytes
     share = ratio(limit.times, entry.times) if limit is not None and known else None
-    return {"gbytes_per_second": rate, "sum_share": share.asdict() if share else None}
+    return {
+        "gbytes_per_second": rate,
+        "sum_share": share.asdict() if share else None,
+        "peak_share": None
+        if entry.contender.computes == "sum"
+        else _of_peak(case, entry, peaks)["peak_share"],
+    }
 
 
 def _first_line(problem: Exception) -> str:

@@ -42,8 +42,7 @@ def milliseconds(seconds: float) -> str:
 
 def share(row: dict[str, Any]) -> str:
     """A row's share of what bounds its case: the peak, in decode the vector sum. Empty if it is not known."""
-    of_sum = row.get("sum_share")
-    found = of_sum["median"] if of_sum else row.get("peak_share")
+    found = row["peak_share"] if "gflops" in row else (row["sum_share"] or {}).get("median")
     return "" if found is None else f"{100 * found:.0f} %"
 
 

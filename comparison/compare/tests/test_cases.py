@@ -96,6 +96,7 @@ class Contenders(unittest.TestCase):
         self.assertEqual(ids("decode-i8-gqa-q1-512")["onnxruntime"], "channels")
         self.assertEqual(ids("decode-i8-gqa-q1-512")["rhumb-f32-queries"], "case")
         self.assertEqual(ids("decode-bf16-gqa-q1-512")["rhumb-avx2-f32"], "f32")
+        self.assertEqual(ids("bf16-causal-2048-d64").keys() & peers, {"torch-sdpa"})
         self.assertNotIn("rhumb-avx2-f32", ids("bf16-causal-2048-d64"))
 
     def test_sdpa_leaves_a_softcap_out_and_computes_all_else(self):

@@ -48,7 +48,7 @@ class Tables(unittest.TestCase):
 
     def test_a_share_that_is_not_known_is_empty(self):
         self.assertEqual(share({"gflops": 1.0, "peak_share": None}), "")
-        self.assertEqual(share({"gbytes_per_second": 1.0, "sum_share": None}), "")
+        self.assertEqual(share({"gbytes_per_second": 1.0, "sum_share": None, "peak_share": 0.5}), "")
 
     def test_quartiles_of_shares_are_percents(self):
         check = Check("", "", "share", 0.75, ">=", 0.876, 0.86, 0.89)
