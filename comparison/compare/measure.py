@@ -285,7 +285,7 @@ def _of_peak(case: Case, entry: Entry, peaks: dict[str, float]) -> dict[str, Any
 
 
 def _of_sum(case: Case, entry: Entry, limit: Entry | None, peaks: dict[str, float]) -> dict[str, Any]:
-    """The rate in bytes of keys and values, its share of the vector sum's, and that of operations of the peak."""
+    """The rate in bytes of keys and values, its share of the vector sum's, and operations' of the peak."""
     # A plain form reads keys ahead of a window too, and single precision more bytes of each.
     seen = {"plain": case.plain(), "f32": case.in_f32()}.get(entry.contender.computes, case)
     rate = seen.kv_bytes / spread(list(entry.times.values())).median / 1e9
