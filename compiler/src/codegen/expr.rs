@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
-use rhumb_ir::{Axis, AxisSet, Binary, Compare, Elem, Scalar, Unary, Value};
+use rhumb_ir::{Axis, AxisSet, Binary, Elem, Scalar, Value};
 
 mod address;
+mod arithmetic;
 mod load;
 
 use super::error::CodegenError;
 use super::loops::{Emitter, counted_loop};
-use super::vocab::{Vocab, access, floor_divide};
+use super::vocab::{Vocab, access};
 use crate::expr::{Domain, Node, walk};
 use crate::plan::{Plan, Source, TensorId};
 
@@ -105,16 +105,22 @@ impl Domain for ExprEmitter<'_, '_> {
         if let Node::Binary(Binary::Add, [a, b]) = node(value)
             && self.plan.graph.ty(value).elem == Elem::F32
             && self.v.is_vector()
-            && !self.is_known(a)
-            && let Node::Binary(Binary::Mul, [x, y]) = node(a)
         {
-            return Node::MulAdd([x, y, b]);
+            let product = |x: Value| match node(x) {
+                Node::Binary(Binary::Mul, factors) if !self.is_known(x) => Some(factors),
+                _ => None,
+            };
+            if let Some(([x, y], other)) = product(a).map(|of| (of, b)).or_else(|| product(b).map(|of| (of, a))) {
+                return Node::MulAdd([x, y, other]);
+            }
         }
         node(value)
     }
 
     fn operands(&self, node: &Node) -> Vec<Value> {
         match *node {
+            // The sum so far comes first: products that wait for it would be kept.
+            Node::MulAdd([x, y, sum]) => vec![sum, x, y],
             // Tables are read, and factors multiplied, at points of their own.
             Node::Gather { table, axis, index } => {
                 if self.period((table, axis, index)).is_some() {
@@ -319,8 +325,14 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
                 Ok(self.v.fma(x, y, z))
             }
             Node::Binary(op, [a, b]) => {
+                // What is a number goes first, for the one instruction that takes its second operand where either is NaN.
+                let [a, b] = if matches!(op, Binary::Min | Binary::Max) && self.is_number(b) { [b, a] } else { [a, b] };
                 let (x, y) = (self.made(a)?, self.made(b)?);
-                Ok(self.binary(op, elem(a), x, y))
+                Ok(match op {
+                    Binary::Min if self.is_number(a) => self.v.pseudo_min(x, y),
+                    Binary::Max if self.is_number(a) => self.v.pseudo_max(x, y),
+                    _ => self.binary(op, elem(a), x, y),
+                })
             }
             Node::Compare(op, [a, b]) => {
                 let (x, y) = (self.made(a)?, self.made(b)?);
@@ -375,86 +387,6 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
         let count = self.fb().ins().ireduce(types::I32, count);
         let ty = self.v.int_type();
         self.v.splat(count, ty)
-    }
-
-    fn unary(&mut self, unary: Unary, elem: Elem, x: Ssa) -> Ssa {
-        match (unary, elem) {
-            (Unary::Neg, Elem::I32) => self.fb().ins().ineg(x),
-            (Unary::Abs, Elem::I32) => {
-                let negative = self.fb().ins().ineg(x);
-                self.fb().ins().smax(x, negative)
-            }
-            (op, _) => self.v.elementary(op, x),
-        }
-    }
-
-    fn binary(&mut self, binary: Binary, elem: Elem, a: Ssa, b: Ssa) -> Ssa {
-        match (binary, elem) {
-            (Binary::And, _) => self.fb().ins().band(a, b),
-            (Binary::Or, _) => self.fb().ins().bor(a, b),
-            (Binary::Add, Elem::I32) => self.fb().ins().iadd(a, b),
-            (Binary::Sub, Elem::I32) => self.fb().ins().isub(a, b),
-            (Binary::Mul, Elem::I32) => self.fb().ins().imul(a, b),
-            (Binary::Min, Elem::I32) => self.fb().ins().smin(a, b),
-            (Binary::Max, Elem::I32) => self.fb().ins().smax(a, b),
-            (Binary::Div, Elem::I32) => {
-                let ty = self.v.int_type();
-                self.v.by_lane(&[a, b], ty, |fb, _, x| floor_divide(fb, x[0], x[1]).0)
-            }
-            (Binary::Mod, Elem::I32) => {
-                let ty = self.v.int_type();
-                self.v.by_lane(&[a, b], ty, |fb, _, x| floor_divide(fb, x[0], x[1]).1)
-            }
-            (Binary::Add, _) => self.v.fadd(a, b),
-            (Binary::Sub, _) => self.v.fsub(a, b),
-            (Binary::Mul, _) => self.v.fmul(a, b),
-            (Binary::Div, _) => self.fb().ins().fdiv(a, b),
-            (Binary::Mod, _) => {
-                let quotient = self.fb().ins().fdiv(a, b);
-                let whole = self.fb().ins().floor(quotient);
-                let product = self.v.fmul(b, whole);
-                self.v.fsub(a, product)
-            }
-            (Binary::Min, _) => self.fb().ins().fmin(a, b),
-            (Binary::Max, _) => self.fb().ins().fmax(a, b),
-            (Binary::Pow, _) => self.v.pow(a, b),
-        }
-    }
-
-    fn compare(&mut self, compare: Compare, elem: Elem, a: Ssa, b: Ssa) -> Ssa {
-        if elem == Elem::F32 {
-            let cc = match compare {
-                Compare::Eq => FloatCC::Equal,
-                Compare::Ne => FloatCC::NotEqual,
-                Compare::Lt => FloatCC::LessThan,
-                Compare::Le => FloatCC::LessThanOrEqual,
-                Compare::Gt => FloatCC::GreaterThan,
-                Compare::Ge => FloatCC::GreaterThanOrEqual,
-            };
-            return self.v.fcmp(cc, a, b);
-        }
-        let cc = match compare {
-            Compare::Eq => IntCC::Equal,
-            Compare::Ne => IntCC::NotEqual,
-            Compare::Lt => IntCC::SignedLessThan,
-            Compare::Le => IntCC::SignedLessThanOrEqual,
-            Compare::Gt => IntCC::SignedGreaterThan,
-            Compare::Ge => IntCC::SignedGreaterThanOrEqual,
-        };
-        self.v.icmp(cc, a, b)
-    }
-
-    fn cast(&mut self, from: Elem, to: Elem, x: Ssa) -> Ssa {
-        match (from, to) {
-            (Elem::I32, Elem::F32) => self.v.int_to_float(x),
-            (Elem::F32, Elem::I32) => self.v.float_to_int(x),
-            (Elem::Bool, Elem::I32) => self.v.bool_to_int(x),
-            (Elem::Bool, Elem::F32) => {
-                let int = self.v.bool_to_int(x);
-                self.v.int_to_float(int)
-            }
-            _ => x,
-        }
     }
 
     fn dot(&mut self, a: Value, b: Value, axis: Axis) -> Result<Ssa, CodegenError> {
