@@ -359,7 +359,8 @@ impl<'g> SchemeContext<'g> {
 
     /// The error that the value of attribute `name` is not what was expected.
     pub fn bad_value(&self, name: &str, x: Expr<'g>, expected: impl Into<String>) -> SchemeError {
-        SchemeError::AttrValue { name: name.to_owned(), found: self.type_text(x.ty()), expected: expected.into() }
+        let found = format!("{}{}", self.type_text(x.ty()), self.lengths_text(x.ty()));
+        SchemeError::AttrValue { name: name.to_owned(), found, expected: expected.into() }
     }
 
     /// Checks that a value attribute varies over no axis of `axes`.
@@ -376,6 +377,17 @@ impl<'g> SchemeContext<'g> {
     /// The name of an axis.
     pub fn axis_name(&self, axis: Axis) -> String {
         self.builder.axis_info(axis).map_or_else(|| "?".to_owned(), |info| info.name)
+    }
+
+    /// The lengths of a type's axes that have one.
+    fn lengths_text(&self, ty: Type) -> String {
+        let info = ty.axes.iter().filter_map(|axis| self.builder.axis_info(axis));
+        let lengths = info.filter_map(|info| match info.extent {
+            Extent::Static(length) => Some(format!("{} = {length}", info.name)),
+            Extent::Dynamic => None,
+        });
+        let lengths: Vec<String> = lengths.collect();
+        if lengths.is_empty() { String::new() } else { format!(" ({})", lengths.join(", ")) }
     }
 
     /// A type as the text form has it.

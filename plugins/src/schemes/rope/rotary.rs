@@ -63,16 +63,15 @@ impl Rotary {
         let dim = self.rotary_dim.unwrap_or(left);
         if dim < 2 || dim > left || !dim.is_multiple_of(2) {
             let (what, expected) = match (self.rotary_dim, self.start) {
-                (Some(_), _) => ("the rotary dimension", format!("an even number from 2 to {left}")),
-                (None, 0) => {
-                    ("the head dimension", "an even number, or set `rotary_dim` to turn a part of the head".to_owned())
+                (Some(_), _) => {
+                    let expected = format!("an even number from 2 to {left}");
+                    return Err(SchemeError::range("rotary_dim", dim, expected));
                 }
-                (None, _) => (
-                    "the head dimension after `start`",
-                    "an even number, or set `rotary_dim` to turn a part".to_owned(),
-                ),
+                (None, 0) => ("the head dimension", "an even number, or set `rotary_dim` to turn a part of the head"),
+                (None, _) => ("the head dimension after `start`", "an even number, or set `rotary_dim` to turn a part"),
             };
-            return Err(SchemeError::RotaryDim { what: what.to_owned(), found: dim, expected });
+            let (what, expected) = (what.to_owned(), expected.to_owned());
+            return Err(SchemeError::RotaryDim { what, found: dim, expected });
         }
         Ok(Block { start: self.start, dim })
     }
