@@ -8,6 +8,8 @@
 //! `cargo run --release --example extrapolate`, or with `-- --quick` for a sixteenth of the text.
 
 mod model;
+#[path = "../support/options.rs"]
+mod options;
 mod schemes;
 #[path = "../support/transformer.rs"]
 mod transformer;
@@ -30,11 +32,7 @@ const TOLERANCE: f64 = 0.002;
 const BATCH: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let quick = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--quick") => true,
-        Some(other) => return Err(format!("`{other}` is no option; there is `--quick`").into()),
-    };
+    let quick = options::quick()?;
     let bytes = if quick { BYTES / 16 } else { BYTES };
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
     let text =

@@ -21,6 +21,8 @@
 //!
 //! `cargo run --release --example serve`, or with `-- --quick` for an eighth of the steps.
 
+#[path = "../support/options.rs"]
+mod options;
 mod paged;
 mod plain;
 mod position;
@@ -48,12 +50,7 @@ struct Bench<'a> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let quick = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--quick") => true,
-        Some(other) => return Err(format!("`{other}` is no option; there is `--quick`").into()),
-    };
-    let steps = if quick { STEPS / 8 } else { STEPS };
+    let steps = if options::quick()? { STEPS / 8 } else { STEPS };
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
     let text =
         std::fs::read(format!("{data}/validation.txt")).map_err(|error| format!("{data}/validation.txt: {error}"))?;

@@ -169,9 +169,10 @@ fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Vec<Loaded
     attention.packed = packed(problem, attention);
     read_as_stored(&mut own);
     read_scaled(&mut own);
+    let mut own = Arc::new(own);
     let loaded = load_rows(&mut own, Regime::FewQueries, false);
-    let bf16_pairs = Bf16Pairs::of_decode(&mut own, machine);
-    (Arc::new(own), loaded, bf16_pairs)
+    let bf16_pairs = Bf16Pairs::of_decode(Arc::make_mut(&mut own), machine);
+    (own, loaded, bf16_pairs)
 }
 
 /// Rows of keys and values in 16 bits are read as they lie, and widened whenever they are loaded: no table of them is made.

@@ -1,6 +1,8 @@
 //! Where rows of keys and values that are computed, rotated keys first of all, are computed: once per call, as a table, or while key tiles are
 //! loaded. Extraction decides that (`compiler/src/rewrite/place.rs`); here is which rows kernels can load.
 
+use std::sync::Arc;
+
 use rhumb_ir::{Axis, Op, Value, Walk};
 
 use super::unit_cost::length;
@@ -74,12 +76,13 @@ impl Plan {
 
 /// Takes the tables out of a problem whose rows are to be computed while they are loaded, by calls of this regime; `shared` where rows are
 /// computed for all that reads them.
-pub(super) fn load_rows(own: &mut Problem, regime: Regime, shared: bool) -> Vec<Loaded> {
+pub(super) fn load_rows(own: &mut Arc<Problem>, regime: Regime, shared: bool) -> Vec<Loaded> {
     let mut loaded = Vec::new();
     let places = own.row_places.in_calls(regime).to_vec();
     for (value, placed) in places.into_iter().filter(|(_, placed)| placed.while_loaded) {
         let is_of = |table: &Table| table.source == Source::Value(value) && can_be_loaded(own, table, shared);
         let Some(table) = own.tables.iter().position(is_of) else { continue };
+        let own = Arc::make_mut(own);
         let table = own.tables.remove(table);
         own.table_of.remove(&table.source);
         own.tensors[table.target].origin = Origin::KeyTile;

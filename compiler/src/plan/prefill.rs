@@ -21,12 +21,9 @@ impl Plan {
     /// # Errors
     /// [`PlanError::TooLong`] if a head dimension takes more scratch memory than code can address.
     pub fn new(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, PlanError> {
-        let (problem, bf16_pairs) = Bf16Pairs::of(problem, machine);
-        let (mut own, tiling) = (Problem::clone(&problem), tiling(machine));
-        let loaded = load_rows(&mut own, Regime::ManyQueries, true);
-        let problem = if loaded.is_empty() { problem } else { Arc::new(own) };
-        let schedule = Schedule::Prefill(Prefill { loaded });
-        Plan::with((problem, bf16_pairs, Integers::default()), machine, schedule, tiling)
+        let (mut problem, bf16_pairs) = Bf16Pairs::of(problem, machine);
+        let schedule = Schedule::Prefill(Prefill { loaded: load_rows(&mut problem, Regime::ManyQueries, true) });
+        Plan::with((problem, bf16_pairs, Integers::default()), machine, schedule, tiling(machine))
     }
 
     /// Whether a function of its own makes rows of a key tile, which those that add it to query tiles read.

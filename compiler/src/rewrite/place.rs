@@ -5,7 +5,7 @@
 //! that are computed in a tile, or keeps them in a table. So the choice of a place is a choice of a form, made together with all others.
 
 use egg::{Id, Language};
-use rhumb_ir::{AxisSet, Elem, Op};
+use rhumb_ir::{AxisSet, Op};
 
 use super::cost::{Cost, kept, node_cost, staged};
 use super::extents::Extents;
@@ -223,5 +223,5 @@ fn widened(egraph: &EGraph, rows: &[bool]) -> Vec<bool> {
 
 /// Whether an op is an input of numbers in fewer than 32 bits.
 fn is_narrow(op: &Op) -> bool {
-    matches!(op, Op::Input { elem, .. } if *elem != Elem::Bool && elem.bytes() < 4)
+    matches!(op, Op::Input { elem, .. } if elem.is_stored_only())
 }

@@ -8,6 +8,8 @@
 //! `cargo run --release --bin serve`, or with `-- --quick` for an eighth of the steps. Everyone has the threads that `RAYON_NUM_THREADS` says.
 
 mod candle;
+#[path = "../../../../examples/support/options.rs"]
+mod options;
 #[allow(dead_code, reason = "forks and whole sequences are the example's")]
 #[path = "../../../../examples/serve/paged.rs"]
 mod paged;
@@ -36,12 +38,7 @@ const ROUNDS: usize = 8;
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data");
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let quick = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--quick") => true,
-        Some(other) => return Err(format!("`{other}` is no option; there is `--quick`").into()),
-    };
-    let steps = if quick { STEPS / 8 } else { STEPS };
+    let steps = if options::quick()? { STEPS / 8 } else { STEPS };
     let text =
         std::fs::read(format!("{DATA}/validation.txt")).map_err(|error| format!("{DATA}/validation.txt: {error}"))?;
     let engine = Engine::builder().threads(rayon::current_num_threads()).build()?;
