@@ -1,9 +1,7 @@
 //! Calls that run together.
 
-use std::fmt;
-
 use crate::error::{CallError, Direction};
-use crate::interface::{Bindings, Bound, Interface};
+use crate::interface::{Bindings, Bound, Interface, KeepsBindings};
 use crate::overlap::{bytes, overlap};
 use crate::recycle::{Spares, recycled};
 use crate::view::{InputView, TensorViewMut};
@@ -43,7 +41,6 @@ pub struct CallBatch<'k, 'a> {
     interface: &'k Interface,
     runner: &'k dyn RunsAll,
     calls: Vec<BatchedCall<'a>>,
-    bound: Vec<Bound<'static>>,
     lies: Vec<Lies>,
 }
 
@@ -51,12 +48,12 @@ pub struct CallBatch<'k, 'a> {
 pub(crate) type Failed = (usize, Box<CallError>);
 
 /// Runs the calls of a batch: a kernel or a reference.
-pub(crate) trait RunsAll: fmt::Debug + Send + Sync {
+pub(crate) trait RunsAll: KeepsBindings {
     /// Runs calls whose tensors have been checked, of which none writes what another reads or writes.
     ///
     /// # Errors
     /// The first error, with the number of its call. Then nothing was written.
-    fn run_all(&self, all: &mut [Bound<'_>]) -> Result<(), Failed>;
+    fn run_all(&self, all: &mut [BatchedCall<'_>]) -> Result<(), Failed>;
 
     /// Lists that batches before left behind.
     fn spares(&self) -> &Spares<Lists>;
@@ -66,7 +63,6 @@ pub(crate) trait RunsAll: fmt::Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
     calls: Vec<BatchedCall<'static>>,
-    bound: Vec<Bound<'static>>,
     lies: Vec<Lies>,
 }
 
@@ -120,17 +116,28 @@ impl<'a> BatchedCall<'a> {
         self.bindings.output(name, view);
         self
     }
+
+    /// Its tensors, which have been checked.
+    pub(crate) fn bound(&self) -> &Bound<'a> {
+        self.bindings.bound()
+    }
+
+    /// Its tensors, which have been checked, to be written.
+    pub(crate) fn bound_mut(&mut self) -> &mut Bound<'a> {
+        self.bindings.bound_mut()
+    }
 }
 
 impl<'k, 'a> CallBatch<'k, 'a> {
     pub(crate) fn new(interface: &'k Interface, runner: &'k dyn RunsAll) -> CallBatch<'k, 'a> {
-        let Lists { calls, bound, lies } = runner.spares().take();
-        CallBatch { interface, runner, calls: recycled(calls), bound, lies }
+        let Lists { calls, lies } = runner.spares().take();
+        CallBatch { interface, runner, calls: recycled(calls), lies }
     }
 
     /// Adds a call, which has no tensors yet.
     pub fn add(&mut self) -> &mut BatchedCall<'a> {
-        self.calls.push(BatchedCall::default());
+        let bindings = self.runner.bindings().map(Spares::take).unwrap_or_default();
+        self.calls.push(BatchedCall { bindings: bindings.emptied() });
         let last = self.calls.len() - 1;
         &mut self.calls[last]
     }
@@ -151,19 +158,22 @@ impl<'k, 'a> CallBatch<'k, 'a> {
     /// [`BatchError`] if a tensor of a call is missing, does not fit, or is written and shares memory with any other of the batch, or
     /// working memory can't be had. Then nothing was written by any call.
     pub fn run(self) -> Result<(), BatchError> {
-        let CallBatch { interface, runner, mut calls, bound, mut lies } = self;
-        let mut bound = recycled(bound);
-        let mut run = |bound: &mut Vec<Bound<'a>>, lies: &mut Vec<Lies>| {
-            for (call, BatchedCall { bindings }) in calls.drain(..).enumerate() {
-                bound
-                    .push(interface.bind(bindings).map_err(|source| BatchError::Call { call, source: source.into() })?);
+        let CallBatch { interface, runner, mut calls, mut lies } = self;
+        let mut run = || {
+            for (call, BatchedCall { bindings }) in calls.iter_mut().enumerate() {
+                interface.bind(bindings).map_err(|source| BatchError::Call { call, source: source.into() })?;
             }
-            check_apart(interface, bound, lies)?;
-            runner.run_all(bound).map_err(|(call, source)| BatchError::Call { call, source })
+            check_apart(interface, &calls, &mut lies)?;
+            runner.run_all(&mut calls).map_err(|(call, source)| BatchError::Call { call, source })
         };
-        let done = run(&mut bound, &mut lies);
+        let done = run();
         lies.clear();
-        runner.spares().keep(Lists { calls: recycled(calls), bound: recycled(bound), lies });
+        for BatchedCall { bindings } in calls.drain(..) {
+            if let Some(spares) = runner.bindings() {
+                spares.keep(bindings.emptied());
+            }
+        }
+        runner.spares().keep(Lists { calls: recycled(calls), lies });
         done
     }
 }
@@ -178,10 +188,10 @@ struct Lies {
 }
 
 /// Checks that no output of a call shares memory with a tensor of another.
-fn check_apart(interface: &Interface, bound: &[Bound<'_>], all: &mut Vec<Lies>) -> Result<(), BatchError> {
+fn check_apart(interface: &Interface, calls: &[BatchedCall<'_>], all: &mut Vec<Lies>) -> Result<(), BatchError> {
     let inputs = interface.inputs().len();
-    let read = |lies: &Lies| &bound[lies.call].inputs[lies.port];
-    let written = |lies: &Lies| bound[lies.call].outputs[lies.port - inputs].region();
+    let read = |lies: &Lies| &calls[lies.call].bound().inputs[lies.port];
+    let written = |lies: &Lies| calls[lies.call].bound().outputs[lies.port - inputs].region();
     let is_output = |lies: &Lies| lies.port >= inputs;
     let shared = |one: &Lies, other: &Lies| match (is_output(one), is_output(other)) {
         (true, true) => overlap(written(one), written(other)),
@@ -190,7 +200,7 @@ fn check_apart(interface: &Interface, bound: &[Bound<'_>], all: &mut Vec<Lies>) 
         (false, false) => false,
     };
     let ports = inputs + interface.outputs().len();
-    for call in 0..bound.len() {
+    for call in 0..calls.len() {
         for port in 0..ports {
             let lies = Lies { first: 0, last: 0, call, port };
             let reached = if is_output(&lies) { bytes(written(&lies)) } else { read(&lies).bytes() };

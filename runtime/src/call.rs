@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::batch::CallBatch;
 use crate::error::CallError;
-use crate::interface::{Bindings, Bound, Interface};
+use crate::interface::{Bindings, Bound, Interface, KeepsBindings};
+use crate::recycle::Spares;
 use crate::tile_map::TileMap;
 use crate::view::{InputView, TensorViewMut};
 
@@ -49,7 +50,7 @@ pub trait Operator: fmt::Debug + Send + Sync {
 }
 
 /// Runs calls: a kernel, a reference or an error bound.
-pub(crate) trait Runner: fmt::Debug + Send + Sync {
+pub(crate) trait Runner: KeepsBindings {
     /// Runs a call whose tensors have been checked.
     fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError>;
 
@@ -61,7 +62,8 @@ pub(crate) trait Runner: fmt::Debug + Send + Sync {
 
 impl<'k, 'a> Call<'k, 'a> {
     pub(crate) fn new(interface: &'k Interface, runner: &'k dyn Runner) -> Call<'k, 'a> {
-        Call { interface, runner, bindings: Bindings::default() }
+        let bindings = runner.bindings().map(Spares::take).unwrap_or_default();
+        Call { interface, runner, bindings: bindings.emptied() }
     }
 
     /// Binds a tensor to read: a [`TensorView`](crate::TensorView), or a [`PagedView`](crate::PagedView) of one whose tokens lie in pages.
@@ -82,7 +84,7 @@ impl<'k, 'a> Call<'k, 'a> {
     /// [`CallError`] if a tensor is missing, does not fit or shares memory with an output, or working memory can't be had. Then nothing
     /// was written, and the kernel is as good as before.
     pub fn run(self) -> Result<(), CallError> {
-        self.runner.run(&mut self.interface.bind(self.bindings)?)
+        self.bound(|runner, bound| runner.run(bound))
     }
 
     /// Checks the tensors, runs, and tells which key tiles were skipped, pruned, computed in full or with the mask, for each query tile. The
@@ -93,6 +95,16 @@ impl<'k, 'a> Call<'k, 'a> {
     /// # Errors
     /// As [`Call::run`].
     pub fn trace(self) -> Result<Option<TileMap>, CallError> {
-        self.runner.trace(&mut self.interface.bind(self.bindings)?)
+        self.bound(|runner, bound| runner.trace(bound))
+    }
+
+    /// Checks the tensors and does something with them.
+    fn bound<T>(self, run: impl FnOnce(&dyn Runner, &mut Bound<'_>) -> Result<T, CallError>) -> Result<T, CallError> {
+        let Call { interface, runner, mut bindings } = self;
+        let done = interface.bind(&mut bindings).and_then(|bound| run(runner, bound));
+        if let Some(spares) = runner.bindings() {
+            spares.keep(bindings.emptied());
+        }
+        done
     }
 }

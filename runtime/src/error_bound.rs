@@ -7,7 +7,7 @@ use rhumb_compiler::error_bound::ErrorBound as Promise;
 
 use crate::call::{Call, Runner};
 use crate::error::CallError;
-use crate::interface::{Bound, Interface};
+use crate::interface::{Bound, Interface, KeepsBindings};
 use crate::program::Programs;
 use crate::reference::tensor;
 
@@ -64,6 +64,8 @@ impl<'k> ErrorBound<'k> {
         Promise::holds(kernel, reference, bound)
     }
 }
+
+impl KeepsBindings for ErrorBound<'_> {}
 
 impl Runner for ErrorBound<'_> {
     fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError> {

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::error::{CallError, Direction, Grouping, InterfaceError};
 use crate::limits::MAX_RANK;
 use crate::overlap::overlap;
+use crate::recycle::{Spares, recycled};
 use crate::view::{InputView, TensorViewMut};
 
 /// A tensor that a graph reads or writes.
@@ -36,22 +37,52 @@ pub struct Interface {
     outputs: Vec<Port>,
 }
 
-/// Views by name, as a call was given them.
+/// Views by name, as a call was given them. They are lists, which calls hand on to the next: a view is large to move.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings<'a> {
-    inputs: SmallVec<[(&'a str, InputView<'a>); 8]>,
-    outputs: SmallVec<[(&'a str, TensorViewMut<'a>); 4]>,
+    input_names: Vec<&'a str>,
+    output_names: Vec<&'a str>,
+    /// In the order of the names.
+    views: Bound<'a>,
 }
 
 impl<'a> Bindings<'a> {
     /// Adds a tensor to read.
     pub(crate) fn input(&mut self, name: &'a str, view: impl Into<InputView<'a>>) {
-        self.inputs.push((name, view.into()));
+        self.input_names.push(name);
+        self.views.inputs.push(view.into());
     }
 
     /// Adds a tensor to write.
     pub(crate) fn output(&mut self, name: &'a str, view: TensorViewMut<'a>) {
-        self.outputs.push((name, view));
+        self.output_names.push(name);
+        self.views.outputs.push(view);
+    }
+
+    /// The views, in the order of the ports once [`Interface::bind`] has put them there.
+    pub(crate) fn bound(&self) -> &Bound<'a> {
+        &self.views
+    }
+
+    /// As [`Bindings::bound`], to be written.
+    pub(crate) fn bound_mut(&mut self) -> &mut Bound<'a> {
+        &mut self.views
+    }
+
+    /// The lists without what they held, for another call.
+    pub(crate) fn emptied<'b>(self) -> Bindings<'b> {
+        let Bindings { input_names, output_names, views: Bound { mut lengths, inputs, outputs } } = self;
+        lengths.clear();
+        let views = Bound { lengths, inputs: recycled(inputs), outputs: recycled(outputs) };
+        Bindings { input_names: recycled(input_names), output_names: recycled(output_names), views }
+    }
+}
+
+/// What takes calls, and may keep their lists for the next.
+pub(crate) trait KeepsBindings: fmt::Debug + Send + Sync {
+    /// Lists that calls before left behind, if they are kept.
+    fn bindings(&self) -> Option<&Spares<Bindings<'static>>> {
+        None
     }
 }
 
@@ -59,14 +90,14 @@ impl<'a> Bindings<'a> {
 type Told<'p> = (Direction, &'p Port, usize, usize);
 
 /// Views that fit a graph, in the order of its ports, and the axis lengths they tell: what runs a call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bound<'a> {
     /// Length of each axis of the graph, by [`Axis::index`]; 0 for a dynamic axis that nothing uses.
-    pub(crate) lengths: SmallVec<[usize; 16]>,
+    pub(crate) lengths: Vec<usize>,
     /// In the order of [`Interface::inputs`].
-    pub(crate) inputs: SmallVec<[InputView<'a>; 8]>,
+    pub(crate) inputs: Vec<InputView<'a>>,
     /// In the order of [`Interface::outputs`].
-    pub(crate) outputs: SmallVec<[TensorViewMut<'a>; 8]>,
+    pub(crate) outputs: Vec<TensorViewMut<'a>>,
 }
 
 impl Interface {
@@ -136,43 +167,44 @@ impl Interface {
     }
 
     /// Holds tensors against the graph: names, element types, shapes, and that no output shares memory. The only such check there is,
-    /// for compiled kernels and for the reference.
+    /// for compiled kernels and for the reference. Views that fit are in the order of the ports from then on.
     ///
     /// # Errors
     /// [`CallError`] names the first tensor that does not fit.
-    pub(crate) fn bind<'a>(&self, bindings: Bindings<'a>) -> Result<Bound<'a>, CallError> {
-        let Bindings { inputs, outputs } = bindings;
-        let inputs = self.arrange(Direction::Input, inputs)?;
-        let outputs = self.arrange(Direction::Output, outputs)?;
+    pub(crate) fn bind<'b, 'a>(&self, bindings: &'b mut Bindings<'a>) -> Result<&'b mut Bound<'a>, CallError> {
+        let Bindings { input_names, output_names, views } = bindings;
+        let Bound { lengths, inputs, outputs } = views;
+        self.arrange(Direction::Input, input_names, inputs)?;
+        self.arrange(Direction::Output, output_names, outputs)?;
         let shapes = inputs.iter().map(|view| (view.elem(), view.shape()));
         let shapes = shapes.chain(outputs.iter().map(|view| (view.elem(), view.shape())));
-        let lengths = self.lengths(shapes)?;
-        self.check_apart(&inputs, &outputs)?;
-        Ok(Bound { lengths, inputs, outputs })
+        self.lengths(shapes, lengths)?;
+        self.check_apart(inputs, outputs)?;
+        Ok(views)
     }
 
-    /// Puts views in the order of the ports.
-    fn arrange<'a, V>(
-        &self,
-        direction: Direction,
-        views: impl IntoIterator<Item = (&'a str, V)>,
-    ) -> Result<SmallVec<[V; 8]>, CallError> {
+    /// Puts views and their names in the order of the ports.
+    fn arrange<V>(&self, direction: Direction, names: &mut [&str], views: &mut [V]) -> Result<(), CallError> {
         let ports = self.side(direction);
-        let mut slots: SmallVec<[Option<V>; 8]> = SmallVec::new();
-        slots.resize_with(ports.len(), || None);
-        for (name, view) in views {
-            let Some(position) = ports.iter().position(|port| port.name == name) else {
+        for (position, &name) in names.iter().enumerate() {
+            if ports.get(position).is_none_or(|port| port.name != name) && ports.iter().all(|port| port.name != name) {
                 return Err(self.unknown(direction, name));
-            };
-            if slots[position].replace(view).is_some() {
+            }
+            if names[..position].contains(&name) {
                 return Err(CallError::Duplicate { direction, name: name.into() });
             }
         }
-        let missing = |port: &Port| {
-            let expected = self.signature(port).into();
-            CallError::Missing { direction, name: port.name.as_str().into(), expected }
-        };
-        slots.into_iter().zip(ports).map(|(slot, port)| slot.ok_or_else(|| missing(port))).collect()
+        for (position, port) in ports.iter().enumerate() {
+            let Some(found) = names.iter().skip(position).position(|name| *name == port.name) else {
+                let expected = self.signature(port).into();
+                return Err(CallError::Missing { direction, name: port.name.as_str().into(), expected });
+            };
+            if found > 0 {
+                names.swap(position, position + found);
+                views.swap(position, position + found);
+            }
+        }
+        Ok(())
     }
 
     fn side(&self, direction: Direction) -> &[Port] {
@@ -195,11 +227,12 @@ impl Interface {
         CallError::Unknown { direction, name: name.into(), suggestion, known }
     }
 
-    /// The length of each axis, once element types, ranks and lengths are found to agree. Shapes come in the order of the ports.
+    /// Tells the length of each axis, once element types, ranks and lengths are found to agree. Shapes come in the order of the ports.
     fn lengths<'s>(
         &self,
         shapes: impl Iterator<Item = (Elem, &'s [usize])>,
-    ) -> Result<SmallVec<[usize; 16]>, CallError> {
+        lengths: &mut Vec<usize>,
+    ) -> Result<(), CallError> {
         let mut told: SmallVec<[Option<Told<'_>>; 16]> = SmallVec::new();
         told.resize(self.axes.len(), None);
         for ((direction, port), (elem, shape)) in self.ports().zip(shapes) {
@@ -239,7 +272,9 @@ impl Interface {
             (Extent::Dynamic, Some((_, _, _, length))) => *length,
             (Extent::Dynamic, None) => 0,
         };
-        Ok(self.axes.iter().zip(&told).map(length).collect())
+        lengths.clear();
+        lengths.extend(self.axes.iter().zip(&told).map(length));
+        Ok(())
     }
 
     fn check_type(&self, direction: Direction, port: &Port, elem: Elem, shape: &[usize]) -> Result<(), CallError> {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use rhumb_compiler::plan::{NoDecode, Plan};
 use rhumb_compiler::{Choice, CompileError, Compiled, DecodeKernel, Target, Timing};
 
-use crate::batch::{CallBatch, Failed, Lists, RunsAll};
+use crate::batch::{BatchedCall, CallBatch, Failed, Lists, RunsAll};
 use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
 use crate::error_bound::ErrorBound;
-use crate::interface::{Bound, Interface};
+use crate::interface::{Bindings, Bound, Interface, KeepsBindings};
 use crate::memory::{Guard, LoadError};
 use crate::program::{Program, Programs};
 use crate::recycle::Spares;
@@ -27,6 +27,7 @@ pub struct Kernel {
     name: String,
     interface: Interface,
     programs: Programs,
+    bindings: Spares<Bindings<'static>>,
     batches: Spares<Lists>,
     threads: Arc<Threads>,
     choice: Choice,
@@ -69,6 +70,7 @@ impl Kernel {
             name,
             interface,
             programs: Programs::new(prefill, decode, guard),
+            bindings: Spares::new(),
             batches: Spares::new(),
             threads,
             choice,
@@ -138,6 +140,7 @@ impl Kernel {
     /// Frees the working memory that calls left behind, all of it but what calls that run meanwhile use. The next call allocates its own again.
     pub fn trim(&self) {
         self.programs.trim();
+        self.bindings.clear();
         self.batches.clear();
     }
 }
@@ -156,6 +159,12 @@ impl Operator for Kernel {
     }
 }
 
+impl KeepsBindings for Kernel {
+    fn bindings(&self) -> Option<&Spares<Bindings<'static>>> {
+        Some(&self.bindings)
+    }
+}
+
 impl Runner for Kernel {
     fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError> {
         self.programs.run(bound, &self.threads)
@@ -167,7 +176,7 @@ impl Runner for Kernel {
 }
 
 impl RunsAll for Kernel {
-    fn run_all(&self, all: &mut [Bound<'_>]) -> Result<(), Failed> {
+    fn run_all(&self, all: &mut [BatchedCall<'_>]) -> Result<(), Failed> {
         self.programs.run_all(all, &self.threads)
     }
 

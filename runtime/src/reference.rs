@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rhumb_ir::{Bindings as Operands, InterpError, MAX_ELEMENTS, Tensor, Verified, interpret};
 
-use crate::batch::{CallBatch, Failed, Lists, RunsAll};
+use crate::batch::{BatchedCall, CallBatch, Failed, Lists, RunsAll};
 use crate::call::{Call, Operator, Runner};
 use crate::error::{CallError, InterfaceError};
-use crate::interface::{Bound, Interface};
+use crate::interface::{Bound, Interface, KeepsBindings};
 use crate::recycle::Spares;
 use crate::view::InputView;
 
@@ -80,6 +80,8 @@ impl Operator for Reference {
     }
 }
 
+impl KeepsBindings for Reference {}
+
 impl Runner for Reference {
     fn run(&self, bound: &mut Bound<'_>) -> Result<(), CallError> {
         let results = self.results(bound)?;
@@ -89,10 +91,12 @@ impl Runner for Reference {
 }
 
 impl RunsAll for Reference {
-    fn run_all(&self, all: &mut [Bound<'_>]) -> Result<(), Failed> {
-        let of = |(call, bound): (usize, &Bound<'_>)| self.results(bound).map_err(|error| (call, error.into()));
+    fn run_all(&self, all: &mut [BatchedCall<'_>]) -> Result<(), Failed> {
+        let of = |(number, call): (usize, &BatchedCall<'_>)| {
+            self.results(call.bound()).map_err(|error| (number, error.into()))
+        };
         let results = all.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?;
-        all.iter_mut().zip(&results).for_each(|(bound, results)| self.write(bound, results));
+        all.iter_mut().zip(&results).for_each(|(call, results)| self.write(call.bound_mut(), results));
         Ok(())
     }
 

@@ -108,7 +108,7 @@ pub(crate) struct Placed<'p, 'a> {
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
     plan: &'a Plan,
-    words: SmallVec<[u64; 160]>,
+    words: &'a [u64],
     lengths: &'a [usize],
     slots: &'a [Slot],
     inputs: &'a [InputView<'a>],
@@ -176,13 +176,18 @@ impl<'p, 'a> Placed<'p, 'a> {
         too_large(self.plan, self.bound)
     }
 
-    /// The frame of the call, with the constants of its plan and memory that has the places.
-    pub(super) fn frame<'f>(&'f mut self, constants: &'f Constants, tables: &'f mut Workspace) -> Frame<'f> {
+    /// The frame of the call, with the constants of its plan, memory that has the places, and a list for its words.
+    pub(super) fn frame<'f>(
+        &'f mut self,
+        constants: &'f Constants,
+        (tables, words): (&'f mut Workspace, &'f mut Vec<u64>),
+    ) -> Frame<'f> {
         let Placed { plan, bound, slots, paged, places } = self;
         assert!(places.bytes() <= tables.bytes(), "the memory is of other places");
         let base = tables.as_mut_ptr();
         let layout = &plan.frame;
-        let mut words: SmallVec<[u64; 160]> = SmallVec::from_elem(0, layout.words());
+        words.clear();
+        words.resize(layout.words(), 0);
         for (word, length) in words[layout.lengths()].iter_mut().zip(&bound.lengths) {
             *word = *length as u64;
         }
@@ -235,7 +240,7 @@ impl Frame<'_> {
     /// The words that functions read. Every address and stride in them is that of a validated view, which the frame keeps borrowed, or of a
     /// table or constant of the size that the plan's dimensions give, followed by the slack that vector loads may touch.
     pub(super) fn words(&self) -> &[u64] {
-        &self.words
+        self.words
     }
 
     /// The address of a tensor and the strides of its dimensions, in bytes.

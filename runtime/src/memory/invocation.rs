@@ -15,10 +15,14 @@ pub(crate) struct Invocation<'a> {
 }
 
 impl Loaded {
-    /// The call, with memory for its tables.
-    pub(crate) fn call<'a>(&'a self, placed: &'a mut Placed<'_, '_>, tables: &'a mut Workspace) -> Invocation<'a> {
+    /// The call, with memory for its tables and for the words of its frame.
+    pub(crate) fn call<'a>(
+        &'a self,
+        placed: &'a mut Placed<'_, '_>,
+        memory: (&'a mut Workspace, &'a mut Vec<u64>),
+    ) -> Invocation<'a> {
         assert!(std::ptr::eq(placed.plan(), self.plan()), "a call of another plan");
-        Invocation { loaded: self, frame: placed.frame(self.constants(), tables) }
+        Invocation { loaded: self, frame: placed.frame(self.constants(), memory) }
     }
 }
 

@@ -128,7 +128,7 @@ mod tests {
             bindings.input("x", TensorView::from_raw(start.add(x_at), &[10], &[stride]).expect("x"));
             bindings.output("y", TensorViewMut::from_raw(start.add(y_at), &[10], &[stride]).expect("y"));
         }
-        interface.bind(bindings).map(|_| ()).map_err(|error| error.to_string())
+        interface.bind(&mut bindings).map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// What one call of a batch writes another reads: each by itself could run.

@@ -10,7 +10,7 @@ use super::Program;
 use super::pool::Pool;
 use super::prefill::Trace;
 use super::run::{Lists, run};
-use crate::batch::Failed;
+use crate::batch::{BatchedCall, Failed};
 use crate::error::{CallError, FirstUse, FirstUseError};
 use crate::interface::Bound;
 use crate::memory::Guard;
@@ -77,12 +77,13 @@ impl Programs {
     ///
     /// # Errors
     /// As [`Programs::run`], with the number of the call.
-    pub(crate) fn run_all<'b>(&self, all: &mut [Bound<'b>], threads: &Threads) -> Result<(), Failed> {
+    pub(crate) fn run_all(&self, all: &mut [BatchedCall<'_>], threads: &Threads) -> Result<(), Failed> {
         // Kernels that are made when they are first called for are made before anything is written.
-        for (number, bound) in all.iter().enumerate() {
-            self.program(&bound.lengths).map_err(|error| (number, error.into()))?;
+        for (number, call) in all.iter().enumerate() {
+            self.program(&call.bound().lengths).map_err(|error| (number, error.into()))?;
         }
-        let calls = all.iter_mut().map(|bound| (self.program(&bound.lengths).unwrap_or(&self.prefill), bound));
+        let calls = all.iter_mut().map(BatchedCall::bound_mut);
+        let calls = calls.map(|bound| (self.program(&bound.lengths).unwrap_or(&self.prefill), bound));
         run(calls, (&self.pool, &self.spares, threads), None).map(|_| ())
     }
 

@@ -12,6 +12,8 @@ const STEP: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct CallMemory {
     pub(super) tables: Workspace,
+    /// What functions know of the tensors.
+    pub(super) words: Vec<u64>,
     pub(super) trees: Trees,
     pub(super) partials: Partials,
 }

@@ -102,8 +102,8 @@ fn run_placed(
     let mut ready: Vec<Ready<'_>> = recycled(std::mem::take(&mut works.ready));
     let (mut most, mut scratch) = (0, 0);
     for ((program, placed), lease) in placed.iter_mut().zip(leases) {
-        let CallMemory { tables, trees, partials } = &mut **lease;
-        let call = program.loaded.call(placed, tables);
+        let CallMemory { tables, words, trees, partials } = &mut **lease;
+        let call = program.loaded.call(placed, (tables, words));
         let attention = program.prefill.as_ref().map(|prefill| (prefill, prefill.cut(call.frame(), threads)));
         let parts = program.tables.iter().chain(&program.after).map(|table| tables::parts(&call, *table, threads));
         let tasks = parts.chain(attention.iter().map(|(_, cut)| cut.tasks)).max().unwrap_or(0);

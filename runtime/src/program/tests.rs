@@ -68,9 +68,9 @@ fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
         views.output(name, TensorViewMut::from_slice(data, shape).expect("a view"));
     }
     let threads = Threads::new(1).expect("threads");
-    let (pool, mut bound) = (Pool::new(None), interface.bind(views).expect("fits"));
-    run_calls([(&program, &mut bound)], (&pool, &Spares::new(), &threads), None).expect("runs");
-    drop(bound);
+    let (pool, bound) = (Pool::new(None), interface.bind(&mut views).expect("fits"));
+    run_calls([(&program, bound)], (&pool, &Spares::new(), &threads), None).expect("runs");
+    drop(views);
     let inputs: Bindings = inputs
         .iter()
         .map(|(name, shape, data)| {

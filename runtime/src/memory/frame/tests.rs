@@ -39,8 +39,8 @@ pub(crate) fn with_tables<T>(
         views.output(&port.name, TensorViewMut::from_slice(data, shape).expect("a view"));
     }
     let constants = Constants::new(plan, None).expect("memory");
-    let mut bound = interface.bind(views).expect("fits");
-    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), &mut bound, None).expect("small tables");
+    let bound = interface.bind(&mut views).expect("fits");
+    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), bound, None).expect("small tables");
     let mut memory = placed.places().workspace().expect("memory");
     for (id, (tensor, slot)) in plan.tensors.iter().zip(&placed.slots).enumerate() {
         if tensor.origin == Origin::Table && tensor.storage == Storage::F32 {
@@ -48,7 +48,7 @@ pub(crate) fn with_tables<T>(
             elements.iter_mut().enumerate().for_each(|(index, x)| *x = element(id, index));
         }
     }
-    then(&placed.frame(&constants, &mut memory))
+    then(&placed.frame(&constants, (&mut memory, &mut Vec::new())))
 }
 
 /// One query, and for each query an integer that the mask reads.
@@ -132,10 +132,10 @@ fn frame_of(graph: &Verified, plan: &Plan, [b, h, q, k]: [usize; 4]) -> Result<u
     views.input("lengths", TensorView::with_strides(&lengths, &[b], &[0]).expect("a view"));
     views.output("out", TensorViewMut::from_slice(&mut out, &[b, h, q, 4]).expect("a view"));
     let constants = Constants::new(plan, None).expect("memory");
-    let mut bound = interface.bind(views).expect("fits");
-    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), &mut bound, None)?;
+    let bound = interface.bind(&mut views).expect("fits");
+    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), bound, None)?;
     let mut tables = placed.places().workspace().map_err(|_| placed.too_large())?;
-    Ok(placed.frame(&constants, &mut tables).tables.bytes())
+    Ok(placed.frame(&constants, (&mut tables, &mut Vec::new())).tables.bytes())
 }
 
 /// The sum of sizes that each fit can pass all memory: 4 b h k bytes are 2^63 less a few, and there is more than one such table.

@@ -30,11 +30,11 @@ fn with_call(test: impl FnOnce(&Loaded, &mut Invocation<'_>, &mut Workspace)) {
         views.input(name, TensorView::from_slice(&x, &shape).expect("a view"));
     }
     views.output("out", TensorViewMut::from_slice(&mut out, &shape).expect("a view"));
-    let mut bound = interface.bind(views).expect("fits");
-    let mut placed = loaded.place(&mut bound, None).expect("places");
+    let bound = interface.bind(&mut views).expect("fits");
+    let mut placed = loaded.place(bound, None).expect("places");
     let mut tables = placed.places().workspace().expect("memory");
     let mut scratch = Workspace::new(loaded.scratch_bytes()).expect("memory");
-    test(&loaded, &mut loaded.call(&mut placed, &mut tables), &mut scratch);
+    test(&loaded, &mut loaded.call(&mut placed, (&mut tables, &mut Vec::new())), &mut scratch);
 }
 
 fn function(loaded: &Loaded, role: Role) -> FunctionId {
