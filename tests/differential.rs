@@ -12,6 +12,7 @@ use common::case::{Case, bits};
 use common::seeds::each_seed;
 use common::visible::{Masks, bindings};
 use common::{Family, Lengths, Rng, Spec, bounds, engine, seeds, targets};
+use rhumb::compiler::plan::Plan;
 use rhumb::ir::{Extent, interpret};
 use rhumb::prelude::*;
 
@@ -137,14 +138,15 @@ fn compare(engines: &[Engine], family: Family, seed: u64, wrong: &mut Vec<String
     found
 }
 
-/// Whether a call takes the kernel for few queries.
-fn decodes(kernel: &Kernel, lengths: Lengths) -> bool {
-    kernel.decode().is_ok_and(|decode| {
-        decode.takes(|axis| {
+/// The first query that the kernel for few queries takes of a call, if it takes any.
+fn decodes_from(kernel: &Kernel, lengths: Lengths) -> Option<usize> {
+    kernel.decode().ok().and_then(|decode| {
+        decode.takes_from(|axis| {
             let axis = decode.plan.graph.axis(axis);
             match (axis.extent, axis.name.as_str()) {
                 (Extent::Static(length), _) => length as usize,
                 (Extent::Dynamic, "q") => lengths.queries,
+                (Extent::Dynamic, "k") => lengths.keys,
                 // Sequences that share all keys are rows of one tile.
                 (Extent::Dynamic, "b") => lengths.batch,
                 (Extent::Dynamic, name) => panic!("axis `{name}` tells nothing"),
@@ -157,7 +159,7 @@ fn decodes(kernel: &Kernel, lengths: Lengths) -> bool {
 fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wrong): (&mut Compared, &mut Vec<String>)) {
     let expected = interpret(&spec.lowered, &bindings(&case.tensors)).expect("the interpreter runs");
     let stored = case.stored(&case.tensors);
-    let mut of_plans: BTreeMap<(usize, [bool; 6]), Vec<Vec<u32>>> = BTreeMap::new();
+    let mut of_plans = BTreeMap::new();
     for (index, kernel) in kernels {
         let target = kernel.target();
         let context = || format!("{}; {:?}; {target}", spec.what, case.lengths);
@@ -186,15 +188,14 @@ fn call(kernels: &[(usize, Arc<Kernel>)], spec: &Spec, case: &Case, (found, wron
         // as its tiles are the same, which depend on the number of registers. Pairs of `bf16` are added in another order, and
         // pairs of integers are rounded.
         let machine = target.machine();
-        let decodes = decodes(kernel, case.lengths);
-        let registers = !decodes && machine.lanes > 4 && machine.registers > 16;
-        let plan = match kernel.decode() {
-            Ok(decode) if decodes => &decode.plan,
-            _ => kernel.plan(),
-        };
-        let (pairs, integers) = (plan.bf16_pairs != Default::default(), plan.integers);
-        let of_tiles = [machine.has_fma(), decodes, registers, pairs, integers.products, integers.values];
-        let plan = (machine.lanes, of_tiles);
+        let decoded = decodes_from(kernel, case.lengths);
+        let prefill = (decoded != Some(0)).then(|| kernel.plan());
+        let registers = prefill.is_some() && machine.lanes > 4 && machine.registers > 16;
+        let decode = kernel.decode().ok().filter(|_| decoded.is_some()).map(|decode| &decode.plan);
+        let narrow =
+            |plan: &Plan| (plan.bf16_pairs != Default::default(), plan.integers.products, plan.integers.values);
+        let narrow = [prefill, decode].map(|plan| plan.map(narrow));
+        let plan = (machine.lanes, machine.has_fma(), decoded, registers, narrow);
         let made = bits(&made);
         if *of_plans.entry(plan).or_insert_with(|| made.clone()) != made {
             wrong.push(format!("{}\n    the code generator matters", context()));

@@ -2,8 +2,10 @@
 //!
 //! A graph has a prefill kernel, which takes calls of any lengths, and for the most part a decode kernel, which takes those of few queries
 //! in less time. The code of the decode kernel is made when it is first called for. Where calls of few queries cost less by a form of the
-//! graph of their own, the decode kernel computes that.
+//! graph of their own, the decode kernel computes that. Short calls may be shared: prefill computes whole vectors of queries, and one query
+//! more costs it as much as a vector; decode takes what is left.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use rhumb_ir::Axis;
 
 use crate::codegen::{self, Clif, CodegenError, MachineCode};
 use crate::machine::Machine;
-use crate::plan::{NoDecode, Plan, PlanError, Problem};
+use crate::plan::{Attention, NoDecode, Plan, PlanError, Problem};
 use crate::target::Target;
 
 /// How much decode may cost of what prefill does by the estimate, for one query: threads share its keys, which are read in the pages where
@@ -22,6 +24,12 @@ const OF_ONE: f64 = 1.5;
 const OF_MORE: f64 = 1.07;
 /// Query tiles of prefill up to which the two are compared: what one more query costs for a tile of its own matters less and less.
 const QUERY_TILES: usize = 3;
+/// What two kernels that share a call may cost of what one of them does alone, by the estimate.
+const SHARED: f64 = 0.94;
+/// Cycles of one more task, which all keys of such a call must save together.
+const TASK: f64 = 1000.0;
+/// The most bytes of `f32` that keys and values of such a call would take: those of more do not stay in the cache, and both kernels read them.
+const SHARED_BYTES: usize = 8 << 20;
 
 /// Kernels that calls may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -59,8 +67,43 @@ pub struct DecodeKernel {
     /// The numbers of queries that it takes, in ascending order; none if it takes any. There may be gaps: a prefill kernel computes whole
     /// vectors of queries, so that one more than fills them is as much as many.
     pub queries: Option<Vec<RangeInclusive<usize>>>,
+    /// The calls whose last queries it takes.
+    pub tails: Tails,
     /// Which form of the graph it computes.
     pub form: Form,
+}
+
+/// Calls that two kernels share: prefill takes the queries that fill whole vectors, and decode the few that are left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tails {
+    /// The numbers of queries of such calls, also of some that decode takes whole where they have more keys, and the fewest keys of each.
+    pub queries: BTreeMap<usize, usize>,
+    /// Prefill takes the most queries that are a multiple of this.
+    pub vector: usize,
+}
+
+impl Tails {
+    /// The first query that decode takes of a call of these lengths, if the two share it.
+    fn first(&self, attention: &Attention, length: impl Fn(Axis) -> usize) -> Option<usize> {
+        let (queries, keys) = (length(attention.query), length(attention.key));
+        let tiles = attention.outer.iter().map(|axis| length(*axis)).fold(1, usize::saturating_mul);
+        let elements = attention.query_length() + attention.value_length();
+        let rows = (tiles / attention.queries_per_position()).saturating_mul(keys);
+        let fits = rows.saturating_mul(elements * size_of::<f32>()) <= SHARED_BYTES;
+        let fewest = self.queries.get(&queries)?;
+        (fits && keys >= *fewest).then(|| queries - queries % self.vector.max(1))
+    }
+}
+
+/// Which calls they are.
+impl fmt::Display for Tails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (vector, queries) = (self.vector, ranges(self.queries.keys().copied()));
+        write!(f, "what is past a multiple of {vector} in those of {} whose keys are enough ", Listed(&queries))?;
+        let fewest = || self.queries.values().copied();
+        let (least, most) = (fewest().min().unwrap_or(0), fewest().max().unwrap_or(0));
+        write!(f, "({least} to {most}) and fit in {} MiB with their values", SHARED_BYTES >> 20)
+    }
 }
 
 /// The form of a graph that a decode kernel computes. It prints, with the price of the one that is not taken.
@@ -129,11 +172,14 @@ impl DecodeKernel {
         for target in target.candidates() {
             match of_form(problem, own, target.machine()) {
                 Ok((plan, form)) => {
-                    let queries = (kernels == Kernels::Cheapest).then(|| preferred(&plan, prefill));
-                    return if queries.as_ref().is_some_and(Vec::is_empty) {
+                    let Some((queries, tails)) = (kernels == Kernels::Cheapest).then(|| preferred(&plan, prefill))
+                    else {
+                        return Ok(DecodeKernel { plan, target, queries: None, tails: Tails::default(), form });
+                    };
+                    return if queries.is_empty() && tails.queries.is_empty() {
                         Err(NoDecode::Costs)
                     } else {
-                        Ok(DecodeKernel { plan, target, queries, form })
+                        Ok(DecodeKernel { plan, target, queries: Some(queries), tails, form })
                     };
                 }
                 Err(reason) => refused = reason,
@@ -142,12 +188,13 @@ impl DecodeKernel {
         Err(refused)
     }
 
-    /// Whether it takes a call of these lengths.
-    pub fn takes(&self, length: impl Fn(Axis) -> usize) -> bool {
-        let (Some(ranges), Some(attention)) = (&self.queries, &self.plan.attention) else { return true };
-        let queries = length(attention.query);
+    /// The first query that it takes of a call of these lengths: 0 where it takes the whole call, and none where the prefill kernel does.
+    pub fn takes_from(&self, length: impl Fn(Axis) -> usize) -> Option<usize> {
+        let (Some(ranges), Some(attention)) = (&self.queries, &self.plan.attention) else { return Some(0) };
         // Without queries there is nothing to compute, by either.
-        ranges.iter().any(|range| range.contains(&queries.max(1)))
+        let queries = length(attention.query).max(1);
+        let whole = ranges.iter().any(|range| range.contains(&queries)).then_some(0);
+        self.tails.first(attention, length).or(whole)
     }
 
     /// Its machine code; with `disassemble`, with the disassembly.
@@ -167,25 +214,50 @@ impl DecodeKernel {
     }
 }
 
-/// The numbers of queries for which a plan of the decode schedule is preferred to one of prefill.
-fn preferred(decode: &Plan, prefill: &Plan) -> Vec<RangeInclusive<usize>> {
-    let (Some(few), Some(many)) = (&decode.attention, &prefill.attention) else { return Vec::new() };
+/// The numbers of queries for which a plan of the decode schedule is preferred to one of prefill, and those for which it is for the last
+/// queries.
+fn preferred(decode: &Plan, prefill: &Plan) -> (Vec<RangeInclusive<usize>>, Tails) {
+    let (Some(few), Some(many)) = (&decode.attention, &prefill.attention) else { return Default::default() };
     let (heads, packed) = (few.queries_per_position(), many.queries_per_position());
     // Prefill may have query tiles of their own for heads that decode packs.
     let tiles = heads as f64 / packed as f64;
-    let costs_less = |queries: usize| {
-        let cycles = tiles * prefill.key_cycles(queries * packed);
-        decode.key_cycles(queries * heads) <= if queries == 1 { OF_ONE } else { OF_MORE } * cycles
-    };
-    let mut ranges: Vec<RangeInclusive<usize>> = Vec::new();
+    let by_prefill = |queries: usize| tiles * prefill.key_cycles(queries * packed);
+    let by_decode = |queries: usize| decode.key_cycles(queries * heads);
     let most = QUERY_TILES * prefill.tiling.queries().div_ceil(packed);
-    for queries in (1..=most).filter(|queries| costs_less(*queries)) {
+    let costs_less =
+        |queries: &usize| by_decode(*queries) <= if *queries == 1 { OF_ONE } else { OF_MORE } * by_prefill(*queries);
+    let taken = ranges((1..=most).filter(costs_less));
+    let lanes = prefill.machine.lanes;
+    let vector = lanes / gcd(lanes, packed);
+    let shared = |queries: usize| {
+        let (rest, alone) = (queries % vector, by_prefill(queries).min(by_decode(queries)));
+        let by_both = by_prefill(queries - rest) + by_decode(rest) + decode.made_cycles();
+        let shares = rest > 0 && queries > vector && by_both <= SHARED * alone;
+        shares.then(|| (queries, (TASK / (alone - by_both)).ceil() as usize))
+    };
+    let same_tasks = few.outer == many.outer && few.packed == many.packed;
+    let tails = if same_tasks && decode.writes_rows_alone() && prefill.writes_rows_alone() {
+        Tails { queries: (1..=most).filter_map(shared).collect(), vector }
+    } else {
+        Tails::default()
+    };
+    (taken, tails)
+}
+
+/// Ascending numbers as ranges.
+fn ranges(numbers: impl Iterator<Item = usize>) -> Vec<RangeInclusive<usize>> {
+    let mut ranges: Vec<RangeInclusive<usize>> = Vec::new();
+    for number in numbers {
         match ranges.last_mut() {
-            Some(last) if last.end() + 1 == queries => *last = *last.start()..=queries,
-            _ => ranges.push(queries..=queries),
+            Some(last) if last.end() + 1 == number => *last = *last.start()..=number,
+            _ => ranges.push(number..=number),
         }
     }
     ranges
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The plan of the form that costs less for one query; of equals, of the form that prefill has.
@@ -223,13 +295,28 @@ impl fmt::Display for DecodeKernel {
         let Some(attention) = &self.plan.attention else { return Ok(()) };
         let query = &self.plan.graph.axis(attention.query).name;
         let Some(ranges) = &self.queries else { return write!(f, "calls of any number of queries") };
-        f.write_str("calls of")?;
-        for (number, range) in ranges.iter().enumerate() {
+        if !ranges.is_empty() {
+            write!(f, "calls of {} along `{query}`", Listed(ranges))?;
+        }
+        match (ranges.is_empty(), self.tails.queries.is_empty()) {
+            (_, true) => Ok(()),
+            (false, false) => write!(f, ", and {}", self.tails),
+            (true, false) => write!(f, "{} along `{query}`", self.tails),
+        }
+    }
+}
+
+/// Ranges of numbers, one after the other.
+struct Listed<'r>(&'r [RangeInclusive<usize>]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, range) in self.0.iter().enumerate() {
             let (from, to) = (range.start(), range.end());
-            f.write_str(if number == 0 { " " } else { ", " })?;
+            f.write_str(if number == 0 { "" } else { ", " })?;
             if from == to { write!(f, "{from}") } else { write!(f, "{from} to {to}") }?;
         }
-        write!(f, " along `{query}`")
+        Ok(())
     }
 }
 
@@ -239,7 +326,7 @@ mod tests {
 
     use rhumb_plugins::{Alibi, Attention, Registry, lower};
 
-    use super::*;
+    use super::{DecodeKernel, Form, Kernels, Plan, PlanError, Problem, RangeInclusive, Tails, Target, preferred};
     use crate::machine::Machine;
     use crate::problem::recognize;
     use crate::rewrite::{RewriteOptions, fuse};
@@ -247,7 +334,7 @@ mod tests {
     fn ranges(attention: &Attention, machine: Machine) -> Vec<RangeInclusive<usize>> {
         let problem = problem(attention);
         let prefill = Plan::new(&problem, machine).expect("a plan");
-        preferred(&Plan::decode(&problem, machine).expect("a plan"), &prefill)
+        preferred(&Plan::decode(&problem, machine).expect("a plan"), &prefill).0
     }
 
     /// The plan that a form of its own comes to beside the form of the prefill kernel, and which was taken.
@@ -321,5 +408,44 @@ mod tests {
         // Prefill has a tile for each head, whose bias is its own.
         let biased = ranges_of(Attention::heads(32).head_dim(128).kv_heads(1).scheme(Alibi::new()));
         assert_eq!([1, 8, 48].map(|queries| of(queries, &biased)), [true, true, false]);
+    }
+
+    /// Few queries past whole vectors are for decode, where keys are many enough for one more task and few enough for the cache.
+    #[test]
+    fn what_is_past_whole_vectors_is_for_decode() {
+        let target = Target::named("x86_64-unknown-linux-gnu").expect("a target");
+        let machine = Machine::of(16, 32);
+        let of = |attention: &Attention| {
+            let problem = problem(attention);
+            let prefill = Plan::new(&problem, machine).expect("a plan");
+            let plan = Plan::decode(&problem, machine).expect("a plan");
+            let (queries, tails) = preferred(&plan, &prefill);
+            DecodeKernel { plan, target: target.clone(), queries: Some(queries), tails, form: Form::Only }
+        };
+        let from = |kernel: &DecodeKernel, queries: usize, keys: usize| {
+            let graph = &kernel.plan.graph;
+            kernel.takes_from(|axis| match (graph.static_extent(axis), graph.axis(axis).name.as_str()) {
+                (Some(length), _) => length as usize,
+                (None, "q") => queries,
+                (None, "k") => keys,
+                (None, _) => 1,
+            })
+        };
+        let kernel = of(&Attention::heads(8).head_dim(64));
+        let taken = [1, 32, 33, 48, 65, 72, 1000].map(|queries| from(&kernel, queries, 100));
+        assert_eq!(taken, [Some(0), None, Some(32), None, Some(64), None, None]);
+        // 8 heads of 128 elements are 4 KiB a key.
+        let fewest = kernel.tails.queries[&65];
+        assert!((16..64).contains(&fewest), "{fewest}");
+        let taken = [fewest - 1, fewest, 2048, 2049].map(|keys| from(&kernel, 65, keys));
+        assert_eq!(taken, [None, Some(64), Some(64), None]);
+        assert_eq!(from(&kernel, 33, 2049), Some(0), "as without the other kernel");
+        let told = kernel.to_string();
+        assert!(told.contains(", and what is past a multiple of 16 in those of 17 to "), "{told}");
+        // Rows of two heads fill vectors; where heads have tiles of their own in prefill alone, tasks are not the same.
+        let packed = of(&Attention::heads(8).head_dim(64).kv_heads(4));
+        assert_eq!((packed.tails.vector, from(&packed, 17, 100)), (8, Some(16)));
+        let biased = of(&Attention::heads(8).head_dim(64).kv_heads(4).scheme(Alibi::new()));
+        assert_eq!(biased.tails, Tails::default());
     }
 }

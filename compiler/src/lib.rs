@@ -56,7 +56,7 @@ mod target;
 mod weighted;
 
 pub use choice::{Choice, Ranked, choose};
-pub use dispatch::{DecodeKernel, Form, Kernels};
+pub use dispatch::{DecodeKernel, Form, Kernels, Tails};
 pub use machine::{Backend, InstructionSet, Machine, MultiplyAdd};
 pub use pipeline::{CompileError, Compiled, Lowered, Options, Stage, Timing, compile, compile_lowered};
 pub use target::{Features, Target, TargetError};

@@ -1,9 +1,11 @@
 //! The error bound of a call's results.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use rhumb_compiler::error_bound::ErrorBound as Promise;
+use rhumb_ir::Tensor;
 
 use crate::call::{Call, Runner};
 use crate::error::CallError;
@@ -75,9 +77,20 @@ impl Runner for ErrorBound<'_> {
             let copied = tensor(view, line).map_err(|source| CallError::Reference(Box::new(source)))?;
             inputs.insert(port.name.clone(), copied);
         }
-        let promise = self.programs.plan(&bound.lengths).error_bound();
-        let bounds = promise.evaluate(&bound.lengths, &inputs);
-        let bounds = bounds.map_err(|source| CallError::ErrorBound(Box::new(source)))?;
+        let failed = |source| CallError::ErrorBound(Box::new(source));
+        let mut bounds = BTreeMap::<String, Tensor>::new();
+        for plan in self.programs.plans(&bound.lengths) {
+            for (name, of_plan) in plan.error_bound().evaluate(&bound.lengths, &inputs).map_err(failed)? {
+                // Kernels that share a call keep each its own: the looser is that of both.
+                match bounds.entry(name) {
+                    Entry::Vacant(entry) => _ = entry.insert(of_plan),
+                    Entry::Occupied(mut entry) => {
+                        let widen = |(most, of_plan): (&mut f64, &f64)| *most = most.max(*of_plan);
+                        entry.get_mut().data.iter_mut().zip(&of_plan.data).for_each(widen);
+                    }
+                }
+            }
+        }
         for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {
             let Some(bounds) = bounds.get(&port.name) else { continue };
             let up: Vec<f64> = bounds.data.iter().map(|bound| port.elem.rounded_up(*bound)).collect();

@@ -71,9 +71,10 @@ impl<'a> Bindings<'a> {
 
     /// The lists without what they held, for another call.
     pub(crate) fn emptied<'b>(self) -> Bindings<'b> {
-        let Bindings { input_names, output_names, views: Bound { mut lengths, inputs, outputs } } = self;
-        lengths.clear();
-        let views = Bound { lengths, inputs: recycled(inputs), outputs: recycled(outputs) };
+        let Bindings { input_names, output_names, views } = self;
+        let Bound { lengths, inputs, outputs, addresses } = views;
+        let (lengths, addresses) = (recycled(lengths), recycled(addresses));
+        let views = Bound { lengths, inputs: recycled(inputs), outputs: recycled(outputs), addresses };
         Bindings { input_names: recycled(input_names), output_names: recycled(output_names), views }
     }
 }
@@ -98,6 +99,8 @@ pub(crate) struct Bound<'a> {
     pub(crate) inputs: Vec<InputView<'a>>,
     /// In the order of [`Interface::outputs`].
     pub(crate) outputs: Vec<TensorViewMut<'a>>,
+    /// Addresses of element 0 of each output, for code that writes it.
+    pub(crate) addresses: Vec<u64>,
 }
 
 impl Interface {
@@ -173,13 +176,15 @@ impl Interface {
     /// [`CallError`] names the first tensor that does not fit.
     pub(crate) fn bind<'b, 'a>(&self, bindings: &'b mut Bindings<'a>) -> Result<&'b mut Bound<'a>, CallError> {
         let Bindings { input_names, output_names, views } = bindings;
-        let Bound { lengths, inputs, outputs } = views;
+        let Bound { lengths, inputs, outputs, addresses } = views;
         self.arrange(Direction::Input, input_names, inputs)?;
         self.arrange(Direction::Output, output_names, outputs)?;
         let shapes = inputs.iter().map(|view| (view.elem(), view.shape()));
         let shapes = shapes.chain(outputs.iter().map(|view| (view.elem(), view.shape())));
         self.lengths(shapes, lengths)?;
         self.check_apart(inputs, outputs)?;
+        addresses.clear();
+        addresses.extend(outputs.iter_mut().map(|output| output.as_mut_ptr() as u64));
         Ok(views)
     }
 

@@ -98,7 +98,8 @@ impl Kernel {
         self.programs.prefill.plan()
     }
 
-    /// The kernel that calls of few queries take, whose code is made with the first of them; or why there is none.
+    /// The kernel that calls of few queries take, and short prompts for the queries past whole vectors, whose code is made with the first of
+    /// them; or why there is none.
     ///
     /// # Errors
     /// [`NoDecode`] if there is none.

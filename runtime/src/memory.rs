@@ -39,7 +39,7 @@ pub(crate) use frame::{Frame, Placed};
 pub(crate) use invocation::Invocation;
 pub(crate) use invoke::TileArgs;
 pub use load_error::LoadError;
-pub(crate) use loaded::{FunctionId, Loaded};
+pub(crate) use loaded::{FunctionId, Loaded, places_of};
 pub(crate) use outer::{Outer, query_tiles};
 pub(crate) use part::Part;
 #[cfg(not(feature = "guard-pages"))]

@@ -166,6 +166,15 @@ fn warm_calls_allocate_nothing() {
         assert!(allocations(&mut short, &kernel) > 0);
         assert_eq!(allocations(&mut short, &kernel), 0);
     }
+    // Two kernels share these.
+    let engine = Engine::builder().threads(1).build().expect("an engine");
+    let graph = Attention::heads(HEADS as u32).head_dim(DIM as u32).kv_heads(2).scheme(Causal).lse();
+    let kernel = engine.compile(&graph.build().expect("a graph")).expect("a kernel");
+    let tails = &kernel.decode().expect("a kernel").tails;
+    let queries = *tails.queries.keys().next().expect("shared calls");
+    let mut shared = Tensors::new(queries, 500);
+    assert!(allocations(&mut shared, &kernel) > 0);
+    assert_eq!(allocations(&mut shared, &kernel), 0);
 }
 
 /// The queue of a thread pool grows by a block now and then; nothing else does.

@@ -34,6 +34,7 @@ mod schemes;
 mod score_ops;
 mod scores;
 mod side_by_side;
+mod tails;
 mod tile_classes;
 mod tile_map;
 mod visibility;

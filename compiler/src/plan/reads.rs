@@ -1,8 +1,8 @@
-//! What reads the tensors of a call.
+//! What reads the tensors of a call, and what writes its outputs.
 
 use rhumb_ir::Value;
 
-use super::{Plan, Source, TensorId};
+use super::{Origin, Plan, Source, TensorId};
 
 impl Plan {
     /// The inputs, by their number, that are read as rows of key tiles alone, each at the address that the call record has: keys that are
@@ -14,6 +14,12 @@ impl Plan {
         let rows: Vec<TensorId> =
             products.chain(attention.reductions.iter().map(|reduction| reduction.value)).collect();
         self.inputs.iter().map(|tensor| rows.contains(tensor) && !read[*tensor]).collect()
+    }
+
+    /// Whether the attention alone writes outputs, and each query rows of its own: no output is a table, and none is made of its results. Calls
+    /// of such plans can be shared by query.
+    pub fn writes_rows_alone(&self) -> bool {
+        self.tables.iter().all(|table| !table.after && self.tensors[table.target].origin == Origin::Table)
     }
 
     /// For each tensor whether it is an input that an expression reads.

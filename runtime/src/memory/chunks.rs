@@ -106,7 +106,8 @@ impl Partials {
         if chunks == 1 {
             return Ok(());
         }
-        let rows = queries(attention, frame).min(frame.plan().tiling.queries());
+        let (first, end) = queries(attention, frame);
+        let rows = (end - first).min(frame.plan().tiling.queries());
         let len = Record::new(frame.plan(), attention, rows).len().saturating_mul(chunks);
         let groups = Outer::count(attention, frame).saturating_mul(query_tiles(attention, frame));
         let missing = groups.saturating_sub(self.groups.len());

@@ -95,7 +95,11 @@ fn fill<T: bytemuck::Pod>(
 #[derive(Debug)]
 pub(crate) struct Placed<'p, 'a> {
     plan: &'p Plan,
-    bound: &'p mut Bound<'a>,
+    bound: &'p Bound<'a>,
+    /// The queries that are computed: from and to.
+    queries: (usize, usize),
+    /// Of each axis of the plan.
+    lengths: SmallVec<[usize; 16]>,
     slots: SmallVec<[Slot; 32]>,
     /// Inputs in pages that key tiles read there.
     paged: SmallVec<[PagedInput; 2]>,
@@ -104,10 +108,12 @@ pub(crate) struct Placed<'p, 'a> {
 
 /// The frame of one call, and the memory of its tables.
 ///
-/// It borrows the views of the call exclusively for as long as functions may run, so that the addresses in it stay good.
+/// It borrows the views of the call for as long as functions may run, so that the addresses in it stay good. They are borrowed exclusively by
+/// the frames of the call, which compute different queries: see [`places_of`](crate::memory::places_of).
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
     plan: &'a Plan,
+    queries: (usize, usize),
     words: &'a [u64],
     lengths: &'a [usize],
     slots: &'a [Slot],
@@ -117,24 +123,30 @@ pub(crate) struct Frame<'a> {
 }
 
 impl<'p, 'a> Placed<'p, 'a> {
-    /// Gives the tables of a call their places.
+    /// Gives the tables of a call their places; of its queries those from the first to the second number are computed.
     ///
     /// # Errors
     /// [`CallError::Tables`] if the tables of the plan can't be had at these lengths.
     ///
     /// `in_tiles` says of each input whether key tiles alone read it: then it is read where it lies if it is in pages, else it is copied
     /// whole.
-    pub(crate) fn new(
+    pub(super) fn new(
         (plan, in_tiles): (&'p Plan, &[bool]),
-        bound: &'p mut Bound<'a>,
+        (bound, queries): (&'p Bound<'a>, (usize, usize)),
         guard: Option<Guard>,
     ) -> Result<Placed<'p, 'a>, CallError> {
+        let mut lengths = SmallVec::from_slice(&bound.lengths);
         // Axes that the planner added have lengths of their own; no tensor of the call has them.
-        let added = plan.graph.axes().iter().skip(bound.lengths.len());
-        bound.lengths.extend(added.map(|info| match info.extent {
+        let added = plan.graph.axes().iter().skip(lengths.len());
+        lengths.extend(added.map(|info| match info.extent {
             Extent::Static(length) => length as usize,
             Extent::Dynamic => 0,
         }));
+        let whole = plan.attention.as_ref().map(|attention| lengths[attention.query.index()]);
+        assert!(
+            queries.0 <= queries.1 && whole.is_none_or(|end| queries.1 <= end),
+            "queries past the end of their axis"
+        );
         let pad = pad(plan);
         let mut slots: SmallVec<[Slot; 32]> = SmallVec::new();
         let mut places = Places::new(guard);
@@ -149,17 +161,17 @@ impl<'p, 'a> Placed<'p, 'a> {
         }
         for (id, tensor) in plan.tensors.iter().enumerate() {
             let slot = if tensor.origin == Origin::Table || gathered.contains(&id) {
-                let place = elements(tensor, bound).and_then(|len| {
+                let place = elements(tensor, &lengths).and_then(|len| {
                     let start = places.take(padded(len, pad, tensor.storage)?)?;
                     Some(Slot { start, len })
                 });
-                place.ok_or_else(|| too_large(plan, bound))?
+                place.ok_or_else(|| too_large(plan, &lengths))?
             } else {
                 Slot::default()
             };
             slots.push(slot);
         }
-        Ok(Placed { plan, bound, slots, paged, places })
+        Ok(Placed { plan, bound, queries, lengths, slots, paged, places })
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -173,22 +185,22 @@ impl<'p, 'a> Placed<'p, 'a> {
 
     /// Says what the tables of the call would take.
     pub(crate) fn too_large(&self) -> CallError {
-        too_large(self.plan, self.bound)
+        too_large(self.plan, &self.lengths)
     }
 
-    /// The frame of the call, with the constants of its plan, memory that has the places, and a list for its words.
+    /// The frame, with the constants of its plan, memory that has the places, and a list for its words.
     pub(super) fn frame<'f>(
         &'f mut self,
         constants: &'f Constants,
         (tables, words): (&'f mut Workspace, &'f mut Vec<u64>),
     ) -> Frame<'f> {
-        let Placed { plan, bound, slots, paged, places } = self;
+        let Placed { plan, bound, queries, lengths, slots, paged, places } = self;
         assert!(places.bytes() <= tables.bytes(), "the memory is of other places");
         let base = tables.as_mut_ptr();
         let layout = &plan.frame;
         words.clear();
         words.resize(layout.words(), 0);
-        for (word, length) in words[layout.lengths()].iter_mut().zip(&bound.lengths) {
+        for (word, length) in words[layout.lengths()].iter_mut().zip(&*lengths) {
             *word = *length as u64;
         }
         for (view, &id) in bound.inputs.iter().zip(&plan.inputs) {
@@ -207,13 +219,13 @@ impl<'p, 'a> Placed<'p, 'a> {
                 }
                 (InputView::Paged(view), None) => {
                     words[layout.address(id)] = base.wrapping_add(slots[id].start) as u64;
-                    dense_strides(&mut words[layout.strides(id)], dims, bound, bytes);
+                    dense_strides(&mut words[layout.strides(id)], dims, lengths, bytes);
                     assert!(gather(view, tables, slots[id].start), "a place for an input in pages");
                 }
             }
         }
-        for (view, &id) in bound.outputs.iter_mut().zip(&plan.outputs) {
-            words[layout.address(id)] = view.as_mut_ptr() as u64;
+        for ((view, address), &id) in bound.outputs.iter().zip(&bound.addresses).zip(&plan.outputs) {
+            words[layout.address(id)] = *address;
             let bytes = plan.tensors[id].storage.bytes();
             view_strides(&mut words[layout.strides(id)], view.shape(), view.strides(), bytes);
         }
@@ -225,9 +237,9 @@ impl<'p, 'a> Placed<'p, 'a> {
                 Origin::Table => base.wrapping_add(slots[id].start).cast_const(),
             };
             words[layout.address(id)] = start as u64;
-            dense_strides(&mut words[layout.strides(id)], &tensor.dims, bound, tensor.storage.bytes());
+            dense_strides(&mut words[layout.strides(id)], &tensor.dims, lengths, tensor.storage.bytes());
         }
-        Frame { plan, words, lengths: &bound.lengths, slots, inputs: &bound.inputs, paged, tables }
+        Frame { plan, queries: *queries, words, lengths, slots, inputs: &bound.inputs, paged, tables }
     }
 }
 
@@ -264,6 +276,11 @@ impl Frame<'_> {
         (MOST_PRODUCTS + MOST_REDUCTIONS) * self.paged.iter().filter_map(|input| input.copied).max().unwrap_or(0)
     }
 
+    /// The queries that are computed: from and to.
+    pub(crate) fn queries(&self) -> (usize, usize) {
+        self.queries
+    }
+
     /// The length of an axis.
     pub(crate) fn length(&self, axis: Axis) -> usize {
         self.lengths[axis.index()]
@@ -289,8 +306,8 @@ impl Frame<'_> {
 }
 
 /// Elements of a table; none if they can't be counted.
-fn elements(table: &Tensor, bound: &Bound<'_>) -> Option<usize> {
-    let mut lengths = table.dims.iter().map(|axis| bound.lengths[axis.index()]);
+fn elements(table: &Tensor, lengths: &[usize]) -> Option<usize> {
+    let mut lengths = table.dims.iter().map(|axis| lengths[axis.index()]);
     if lengths.clone().any(|length| length == 0) {
         return Some(0);
     }
@@ -298,9 +315,9 @@ fn elements(table: &Tensor, bound: &Bound<'_>) -> Option<usize> {
 }
 
 /// Says what the tables of a call would take.
-fn too_large(plan: &Plan, bound: &Bound<'_>) -> CallError {
+fn too_large(plan: &Plan, lengths: &[usize]) -> CallError {
     let pad = pad(plan);
-    let shape = |table: &Tensor| table.dims.iter().map(|axis| bound.lengths[axis.index()]).collect::<Box<[usize]>>();
+    let shape = |table: &Tensor| table.dims.iter().map(|axis| lengths[axis.index()]).collect::<Box<[usize]>>();
     let bytes = |table: &Tensor| {
         let lengths = shape(table);
         let len = match lengths.contains(&0) {
@@ -335,8 +352,8 @@ fn view_strides(words: &mut [u64], shape: &[usize], strides: &[isize], bytes: us
 }
 
 /// The strides of a row-major tensor in bytes.
-fn dense_strides(words: &mut [u64], dims: &[Axis], bound: &Bound<'_>, bytes: usize) {
-    let length = |axis: &Axis| bound.lengths[axis.index()] as u64;
+fn dense_strides(words: &mut [u64], dims: &[Axis], lengths: &[usize], bytes: usize) {
+    let length = |axis: &Axis| lengths[axis.index()] as u64;
     // Without elements all indices are those of the padding.
     let mut stride = if dims.iter().any(|axis| length(axis) == 0) { 0 } else { bytes as u64 };
     for (word, axis) in words.iter_mut().zip(dims).rev() {

@@ -74,15 +74,6 @@ impl Loaded {
         self.plan.scratch.constants + CONSTANT_BYTES * self.vector_constants.len()
     }
 
-    /// Gives the tables of a call their places.
-    pub(crate) fn place<'p, 'a>(
-        &'p self,
-        bound: &'p mut Bound<'a>,
-        guard: Option<Guard>,
-    ) -> Result<Placed<'p, 'a>, CallError> {
-        Placed::new((&self.plan, &self.in_tiles), bound, guard)
-    }
-
     /// The function that makes the rows of a key tile which others read, if the plan has one.
     pub(super) fn load(&self) -> Option<FunctionId> {
         self.load
@@ -114,4 +105,24 @@ impl Loaded {
             slot.fill(bits as i32);
         }
     }
+}
+
+/// Gives the tables of a call their places, for each of the plans that share its queries: those from the first to the second number.
+///
+/// The plans read the same views, which are the call's alone, and write different queries.
+///
+/// # Panics
+/// If a plan has queries of one before it, or makes a table that is an output.
+pub(crate) fn places_of<'p, 'a>(
+    bound: &'p mut Bound<'a>,
+    parts: impl IntoIterator<Item = (&'p Loaded, (usize, usize))>,
+    guard: Option<Guard>,
+) -> impl Iterator<Item = Result<Placed<'p, 'a>, CallError>> {
+    let (bound, mut end): (&'p Bound<'a>, usize) = (bound, 0);
+    parts.into_iter().map(move |(loaded, queries)| {
+        assert!(queries.0 >= end, "queries that two plans compute");
+        assert!(queries.0 == 0 || loaded.plan.writes_rows_alone(), "an output that two plans write");
+        end = queries.1;
+        Placed::new((&loaded.plan, &loaded.in_tiles), (bound, queries), guard)
+    })
 }

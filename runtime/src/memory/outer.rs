@@ -151,12 +151,15 @@ impl<'t> Outer<'t> {
 
 /// Query tiles of an outer index.
 pub(crate) fn query_tiles(attention: &Attention, frame: &Frame<'_>) -> usize {
-    queries(attention, frame).div_ceil(frame.plan().tiling.queries())
+    let (first, end) = queries(attention, frame);
+    (end - first).div_ceil(frame.plan().tiling.queries())
 }
 
-/// Queries of an outer index, counted with the heads that are packed.
-pub(super) fn queries(attention: &Attention, frame: &Frame<'_>) -> usize {
-    frame.length(attention.query).saturating_mul(attention.queries_per_position())
+/// The queries of an outer index that are computed, counted with the heads that are packed: from and to.
+pub(super) fn queries(attention: &Attention, frame: &Frame<'_>) -> (usize, usize) {
+    let heads = attention.queries_per_position();
+    let (first, end) = frame.queries();
+    (first.saturating_mul(heads), end.saturating_mul(heads))
 }
 
 /// Turns of the loop over an outer axis: its length, or the number of groups where heads are packed.

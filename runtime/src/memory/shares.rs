@@ -76,8 +76,10 @@ pub(crate) struct TaskTiles<'t> {
     pub(super) length: usize,
     /// The first query tile, and the end of them.
     query_tiles: (usize, usize),
-    /// Queries of a whole query tile, and of all.
+    /// Queries of a whole query tile, and the end of all.
     pub(super) queries: (usize, usize),
+    /// The first query of the first query tile of all.
+    first_query: usize,
     /// Query tiles that have been begun.
     pub(super) begun: usize,
     pub(super) scratch: &'t mut Workspace,
@@ -172,6 +174,7 @@ impl<'i> Tasks<'i> {
         let (number, from_last) = (task % count, task / count);
         let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
         let outer = Outer::new(attention, &call.frame, number);
+        let (first_query, end_query) = queries(attention, &call.frame);
         let copies = call.loaded.scratch_bytes().next_multiple_of(ALIGN);
         let mut place = copies;
         let mut keys = [Rows::default(); MOST_PRODUCTS];
@@ -200,7 +203,8 @@ impl<'i> Tasks<'i> {
             loaded: None,
             length: call.frame.length(attention.key),
             query_tiles: (first, (first + together).min(query_tiles)),
-            queries: (call.loaded.plan().tiling.queries(), queries(attention, &call.frame)),
+            queries: (call.loaded.plan().tiling.queries(), end_query),
+            first_query,
             begun: 0,
             scratch,
         };
@@ -275,9 +279,9 @@ impl<'t> TaskTiles<'t> {
     /// The queries of the tile at a position: the first, and the end of them. There is one at least.
     pub(crate) fn queries(&self, position: usize) -> (usize, usize) {
         assert!(position < self.len(), "a query tile of another task");
-        let (size, all) = self.queries;
-        let first = (self.query_tiles.0 + position) * size;
-        (first, (first + size).min(all))
+        let (size, end) = self.queries;
+        let first = self.first_query + (self.query_tiles.0 + position) * size;
+        (first, (first + size).min(end))
     }
 
     /// A part of the state of the query tile at a position: a number for each query that a tile can have.

@@ -9,7 +9,7 @@ use rhumb_ir::{Axis, Extent};
 use super::Program;
 use super::pool::Pool;
 use super::prefill::Trace;
-use super::run::{Lists, run};
+use super::run::{Lists, Part, Parts, run};
 use crate::batch::{BatchedCall, Failed};
 use crate::error::{CallError, FirstUse, FirstUseError};
 use crate::interface::Bound;
@@ -46,22 +46,18 @@ impl Programs {
         self.decode.as_ref().map(|decode| &decode.kernel)
     }
 
-    /// The plan of the kernel that takes a call of these lengths.
-    pub(crate) fn plan(&self, lengths: &[usize]) -> &Plan {
-        match self.decode_of(lengths) {
-            Some(decode) => &decode.kernel.plan,
-            None => self.prefill.plan(),
-        }
+    /// The plans of the kernels that take a call of these lengths.
+    pub(crate) fn plans(&self, lengths: &[usize]) -> impl Iterator<Item = &Plan> {
+        let from = self.decoded_from(lengths);
+        let prefill = (from != Some(0)).then(|| self.prefill.plan());
+        let decode = self.decode.as_ref().ok().filter(|_| from.is_some()).map(|decode| &decode.kernel.plan);
+        prefill.into_iter().chain(decode)
     }
 
-    fn decode_of(&self, lengths: &[usize]) -> Option<&Decode> {
+    /// The first query that the decode kernel takes of a call of these lengths, if it takes any.
+    fn decoded_from(&self, lengths: &[usize]) -> Option<usize> {
         let decode = self.decode.as_ref().ok()?;
-        // Axes that the planner added have lengths of their own.
-        let length = |axis: Axis| match decode.kernel.plan.graph.axis(axis).extent {
-            Extent::Static(length) => length as usize,
-            Extent::Dynamic => lengths[axis.index()],
-        };
-        decode.kernel.takes(length).then_some(decode)
+        decode.kernel.takes_from(|axis| length_of(&decode.kernel.plan, axis, lengths))
     }
 
     /// Runs a call.
@@ -69,21 +65,21 @@ impl Programs {
     /// # Errors
     /// [`CallError`] if memory can't be had, or the kernel can't be made. Then nothing was written.
     pub(crate) fn run(&self, bound: &mut Bound<'_>, threads: &Threads) -> Result<(), CallError> {
-        let program = self.program(&bound.lengths)?;
-        run([(program, bound)], (&self.pool, &self.spares, threads), None).map(|_| ()).map_err(|(_, error)| *error)
+        let parts = self.parts(&bound.lengths)?;
+        run([(parts, bound)], (&self.pool, &self.spares, threads), None).map(|_| ()).map_err(|(_, error)| *error)
     }
 
-    /// Runs calls that share no memory that any of them writes. Each takes the kernel that it takes alone, and gives the same bits.
+    /// Runs calls that share no memory that any of them writes. Each takes the kernels that it takes alone, and gives the same bits.
     ///
     /// # Errors
     /// As [`Programs::run`], with the number of the call.
     pub(crate) fn run_all(&self, all: &mut [BatchedCall<'_>], threads: &Threads) -> Result<(), Failed> {
         // Kernels that are made when they are first called for are made before anything is written.
         for (number, call) in all.iter().enumerate() {
-            self.program(&call.bound().lengths).map_err(|error| (number, error.into()))?;
+            self.parts(&call.bound().lengths).map_err(|error| (number, error.into()))?;
         }
         let calls = all.iter_mut().map(BatchedCall::bound_mut);
-        let calls = calls.map(|bound| (self.program(&bound.lengths).unwrap_or(&self.prefill), bound));
+        let calls = calls.map(|bound| (self.parts(&bound.lengths).expect("kernels that were made"), bound));
         run(calls, (&self.pool, &self.spares, threads), None).map(|_| ())
     }
 
@@ -92,16 +88,25 @@ impl Programs {
     /// # Errors
     /// As [`Programs::run`].
     pub(crate) fn trace(&self, bound: &mut Bound<'_>, threads: &Threads) -> Result<Option<TileMap>, CallError> {
-        let program = self.program(&bound.lengths)?;
-        run([(program, bound)], (&self.pool, &self.spares, threads), Some(Trace::default()))
-            .map_err(|(_, error)| *error)
+        let parts = self.parts(&bound.lengths)?;
+        run([(parts, bound)], (&self.pool, &self.spares, threads), Some(Trace::default())).map_err(|(_, error)| *error)
     }
 
-    /// The kernel that takes a call of these lengths.
-    fn program(&self, lengths: &[usize]) -> Result<&Program, CallError> {
-        let Some(decode) = self.decode_of(lengths) else { return Ok(&self.prefill) };
-        let program = decode.program.get_or_init(|| decode.load(self.pool.guard()).map_err(Arc::new));
-        program.as_ref().map_err(|error| CallError::FirstUse(FirstUse(error.clone())))
+    /// The kernels that take a call of these lengths.
+    fn parts(&self, lengths: &[usize]) -> Result<Parts<'_>, CallError> {
+        let plan = self.prefill.plan();
+        let queries = plan.attention.as_ref().map_or(0, |attention| length_of(plan, attention.query, lengths));
+        let from = self.decoded_from(lengths);
+        let mut parts = Parts::new();
+        if from != Some(0) {
+            parts.push(Part { program: &self.prefill, queries: (0, from.unwrap_or(queries)) });
+        }
+        if let (Some(from), Ok(decode)) = (from, &self.decode) {
+            let program = decode.program.get_or_init(|| decode.load(self.pool.guard()).map_err(Arc::new));
+            let program = program.as_ref().map_err(|error| CallError::FirstUse(FirstUse(error.clone())))?;
+            parts.push(Part { program, queries: (from, queries) });
+        }
+        Ok(parts)
     }
 
     /// Those that there are.
@@ -119,6 +124,14 @@ impl Programs {
     pub(crate) fn trim(&self) {
         self.pool.clear();
         self.spares.clear();
+    }
+}
+
+/// The length of an axis in a call; axes that the planner added have lengths of their own.
+fn length_of(plan: &Plan, axis: Axis, lengths: &[usize]) -> usize {
+    match plan.graph.axis(axis).extent {
+        Extent::Static(length) => length as usize,
+        Extent::Dynamic => lengths[axis.index()],
     }
 }
 

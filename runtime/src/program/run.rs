@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use smallvec::SmallVec;
+
 use super::Program;
 use super::pool::{CallMemory, Pool, ThreadMemory, of_threads};
 use super::prefill::{Cut, Prefill, Trace};
@@ -11,7 +13,7 @@ use super::tables;
 use crate::batch::Failed;
 use crate::error::CallError;
 use crate::interface::Bound;
-use crate::memory::{FunctionId, Invocation, Partials, Placed, Tasks};
+use crate::memory::{FunctionId, Invocation, Partials, Placed, Tasks, places_of};
 use crate::recycle::{Lease, Spares, recycled};
 use crate::threads::Threads;
 use crate::tile_map::TileMap;
@@ -20,8 +22,28 @@ use crate::tiles::Trees;
 /// Fewer pairs of a query and a key than this are not worth another thread.
 const SHARED_PAIRS: usize = 1 << 13;
 
-/// A call whose memory is there.
+/// Queries of a call, from and to, and the kernel that computes them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'p> {
+    pub(super) program: &'p Program,
+    pub(super) queries: (usize, usize),
+}
+
+/// The parts of a call: one, as a rule.
+pub(super) type Parts<'p> = SmallVec<[Part<'p>; 2]>;
+
+/// A part of a call that has its places.
+struct Place<'p, 'b> {
+    /// The number of the call.
+    number: usize,
+    program: &'p Program,
+    placed: Placed<'p, 'b>,
+}
+
+/// A part of a call whose memory is there.
 struct Ready<'r> {
+    /// The number of the call.
+    number: usize,
     program: &'r Program,
     call: Invocation<'r>,
     attention: Option<(&'r Prefill, Cut)>,
@@ -41,7 +63,7 @@ struct Attending<'r> {
 /// The lists of calls that run together, empty between them.
 #[derive(Default)]
 pub(super) struct Lists {
-    placed: Vec<(&'static Program, Placed<'static, 'static>)>,
+    placed: Vec<Place<'static, 'static>>,
     leases: Vec<Lease<'static, CallMemory>>,
     works: Works,
 }
@@ -65,12 +87,12 @@ impl fmt::Debug for Lists {
 /// # Errors
 /// [`CallError`] if memory can't be had, with the number of the call. Then nothing was written.
 pub(super) fn run<'p, 'b: 'p>(
-    calls: impl IntoIterator<Item = (&'p Program, &'p mut Bound<'b>)>,
+    calls: impl IntoIterator<Item = (Parts<'p>, &'p mut Bound<'b>)>,
     (pool, spares, threads): (&'p Pool, &Spares<Lists>, &Threads),
     trace: Option<Trace>,
 ) -> Result<Option<TileMap>, Failed> {
     let Lists { placed, leases, mut works } = spares.take();
-    let (mut placed, mut leases): (Vec<(&Program, Placed<'_, '_>)>, Vec<Lease<'_, CallMemory>>) =
+    let (mut placed, mut leases): (Vec<Place<'_, '_>>, Vec<Lease<'_, CallMemory>>) =
         (recycled(placed), recycled(leases));
     let done = place(calls, pool, (&mut placed, &mut leases))
         .and_then(|()| run_placed((&mut placed, &mut leases), (pool, threads), &mut works, trace));
@@ -80,20 +102,23 @@ pub(super) fn run<'p, 'b: 'p>(
 
 /// Gives the tables of calls their places, and memory.
 fn place<'p, 'b: 'p>(
-    calls: impl IntoIterator<Item = (&'p Program, &'p mut Bound<'b>)>,
+    calls: impl IntoIterator<Item = (Parts<'p>, &'p mut Bound<'b>)>,
     pool: &'p Pool,
-    (placed, leases): (&mut Vec<(&'p Program, Placed<'p, 'b>)>, &mut Vec<Lease<'p, CallMemory>>),
+    (places, leases): (&mut Vec<Place<'p, 'b>>, &mut Vec<Lease<'p, CallMemory>>),
 ) -> Result<(), Failed> {
-    for (number, (program, bound)) in calls.into_iter().enumerate() {
-        let of_call = program.loaded.place(bound, pool.guard()).map_err(|error| (number, error.into()))?;
-        leases.push(pool.lease(of_call.places()).map_err(|_| (number, of_call.too_large().into()))?);
-        placed.push((program, of_call));
+    for (number, (parts, bound)) in calls.into_iter().enumerate() {
+        let plans = parts.iter().map(|part| (&part.program.loaded, part.queries)).collect::<SmallVec<[_; 2]>>();
+        for (part, placed) in parts.iter().zip(places_of(bound, plans, pool.guard())) {
+            let placed = placed.map_err(|error| (number, error.into()))?;
+            leases.push(pool.lease(placed.places()).map_err(|_| (number, placed.too_large().into()))?);
+            places.push(Place { number, program: part.program, placed });
+        }
     }
     Ok(())
 }
 
 fn run_placed(
-    (placed, leases): (&mut [(&Program, Placed<'_, '_>)], &mut [Lease<'_, CallMemory>]),
+    (places, leases): (&mut [Place<'_, '_>], &mut [Lease<'_, CallMemory>]),
     (pool, threads): (&Pool, &Threads),
     works: &mut Works,
     trace: Option<Trace>,
@@ -101,7 +126,7 @@ fn run_placed(
     let failed = |error| Box::new(CallError::from(error));
     let mut ready: Vec<Ready<'_>> = recycled(std::mem::take(&mut works.ready));
     let (mut most, mut scratch) = (0, 0);
-    for ((program, placed), lease) in placed.iter_mut().zip(leases) {
+    for (Place { number, program, placed }, lease) in places.iter_mut().zip(leases) {
         let CallMemory { tables, words, trees, partials } = &mut **lease;
         let call = program.loaded.call(placed, (tables, words));
         let attention = program.prefill.as_ref().map(|prefill| (prefill, prefill.cut(call.frame(), threads)));
@@ -109,15 +134,15 @@ fn run_placed(
         let tasks = parts.chain(attention.iter().map(|(_, cut)| cut.tasks)).max().unwrap_or(0);
         most = usize::saturating_add(most, tasks);
         scratch = scratch.max(call.scratch_bytes());
-        ready.push(Ready { program, call, attention, trees, partials });
+        ready.push(Ready { number: *number, program, call, attention, trees, partials });
     }
     let mut workers = pool.lease_threads();
     let room = (threads.count().min(most), scratch);
     let memories = of_threads(&mut workers, room, pool.guard()).map_err(|error| (0, failed(error)))?;
-    for (number, ready) in ready.iter_mut().enumerate() {
+    for ready in &mut ready {
         if let Some((prefill, cut)) = &ready.attention {
             let reserved = prefill.reserve(ready.call.frame(), cut, (ready.trees, ready.partials), memories);
-            reserved.map_err(|error| (number, failed(error)))?;
+            reserved.map_err(|error| (ready.number, failed(error)))?;
         }
     }
     // All memory is there: nothing fails from here on, where outputs are written.

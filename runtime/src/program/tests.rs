@@ -10,7 +10,7 @@ use rhumb_plugins::{Alibi, Causal, Registry, Rope, SlidingWindow};
 use rhumb_random::Rng;
 
 use super::pool::{Pool, ThreadMemory};
-use super::run::run as run_calls;
+use super::run::{Part, Parts, run as run_calls};
 use super::*;
 use crate::interface::{Bindings as Views, Interface};
 use crate::recycle::Spares;
@@ -69,7 +69,9 @@ fn run(graph: &Verified, target: &Target, sizes: &[(&str, usize)]) -> Ran {
     }
     let threads = Threads::new(1).expect("threads");
     let (pool, bound) = (Pool::new(None), interface.bind(&mut views).expect("fits"));
-    run_calls([(&program, bound)], (&pool, &Spares::new(), &threads), None).expect("runs");
+    let queries = program.plan().attention.as_ref().map_or(0, |attention| bound.lengths[attention.query.index()]);
+    let parts = Parts::from_slice(&[Part { program: &program, queries: (0, queries) }]);
+    run_calls([(parts, bound)], (&pool, &Spares::new(), &threads), None).expect("runs");
     drop(views);
     let inputs: Bindings = inputs
         .iter()

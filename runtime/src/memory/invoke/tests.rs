@@ -7,8 +7,7 @@ use rhumb_plugins::{Alibi, Causal, Registry, Rope};
 
 use super::*;
 use crate::interface::{Bindings, Interface};
-use crate::memory::Loaded;
-use crate::memory::{Part, Partials};
+use crate::memory::{Loaded, Part, Partials, places_of};
 use crate::view::{TensorView, TensorViewMut};
 
 const HEADS: usize = 3;
@@ -31,7 +30,7 @@ fn with_call(test: impl FnOnce(&Loaded, &mut Invocation<'_>, &mut Workspace)) {
     }
     views.output("out", TensorViewMut::from_slice(&mut out, &shape).expect("a view"));
     let bound = interface.bind(&mut views).expect("fits");
-    let mut placed = loaded.place(bound, None).expect("places");
+    let mut placed = places_of(bound, [(&loaded, (0, TOKENS))], None).next().expect("a part").expect("places");
     let mut tables = placed.places().workspace().expect("memory");
     let mut scratch = Workspace::new(loaded.scratch_bytes()).expect("memory");
     test(&loaded, &mut loaded.call(&mut placed, (&mut tables, &mut Vec::new())), &mut scratch);
@@ -44,6 +43,32 @@ fn function(loaded: &Loaded, role: Role) -> FunctionId {
 #[track_caller]
 fn refused<T>(what: &str, call: impl FnOnce() -> T) {
     assert!(catch_unwind(AssertUnwindSafe(|| _ = call())).is_err(), "{what}");
+}
+
+/// A call whose queries two plans share, from and to.
+fn share([first, second]: [(usize, usize); 2]) -> usize {
+    let graph = rhumb_plugins::Attention::heads(HEADS as u32).head_dim(DIM as u32).build().expect("a graph");
+    let target = Target::host().expect("a target");
+    let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ());
+    let compiled = compiled.expect("compiles");
+    let loaded = Loaded::new(compiled.plan, &compiled.code, compiled.choice.target(), None).expect("loads");
+    let interface = Interface::of(&compiled.lowered).expect("an interface");
+    let (x, mut out) = (vec![0.5f32; HEADS * TOKENS * DIM], vec![7.0f32; HEADS * TOKENS * DIM]);
+    let mut views = Bindings::default();
+    for name in ["q", "k", "v"] {
+        views.input(name, TensorView::from_slice(&x, &[1, HEADS, TOKENS, DIM]).expect("a view"));
+    }
+    views.output("out", TensorViewMut::from_slice(&mut out, &[1, HEADS, TOKENS, DIM]).expect("a view"));
+    let bound = interface.bind(&mut views).expect("fits");
+    places_of(bound, [(&loaded, first), (&loaded, second)], None).flat_map(Result::ok).count()
+}
+
+#[test]
+fn no_query_is_of_two_plans() {
+    assert_eq!(share([(0, 32), (32, TOKENS)]), 2);
+    refused("queries of both", || share([(0, 33), (32, TOKENS)]));
+    refused("all queries twice", || share([(0, TOKENS), (0, TOKENS)]));
+    refused("queries that there are not", || share([(0, 32), (32, TOKENS + 1)]));
 }
 
 #[test]

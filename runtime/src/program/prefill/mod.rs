@@ -58,7 +58,8 @@ impl Prefill {
     /// How a call is cut.
     pub(super) fn cut(&self, frame: &Frame<'_>, threads: &Threads) -> Cut {
         let attention = &self.attention;
-        let (queries, keys) = (frame.length(attention.query), frame.length(attention.key));
+        let ((first, end), keys) = (frame.queries(), frame.length(attention.key));
+        let queries = end - first;
         let pruning = attention.pruning.is_some() && queries >= Pruning::QUERIES && keys >= Pruning::KEYS;
         let (query_tiles, outer) = (query_tiles(attention, frame), Outer::count(attention, frame));
         let most = frame.plan().tiling.query_tiles_per_task;
