@@ -13,7 +13,7 @@ use common::seeds::each_seed;
 use common::visible::{Masks, bindings};
 use common::{Family, Lengths, Rng, Spec, bounds, engine, seeds, targets};
 use rhumb::compiler::plan::Plan;
-use rhumb::ir::{Extent, interpret};
+use rhumb::ir::interpret;
 use rhumb::prelude::*;
 
 /// Calls of one graph, whose lengths and layouts differ.
@@ -143,13 +143,12 @@ fn decodes_from(kernel: &Kernel, lengths: Lengths) -> Option<usize> {
     kernel.decode().ok().and_then(|decode| {
         decode.takes_from(|axis| {
             let axis = decode.plan.graph.axis(axis);
-            match (axis.extent, axis.name.as_str()) {
-                (Extent::Static(length), _) => length as usize,
-                (Extent::Dynamic, "q") => lengths.queries,
-                (Extent::Dynamic, "k") => lengths.keys,
+            match axis.name.as_str() {
+                "q" => lengths.queries,
+                "k" => lengths.keys,
                 // Sequences that share all keys are rows of one tile.
-                (Extent::Dynamic, "b") => lengths.batch,
-                (Extent::Dynamic, name) => panic!("axis `{name}` tells nothing"),
+                "b" => lengths.batch,
+                name => panic!("axis `{name}` tells nothing"),
             }
         })
     })

@@ -188,9 +188,12 @@ impl DecodeKernel {
         Err(refused)
     }
 
-    /// The first query that it takes of a call of these lengths: 0 where it takes the whole call, and none where the prefill kernel does.
+    /// The first query that it takes of a call: 0 where it takes the whole call, and none where the prefill kernel does. `length` tells the
+    /// lengths of dynamic axes.
     pub fn takes_from(&self, length: impl Fn(Axis) -> usize) -> Option<usize> {
         let (Some(ranges), Some(attention)) = (&self.queries, &self.plan.attention) else { return Some(0) };
+        let graph = &self.plan.graph;
+        let length = |axis: Axis| graph.static_extent(axis).map_or_else(|| length(axis), |length| length as usize);
         // Without queries there is nothing to compute, by either.
         let queries = length(attention.query).max(1);
         let whole = ranges.iter().any(|range| range.contains(&queries)).then_some(0);
@@ -424,11 +427,10 @@ mod tests {
         };
         let from = |kernel: &DecodeKernel, queries: usize, keys: usize| {
             let graph = &kernel.plan.graph;
-            kernel.takes_from(|axis| match (graph.static_extent(axis), graph.axis(axis).name.as_str()) {
-                (Some(length), _) => length as usize,
-                (None, "q") => queries,
-                (None, "k") => keys,
-                (None, _) => 1,
+            kernel.takes_from(|axis| match graph.axis(axis).name.as_str() {
+                "q" => queries,
+                "k" => keys,
+                _ => 1,
             })
         };
         let kernel = of(&Attention::heads(8).head_dim(64));

@@ -75,10 +75,20 @@ pub(crate) fn prepare(
     let mut detail = format!("{} lanes", kernel.choice().target().machine().lanes);
     if let Ok(decode) = kernel.decode() {
         let axes = &decode.plan.graph;
-        if decode.takes(|axis| if axes.axis(axis).name == "q" { case.queries } else { case.tokens }) {
+        let from = decode.takes_from(|axis| match axes.axis(axis).name.as_str() {
+            "b" => case.batch,
+            "q" => case.queries,
+            _ => case.tokens,
+        });
+        if let Some(from) = from {
             // The first call makes this code, which is a part of compiling.
             decode.compile(false)?;
-            detail = format!("{} lanes, decode", decode.target.machine().lanes);
+            let lanes = decode.target.machine().lanes;
+            detail = if from == 0 {
+                format!("{lanes} lanes, decode")
+            } else {
+                format!("{detail}, decode from query {from} on")
+            };
         }
     }
     let compile = start.elapsed();

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use rhumb_compiler::DecodeKernel;
 use rhumb_compiler::plan::{NoDecode, Plan};
-use rhumb_ir::{Axis, Extent};
+use rhumb_ir::Axis;
 
 use super::Program;
 use super::pool::Pool;
@@ -57,7 +57,7 @@ impl Programs {
     /// The first query that the decode kernel takes of a call of these lengths, if it takes any.
     fn decoded_from(&self, lengths: &[usize]) -> Option<usize> {
         let decode = self.decode.as_ref().ok()?;
-        decode.kernel.takes_from(|axis| length_of(&decode.kernel.plan, axis, lengths))
+        decode.kernel.takes_from(|axis| lengths[axis.index()])
     }
 
     /// Runs a call.
@@ -95,7 +95,10 @@ impl Programs {
     /// The kernels that take a call of these lengths.
     fn parts(&self, lengths: &[usize]) -> Result<Parts<'_>, CallError> {
         let plan = self.prefill.plan();
-        let queries = plan.attention.as_ref().map_or(0, |attention| length_of(plan, attention.query, lengths));
+        // A query axis that the planner added has a length of its own.
+        let length =
+            |query: Axis| plan.graph.static_extent(query).map_or_else(|| lengths[query.index()], |n| n as usize);
+        let queries = plan.attention.as_ref().map_or(0, |attention| length(attention.query));
         let from = self.decoded_from(lengths);
         let mut parts = Parts::new();
         if from != Some(0) {
@@ -124,14 +127,6 @@ impl Programs {
     pub(crate) fn trim(&self) {
         self.pool.clear();
         self.spares.clear();
-    }
-}
-
-/// The length of an axis in a call; axes that the planner added have lengths of their own.
-fn length_of(plan: &Plan, axis: Axis, lengths: &[usize]) -> usize {
-    match plan.graph.axis(axis).extent {
-        Extent::Static(length) => length as usize,
-        Extent::Dynamic => lengths[axis.index()],
     }
 }
 
