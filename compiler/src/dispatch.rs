@@ -238,7 +238,7 @@ fn preferred(decode: &Plan, prefill: &Plan) -> (Vec<RangeInclusive<usize>>, Tail
         let shares = rest > 0 && queries > vector && by_both <= SHARED * alone;
         shares.then(|| (queries, (TASK / (alone - by_both)).ceil() as usize))
     };
-    let same_tasks = few.outer == many.outer && few.packed == many.packed;
+    let same_tasks = (few.query, few.key, &few.outer, few.packed) == (many.query, many.key, &many.outer, many.packed);
     let tails = if same_tasks && decode.writes_rows_alone() && prefill.writes_rows_alone() {
         Tails { queries: (1..=most).filter_map(shared).collect(), vector }
     } else {

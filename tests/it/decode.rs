@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::common::calls::bits;
-use crate::common::{Layout, Lengths, Rng, Tensors, agree, inputs, outputs, run, targets};
+use crate::common::{Layout, Lengths, Rng, Tensors, agree, engine, inputs, outputs, run, targets};
 use rhumb::compiler::plan::Plan;
 use rhumb::compiler::{Form, Kernels};
 use rhumb::prelude::*;
@@ -200,4 +200,30 @@ fn graphs_without_a_kernel_for_few_queries_say_why() {
     let prefill = Engine::builder().kernels(Kernels::Prefill).build().expect("an engine");
     let kernel = prefill.compile(&Attention::heads(2).head_dim(8).build().expect("a graph")).expect("compiles");
     assert_eq!(kernel.decode().expect_err("not asked for").to_string(), "the prefill kernel alone is asked for");
+}
+
+/// Sequences that share keys are rows of one tile where the scales that tell them apart are factors of scores.
+#[test]
+fn few_queries_may_lie_along_another_axis() {
+    let graph = GraphBuilder::new("shared keys");
+    let (b, q, k) = (graph.axis("b"), graph.axis("q"), graph.axis("k"));
+    let (d, e) = (graph.axis_of("d", 16), graph.axis_of("e", 16));
+    let query = graph.input("q", Elem::F32, [b, q, d]);
+    let (key, value) = (graph.input("k", Elem::F32, [k, d]), graph.input("v", Elem::F32, [k, e]));
+    let scaled = key * graph.input("scales", Elem::F32, [b, k]);
+    graph.output("out", query.dot(scaled, d).softmax(k).dot(value, k), [q, b, e]);
+    let graph = graph.finish().expect("a graph");
+    for target in targets() {
+        let engine = engine(&target, 1);
+        let (kernel, reference) =
+            (engine.compile(&graph).expect("compiles"), engine.reference(&graph).expect("a reference"));
+        let [of_many, of_few] = [kernel.plan(), &kernel.decode().expect("a kernel").plan]
+            .map(|plan| plan.attention.as_ref().expect("an attention").query);
+        assert_ne!(of_many, of_few);
+        for (batch, queries) in [(1, 1), (3, 1), (2, 17), (1, 33), (33, 2)] {
+            let lengths = Lengths { batch, queries, keys: 40 };
+            let inputs = inputs(&mut Rng::new(7), kernel.interface(), lengths);
+            agree((&kernel, &reference), &inputs, lengths, format_args!("{target}, {batch} x {queries}"));
+        }
+    }
 }
