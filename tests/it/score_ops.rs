@@ -2,7 +2,9 @@
 //! hide keys or are no numbers.
 
 use crate::common::calls::{call, rows};
-use crate::common::{Layout, Lengths, Rng, Tensor, Tensors, engine, hold, outputs, run, targets};
+use crate::common::{
+    Layout, Lengths, Rng, Tensor, Tensors, absolute, difference, engine, engines, hold, inputs, outputs, run, targets,
+};
 use rhumb::ir::Extent;
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
@@ -330,4 +332,39 @@ fn graphs_of_ones_own() {
         let keep: Vec<bool> = (0..shape[0] * shape[1]).map(|at| at / shape[1] % 4 == 0).collect();
         tensors.insert("keep".to_owned(), Tensor::bool(shape, keep));
     });
+}
+
+/// Comparisons of numbers that lie anywhere: code of four lanes has instructions that read whole vectors at aligned addresses alone.
+#[test]
+fn what_is_compared_may_lie_anywhere() {
+    let graph = GraphBuilder::new("compared");
+    let [b, q, k] = ["b", "q", "k"].map(|name| graph.axis(name));
+    let [d, e] = [("d", 159), ("e", 159)].map(|(name, length)| graph.axis_of(name, length));
+    let query = graph.input("q", Elem::F32, [d, b, q]);
+    let (key, value) = (graph.input("k", Elem::F32, [b, k, d]), graph.input("v", Elem::F32, [b, e, k]));
+    let (at_q, at_k) = (graph.input("at_q", Elem::F32, [q]), graph.input("at_k", Elem::F32, [k, b]));
+    let score = query.dot(key, d) * 0.08;
+    let score = at_q.lt(at_k).select(score, score - 0.5);
+    graph.output("out", score.softmax(k).dot(value, k), [e, q, b]);
+    let graph = graph.finish().expect("a graph");
+    let lengths = Lengths { batch: 3, queries: 22, keys: 33 };
+    for (name, engine) in engines(1) {
+        let (kernel, reference) =
+            (engine.compile(&graph).expect("compiles"), engine.reference(&graph).expect("a reference"));
+        let tensors = inputs(&mut Rng::new(1), kernel.interface(), lengths);
+        let numbers = Rng::new(9).normals(lengths.queries + 4);
+        for offset in 0..4 {
+            let at_q = TensorView::with_offset(&numbers, offset, &[lengths.queries], &[1]).expect("a view");
+            let made = [kernel.call(), reference.call()].map(|call| {
+                let mut out = vec![0.0f32; 159 * lengths.queries * lengths.batch];
+                let names = ["q", "k", "v", "at_k"];
+                let call = names.iter().fold(call, |call, name| call.input(name, tensors[*name].view()));
+                let view = TensorViewMut::from_slice(&mut out, &[159, lengths.queries, lengths.batch]);
+                call.input("at_q", at_q).output("out", view.expect("a view")).run().expect("runs");
+                out
+            });
+            let off = difference(&made[0], &made[1], absolute);
+            assert!(off < 5e-6, "{name}, {offset}: {off}");
+        }
+    }
 }

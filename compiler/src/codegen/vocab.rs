@@ -134,7 +134,21 @@ impl<'a, 'f> Vocab<'a, 'f> {
     }
 
     pub(crate) fn fcmp(&mut self, cc: FloatCC, a: Value, b: Value) -> Value {
+        let (a, b) = (self.apart(a), self.apart(b));
         self.fb.ins().fcmp(cc, a, b)
+    }
+
+    /// A value that a comparison does not load itself: Cranelift has `cmpps` read memory that is not aligned, which faults without AVX.
+    fn apart(&mut self, x: Value) -> Value {
+        let dfg = &self.fb.func.dfg;
+        let (ty, def) = (dfg.value_type(x), dfg.value_def(x).inst());
+        let loads = def.is_some_and(|def| dfg.insts[def].opcode().can_load());
+        if ty.bits() != 128 || !loads {
+            return x;
+        }
+        // It looks through no cast.
+        let bytes = self.fb.ins().bitcast(types::I8X16, lane_order(), x);
+        self.fb.ins().bitcast(ty, lane_order(), bytes)
     }
 
     pub(crate) fn icmp(&mut self, cc: IntCC, a: Value, b: Value) -> Value {
