@@ -136,10 +136,11 @@ fn rotations() -> Vec<(&'static str, Attention)> {
 fn biases() -> Vec<(&'static str, Attention)> {
     let flat = || vec![1e-4; HEADS as usize];
     let [p, a] = [0.5, 0.01].map(|x| vec![x; HEADS as usize]);
-    let fire = |cx: &AttentionParts<'_>| {
+    // Of positive weights and biases no unit bends at a distance that there is, of positive and negative ones half of them do.
+    let fire = |cx: &AttentionParts<'_>, sign: f64| {
         let unit = cx.axis("unit", 32);
         let [w1, b1] = ["w1", "b1"].map(|name| learned(cx, name, &[unit]));
-        Fire::new(w1, b1, learned(cx, "w2", &[cx.h, unit]))
+        Fire::new(w1, b1 * sign, learned(cx, "w2", &[cx.h, unit]))
     };
     vec![
         ("alibi", with(Alibi::new().slopes(flat()))),
@@ -158,7 +159,8 @@ fn biases() -> Vec<(&'static str, Attention)> {
             attention().scheme_with(|cx| Kerple::log(learned(cx, "p", &[cx.h]), learned(cx, "a", &[cx.h]))),
         ),
         ("sandwich", with(Sandwich::new())),
-        ("fire", attention().scheme_with(fire)),
+        ("fire", attention().scheme_with(move |cx| fire(cx, 1.0))),
+        ("fire, bent", attention().scheme_with(move |cx| fire(cx, -1.0))),
         ("forget_gate", attention().scheme_with(|cx| ForgetGate::of_sums(learned(cx, "sums", &[cx.h, cx.k])))),
     ]
 }

@@ -98,6 +98,44 @@ pub struct TableCall {
     pub end: u64,
 }
 
+/// What a key tile's hinges of the score have in common, in the scratch memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct HingeTile {
+    /// The first query, counted from that of the call record, of those that tell which hinges bend.
+    pub first_query: u64,
+    /// The end of them.
+    pub end_query: u64,
+    /// Written by code: bytes of the units that bend.
+    pub bent: u64,
+    /// Written by code: the slope of the line that all others are.
+    pub rise: f32,
+    /// Written by code: where that line starts.
+    pub start: f32,
+}
+
+/// A hinge of the score, `weight max(slope x + shift, other)`, in the scratch memory of a task.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HingeUnit {
+    /// The factor of `x`.
+    pub slope: f32,
+    /// What is added to it.
+    pub shift: f32,
+    /// What it is compared with.
+    pub other: f32,
+    /// The factor of the greater of both.
+    pub weight: f32,
+    /// As `other`; NaN where `rise`, `start` or `level` is too large, or not finite.
+    pub bound: f32,
+    /// `weight slope`.
+    pub rise: f64,
+    /// `weight shift`.
+    pub start: f64,
+    /// `weight other`.
+    pub level: f64,
+}
+
 /// The most products of queries and keys that a score sums up.
 pub const MOST_PRODUCTS: usize = 4;
 
@@ -183,6 +221,8 @@ pub struct ScratchLayout {
     pub pairs: usize,
     /// In prefill. Bytes from one such value to the next.
     pub pair_bytes: usize,
+    /// In prefill. Hinges of the score: a [`HingeTile`], the [`HingeUnit`] of each, and the numbers of those that bend within the key tile.
+    pub hinges: usize,
     /// In decode. Index of each key of the key tile, clamped to its last: 32 bits each.
     pub key_lanes: usize,
     /// In decode. Rows of keys that are computed, or copied where they are not contiguous: `[keys][elements of all products]`. Before the

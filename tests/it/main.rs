@@ -14,6 +14,7 @@ mod decode;
 mod error_bound;
 mod far;
 mod half;
+mod hinges;
 mod integer_pairs;
 mod kernels;
 mod lengths;

@@ -33,7 +33,9 @@ mod computed;
 pub(crate) mod decode;
 mod distance;
 mod end;
+mod hinges;
 mod long;
+mod made;
 mod prefetch;
 mod product;
 mod query_tile;
@@ -81,6 +83,7 @@ pub(crate) fn keys(
     distance::fill(emitter, tile, count)?;
     runs::fill(emitter, tile, count)?;
     turned::fill(emitter, tile, count)?;
+    hinges::fill(emitter, tile, count)?;
     let rows = shape.key_rows as i64;
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let tiles = emitter.fb().ins().udiv_imm_u(count, rows);

@@ -24,6 +24,9 @@
 //! precision: a score `S` is off by `u |K - R| + 3 u |S - R|` more. The power of 2 is taken of a score's distance from a base, which is at most the greatest score `T` and, when it is taken, at
 //! least the score less 8: distances to the bases in turn add up to `T - S + 16` at most, each of which is rounded.
 //!
+//! Hinges of one number that a kernel sums up in an order of its own are off by what they are in the graph's, and by the roundings of that order:
+//! see `hinges.rs`.
+//!
 //! # Weights
 //! If a score is off by `e`, its weight `w = 2^(S - T)` is off by a factor between `2^-e` and `2^e`. The power is off by 1 ulp
 //! (`2 u`), each rescaling to another base by as much and a rounding, and there are at most `1 + (T - S) / 8` of them: a kernel's weight is
@@ -64,6 +67,7 @@
 mod approx;
 mod array;
 mod error;
+mod hinges;
 mod order;
 mod print;
 mod rows;

@@ -5,8 +5,8 @@ use std::fmt;
 
 use rhumb_ir::{Binary, Elem, Op, Output, Scalar, Unary, Value};
 
-use super::ErrorBound;
 use super::sums::Rounded;
+use super::{ErrorBound, hinges};
 use crate::plan::{Attention, Combiner, Plan, Product, RUN, Reduction, Scaled, Source, Storage, TensorId};
 
 /// Counts the roundings that a value is off by: none where something beside sums and products takes part.
@@ -200,8 +200,9 @@ impl ErrorBound<'_> {
     ) -> fmt::Result {
         let name = |value: Value| &names[value.index()];
         write!(f, "{}", if of.combiner == Combiner::Sum { "  weight W:" } else { "  score S:" })?;
-        let count = of.terms.len();
-        for (n, term) in of.terms.iter().enumerate() {
+        let (terms, hinges) = (self.plan.terms_beside_hinges(of), &self.plan.hinges);
+        let count = terms.len() + usize::from(hinges.is_some());
+        for (n, term) in terms.iter().enumerate() {
             // Each is rounded by the sums after it.
             let adds = count - n.max(1);
             let plus = if n == 0 { "" } else { " +" };
@@ -215,6 +216,12 @@ impl ErrorBound<'_> {
                     None => write!(f, "{plus} {adds} u |{0}| + what {0} is off by", name(term.value))?,
                 },
             }
+        }
+        if let Some(hinges) = hinges {
+            let plus = if terms.is_empty() { "" } else { " +" };
+            let (count, x) = (hinges::roundings(hinges), name(hinges.x));
+            write!(f, "{plus} {count} u sum |w| (|a {x}| + |b| + |z|) of hinges w max(a {x} + b, z)")?;
+            write!(f, " + what these are off by")?;
         }
         if of.key_term.is_some() {
             let plus = if count == 0 { "" } else { " +" };

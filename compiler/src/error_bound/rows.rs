@@ -7,6 +7,7 @@ use rhumb_ir::{Axis, Binary};
 use super::approx::{Approx, Precision, logical};
 use super::array::Array;
 use super::error::BoundError;
+use super::hinges;
 use super::sums::{Rounded, Sums};
 use super::units::{BF16, FIXED, ROOM, SUBNORMAL, TINY_SUM, U, gamma};
 use super::walk::{Seeds, Walk};
@@ -128,7 +129,7 @@ impl Parts {
             None => Rc::new(walk.space.over(&[], vec![Approx::exact(1.0)])),
         };
         Ok(Parts {
-            scores: walk.sum(&of.terms, Precision::Single, &seeds)?,
+            scores: hinges::scores(walk, of, &seeds)?,
             key_terms: tensor(of.key_term.map(|term| term.high))?,
             query_terms: tensor(of.query_term)?,
             sinks: tensor(of.sink())?,

@@ -345,7 +345,8 @@ impl<'a> Walk<'a> {
         BoundError::Unsupported { op: self.plan.graph.line(value) }
     }
 
-    fn zip<const N: usize>(
+    /// What `f` makes of the elements of some arrays, over these axes.
+    pub(super) fn zip<const N: usize>(
         &self,
         dims: &[Axis],
         operands: [&Array; N],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rhumb_ir::Verified;
 
 use super::distance::by_distance;
+use super::hinges::Hinges;
 use super::layout::scratch_layout;
 use super::turned::products_by_distance;
 use super::{Bf16Pairs, Integers, Plan, PlanError, Problem, Runs, Schedule, Tiling};
@@ -37,9 +38,11 @@ impl Plan {
         } else {
             (Vec::new(), Runs::default(), Vec::new())
         };
+        let made = [&by_distance[..], &by_runs.values].concat();
+        let hinges = schedule.computes_by_distance().then(|| Hinges::of(&problem, &made)).flatten();
         // The sum of the products has a row of its own.
         let distances = by_distance.len() + usize::from(!products_by_distance.is_empty());
-        let values = (distances, by_runs.values.len());
+        let values = (distances, by_runs.values.len(), hinges.as_ref().map_or(0, Hinges::bytes));
         let scratch = scratch_layout(&problem, &tiling, (machine, &schedule, (bf16_pairs, integers), values))?;
         let ranks = problem.tensors.iter().map(|tensor| tensor.dims.len());
         let frame = FrameLayout::new(problem.graph.axes().len(), ranks);
@@ -51,6 +54,7 @@ impl Plan {
             by_distance,
             products_by_distance,
             by_runs,
+            hinges,
             bf16_pairs,
             integers,
             frame,

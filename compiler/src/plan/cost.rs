@@ -195,10 +195,17 @@ pub(super) struct Score<'p> {
 
 impl<'p> Score<'p> {
     pub(super) fn of(plan: &'p Plan, attention: &'p Attention) -> Score<'p> {
-        let terms = attention.terms.iter();
+        let terms = plan.terms_beside_hinges(attention).iter();
         let added = (terms.len() + 2 * usize::from(attention.key_term.is_some())).saturating_sub(1) as f64;
-        let score = Score::of_values(plan, attention, terms.map(|term| term.value));
-        Score { instructions: score.instructions + added + score.of_distances(), ..score }
+        let hinges = plan.hinges.iter();
+        let values = terms.map(|term| term.value).chain(hinges.clone().map(|hinges| hinges.x));
+        let score = Score::of_values(plan, attention, values);
+        let of_hinges = hinges.map(|hinges| {
+            let x = Score::of_values(plan, attention, [hinges.x].into_iter());
+            x.instructions + LOOKUP * x.gathers + hinges.instructions()
+        });
+        let of_hinges = of_hinges.sum::<f64>();
+        Score { instructions: score.instructions + added + of_hinges + score.of_distances(), ..score }
     }
 
     /// Instructions for each pair of what is computed for each distance of a key tile.
@@ -267,8 +274,9 @@ impl Domain for Score<'_> {
 impl Plan {
     /// Whether what is computed for every query and key is too long to be written out for every element of a register tile.
     pub(crate) fn has_long_scores(&self, attention: &Attention) -> bool {
-        let values = attention.terms.iter().chain(&attention.masks).map(|term| term.value);
-        let score = Score::of_values(self, attention, values);
+        let values = self.terms_beside_hinges(attention).iter().chain(&attention.masks).map(|term| term.value);
+        let x = self.hinges.as_ref().map(|hinges| hinges.x);
+        let score = Score::of_values(self, attention, values.chain(x));
         score.instructions + LOOKUP * score.gathers > UNROLLED
     }
 }

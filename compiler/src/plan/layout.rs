@@ -31,14 +31,14 @@ pub(super) fn tiling(machine: Machine) -> Tiling {
     Tiling { query_tiles_per_task: (TASK_QUERIES / (3 * lanes)).max(1), shapes, keys: 64 }
 }
 
-/// The scratch memory of a thread, for this machine and schedule, and this many values by distance and by runs.
+/// The scratch memory of a thread, for this machine and schedule, this many values by distance and by runs, and this many bytes of hinges.
 ///
 /// # Errors
 /// [`PlanError::TooLong`] if a head dimension makes it larger than code can address.
 pub(super) fn scratch_layout(
     problem: &Problem,
     tiling: &Tiling,
-    on: (Machine, &Schedule, (Bf16Pairs, Integers), (usize, usize)),
+    on: (Machine, &Schedule, (Bf16Pairs, Integers), (usize, usize, usize)),
 ) -> Result<ScratchLayout, PlanError> {
     // Lengths are less than 2^31, and all that they are multiplied with less than 2^12: no sum overflows.
     let layout = layout(problem, tiling, on);
@@ -107,11 +107,11 @@ impl Parts {
 fn layout(
     problem: &Problem,
     tiling: &Tiling,
-    (machine, schedule, (bf16_pairs, integers), (distances, by_runs)): (
+    (machine, schedule, (bf16_pairs, integers), (distances, by_runs, hinges)): (
         Machine,
         &Schedule,
         (Bf16Pairs, Integers),
-        (usize, usize),
+        (usize, usize, usize),
     ),
 ) -> ScratchLayout {
     let axes = problem.graph.axes().len();
@@ -143,6 +143,7 @@ fn layout(
     layout.runs = take(by_runs * layout.run_bytes);
     layout.pair_bytes = queries * keys;
     layout.pairs = take(by_runs * layout.pair_bytes);
+    layout.hinges = take(hinges);
     // Rows of lanes that are elements end with whole vectors; else each element is a row of queries.
     let mut lengths = [attention.query_length(), attention.value_length()];
     if schedule.lanes() == LanesAre::Elements {
@@ -153,8 +154,7 @@ fn layout(
         layout.key_numbers = take(numbers(tiling) * attention.products.iter().filter_map(|of| of.scaled).count());
         layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
     }
-    layout.weight_scales = take(if integers.values { queries } else { 0 });
-    layout.odd_weights = take(if integers.values { queries } else { 0 });
+    [layout.weight_scales, layout.odd_weights] = [(); 2].map(|()| take(if integers.values { queries } else { 0 }));
     // Keys that are not contiguous are copied, and values are paired with those of the next key.
     if bf16_pairs.factor.is_some() && schedule.lanes() == LanesAre::Queries {
         layout.key_rows = take(2 * tiling.keys * lengths[0]);

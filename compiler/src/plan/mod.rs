@@ -7,6 +7,7 @@ mod build;
 mod cost;
 mod decode;
 mod distance;
+mod hinges;
 mod integers;
 mod key_cost;
 mod layout;
@@ -36,6 +37,8 @@ pub use bf16::Bf16Pairs;
 pub use build::plan;
 pub use cost::Estimate;
 pub use decode::{Decode, NoDecode, RowTile};
+pub use hinges::Hinges;
+pub(crate) use hinges::{Number, Unit};
 pub use integers::Integers;
 pub use place::Loaded;
 pub use prefill::Prefill;
@@ -207,6 +210,8 @@ pub struct Plan {
     /// Values of the score that depend on the distance alone as long as query and key stay within runs, such as rows of a grid: computed once
     /// for each distance of two runs. In prefill.
     pub by_runs: Runs,
+    /// Hinges of the score of one number of each pair, of which a key tile computes those that bend within it. In prefill.
+    pub hinges: Option<Hinges>,
     /// What is computed by pairs of `bf16`.
     pub bf16_pairs: Bf16Pairs,
     /// What is computed by pairs of integers. In decode.
@@ -238,6 +243,11 @@ impl Plan {
             Schedule::Decode(decode) => self.write_rows(&mut text, decode),
         };
         text
+    }
+
+    /// What a score adds up beside its hinges.
+    pub(crate) fn terms_beside_hinges<'p>(&'p self, attention: &'p Attention) -> &'p [Term] {
+        self.hinges.as_ref().map_or(&attention.terms, |hinges| &hinges.rest)
     }
 
     /// Whether a product is computed for each distance of a key tile.

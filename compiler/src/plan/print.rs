@@ -4,7 +4,9 @@ use std::fmt;
 
 use rhumb_ir::Axis;
 
-use super::{Attention, Combiner, Decode, LanesAre, Loaded, Origin, Plan, RowTile, Scaled, Source, TensorId, Term};
+use super::{
+    Attention, Combiner, Decode, Hinges, LanesAre, Loaded, Origin, Plan, RowTile, Scaled, Source, TensorId, Term,
+};
 
 impl Plan {
     /// The name of an axis of the graph.
@@ -124,7 +126,11 @@ impl Plan {
     /// What a score is made of beside its products, and what hides it.
     fn write_score(&self, f: &mut fmt::Formatter<'_>, attention: &Attention, names: &[String]) -> fmt::Result {
         let score = if attention.combiner == Combiner::Sum { "weight" } else { "score" };
-        writeln!(f, "    {score} {}", self.terms(&attention.terms, names))?;
+        writeln!(f, "    {score} {}", self.terms(self.terms_beside_hinges(attention), names))?;
+        if let Some(Hinges { x, units, .. }) = &self.hinges {
+            let (x, count) = (&names[x.index()], units.len());
+            writeln!(f, "    and {count} hinges of {x}: in each key tile a line, and those that bend within it")?;
+        }
         for value in &self.by_distance {
             writeln!(f, "    by distance {}: once for each key tile, not for each query", names[value.index()])?;
         }

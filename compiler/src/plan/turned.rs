@@ -36,7 +36,7 @@ pub(super) fn products_by_distance(problem: &Problem) -> Vec<usize> {
 }
 
 /// Whether a value is computed of what a call gives.
-fn reads_input(problem: &Problem, root: Value) -> bool {
+pub(super) fn reads_input(problem: &Problem, root: Value) -> bool {
     let graph = &problem.graph;
     graph.below([root], |_| true).any(|value| matches!(graph.op(value), Op::Input { .. }))
 }

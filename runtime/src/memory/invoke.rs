@@ -3,7 +3,7 @@
 //! What code relies on is made certain here, whatever is asked for, by the plan that it was compiled of and the frame of the call. A mistake
 //! of the caller's is a panic.
 
-use rhumb_compiler::abi::{LANE_BYTES, SHARES, TableCall, TileCall};
+use rhumb_compiler::abi::{HingeTile, LANE_BYTES, SHARES, TableCall, TileCall};
 use rhumb_compiler::codegen::Role;
 
 use crate::memory::shares::{TableTurns, TaskTiles, put};
@@ -19,6 +19,8 @@ pub(crate) struct TileArgs {
     pub(crate) turn: (usize, usize),
     /// Vectors of queries that are left out, from the first on.
     pub(crate) column: usize,
+    /// Vectors of queries that are computed, whatever the function's shape is: those that see a key of the tile are among them.
+    pub(crate) computed: (usize, usize),
 }
 
 impl TableTurns<'_> {
@@ -99,7 +101,7 @@ impl TaskTiles<'_> {
     /// Checks what a function with this role is called for, and puts it in the call record, field by field: a record that is built elsewhere
     /// and copied takes longer than small functions do.
     fn put_record(&mut self, role: Role, position: usize, args: TileArgs) {
-        let TileArgs { keys, next, turn: (turn, turns), column } = args;
+        let TileArgs { keys, next, turn: (turn, turns), column, computed } = args;
         let (plan, (size, _)) = (self.plan(), self.queries);
         let tiling = &plan.tiling;
         // Queries of the function's shape, and the most keys that it takes.
@@ -120,6 +122,11 @@ impl TaskTiles<'_> {
         let skipped = column * plan.machine.lanes;
         assert!(skipped < end - first && skipped + width <= size, "queries past the end of their tile");
         let layout = &plan.scratch;
+        if plan.hinges.is_some() {
+            let [first_query, end_query] = [computed.0, computed.1]
+                .map(|column| (column * plan.machine.lanes).min(end - first).saturating_sub(skipped) as u64);
+            put(self.scratch, layout.hinges, &[HingeTile { first_query, end_query, ..HingeTile::default() }]);
+        }
         // All that a state holds of a query takes 4 bytes.
         let state = layout.states + position * layout.state_bytes + LANE_BYTES * skipped;
         // Rows that are copied are not there before their tile is the next.

@@ -1,8 +1,8 @@
 //! Attentions by `Attention`: schemes, masks, options, closures.
 
-use rhumb::plugins::AlibiForm;
 use rhumb::plugins::schemes::alibi2d::Metric;
 use rhumb::plugins::schemes::rope2d::{Bands, Coordinates, Layout as Split, Order};
+use rhumb::plugins::{AlibiForm, Fire};
 use rhumb::prelude::*;
 
 use super::super::Rng;
@@ -173,6 +173,16 @@ fn scheme(rng: &mut Rng, draft: &mut Draft) {
             }
             draft.with("alibi by slopes", |a| {
                 a.scheme_with(|cx| Alibi::new().slopes_value(cx.input("slopes", Elem::F32, [cx.h])))
+            });
+        }
+        // Enough units for the kernel to tell those that bend within a tile from others.
+        7 if rng.one_in(2) && !draft.has("fire") => {
+            draft.with("fire", |a| {
+                a.scheme_with(|cx| {
+                    let unit = cx.axis("unit", 12);
+                    let [w1, b1] = ["w1", "b1"].map(|name| cx.input(name, Elem::F32, [unit]));
+                    Fire::new(w1, b1, cx.input("w2", Elem::F32, [cx.h, unit])).threshold(20.0)
+                })
             });
         }
         7 => draft.with("log distance", |a| {

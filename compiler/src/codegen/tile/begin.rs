@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::query_tile::{Tile, bind_batch_indices, call_word, first_row, lane_query, set_query, slot, split};
-use super::{bf16, prefetch};
+use super::{bf16, hinges, prefetch};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -22,6 +22,7 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
     let Some(&shape) = emitter.plan.tiling.shapes.first() else { return Ok(()) };
     let tile = Tile::new(emitter, attention, shape);
     write_lanes(emitter, tile);
+    hinges::begin(emitter, attention)?;
     for product in &attention.products {
         match emitter.plan.bf16_pairs.factor {
             Some(_) => bf16::queries(emitter, tile, product)?,

@@ -6,7 +6,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::query_tile::{Mode, Tile, call_word};
 use super::score::{KeyRows, Place, score};
-use super::{distance, runs};
+use super::{distance, hinges, runs};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::{ExprEmitter, Order};
@@ -109,7 +109,8 @@ fn vector(
         }
         None => None,
     };
-    let score = score(emitter, attention, mode, term)?;
+    let hinges = hinges::vector(emitter)?;
+    let score = score(emitter, attention, mode, (term, hinges))?;
     emitter.fb().ins().store(access(), score, at, layout.scores as i32);
     if !tile.of_softmax() {
         return Ok(());

@@ -251,7 +251,7 @@ fn copy(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>, cell: Cell) {
 }
 
 /// Which lanes of a vector, the first of which is `lane`, are in a range.
-fn of_run(emitter: &mut ExprEmitter<'_, '_>, lane: Ssa, (start, end): (Ssa, Ssa)) -> Ssa {
+pub(super) fn of_run(emitter: &mut ExprEmitter<'_, '_>, lane: Ssa, (start, end): (Ssa, Ssa)) -> Ssa {
     let (lanes, ty) = (successive(emitter, lane), emitter.v.int_type());
     let [start, end] = [start, end].map(|bound| {
         let bound = emitter.fb().ins().ireduce(types::I32, bound);

@@ -75,19 +75,20 @@ impl KeyRows {
     }
 }
 
-/// A vector of scores; `term` is the key's term relative to the references of the queries.
+/// A vector of scores, of the key's term relative to the references of the queries and of the sum of hinges, where there are such.
 pub(super) fn score(
     emitter: &mut ExprEmitter<'_, '_>,
     attention: &Attention,
     mode: Mode,
-    term: Option<Ssa>,
+    (term, hinges): (Option<Ssa>, Option<Ssa>),
 ) -> Result<Ssa, CodegenError> {
-    let mut score = match term {
-        Some(term) if attention.terms.is_empty() => term,
-        term => {
-            let sum = emitter.sum(&attention.terms)?;
-            term.map_or(sum, |term| emitter.v.fadd(sum, term))
-        }
+    let terms = emitter.plan.terms_beside_hinges(attention);
+    let sum = if terms.is_empty() { None } else { Some(emitter.sum(terms)?) };
+    let parts = [sum, hinges, term].into_iter().flatten();
+    let sum = parts.reduce(|sum, part| emitter.v.fadd(sum, part));
+    let mut score = match sum {
+        Some(sum) => sum,
+        None => emitter.v.float(0.0),
     };
     // Last: what a mask hides may be infinite or NaN.
     if mode.masked {

@@ -2,10 +2,11 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::made::Made;
 use super::product::{Factors, ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile, set_column, slot};
 use super::score::{KeyRows, Place, score};
-use super::{bf16, distance, long, prefetch, runs, turned};
+use super::{bf16, distance, hinges, long, prefetch, runs, turned};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -74,27 +75,6 @@ struct Column<'t> {
     made: Made<'t>,
 }
 
-/// Where values lie that other loops have made.
-#[derive(Clone, Copy)]
-struct Made<'t> {
-    /// The address of each row's values by distance; none where there are no such values.
-    distances: &'t [Ssa],
-    /// The address of each row's values by runs; none where there are no such values.
-    pairs: &'t [Ssa],
-}
-
-impl Made<'_> {
-    /// Tells the emitter the values of a row, for a vector of queries.
-    fn seed(self, emitter: &mut ExprEmitter<'_, '_>, row: usize, column: i32) {
-        if let Some(address) = self.distances.get(row) {
-            distance::seed(emitter, *address, column);
-        }
-        if let Some(address) = self.pairs.get(row) {
-            runs::seed(emitter, *address, column);
-        }
-    }
-}
-
 impl Column<'_> {
     /// The scores of a column of queries: stored, and joined into the maxima.
     fn emit(
@@ -113,6 +93,7 @@ impl Column<'_> {
         let ty = emitter.v.float_type();
         let reference =
             key_rows.map(|_| emitter.fb().ins().load(ty, access(), state, layout.references as i32 + column));
+        let hinges = hinges::column(emitter, tile, made, (place.first, rows), c)?;
         let mut most: Option<Ssa> = None;
         for (r, &row) in rows.iter().enumerate() {
             let index = emitter.fb().ins().iadd(place.first, row);
@@ -123,7 +104,7 @@ impl Column<'_> {
             }
             made.seed(emitter, r, column);
             let term = key_rows.zip(reference).map(|(rows, reference)| rows.relative(emitter, index, reference));
-            let score = score(emitter, attention, mode, term)?;
+            let score = score(emitter, attention, mode, (term, hinges.get(r).copied()))?;
             let row = layout.scores as i32 + r as i32 * tile.row_bytes() as i32 + column;
             emitter.fb().ins().store(access(), score, scores, row);
             if tile.of_softmax() {

@@ -29,13 +29,16 @@ impl Task<'_, '_> {
             if keys.1 < segment.end { (query_tile.segment, Some(keys.1)) } else { (query_tile.segment + 1, None) };
         self.lists.query_tiles[position] = advanced;
         let next = self.lists.next_tile(&advanced);
-        self.add(position, segment, TileArgs { keys, next, turn, column: 0 });
+        self.add(position, segment, TileArgs { keys, next, turn, ..TileArgs::default() });
         true
     }
 
     /// Adds a key tile of a segment to a query tile.
     pub(super) fn add(&mut self, position: usize, segment: Segment, args: TileArgs) {
         let functions = self.functions;
+        let tiling = &self.classes.frame.plan().tiling;
+        let (column, shape) = tiling.part(segment.columns.0, segment.columns.1);
+        let args = TileArgs { computed: (column, column + tiling.shapes[shape].columns), ..args };
         if let Some(average) = functions.average
             && (segment.partial || self.attention.may_have_no_weight())
             && self.has_special_values(average.scan, position, args)
@@ -43,7 +46,6 @@ impl Task<'_, '_> {
             self.tiles.call(average.guarded, position, args);
             return;
         }
-        let (column, shape) = self.classes.frame.plan().tiling.part(segment.columns.0, segment.columns.1);
         let shape = functions.shapes[shape];
         let function = if segment.partial { shape.partial } else { shape.full };
         self.tiles.call(function, position, TileArgs { column, ..args });

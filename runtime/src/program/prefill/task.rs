@@ -96,7 +96,7 @@ impl Task<'_, '_> {
         let mut base = functions.key_term.map(|key_term| self.refer(position, &query_tile, key_term, |_| false));
         if let Some(near) = near {
             let next = before.map_or((0, 0), |before| self.lists.next_tile(&before));
-            self.add(position, near, TileArgs { keys: (near.first, near.end), next, turn, column: 0 });
+            self.add(position, near, TileArgs { keys: (near.first, near.end), next, turn, ..TileArgs::default() });
             base = Some(self.least_base(position, queries));
         }
         if let (Some(base), true) = (base, self.pruning && self.in_vain < MOST_IN_VAIN) {

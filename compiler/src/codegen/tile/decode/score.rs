@@ -32,7 +32,7 @@ pub(super) fn scores(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mo
                 emitter.seed(dot, product);
             }
             let term = key_rows.zip(reference).map(|(rows, reference)| rows.relative_lanes(emitter, index, reference));
-            score(emitter, attention, mode, term)
+            score(emitter, attention, mode, (term, None))
         })
     })
 }
