@@ -103,15 +103,21 @@ fn families_with_a_rotation() {
         ("persimmon", json!({})),
         ("gpt_neox", json!({})),
         ("gpt_neox", json!({"rotary_pct": 0.5, "rotary_emb_base": 5000})),
-        ("gptj", json!({"rotary_dim": 8})),
+        // What GPT-NeoX does not read, and what it alone reads.
+        ("gpt_neox", json!({"partial_rotary_factor": 0.5, "rope_theta": 5000})),
+        ("llama", json!({"rotary_pct": 0.5, "rotary_emb_base": 5000})),
+        ("gptj", json!({"rotary_dim": 8, "rope_theta": 5000, "rope_scaling": {"type": "linear", "factor": 2}})),
         ("codegen", json!({"rotary_dim": 4})),
         ("ernie4_5", json!({})),
         ("helium", json!({})),
         ("seed_oss", json!({})),
         ("apertus", json!({})),
         ("hunyuan_v1_dense", json!({})),
+        // A norm takes back what a scaling does to the length: it comes after it.
+        ("hunyuan_v1_dense", json!({"rope_scaling": {"rope_type": "yarn", "factor": 4}})),
         ("gemma", json!({})),
         ("gemma", json!({"use_bidirectional_attention": true})),
+        ("llama", json!({"is_causal": false})),
         (
             "qwen3_vl_text",
             json!({"rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": true}})
@@ -137,6 +143,7 @@ fn families_with_windows_and_kinds_of_layers() {
         ("qwen2_moe", json!({"sliding_window": 8, "use_sliding_window": true, "max_window_layers": 5})),
         ("qwen3", json!({"head_dim": "-"})),
         ("qwen3_moe", json!({})),
+        ("qwen3_moe", json!({"sliding_window": 8, "use_sliding_window": true, "max_window_layers": 5})),
         ("qwen3_next", json!({})),
         ("qwen3_5_text", json!({"full_attention_interval": 2})),
         ("gemma2", json!({})),
@@ -147,6 +154,7 @@ fn families_with_windows_and_kinds_of_layers() {
             json!({"rope_theta": 2e6, "rope_local_base_freq": 5e3, "rope_scaling": {"rope_type": "linear", "factor": 8.0}})
         ),
         ("gemma3_text", json!({"sliding_window": 10, "use_bidirectional_attention": true})),
+        ("gemma3_text", json!({"sliding_window": 10, "is_causal": false})),
         ("gemma4_text", json!({"num_hidden_layers": 8})),
         ("gemma4_text", json!({"sliding_window": 10, "use_bidirectional_attention": "all"})),
         ("gemma4_text", json!({"global_head_dim": 32, "attention_k_eq_v": true, "num_global_key_value_heads": 1})),
@@ -159,6 +167,7 @@ fn families_with_windows_and_kinds_of_layers() {
             "llama4_text",
             json!({"attention_chunk_size": null, "no_rope_layers": [], "no_rope_layer_interval": 2, "use_qk_norm": false})
         ),
+        ("llama4_text", json!({"is_causal": false})),
         ("cohere2", json!({})),
         (
             "olmo3",
@@ -193,6 +202,7 @@ fn families_without_a_rotation_and_latent_attention() {
         ("gpt_bigcode", json!({"multi_query": false})),
         ("opt", json!({})),
         ("gpt_neo", json!({})),
+        ("gpt_neo", json!({"is_causal": false})),
         ("gpt_neo", json!({"attention_types": [[["global"], 3], [["local", "global"], 4]], "window_size": 4})),
         ("bloom", json!({})),
         ("mpt", json!({"attn_config": {"alibi_bias_max": 16, "softmax_scale": 0.5}})),
@@ -216,6 +226,7 @@ fn families_without_a_rotation_and_latent_attention() {
             json!({"num_key_value_heads": "-", "rope_scaling": {"type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
             "original_max_position_embeddings": 16, "beta_fast": 32, "beta_slow": 1}})
         ),
+        ("deepseek_v3", json!({"num_key_value_heads": "-", "qk_head_dim": 192, "head_dim": 64})),
         ("mistral4", json!({"num_key_value_heads": "-"})),
         ("glm_moe_dsa", json!({"num_key_value_heads": "-"})),
         (
@@ -281,6 +292,17 @@ fn decoders_and_encoders() {
     let (encoder, decoder) = (layer(&text, 0, false), layer(&text, 0, true));
     let (encoder, decoder) = (summary(&encoder.expect("a layer")), summary(&decoder.expect("a layer")));
     assert!(decoder.contains("causal") && !encoder.contains("causal"), "{encoder}\n{decoder}");
+    // Decoders may have more layers than encoders.
+    let text = config("t5", &json!({"d_kv": 16, "num_decoder_layers": 9}));
+    layer(&text, 8, true).expect("a layer of the decoder");
+    assert_eq!(
+        layer(&text, 8, false).expect_err("no layer").finding(),
+        "there is no layer 8: the model has 8, counted from 0"
+    );
+    assert_eq!(
+        layer(&text, 9, true).expect_err("no layer").finding(),
+        "there is no layer 9: the model has 9, counted from 0"
+    );
 }
 
 #[test]
@@ -315,6 +337,12 @@ fn sizes_and_keys() -> Vec<(&'static str, Value)> {
         ("llama", json!({"rope_tetha": 5e5})),
         ("llama", json!({"sliding_widow": 8})),
         ("llama", json!({"use_logn_attn": true})),
+        ("llama", json!({"causal_attention": false})),
+        ("llama", json!({"logit_soft_cap": 30.0})),
+        ("llama", json!({"position_embedding_type": "relative_key"})),
+        ("llama", json!({"head_dim": null, "hidden_size": 66})),
+        ("gpt2", json!({"head_dim": "-", "hidden_size": "-", "num_attention_heads": "-", "n_embd": 70, "n_head": 4})),
+        ("falcon", json!({"multi_query": false, "num_key_value_heads": "-", "num_kv_heads": 3})),
     ]
 }
 
@@ -329,6 +357,10 @@ fn rotations() -> Vec<(&'static str, Value)> {
         ("llama", json!({"rope_scaling": {"rope_type": "axial"}})),
         ("llama", json!({"rope_scaling": {"rope_type": "yarn", "type": "linear", "factor": 4.0}})),
         ("llama", json!({"rope_scaling": {"rope_type": "linear"}})),
+        ("llama", json!({"rope_scaling": {"factor": 4.0}})),
+        ("llama", json!({"rope_parameters": {"rope_theta": 5e5, "factor": 4.0}})),
+        ("llama", json!({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 4.0}}})),
+        ("llama", json!({"rope_scaling": {"rope_type": "llama3", "factor": 8, "high_freq_factor": 4}})),
         ("llama", json!({"rope_scaling": {"rope_type": "linear", "factor": 0}})),
         ("llama", json!({"rope_scaling": {"rope_type": "yarn"}})),
         ("llama", json!({"rope_scaling": {"rope_type": "yarn", "factor": 4, "betafast": 32}})),
@@ -370,6 +402,7 @@ fn families() -> Vec<(&'static str, Value)> {
         ("jamba", json!({})),
         ("lfm2", json!({"full_attn_idxs": [2]})),
         ("deepseek_v3", json!({"num_key_value_heads": 2})),
+        ("deepseek_v3", json!({"num_key_value_heads": 4, "qk_head_dim": 128})),
         ("glm_moe_dsa", json!({"num_key_value_heads": 4})),
         ("ministral3", json!({"rope_parameters": {"rope_type": "yarn", "factor": 16}})),
         ("smollm3", json!({"no_rope_layers": [1, 0]})),
@@ -377,6 +410,10 @@ fn families() -> Vec<(&'static str, Value)> {
         ("gpt_neo", json!({"attention_types": [[["global", "globl"], 4]]})),
         ("gpt_neo", json!({"attention_types": [[["local"], 0], 4]})),
         ("mpt", json!({"attn_config": {"prefix_lm": true}})),
+        ("mpt", json!({"attn_config": {"alibi_bias_mx": 16}})),
+        ("mpt", json!({"attn_config": {"alibi": false, "rope": true, "rope_theta": 5e5}})),
+        ("mpt", json!({"attn_config": {"attn_type": "grouped_query_attention", "kv_n_heads": 2}})),
+        ("mpt", json!({"attn_config": {"sliding_window_size": 128}})),
         ("t5", json!({"relative_attention_max_distance": 4})),
     ]
 }

@@ -5,7 +5,7 @@ use rhumb_ir::Elem;
 use super::error::ConfigError;
 use super::family::Bias;
 use super::keys::Keys;
-use super::{At, ModelConfig};
+use super::{At, ModelConfig, known};
 use crate::attention::Attention;
 use crate::schemes::{Alibi, AlibiForm, T5};
 
@@ -33,13 +33,7 @@ fn mpt(keys: &Keys<'_>, a: Attention) -> Result<Attention, ConfigError> {
     let path = keys.path("attn_config.");
     let own = keys.object(&["attn_config"])?.value();
     let own = Keys::new(own.unwrap_or(&empty), &path);
-    if own.flag_or(&["prefix_lm"], false)? {
-        return Err(ConfigError::Unsupported {
-            key: own.path("prefix_lm"),
-            found: "true".to_owned(),
-            reason: "how long the prefix is no key tells".to_owned(),
-        });
-    }
+    known::check_mpt(&own)?;
     if !own.flag_or(&["alibi"], true)? {
         return Ok(a);
     }

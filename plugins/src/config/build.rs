@@ -1,7 +1,7 @@
 //! The attention of a layer.
 
 use super::error::ConfigError;
-use super::family::{Grows, HeadDim, Kv, Norm, Scale, Sight, Turns};
+use super::family::{Grows, HeadDim, Kv, Layers, Norm, Scale, Sight, Turns};
 use super::keys::Keys;
 use super::layers::Kind;
 use super::rope::{Rotation, turns};
@@ -24,6 +24,8 @@ pub(super) struct Shape {
 /// A rotation, and what the file says around it.
 struct Turned {
     scheme: Scheme,
+    /// Whether what turns may get longer or shorter.
+    scales: bool,
     /// `llama_4_scaling_beta` and the length that it counts in.
     beta: Option<(f64, i32)>,
     /// The factor on all scores that goes with latent attention.
@@ -32,7 +34,7 @@ struct Turned {
 
 impl ModelConfig {
     pub(super) fn attention(&self, layer: u32, decoder: bool) -> Result<Attention, ConfigError> {
-        let at = self.checked(layer)?;
+        let at = self.checked(layer, decoder)?;
         let (family, keys) = (self.family, &at.keys);
         let kind = at.layer(self).kind()?;
         let shape = self.shape(&at)?;
@@ -58,13 +60,19 @@ impl ModelConfig {
             Norm::Llama4 => turned.is_some() && keys.flag_or(&["use_qk_norm"], true)?,
             Norm::All => true,
         };
-        if normed {
-            // A rotation keeps the norm.
-            a = a.scheme(QkNorm::rms().eps(keys.positive(&["rms_norm_eps"])?.value().unwrap_or(1e-5)));
+        let eps = keys.positive(&["rms_norm_eps"])?.value().unwrap_or(1e-5);
+        let norm = normed.then(|| QkNorm::rms().eps(eps));
+        // A rotation keeps the norm, unless it has a factor.
+        let after = turned.as_ref().is_some_and(|turned| turned.scales);
+        if let (Some(norm), false) = (&norm, after) {
+            a = a.scheme(norm.clone());
         }
         a = self.temperature(&at, a, turned.as_ref())?;
         if let Some(turned) = turned {
             a = a.scheme(turned.scheme);
+        }
+        if let (Some(norm), true) = (norm, after) {
+            a = a.scheme(norm);
         }
         a = bias::add(self, &at, a, shape.head_dim, decoder)?;
         self.masked(&at, a, kind, decoder)
@@ -78,14 +86,13 @@ impl ModelConfig {
     /// The sizes of a layer.
     pub(super) fn shape(&self, at: &At<'_>) -> Result<Shape, ConfigError> {
         let keys = &at.keys;
-        let names = &["num_attention_heads", "n_head", "n_heads", "num_heads"];
-        let heads = keys.count(names)?.value().unwrap_or(self.family.heads);
+        let heads = keys.count(HEADS)?.value().unwrap_or(self.family.heads);
         let (head_dim, value_dim) = self.head_dims(at, heads)?;
         let kv_heads = self.kv_heads(at, heads)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(ConfigError::Contradiction {
-                first: keys.path("num_attention_heads"),
-                second: keys.path("num_key_value_heads"),
+                first: keys.given(HEADS)?,
+                second: keys.given(&["num_key_value_heads", "num_kv_heads"])?,
                 reason: format!("{heads} query heads can't share {kv_heads} key/value heads evenly"),
             });
         }
@@ -177,7 +184,15 @@ impl ModelConfig {
             HeadDim::DKv(n) => one(keys.count(&["d_kv"])?.value().unwrap_or(n)),
             HeadDim::Latent(pass, turn, value) => {
                 let of = |name, default| Ok::<_, ConfigError>(keys.count(&[name])?.value().unwrap_or(default));
-                (of("qk_nope_head_dim", pass)? + of("qk_rope_head_dim", turn)?, of("v_head_dim", value)?)
+                let both = of("qk_nope_head_dim", pass)? + of("qk_rope_head_dim", turn)?;
+                if of("qk_head_dim", both)? != both {
+                    return Err(ConfigError::Contradiction {
+                        first: keys.path("qk_head_dim"),
+                        second: keys.path("qk_nope_head_dim"),
+                        reason: format!("with `qk_rope_head_dim` the elements of a query come to {both}"),
+                    });
+                }
+                (both, of("v_head_dim", value)?)
             }
             HeadDim::Global => one(match self.global(at)?.0 {
                 Some(n) => n,
@@ -218,7 +233,8 @@ impl ModelConfig {
             }
             _ => 1.0,
         };
-        Ok(Some(Turned { scheme, beta, magnitude }))
+        let scales = matches!(how, Type::Yarn | Type::LongRope);
+        Ok(Some(Turned { scheme, scales, beta, magnitude }))
     }
 
     /// The elements of a head that turn: the first, and how many.
@@ -291,17 +307,20 @@ impl ModelConfig {
 
     fn masked(&self, at: &At<'_>, a: Attention, kind: Kind, decoder: bool) -> Result<Attention, ConfigError> {
         let layer = at.layer(self);
-        let both = match self.family.sight {
-            Sight::Causal => false,
-            Sight::Both => true,
-            Sight::Flag => at.keys.flag_or(&["use_bidirectional_attention"], false)?,
-            Sight::FlagHalved(_) => self.sees_both(at)?,
-            Sight::Decoder => !decoder,
+        // Files of embedding models turn causality off. Chunks, and GPT-Neo, are causal all the same.
+        let off = !at.keys.flag_or(&["is_causal"], true)?;
+        let off = off && kind != Kind::Chunked && self.family.layers != Layers::GptNeo;
+        let (both, halved) = match self.family.sight {
+            Sight::Causal => (off, None),
+            Sight::Both => (true, None),
+            Sight::Flag => (off || at.keys.flag_or(&["use_bidirectional_attention"], false)?, None),
+            Sight::FlagHalved(more) => {
+                let flag = self.sees_both(at)?;
+                (off || flag, Some(more).filter(|_| flag))
+            }
+            Sight::Decoder => (!decoder, None),
         };
-        let each_way = |reach: i32| match self.family.sight {
-            Sight::FlagHalved(more) => reach / 2 + more,
-            _ => reach,
-        };
+        let each_way = |reach: i32| halved.map_or(reach, |more| reach / 2 + more);
         Ok(match (kind, both) {
             (Kind::Full, true) => a,
             (Kind::Full, false) => a.scheme(Causal),
@@ -326,16 +345,20 @@ impl ModelConfig {
     }
 }
 
+/// The names of the number of query heads, and of the elements of all of them.
+const HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads", "num_heads"];
+const HIDDEN: &[&str] = &["hidden_size", "n_embd", "d_model", "n_embed"];
+
 /// The hidden size over the heads.
 fn divided(keys: &Keys<'_>, heads: u32) -> Result<u32, ConfigError> {
-    let hidden = keys.count(&["hidden_size", "n_embd", "d_model", "n_embed"])?.value();
+    let hidden = keys.count(HIDDEN)?.value();
     let hidden = hidden.ok_or_else(|| keys.missing("hidden_size", "elements of all heads, or `head_dim`"))?;
-    if hidden >= heads {
+    if hidden.is_multiple_of(heads) {
         return Ok(hidden / heads);
     }
     Err(ConfigError::Contradiction {
-        first: keys.path("hidden_size"),
-        second: keys.path("num_attention_heads"),
-        reason: format!("{hidden} elements can't be shared by {heads} heads"),
+        first: keys.given(HIDDEN)?,
+        second: keys.given(HEADS)?,
+        reason: format!("{hidden} elements can't be shared by {heads} heads evenly, and there is no `head_dim`"),
     })
 }

@@ -135,7 +135,7 @@ pub(super) const FAMILIES: &[Family] = &[
     QWEN2,
     Family { names: &["qwen2_moe"], heads: 16, kv: Kv::Of(16), layers: Layers::Qwen2Moe, ..QWEN2 },
     QWEN3,
-    Family { names: &["qwen3_moe"], kv: Kv::Of(4), ..QWEN3 },
+    Family { names: &["qwen3_moe"], kv: Kv::Of(4), layers: Layers::WindowIfUsed, ..QWEN3 },
     QWEN3_NEXT,
     Family { names: &["qwen3_5_text", "qwen3_5"], kv: Kv::Of(4), ..QWEN3_NEXT },
     Family {
@@ -240,9 +240,10 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family { names: &["granite"], scale: Scale::Multiplier, ..LLAMA },
     Family { names: &["starcoder2"], heads: 24, kv: Kv::Of(2), layers: Layers::Window, ..LLAMA },
-    GPT_NEOX,
+    Family { told: Told::NeoX, ..GPT_NEOX },
     Family {
         names: &["gptj", "codegen"],
+        told: Told::Fixed,
         heads: 16,
         turns: Turns::Fixed,
         pairing: Pairing::Interleaved,

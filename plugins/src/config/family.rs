@@ -106,6 +106,10 @@ pub(super) enum Told {
     ByKind { full: (&'static str, f64), sliding: (Option<&'static str>, f64), scales_all: bool },
     /// Phi-3's: `su` and `yarn` stand for `longrope`.
     Phi3,
+    /// GPT-NeoX's: the base and the share that turns are `rotary_emb_base` and `rotary_pct`.
+    NeoX,
+    /// By the family's base; no key is read.
+    Fixed,
     /// DeepSeek-V4's: `main` for sliding layers.
     V4,
 }
@@ -139,6 +143,8 @@ pub(super) enum Layers {
     Full,
     /// All sliding if there is a window; there is no `layer_types`.
     Window,
+    /// The same, with `use_sliding_window`.
+    WindowIfUsed,
     /// All sliding if there is a window.
     WindowTyped,
     /// Every `n`-th is full, by `sliding_window_pattern` if it is there.

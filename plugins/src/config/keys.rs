@@ -76,6 +76,13 @@ impl<'a> Keys<'a> {
         Ok(found)
     }
 
+    /// The path of the key that is there, of the names that it may have.
+    pub(super) fn given(&self, names: &[&'static str]) -> Result<String, ConfigError> {
+        let first = names.first().copied().unwrap_or_default();
+        let name = self.raw(names)?.value().map_or(first, |(name, _)| name);
+        Ok(self.path(name))
+    }
+
     /// The value of a key, read by `read`, which says what it takes where it does not take this.
     fn read<T>(
         &self,

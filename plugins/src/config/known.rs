@@ -36,6 +36,7 @@ const READ: &[&str] = &[
     "global_rope_theta",
     "head_dim",
     "hidden_size",
+    "is_causal",
     "is_decoder",
     "kv_lora_rank",
     "layer_types",
@@ -57,6 +58,7 @@ const READ: &[&str] = &[
     "no_rope_layer_interval",
     "no_rope_layers",
     "num_attention_heads",
+    "num_decoder_layers",
     "num_global_key_value_heads",
     "num_heads",
     "num_hidden_layers",
@@ -68,6 +70,7 @@ const READ: &[&str] = &[
     "per_layer_config",
     "position_embedding_type",
     "prefix_lm",
+    "qk_head_dim",
     "qk_nope_head_dim",
     "qk_rope_head_dim",
     "query_pre_attn_scalar",
@@ -130,9 +133,11 @@ const IRRELEVANT: &[&str] = &[
     "deterministic_flash_attn",
     "final_logit_softcapping",
     "full_attn_mod",
+    "hc_sinkhorn_iters",
     "head_dropout",
     "index_head_dim",
     "index_n_heads",
+    "indexer_rope_interleave",
     "learned_pos_emb",
     "linear_key_head_dim",
     "linear_num_key_heads",
@@ -185,6 +190,7 @@ const TELLING: &[&str] = &[
     "rotary",
     "sink",
     "sliding",
+    "soft_cap",
     "softcap",
     "softmax",
     "swa",
@@ -193,16 +199,93 @@ const TELLING: &[&str] = &[
     "yarn",
 ];
 
+/// How positions are told that graphs know of, or leave to the inputs.
+const POSITIONS: &[&str] = &["absolute", "learned_absolute", "rope", "rope_gptj", "rotary"];
+
+/// The keys of MPT's `attn_config` that are read, and those that change nothing.
+const MPT_READ: &[&str] = &[
+    "alibi",
+    "alibi_bias_max",
+    "attn_type",
+    "kv_n_heads",
+    "prefix_lm",
+    "rope",
+    "sliding_window_size",
+    "softmax_scale",
+];
+const MPT_IRRELEVANT: &[&str] = &[
+    "attn_impl",
+    "attn_pdrop",
+    "attn_uses_sequence_id",
+    "clip_qkv",
+    "fused_qkv",
+    "model_type",
+    "qk_gn",
+    "qk_ln",
+    // These say how to rotate, where `rope` says that there is a rotation.
+    "rope_dail_config",
+    "rope_hf_config",
+    "rope_impl",
+    "rope_theta",
+];
+
 /// Refuses unknown keys that may change what attention computes.
 pub(super) fn check(keys: &Keys<'_>) -> Result<(), ConfigError> {
     for (key, value) in keys.iter() {
         let known = READ.contains(&key.as_str()) || IRRELEVANT.contains(&key.as_str());
         let lower = key.to_lowercase();
-        // What is off says nothing.
-        let off = value.is_null() || value.as_bool() == Some(false);
+        // What is off says nothing, but for causality, which is on where it is not told.
+        let off = value.is_null() || value.as_bool() == Some(false) && !lower.contains("causal");
         if !known && !off && TELLING.iter().any(|word| lower.contains(word)) {
             return Err(unknown(keys, key, READ));
         }
+    }
+    check_positions(keys)
+}
+
+fn check_positions(keys: &Keys<'_>) -> Result<(), ConfigError> {
+    const KEY: &str = "position_embedding_type";
+    match keys.text(&[KEY])?.value() {
+        Some(found) if !POSITIONS.contains(&found) => Err(ConfigError::UnknownName {
+            key: keys.path(KEY),
+            what: "kind of positions",
+            found: found.chars().take(40).collect(),
+            suggestion: closest(found, POSITIONS.iter().copied()).map(str::to_owned),
+            known: POSITIONS.iter().map(|name| (*name).to_owned()).collect(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what there is of MPT's `attn_config` that its code in transformers does not compute.
+pub(super) fn check_mpt(own: &Keys<'_>) -> Result<(), ConfigError> {
+    let unsupported = |key: &str, found: String, reason: &str| ConfigError::Unsupported {
+        key: own.path(key),
+        found,
+        reason: reason.to_owned(),
+    };
+    for (key, value) in own.iter() {
+        let known = MPT_READ.contains(&key.as_str()) || MPT_IRRELEVANT.contains(&key.as_str());
+        if !known && !value.is_null() && value.as_bool() != Some(false) {
+            return Err(unknown(own, key, MPT_READ));
+        }
+    }
+    if own.flag_or(&["prefix_lm"], false)? {
+        return Err(unsupported("prefix_lm", "true".to_owned(), "how long the prefix is no key tells"));
+    }
+    if own.flag_or(&["rope"], false)? {
+        return Err(unsupported("rope", "true".to_owned(), "the family's code has ALiBi alone"));
+    }
+    if let Some(found) = own.text(&["attn_type"])?.value().filter(|found| *found != "multihead_attention") {
+        let found: String = found.chars().take(40).collect();
+        return Err(unsupported(
+            "attn_type",
+            format!("`{found}`"),
+            "the family's code gives each query head a key of its own",
+        ));
+    }
+    if let Some(window) = own.number(&["sliding_window_size"])?.value().filter(|window| *window != -1.0) {
+        return Err(unsupported("sliding_window_size", window.to_string(), "the family's code has no windows"));
     }
     Ok(())
 }

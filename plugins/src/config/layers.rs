@@ -50,7 +50,7 @@ impl Kind {
 impl Layers {
     /// Whether `layer_types` is read.
     pub(super) fn are_typed(self) -> bool {
-        !matches!(self, Layers::Full | Layers::Window | Layers::GptNeo | Layers::Jamba)
+        !matches!(self, Layers::Full | Layers::Window | Layers::WindowIfUsed | Layers::GptNeo | Layers::Jamba)
     }
 }
 
@@ -136,6 +136,7 @@ impl Layer<'_> {
         Ok(match self.family.layers {
             Layers::Full => Kind::Full,
             Layers::Window | Layers::WindowTyped => sliding(self.window_key()?.is_some()),
+            Layers::WindowIfUsed => sliding(uses_window()? && self.window_key()?.is_some()),
             Layers::Every(n) | Layers::EveryAndLast(n) => self.by_pattern(n)?,
             Layers::EveryIfWindow(n) if self.window_key()?.is_some() => self.by_pattern(n)?,
             Layers::EveryIfWindow(_) => Kind::Full,

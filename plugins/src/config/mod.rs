@@ -17,7 +17,8 @@
 //! Nothing is guessed. A family that is not in the table, a kind of rotation or of layers that there is not, a key of the wrong type, keys that
 //! contradict each other and layers without keys (linear attention, convolutions) are errors that name the key, what was expected, and what reads
 //! most like it. So is any key that no family reads and whose name speaks of attention (`rope`, `window`, `head`, `mask`, ...), for most of
-//! these change results without a word. All other keys pass: they are about vocabularies, feed-forward layers, training.
+//! these change results without a word. All other keys pass: they are about vocabularies, feed-forward layers, training. A key that
+//! another family reads passes too: the code of this one does not look at it.
 //!
 //! ```
 //! use rhumb_plugins::ModelConfig;
@@ -50,7 +51,7 @@ use crate::attention::Attention;
 pub use error::ConfigError;
 
 use families::FAMILIES;
-use family::Family;
+use family::{Family, Sight};
 use keys::{Given, Keys, words};
 use layers::Layer;
 
@@ -104,7 +105,7 @@ impl ModelConfig {
         &self.model_type
     }
 
-    /// The number of layers.
+    /// The number of layers. Of an encoder with a decoder it is that of the encoder.
     pub fn layers(&self) -> u32 {
         self.layers
     }
@@ -134,8 +135,13 @@ impl ModelConfig {
         At { keys: Keys::new(&self.map, &self.prefix), index }
     }
 
-    fn checked(&self, layer: u32) -> Result<At<'_>, ConfigError> {
-        if layer < self.layers { Ok(self.at(layer)) } else { Err(ConfigError::NoLayer { layer, layers: self.layers }) }
+    fn checked(&self, layer: u32, decoder: bool) -> Result<At<'_>, ConfigError> {
+        let at = self.at(layer);
+        let layers = match self.family.sight {
+            Sight::Decoder if decoder => at.keys.count(&["num_decoder_layers"])?.value().unwrap_or(self.layers),
+            _ => self.layers,
+        };
+        if layer < layers { Ok(at) } else { Err(ConfigError::NoLayer { layer, layers }) }
     }
 }
 

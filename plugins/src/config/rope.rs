@@ -32,7 +32,11 @@ impl Rotation {
                 by_kind(family, keys, kind, theta, scaled).map(Some)
             }
             Told::V4 => v4(family, keys, kind),
-            Told::Plain | Told::Phi3 | Told::Default(_) => plain(family, keys, kind),
+            Told::Plain | Told::Phi3 | Told::NeoX | Told::Default(_) => plain(family, keys, kind),
+            Told::Fixed => {
+                let (theta, partial) = (family.theta, family.partial);
+                Ok(Some(Rotation { map: Map::new(), prefix: keys.path(""), theta, partial, nested: false }))
+            }
         }
     }
 
@@ -45,20 +49,21 @@ impl Rotation {
         keys: &Keys<'_>,
         (map, prefix): (Map<String, Value>, String),
         default: (Option<&'static str>, f64),
-        partial: f64,
+        (share, partial): (&'static str, f64),
     ) -> Result<Rotation, ConfigError> {
         let mut rotation = Rotation { map, prefix, theta: 0.0, partial: 0.0, nested: false };
         let own = rotation.keys();
-        let (own_theta, own_partial) = (own.positive(&["rope_theta"])?, own.number(&["partial_rotary_factor"])?);
+        let (own_theta, own_partial) = (own.positive(&["rope_theta"])?, own.number(&[SHARE])?);
         let outer = match default.0 {
-            Some("rope_theta") => keys.positive(&["rope_theta", "rotary_emb_base"])?,
             Some(key) => keys.positive(&[key])?,
             None => Given::Absent,
         };
-        let share = own_partial.value().or(keys.number(&["partial_rotary_factor", "rotary_pct"])?.value());
-        let share = share.unwrap_or(partial);
+        let (key, share) = match own_partial.value() {
+            Some(own_share) => (own.path(SHARE), own_share),
+            None => (keys.path(share), keys.number(&[share])?.value().unwrap_or(partial)),
+        };
         if !(0.0..=1.0).contains(&share) {
-            let (key, expected) = (keys.path("partial_rotary_factor"), "a number from 0 to 1".to_owned());
+            let expected = "a number from 0 to 1".to_owned();
             return Err(ConfigError::Range { key, found: share.to_string(), expected });
         }
         rotation.theta = own_theta.value().or(outer.value()).unwrap_or(default.1);
@@ -66,6 +71,9 @@ impl Rotation {
         Ok(rotation)
     }
 }
+
+/// The key of the share of a head that turns.
+const SHARE: &str = "partial_rotary_factor";
 
 /// The name of an object of the configuration, and what is in it.
 type Named = (&'static str, Map<String, Value>);
@@ -107,6 +115,13 @@ fn plain(family: &Family, keys: &Keys<'_>, kind: Kind) -> Result<Option<Rotation
         _ => family.theta,
     };
     let mut nested = false;
+    if !family.layers.are_typed() && is_nested(&map) {
+        return Err(ConfigError::Type {
+            key: keys.path(name),
+            found: "an object with a rotation for each kind of layers".to_owned(),
+            expected: "one rotation for all layers, as the code of the family reads it".to_owned(),
+        });
+    }
     let map = if family.layers.are_typed() && is_nested(&map) {
         nested = true;
         let of_kind = entry(&map, &prefix, kind.name())?;
@@ -120,7 +135,11 @@ fn plain(family: &Family, keys: &Keys<'_>, kind: Kind) -> Result<Option<Rotation
     } else {
         map
     };
-    let rotation = Rotation::new(keys, (map, prefix), (Some("rope_theta"), theta), family.partial)?;
+    let (base, share) = match family.told {
+        Told::NeoX => ("rotary_emb_base", "rotary_pct"),
+        _ => ("rope_theta", SHARE),
+    };
+    let rotation = Rotation::new(keys, (map, prefix), (Some(base), theta), (share, family.partial))?;
     Ok(Some(Rotation { nested, ..rotation }))
 }
 
@@ -146,7 +165,7 @@ fn by_kind(
         prefix = keys.path("rope_scaling.");
         map.extend(old.clone());
     }
-    let rotation = Rotation::new(keys, (map, prefix), theta, family.partial)?;
+    let rotation = Rotation::new(keys, (map, prefix), theta, (SHARE, family.partial))?;
     Ok(Rotation { nested: true, ..rotation })
 }
 
@@ -162,7 +181,7 @@ fn v4(family: &Family, keys: &Keys<'_>, kind: Kind) -> Result<Option<Rotation>, 
     let given = keys.object(&["rope_parameters"])?.value().cloned().unwrap_or_default();
     let map = entry(&given, &keys.path("rope_parameters."), "main")?.value().unwrap_or_default();
     let prefix = keys.path("rope_parameters.main.");
-    Rotation::new(keys, (map, prefix), (Some("rope_theta"), family.theta), partial).map(Some)
+    Rotation::new(keys, (map, prefix), (Some("rope_theta"), family.theta), (SHARE, partial)).map(Some)
 }
 
 /// The scaling of a model whose file does not tell it, as its class has it.

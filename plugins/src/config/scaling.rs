@@ -84,8 +84,21 @@ impl Scaled<'_> {
                 second: self.keys().path("type"),
                 reason: "they are two names of one key".to_owned(),
             }),
+            (None, None) if self.is_scaled() => Err(self.missing(
+                "rope_type",
+                "the kind of rotation that the other keys are about, such as `linear` or `yarn`",
+            )),
             (new, old) => Ok(new.or(old).unwrap_or(Type::Default)),
         }
+    }
+
+    /// Whether there are keys that only a kind of rotation other than the plain one reads.
+    fn is_scaled(&self) -> bool {
+        const PLAIN: &[&str] =
+            &["max_position_embeddings", "mrope_interleaved", "mrope_section", "partial_rotary_factor", "rope_theta"];
+        self.keys()
+            .iter()
+            .any(|(key, value)| READ.contains(&key.as_str()) && !PLAIN.contains(&key.as_str()) && !value.is_null())
     }
 
     fn named(&self, key: &'static str) -> Result<Option<Type>, ConfigError> {
@@ -161,7 +174,7 @@ impl Scaled<'_> {
             Given::Null => ratio()?,
             Given::Absent => {
                 return Err(
-                    keys.missing("factor", "a number above 0, or null for the longest context over that trained on")
+                    self.missing("factor", "a number above 0, or null for the longest context over that trained on")
                 );
             }
         };
@@ -187,7 +200,7 @@ impl Scaled<'_> {
         let keys = self.keys();
         let list = |name: &'static str| {
             let expected = format!("a list of {pairs} numbers above 0, one for each pair");
-            let list = keys.numbers(&[name])?.value().ok_or_else(|| keys.missing(name, &expected))?;
+            let list = keys.numbers(&[name])?.value().ok_or_else(|| self.missing(name, &expected))?;
             if list.len() as u64 == u64::from(pairs) {
                 return Ok(list);
             }
@@ -222,7 +235,18 @@ impl Scaled<'_> {
     /// A number above 0 that the kind of rotation can't do without.
     pub(super) fn needed(&self, name: &'static str) -> Result<f64, ConfigError> {
         let keys = self.keys();
-        keys.positive(&[name])?.value().ok_or_else(|| keys.missing(name, "a finite number above 0"))
+        keys.positive(&[name])?.value().ok_or_else(|| self.missing(name, "a finite number above 0"))
+    }
+
+    /// The error that a key is not there. Another key of a rotation is no misspelling of it.
+    fn missing(&self, key: &'static str, expected: &str) -> ConfigError {
+        let known = |found: &String| READ.iter().any(|name| self.keys().path(name) == *found);
+        match self.keys().missing(key, expected) {
+            ConfigError::Missing { key, expected, suggestion } => {
+                ConfigError::Missing { key, expected, suggestion: suggestion.filter(|found| !known(found)) }
+            }
+            other => other,
+        }
     }
 
     /// The longest context.
@@ -240,7 +264,7 @@ impl Scaled<'_> {
         const KEY: &str = "original_max_position_embeddings";
         let own = self.keys().count(&[KEY])?.value();
         if !matches!(kind, Type::Yarn | Type::LongRope | Type::Llama3) {
-            return own.map(|n| n as i32).ok_or_else(|| self.keys().missing(KEY, "the length trained on, in tokens"));
+            return own.map(|n| n as i32).ok_or_else(|| self.missing(KEY, "the length trained on, in tokens"));
         }
         let outer = self.model.count(&[KEY])?.value().filter(|_| !self.rotation.nested);
         let outer = outer.or(if matches!(self.told, Told::Phi3) { Some(4096) } else { None });
