@@ -26,6 +26,14 @@ pub enum Warning {
     },
     /// Queries see the keys after them, and the score grows the later such a key is, as a bias does that is meant for keys up to the query.
     LaterKeysFavoured,
+    /// Scores under a softmax depend on a sum over pairs of tokens, or on an entry of a row of such sums. They can't be made in one pass over the
+    /// keys with it, so a table of all pairs is made before.
+    PairTable {
+        /// The op that sums, or looks up, printed.
+        op: String,
+        /// The axes of the table.
+        axes: Vec<String>,
+    },
 }
 
 impl Warning {
@@ -38,6 +46,11 @@ impl Warning {
             Warning::LaterKeysFavoured => {
                 "queries see the keys after them, and the score grows the later such a key is".to_owned()
             }
+            Warning::PairTable { op, axes } => format!(
+                "a table over {} is made before the softmax, as large as all scores: 8 bytes a pair, 32 MiB a head at 2048 queries and keys; no \
+                 pass over the keys can make it and read it\n  at  {op}",
+                all_of(axes)
+            ),
         }
     }
 
@@ -46,6 +59,10 @@ impl Warning {
         match self {
             Warning::RotatedTwice { .. } => "leave one of the rotations out, or give them elements of their own",
             Warning::LaterKeysFavoured => "add a causal mask, or use the symmetric form of the bias",
+            Warning::PairTable { .. } => {
+                "leave it out of the scores if memory and time matter; where scores are the weights, without a softmax \
+                 (`Attention::weights_with`), sums over keys are made in the same pass"
+            }
         }
     }
 }
@@ -78,7 +95,61 @@ pub fn warnings(graph: &Verified, registry: &Registry) -> Result<Vec<Warning>, L
     {
         found.push(Warning::LaterKeysFavoured);
     }
+    if let [site, ..] = graph.sites() {
+        found.extend(pair_tables(&lowered, site));
+    }
     Ok(found)
+}
+
+/// Names as a reader has them: `a`, `b` and `c`.
+fn all_of(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match &quoted[..] {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// Sums and lookups below a softmax over keys whose operands vary over two axes of tokens: a warning for each.
+fn pair_tables(graph: &Verified, site: &Site) -> Vec<Warning> {
+    let scores = graph.nodes().iter().filter_map(|node| match node.op {
+        Op::Softmax { x, axis, .. } | Op::LogSumExp { x, axis, .. } if axis == site.key => Some(x),
+        _ => None,
+    });
+    // Whether a value is computed of sums or lookups.
+    let mut reduces: Vec<bool> = Vec::with_capacity(graph.nodes().len());
+    for value in graph.values() {
+        let op = graph.op(value);
+        let below = op.operands().iter().any(|operand| reduces[operand.index()]);
+        reduces.push(below || matches!(op, Op::Dot { .. } | Op::Gather { .. }));
+    }
+    let mut found: Vec<Warning> = Vec::new();
+    let mut walk = Walk::of(scores);
+    while let Some(value) = walk.next() {
+        let op = graph.op(value);
+        walk.enter(op.operands());
+        let made: Vec<(Value, Axis)> = match *op {
+            Op::Dot { a, b, axis } => [a, b].into_iter().filter(|x| reduces[x.index()]).map(|x| (x, axis)).collect(),
+            Op::Gather { table, axis, .. } if !matches!(graph.op(table), Op::Input { .. } | Op::Table { .. }) => {
+                vec![(table, axis)]
+            }
+            _ => continue,
+        };
+        for (table, axis) in made {
+            let axes = graph.ty(table).axes;
+            let is_open = axis == site.query || axis == site.key || graph.static_extent(axis).is_none();
+            let tokens = [site.query, site.key, axis];
+            let among = |place: usize| axes.contains(tokens[place]) && !tokens[..place].contains(&tokens[place]);
+            if (0..3).filter(|place| among(*place) && (*place < 2 || is_open)).count() > 1 {
+                let axes = axes.iter().map(|axis| graph.axis(axis).name.clone()).collect();
+                let warning = Warning::PairTable { op: graph.line(value), axes };
+                if !found.contains(&warning) {
+                    found.push(warning);
+                }
+            }
+        }
+    }
+    found
 }
 
 /// A rotation's axis, its pairs and where they lie.

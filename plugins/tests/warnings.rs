@@ -2,7 +2,8 @@
 
 use rhumb_ir::{Elem, Pairing};
 use rhumb_plugins::{
-    Alibi, Attention, Batch, Causal, Kerple, Registry, Rope, Rope2d, SlidingWindow, T5, Warning, XPos, warnings,
+    Alibi, Attention, Batch, Causal, Cope, Kerple, Registry, Retention, Rope, Rope2d, Shaw, SlidingWindow, T5, Warning,
+    XPos, warnings,
 };
 
 fn of(attention: &Attention) -> Vec<Warning> {
@@ -34,6 +35,39 @@ fn rotations_of_different_elements_are_not() {
     assert_eq!(of(&apart), []);
     for scheme in [attention().scheme(XPos::new()), attention().scheme(Rope2d::grid(4, 4))] {
         assert_eq!(of(&scheme), []);
+    }
+}
+
+#[test]
+fn a_table_of_all_pairs_is_told() {
+    // The sum that divides a row is of the row's own scores.
+    let retention = attention().scheme(Retention::new()).scheme(Causal);
+    let report: Vec<String> = of(&retention).iter().map(Warning::to_string).collect();
+    insta::assert_snapshot!(report.join("\n"));
+    // CoPE looks a position up among sums along a row.
+    let tokens = |static_keys: bool| {
+        attention().scheme_with(move |cx| {
+            let builder = cx.builder();
+            let axis = |name| if static_keys { builder.axis_of(name, 9) } else { builder.axis(name) };
+            let (t, own) = (axis("t"), axis("own"));
+            let (keys, at) = (cx.input("keys", Elem::F32, [t, cx.d]), cx.input("tokens", Elem::I32, [own]));
+            Cope::new(cx.query(), keys, at, cx.input("e", Elem::F32, [cx.axis("p", 8), cx.d]))
+        })
+    };
+    assert!(of(&tokens(false)).iter().any(|warning| matches!(warning, Warning::PairTable { .. })));
+    let not = [
+        // Without a softmax the sum is made in the same pass.
+        attention().scheme(Retention::new()).weights_with(|_, score| score),
+        attention().scheme(Retention::new().unnormalised()).scheme(Causal),
+        tokens(true),
+        attention().scheme_with(|cx| T5::new(cx.input("table", Elem::F32, [cx.axis("bucket", 32), cx.h]))),
+        attention().scheme_with(|cx| {
+            Shaw::new(cx.query(), cx.input("table", Elem::F32, [cx.axis("distance", 9), cx.d]), 4, 4)
+        }),
+        attention().bias(Batch::Each).documents(Batch::Each).lse().sinks(),
+    ];
+    for attention in not {
+        assert!(!of(&attention).iter().any(|warning| matches!(warning, Warning::PairTable { .. })), "{attention:?}");
     }
 }
 

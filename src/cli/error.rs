@@ -35,9 +35,6 @@ pub(crate) enum CliError {
     /// A scheme specification that can't be read.
     #[error("{what}\n  in scheme '{spec}'\n{:1$}^", "", SCHEME_MARGIN + column)]
     SchemeSyntax { spec: String, column: usize, what: String },
-    /// A scheme specification with a value of a graph.
-    #[error("a scheme on the command line can't take values of a graph, such as `{value}`\n  in scheme '{spec}'")]
-    SchemeValue { spec: String, value: String },
     /// A scheme that there is not.
     #[error("{}\n  in scheme '{spec}'", source.finding())]
     Scheme { spec: String, source: Box<RegistryError> },
@@ -115,13 +112,13 @@ pub(crate) enum CliError {
     PlotSize { heads: u32, queries: usize, keys: usize, most: usize },
     /// A tensor of a scheme that can't be declared so.
     #[error("--input '{name}: ...': {what}")]
-    PlotInput { name: String, what: String },
+    Declared { name: String, what: String },
     /// A value that a scheme names and nothing declares.
     #[error("nothing declares the value `{value}`\n  in scheme '{spec}'")]
-    PlotValue { spec: String, value: String, known: Vec<String> },
+    Undeclared { spec: String, value: String, known: Vec<String> },
     /// A tensor that a scheme needs.
     #[error("the scheme takes a tensor as attribute `{attr}`: {summary}\n  in scheme '{spec}'")]
-    PlotTensor { spec: String, attr: String, summary: String },
+    SchemeTensor { spec: String, attr: String, summary: String },
     /// The scores of a plot can't be computed.
     #[error("can't compute the scores: {source}")]
     Interpret { source: InterpError },
@@ -172,7 +169,6 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::SchemeSyntax { .. }
-            | CliError::SchemeValue { .. }
             | CliError::Scheme { .. }
             | CliError::NoScheme(_)
             | CliError::Build(_)
@@ -185,9 +181,9 @@ impl CliError {
             | CliError::PlotPatch { .. }
             | CliError::PlotPosition { .. }
             | CliError::PlotSize { .. }
-            | CliError::PlotInput { .. }
-            | CliError::PlotValue { .. }
-            | CliError::PlotTensor { .. }
+            | CliError::Declared { .. }
+            | CliError::Undeclared { .. }
+            | CliError::SchemeTensor { .. }
             | CliError::PlotFormat { .. }
             | CliError::TileAxis { .. }
             | CliError::TileIndex { .. }
@@ -213,9 +209,6 @@ impl CliError {
             CliError::Write { .. } => "give a path in a folder that exists and can be written".to_owned(),
             CliError::SchemeSyntax { .. } => {
                 "write a name, and attributes if it takes any, as in 'rope {base = 500000.0}'".to_owned()
-            }
-            CliError::SchemeValue { .. } => {
-                "give a literal, or write the graph as a file: `rhumb emit ... --stage ir` starts one".to_owned()
             }
             CliError::Scheme { source, .. } | CliError::NoScheme(source) => match &**source {
                 RegistryError::Unknown { suggestion: Some(name), .. } => {
@@ -268,11 +261,13 @@ impl CliError {
             CliError::PlotPatch { .. } => "rows and columns are counted from 0".to_owned(),
             CliError::PlotPosition { .. } => "give a --position nearer to 0, or fewer tokens".to_owned(),
             CliError::PlotSize { .. } => "give fewer heads, or smaller lengths or distances".to_owned(),
-            CliError::PlotValue { known, .. } => {
+            CliError::Undeclared { known, .. } => {
                 format!("declare it, as in --input 'table: f32[bucket=32, h]'; known are {}", list(known))
             }
-            CliError::PlotTensor { attr, .. } => {
-                format!("declare one and name it, as in '... {{{attr} = %x}}' --input 'x: f32[n=32, h]'")
+            CliError::SchemeTensor { attr, .. } => {
+                format!(
+                    "declare one and name it, as in '... {{{attr} = %x}}' --input 'x: f32[n=32, h]'; queries and keys themselves are `%q` and `%k`"
+                )
             }
             CliError::PlotNothing { .. } => {
                 "look at other --distances, or at a --map: masks may hide all of these".to_owned()

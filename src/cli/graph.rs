@@ -5,13 +5,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use rhumb::ir::{Op, ParseError, ParseFault};
-use rhumb::plugins::{Scheme, warnings};
+use rhumb::plugins::warnings;
 use rhumb::prelude::*;
 
 use super::CliError;
 use super::args::PluginArgs;
+use super::declared::Declared;
 use super::output::warn;
+use super::specs::{Named, Spec};
 
 /// The heading of the options that build a graph.
 const USUAL: &str = "Usual attention";
@@ -76,6 +77,10 @@ pub(super) struct GraphArgs {
     /// A position scheme or mask, as in 'rope {base = 500000.0}'; may be given again
     #[arg(long, help_heading = USUAL, value_name = "SPEC", requires = "heads", conflicts_with = "graph")]
     scheme: Vec<String>,
+    /// A tensor that a scheme takes, as in 'table: f32[bucket=32, h]', which is an input of the graph: then 't5 {table = %table}' names it. Axes
+    /// are b, h, q, k, d, or new ones with a length. Queries and keys themselves are %q and %k
+    #[arg(long = "input", help_heading = USUAL, value_name = "NAME: TYPE[AXES]", requires = "scheme", conflicts_with = "graph")]
+    declared: Vec<Declared>,
     #[command(flatten)]
     plugins: PluginArgs,
 }
@@ -142,9 +147,7 @@ impl GraphArgs {
         if self.lse {
             attention = attention.lse();
         }
-        for spec in &self.scheme {
-            attention = attention.scheme(scheme(spec, registry)?);
-        }
+        let (mut attention, named) = self.with_schemes(attention, registry)?;
         if let Some(window) = self.window {
             attention = attention.scheme(SlidingWindow::new(window));
         }
@@ -152,7 +155,29 @@ impl GraphArgs {
         if self.causal && self.window.is_none() {
             attention = attention.scheme(Causal);
         }
-        Ok(attention.build()?)
+        let built = attention.build();
+        // What is wrong with a declared tensor comes before what came of it.
+        named.fault()?;
+        Ok(built?)
+    }
+
+    /// Adds the schemes. Those that take tensors find them when the graph is built.
+    fn with_schemes(&self, mut attention: Attention, registry: &Registry) -> Result<(Attention, Named), CliError> {
+        self.declared.iter().try_for_each(Declared::check_open)?;
+        let named = Named::new(&self.declared);
+        for spec in &self.scheme {
+            let spec = Spec::parse(spec, &self.declared)?;
+            // What is wrong with the attributes themselves shows now.
+            let made = spec.make(registry)?;
+            attention = if spec.takes_values() {
+                let (named, registry) = (named.clone(), registry.clone());
+                attention
+                    .scheme_with(move |parts| named.scheme(&spec, parts, &registry).unwrap_or_else(|| made.clone()))
+            } else {
+                attention.scheme(made)
+            };
+        }
+        Ok((attention, named))
     }
 }
 
@@ -184,53 +209,4 @@ fn text_of(path: &Path, what: &'static str) -> Result<(String, String), CliError
         return Ok((text, "standard input".to_owned()));
     }
     Ok((fs::read_to_string(path).map_err(unreadable)?, path.display().to_string()))
-}
-
-/// The scheme of a specification: a name, and its attributes as the text form has them.
-fn scheme(spec: &str, registry: &Registry) -> Result<Scheme, CliError> {
-    let (name, attrs, _) = parse_spec(spec, &[])?;
-    if attrs.values().any(|attr| matches!(attr, Attr::Value(_))) {
-        return Err(CliError::SchemeValue { spec: spec.to_owned(), value: "%0".to_owned() });
-    }
-    registry.make(&name, &attrs).map_err(|source| CliError::Scheme { spec: spec.to_owned(), source: Box::new(source) })
-}
-
-/// Reads a specification with the parser of graphs, as an op of a graph around it: the name and the attributes of a scheme, and the names of
-/// values by their number. Attributes may name `values`, and no others.
-pub(super) fn parse_spec(spec: &str, values: &[&str]) -> Result<(String, Attrs, Vec<String>), CliError> {
-    const BEFORE: &str = "graph spec
-axis q = ?
-axis k = ?
-axis d = 2
-%0 = iota q
-%1 = iota k
-%2 = size k
-site @0 { query = q, key = k, dim = d, q_pos = %0, k_pos = %1, q_index = %0, k_index = %1, length = %2 }
-";
-    // One line, so that a column of the text is a column of the specification.
-    let spec = spec.replace(['\n', '\r'], " ");
-    let wrong = |column, what| CliError::SchemeSyntax { spec: spec.clone(), column, what };
-    let (name, attrs) = spec.split_at(spec.find('{').unwrap_or(spec.len()));
-    let (before_attrs, name) = (name.chars().count(), name.trim());
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        let what = if name.is_empty() { "there is no scheme".to_owned() } else { format!("`{name}` names no scheme") };
-        return Err(wrong(0, what));
-    }
-    let op = format!("%mask = scheme {name}.mask @0 ");
-    let known: String = values.iter().map(|name| format!("%{name} = const 0.0 : f32\n")).collect();
-    let text = format!("{BEFORE}{known}{op}{attrs}\noutput \"mask\" = %mask : bool[q, k]\n");
-    let graph = Graph::parse(&text).map_err(|ParseError { line, column, fault, .. }| match *fault {
-        ParseFault::Unknown { what: "value", name, .. } => CliError::SchemeValue { spec: spec.clone(), value: name },
-        // What is missing at the end of a line is missed on the next.
-        _ if line > BEFORE.lines().count() + values.len() + 1 => {
-            wrong(spec.chars().count(), "the attributes lack a `}`".to_owned())
-        }
-        fault => wrong((column + before_attrs).saturating_sub(op.len() + 1), fault.finding()),
-    })?;
-    let found = graph.nodes().iter().find_map(|node| match &node.op {
-        Op::Scheme { scheme, attrs, .. } => Some((scheme.clone(), attrs.clone())),
-        _ => None,
-    });
-    let (name, attrs) = found.unwrap_or_default();
-    Ok((name, attrs, graph.value_names()))
 }

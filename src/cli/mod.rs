@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod declared;
 mod dims;
 mod emit;
 mod error;
@@ -13,6 +14,7 @@ mod plot;
 mod random;
 mod run;
 mod schemes;
+mod specs;
 mod tensor;
 mod tensors;
 mod work;

@@ -1,6 +1,5 @@
 //! `rhumb plot`: what schemes do to scores, what masks show, and which tiles a kernel computes.
 
-mod declared;
 mod draw;
 mod graph;
 mod picture;
@@ -16,8 +15,8 @@ use clap::Subcommand;
 use rhumb::prelude::*;
 
 use super::args::PluginArgs;
+use super::declared::Declared;
 use super::error::CliError;
-use declared::Declared;
 use graph::Setting;
 use picture::{Curve, Curves, Map, Picture};
 use scores::{Content, Scores, Tensors};

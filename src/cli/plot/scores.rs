@@ -10,11 +10,11 @@ use rhumb::plugins::lower;
 use rhumb::prelude::*;
 use rhumb::runtime::{Interface, OwnedTensor};
 
+use super::super::declared::Declared;
 use super::super::error::CliError;
 use super::super::random::Random;
 use super::super::tensor;
 use super::super::tensors::read;
-use super::declared::Declared;
 use super::graph::{ScoreGraph, Setting};
 
 /// The most scores of a plot.

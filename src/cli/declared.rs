@@ -6,9 +6,9 @@ use rhumb::ir::Tensor;
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
 
-use super::super::error::CliError;
-use super::super::random::Random;
-use super::super::tensor::to_tensor;
+use super::error::CliError;
+use super::random::Random;
+use super::tensor::to_tensor;
 
 /// A tensor that schemes take.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,10 +85,19 @@ fn fill(text: &str) -> Result<Fill, String> {
 }
 
 impl Declared {
+    /// Checks that nothing is said of its elements, where these are those of a call.
+    pub(super) fn check_open(&self) -> Result<(), CliError> {
+        if self.fill == Fill::Random {
+            return Ok(());
+        }
+        let what = "its elements are those of the call, by --inputs or at random: leave out what stands behind `=`";
+        Err(CliError::Declared { name: self.name.clone(), what: what.to_owned() })
+    }
+
     /// The tensor, as an input of a graph.
     pub(super) fn input<'g>(&self, parts: &AttentionParts<'g>) -> Result<Expr<'g>, CliError> {
         let builder = parts.builder();
-        let wrong = |what: String| CliError::PlotInput { name: self.name.clone(), what };
+        let wrong = |what: String| CliError::Declared { name: self.name.clone(), what };
         let mut dims: Vec<Axis> = Vec::new();
         for (name, length) in &self.axes {
             let axis = match (builder.axis_named(name), length) {
@@ -107,7 +116,8 @@ impl Declared {
             }
             dims.push(axis);
         }
-        let taken = ["q", "k", "v", "q_pos", "k_pos"].contains(&self.name.as_str());
+        let taken = ["q", "k", "v", "q_pos", "k_pos", "k_scale", "v_scale", "k_zero", "v_zero", "sinks"]
+            .contains(&self.name.as_str());
         if taken {
             return Err(wrong("the attention has an input of that name: give it another".to_owned()));
         }
