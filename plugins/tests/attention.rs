@@ -2,7 +2,8 @@
 
 use rhumb_ir::{Bindings, Elem, Outputs, Pairing, Tensor, interpret};
 use rhumb_plugins::{
-    Alibi, Attention, Batch, BuildError, Causal, KeyLengths, PrefixLm, Registry, Rope, Rope2d, SlidingWindow, lower,
+    Alibi, Attention, Batch, BuildError, Causal, KeyLengths, PrefixLm, Registry, Rope, Rope2d, Scales, SlidingWindow,
+    lower,
 };
 
 /// Sizes: batch, query heads, key/value heads, queries, keys, elements of query and key, elements of the value.
@@ -298,6 +299,8 @@ fn what_the_builder_refuses() {
         ("scale", Attention::heads(8).head_dim(64).scale(f64::NAN)),
         ("softcap", Attention::heads(8).head_dim(64).softcap(-50.0)),
         ("sink", Attention::heads(8).head_dim(64).sink(f64::INFINITY)),
+        ("zero points of floats", Attention::heads(8).head_dim(64).cache_elem(Elem::F8e4m3).zero_points()),
+        ("scales", Attention::heads(8).head_dim(64).key_elem(Elem::Bf16).scales(Scales::PerToken)),
         ("odd head", Attention::heads(8).head_dim(63).scheme(Rope::new())),
         ("2D odd head", Attention::heads(8).head_dim(66).scheme(Rope2d::grid(14, 14))),
         ("window", Attention::heads(8).head_dim(64).scheme(SlidingWindow::new(-1))),

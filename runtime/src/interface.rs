@@ -35,6 +35,9 @@ pub struct Interface {
     axes: Vec<AxisInfo>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    /// The axes whose indices outputs depend on, and those whose lengths.
+    counted: AxisSet,
+    sized: AxisSet,
 }
 
 /// Views by name, as a call was given them. They are lists, which calls hand on to the next: a view is large to move.
@@ -118,7 +121,16 @@ impl Interface {
             elem: output.elem,
             dims: output.dims.clone(),
         });
-        let interface = Interface { axes: graph.axes().to_vec(), inputs: inputs.collect(), outputs: outputs.collect() };
+        let (mut counted, mut sized) = (AxisSet::EMPTY, AxisSet::EMPTY);
+        for value in graph.below(graph.outputs().iter().map(|output| output.value), |_| true) {
+            match graph.op(value) {
+                Op::Iota(axis) => counted = counted.with(*axis),
+                Op::Size(axis) => sized = sized.with(*axis),
+                _ => {}
+            }
+        }
+        let (inputs, outputs) = (inputs.collect(), outputs.collect());
+        let interface = Interface { axes: graph.axes().to_vec(), inputs, outputs, counted, sized };
         for (direction, port) in interface.ports() {
             if port.dims.len() > MAX_RANK {
                 return Err(InterfaceError::TooManyDims { direction, name: port.name.clone(), rank: port.dims.len() });
@@ -143,6 +155,16 @@ impl Interface {
     /// The tensors written, in the order of the graph.
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    /// Whether outputs depend on the index along an axis.
+    pub(crate) fn counts(&self, axis: Axis) -> bool {
+        self.counted.contains(axis)
+    }
+
+    /// Whether outputs depend on the length of an axis.
+    pub(crate) fn goes_by_length(&self, axis: Axis) -> bool {
+        self.sized.contains(axis)
     }
 
     /// The graph's axes, by [`Axis::index`].

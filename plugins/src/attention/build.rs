@@ -160,6 +160,9 @@ impl Attention {
         if let Some((what, found, cached)) = self.elems.each().into_iter().find(|rows| !fits(rows)) {
             return Err(BuildError::Element { what, found, cached });
         }
+        if let Some(what) = self.quantised.unused([self.elems.key, self.elems.value]) {
+            return Err(BuildError::Unscaled { what, key: self.elems.key, value: self.elems.value });
+        }
         if !self.scale.is_finite() {
             return Err(BuildError::Number { what: "the scale", found: self.scale, expected: "a finite number" });
         }

@@ -44,6 +44,15 @@ pub enum BuildError {
         /// Whether they are rows of a cache, which can be of 8 bits.
         cached: bool,
     },
+    /// Scales or zero points of rows that have none.
+    Unscaled {
+        /// Scales or zero points.
+        what: &'static str,
+        /// The element type of keys.
+        key: Elem,
+        /// That of values.
+        value: Elem,
+    },
     /// What only a softmax has, asked of weights without one.
     WithoutSoftmax {
         /// What was asked for.
@@ -99,6 +108,10 @@ impl BuildError {
             }
             BuildError::Number { what, found, .. } => format!("{what} can't be {found}"),
             BuildError::Element { what, found, .. } => format!("{what} can't be of element type {found}"),
+            BuildError::Unscaled { what, key, value } if key == value => {
+                format!("keys and values of {key} have no {what}")
+            }
+            BuildError::Unscaled { what, key, value } => format!("keys of {key} and values of {value} have no {what}"),
             BuildError::WithoutSoftmax { what } => {
                 format!("weights that are not those of a softmax have no place for {what}")
             }
@@ -122,6 +135,10 @@ impl BuildError {
             BuildError::Element { cached, .. } => {
                 format!("give {}", one_of(elems(*cached).map(Elem::name)))
             }
+            BuildError::Unscaled { what: what @ "zero points", .. } => {
+                format!("leave out {what}, or cache integers: `cache_elem(Elem::I8)`")
+            }
+            BuildError::Unscaled { what, .. } => format!("leave out {what}, or give a `cache_elem` of 8 bits"),
             BuildError::WithoutSoftmax { what } => format!("leave out {what}, or `weights_with`"),
             BuildError::Scheme { scheme: _, source } => source.hint(),
             BuildError::Closure { expected: Elem::Bool, .. } => "end the expression in a comparison".to_owned(),

@@ -36,6 +36,15 @@ impl Quantised {
         }
     }
 
+    /// What is asked for that rows of none of these element types have.
+    pub(super) fn unused(self, rows: [Elem; 2]) -> Option<&'static str> {
+        let whole = |elem: &Elem| elem.is_input_only() && elem.kind() == ElemKind::Whole;
+        if self.zero_points && !rows.iter().any(whole) {
+            return Some("zero points");
+        }
+        (self.scales.is_some() && !rows.iter().any(|elem| elem.is_input_only())).then_some("scales")
+    }
+
     /// Rows as real numbers: an input, `(stored - zero) scale` where it is scaled.
     pub(super) fn rows<'g>(
         self,

@@ -87,8 +87,8 @@ impl KvCache {
     /// ```
     ///
     /// # Errors
-    /// [`KvError`] as of [`append`](KvCache::append), [`KvError::InputTokens`], and [`KvError::Call`] if the kernel refuses a call. Then
-    /// nothing was appended.
+    /// [`KvError`] as of [`append`](KvCache::append), [`KvError::InputTokens`], [`KvError::Counted`] and [`KvError::ByLength`] if what the kernel
+    /// makes of a key depends on the others of a call, and [`KvError::Call`] if it refuses a call. Then nothing was appended.
     pub fn append_transformed(
         &mut self,
         sequence: SequenceId,

@@ -188,6 +188,16 @@ pub enum KvError {
         /// Number of new keys.
         expected: usize,
     },
+    /// A kernel for new keys that counts them from the first of a call.
+    #[error(
+        "the kernel counts new keys from the first of a call, which has those of one page alone; tell it where they stand, by `q_offset_input` or `k_positions`"
+    )]
+    Counted,
+    /// A kernel for new keys that goes by how many of them a call has.
+    #[error(
+        "the kernel goes by the number of keys of a call, which has those of one page alone; tell it the length of the sequence, by `length_input`"
+    )]
+    ByLength,
     /// The kernel for new keys refused the call.
     #[error(transparent)]
     Call(Box<CallError>),

@@ -1,4 +1,5 @@
 use rhumb_ir::Elem;
+use rhumb_plugins::{Attention, Batch, DynamicNtk, Rope};
 
 use super::sequences::Sequences;
 use super::*;
@@ -119,6 +120,29 @@ fn refused_appends_leave_every_byte() {
     assert_eq!(cache.append_batch(&[batch[0], batch[0]]), Err(KvError::Repeated { sequence: fork }));
     assert_eq!(all(&cache), before);
     check_owners(&cache);
+}
+
+/// Keys are transformed page by page: what a kernel makes of one may not depend on which others are in its page.
+#[test]
+fn kernels_that_count_the_keys_of_a_call_are_refused() {
+    let mut cache = KvCache::builder(1, 4).page_size(16).pages(4).build().expect("a cache");
+    let sequence = cache.new_sequence().expect("memory");
+    let engine = crate::Engine::host().expect("an engine");
+    let rows = vec![1.0f32; 20 * 4];
+    let rows = TensorView::from_slice(&rows, &[1, 20, 4]).expect("rows");
+    let mut append = |attention: Attention| {
+        let kernel = engine.reference(&attention.key_graph().expect("a graph")).expect("a reference");
+        let length = [20i32];
+        let length = [("length", TensorView::from_slice(&length, &[]).expect("a number"))];
+        let asked = kernel.interface().inputs().iter().any(|port| port.name == "length");
+        let done = cache.append_transformed(sequence, &kernel, if asked { &length } else { &[] }, rows, rows);
+        (done, cache.len(sequence).expect("live"))
+    };
+    let of = || Attention::heads(1).head_dim(4);
+    assert_eq!(append(of().scheme(Rope::new()).q_offset(0)), (Err(KvError::Counted), 0));
+    assert_eq!(append(of().scheme(DynamicNtk::new(2.0, 8)).q_offset_input()), (Err(KvError::ByLength), 0));
+    assert_eq!(append(of().scheme(DynamicNtk::new(2.0, 8)).q_offset_input().length_input()), (Ok(()), 20));
+    assert_eq!(append(of().scheme(Rope::new()).k_positions(Elem::I32, Batch::Shared)), (Ok(()), 40));
 }
 
 #[test]

@@ -86,6 +86,16 @@ impl<'a> Transform<'a> {
     ) -> Result<Transform<'a>, KvError> {
         let keys = operator.interface().inputs().iter().find(|port| port.name == "k");
         let transform = Transform { operator, inputs, tokens: keys.and_then(|port| port.dims.get(2).copied()) };
+        // A call has the tokens of one page, or of a part of it.
+        if let Some(axis) = transform.tokens {
+            let interface = operator.interface();
+            if interface.counts(axis) && transform.port("q_offset").is_none() {
+                return Err(KvError::Counted);
+            }
+            if interface.goes_by_length(axis) {
+                return Err(KvError::ByLength);
+            }
+        }
         for (name, view) in inputs {
             if let Some(dim) = transform.token_dim(name)
                 && let Some(&found) = view.shape().get(dim)

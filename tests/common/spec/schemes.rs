@@ -111,9 +111,11 @@ fn elements(rng: &mut Rng, draft: &mut Draft) {
     });
     if rng.one_in(3) {
         let scales = rng.pick(&[Scales::PerToken, Scales::PerChannel]);
-        draft.with(&format!("{scales:?}"), |a| a.scales(scales));
+        if [key, value].iter().any(|elem| elem.is_input_only()) {
+            draft.with(&format!("{scales:?}"), |a| a.scales(scales));
+        }
     }
-    if rng.one_in(3) {
+    if rng.one_in(3) && [key, value].contains(&Elem::I8) {
         draft.with("zero points", Attention::zero_points);
     }
 }
