@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use rhumb_ir::{Attr, Attrs, Elem, Expr, Hook, Instance, Op, Value, Verified, VerifyError};
+use rhumb_ir::{Attr, Attrs, AxisSet, Elem, Expr, Hook, Instance, Op, Value, Verified, VerifyError};
 use thiserror::Error;
 
 use crate::attrs::same_bits;
@@ -194,8 +194,35 @@ fn apply<'g>(
     }
     if !cx.builder().is_poisoned(result) {
         reads_its_own(cx, before, x, result, attrs)?;
+        leaves_no_axis(cx, hook, x, result, attrs)?;
     }
     Ok(result)
+}
+
+/// The values among attributes.
+fn values_of(attrs: &Attrs) -> impl Iterator<Item = Value> {
+    attrs.values().filter_map(|attr| if let Attr::Value(value) = attr { Some(*value) } else { None })
+}
+
+/// Checks that what a scheme made of `x` varies over no axis that the scheme made for itself: no op after it could read that.
+fn leaves_no_axis<'g>(
+    cx: &SchemeContext<'g>,
+    hook: Hook,
+    x: Option<Expr<'g>>,
+    result: Expr<'g>,
+    attrs: &Attrs,
+) -> Result<(), SchemeError> {
+    let site = cx.site();
+    let given = site.values().into_iter().map(|(_, value)| value).chain(x.map(Expr::value)).chain(values_of(attrs));
+    let known =
+        given.fold(site.axes().collect(), |axes: AxisSet, value| axes.union(cx.builder().expr(value).ty().axes));
+    match result.ty().axes.iter().find(|axis| !known.contains(*axis)) {
+        Some(axis) => Err(SchemeError::other(
+            format!("the {} is left with axis `{}` of the scheme's own", hook.name(), cx.axis_name(axis)),
+            "sum over that axis, or look a value up along it",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Checks that of the first `before` values, what a scheme wrote reads none but those it was offered: another would be a value of the
@@ -207,8 +234,7 @@ fn reads_its_own<'g>(
     result: Expr<'g>,
     attrs: &Attrs,
 ) -> Result<(), SchemeError> {
-    let values = attrs.values().filter_map(|attr| if let Attr::Value(value) = attr { Some(*value) } else { None });
-    let offered: Vec<Value> = cx.offered().into_iter().chain(x.map(Expr::value)).chain(values).collect();
+    let offered: Vec<Value> = cx.offered().into_iter().chain(x.map(Expr::value)).chain(values_of(attrs)).collect();
     let builder = cx.builder();
     let read = builder.values().skip(before).flat_map(|value| builder.operands(value)).chain([result.value()]);
     match read.into_iter().find(|value| value.index() < before && !offered.contains(value)) {

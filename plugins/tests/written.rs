@@ -109,7 +109,7 @@ fn wrong_texts() {
 /// What schemes refuse once they know the attention around: the scheme's text, then its attributes.
 #[test]
 fn what_is_refused_in_place() {
-    let cases: [(&str, Attrs); 12] = [
+    let cases: [(&str, Attrs); 14] = [
         ("scheme s(slope: f32) { score = score * slope }", Attrs::new()),
         ("scheme s(slope: f32 > 0) { score = score * slope }", Attrs::from([("slope".to_owned(), (-1.0).into())])),
         (
@@ -128,6 +128,8 @@ fn what_is_refused_in_place() {
         ("scheme s { axis p = 1000 axis r = 1000 score = score + sum(sum(p * r, p), r) }", Attrs::new()),
         ("scheme s { score = score + 65536 * 65536 }", Attrs::new()),
         ("scheme s { axis p = 5 query = rotate(query, q_pos * p, p) }", Attrs::new()),
+        ("scheme s { axis p = 5 score = score + p }", Attrs::new()),
+        ("scheme s { axis p = 5 mask = k_pos % 5 == p }", Attrs::new()),
     ];
     let mut report = String::new();
     for (text, attrs) in cases {

@@ -117,7 +117,7 @@ pub(crate) enum CliError {
     #[error("nothing declares the value `{value}`\n  in scheme '{spec}'")]
     Undeclared { spec: String, value: String, known: Vec<String> },
     /// A tensor that a scheme needs.
-    #[error("the scheme takes a tensor as attribute `{attr}`: {summary}\n  in scheme '{spec}'")]
+    #[error("the scheme takes a tensor as attribute `{attr}`{}\n  in scheme '{spec}'", told(summary))]
     SchemeTensor { spec: String, attr: String, summary: String },
     /// The scores of a plot can't be computed.
     #[error("can't compute the scores: {source}")]
@@ -334,6 +334,11 @@ fn format_hint(error: &SafeTensorError) -> &'static str {
         }
         _ => "give a file that the safetensors library wrote",
     }
+}
+
+/// What is documented, behind what it is about.
+fn told(summary: &str) -> String {
+    if summary.is_empty() { String::new() } else { format!(": {summary}") }
 }
 
 fn list(names: &[String]) -> String {
