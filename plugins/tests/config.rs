@@ -207,6 +207,12 @@ fn families_without_a_rotation_and_latent_attention() {
         ("bloom", json!({})),
         ("mpt", json!({"attn_config": {"alibi_bias_max": 16, "softmax_scale": 0.5}})),
         ("mpt", json!({"attn_config": {"alibi": false}})),
+        // As it was saved once, with all that configurations have.
+        (
+            "mpt",
+            json!({"attn_config": {"_name_or_path": "", "attn_impl": "torch", "attn_type": "multihead_attention", "chunk_size_feed_forward": 0,
+            "is_decoder": false, "num_beams": 1, "output_attentions": false, "pruned_heads": {}, "sliding_window_size": -1, "torch_dtype": null}})
+        ),
         ("falcon", json!({})),
         ("falcon", json!({"multi_query": false, "num_key_value_heads": "-", "num_kv_heads": 2})),
         ("falcon", json!({"multi_query": false})),

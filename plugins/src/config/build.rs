@@ -65,7 +65,7 @@ impl ModelConfig {
         // A rotation keeps the norm, unless it has a factor.
         let after = turned.as_ref().is_some_and(|turned| turned.scales);
         if let (Some(norm), false) = (&norm, after) {
-            a = a.scheme(norm.clone());
+            a = a.scheme(*norm);
         }
         a = self.temperature(&at, a, turned.as_ref())?;
         if let Some(turned) = turned {

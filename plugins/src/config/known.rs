@@ -5,6 +5,7 @@
 //! all: the code of the others does not read it either.
 
 use rhumb_ir::closest;
+use serde_json::Value;
 
 use super::error::ConfigError;
 use super::keys::Keys;
@@ -233,14 +234,19 @@ const MPT_IRRELEVANT: &[&str] = &[
 pub(super) fn check(keys: &Keys<'_>) -> Result<(), ConfigError> {
     for (key, value) in keys.iter() {
         let known = READ.contains(&key.as_str()) || IRRELEVANT.contains(&key.as_str());
-        let lower = key.to_lowercase();
-        // What is off says nothing, but for causality, which is on where it is not told.
-        let off = value.is_null() || value.as_bool() == Some(false) && !lower.contains("causal");
-        if !known && !off && TELLING.iter().any(|word| lower.contains(word)) {
+        if !known && is_telling(key, value) {
             return Err(unknown(keys, key, READ));
         }
     }
     check_positions(keys)
+}
+
+/// Whether a key speaks of attention, and says something.
+fn is_telling(key: &str, value: &Value) -> bool {
+    let lower = key.to_lowercase();
+    // What is off says nothing, but for causality, which is on where it is not told.
+    let off = value.is_null() || value.as_bool() == Some(false) && !lower.contains("causal");
+    !off && TELLING.iter().any(|word| lower.contains(word))
 }
 
 fn check_positions(keys: &Keys<'_>) -> Result<(), ConfigError> {
@@ -265,8 +271,8 @@ pub(super) fn check_mpt(own: &Keys<'_>) -> Result<(), ConfigError> {
         reason: reason.to_owned(),
     };
     for (key, value) in own.iter() {
-        let known = MPT_READ.contains(&key.as_str()) || MPT_IRRELEVANT.contains(&key.as_str());
-        if !known && !value.is_null() && value.as_bool() != Some(false) {
+        let known = [MPT_READ, MPT_IRRELEVANT, IRRELEVANT].iter().any(|names| names.contains(&key.as_str()));
+        if !known && is_telling(key, value) {
             return Err(unknown(own, key, MPT_READ));
         }
     }
