@@ -1,7 +1,7 @@
 //! Hinges of one number of each pair: what is found, and that their sum is right wherever they bend, and of any numbers.
 
 use crate::common::bias::{Bias, biased, hold_each, rates};
-use crate::common::{Lengths, Rng, agree, inputs, targets};
+use crate::common::{Layout, Lengths, Rng, Tensors, agree, inputs, outputs, run, targets};
 use rhumb::compiler::Kernels;
 use rhumb::plugins::AttentionParts;
 use rhumb::prelude::*;
@@ -160,6 +160,39 @@ fn numbers_that_are_not_finite_are_computed_pair_by_pair() {
                     let what = format!("{number}: {value} in {name}, {target}");
                     agree((&kernel, &reference), &inputs, lengths, what);
                 }
+            }
+        }
+    }
+}
+
+/// Values that are not finite are kept from queries that do not see them by a kernel that computes more queries than others do.
+#[test]
+fn what_a_query_does_not_see_changes_no_bit_of_its_row() {
+    let bias: Bias = |cx| network(cx, UNITS, |w1, _| measured(cx).max(w1)) + bends(apart(cx), ENDS);
+    let graph = biased(bias, 4, true);
+    let lengths = Lengths { batch: 1, queries: 130, keys: 130 };
+    for target in &targets() {
+        let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
+        let kernel = engine.compile(&graph).expect("compiles");
+        assert!(found(&kernel).is_some(), "{}", kernel.plan());
+        let clean = inputs(&mut Rng::new(9), kernel.interface(), lengths);
+        let bits = |inputs: &Tensors| {
+            let mut made = outputs(kernel.interface(), lengths, |_| Layout::Rows);
+            run(kernel.call(), inputs, &mut made).expect("runs");
+            made["out"].bits()
+        };
+        let before = bits(&clean);
+        let dim = before.len() / 4 / lengths.queries;
+        for key in [20, 64, 100, 129] {
+            let mut inputs = clean.clone();
+            inputs.get_mut("v").expect("bound").change(|index, x| {
+                if index / dim % lengths.keys == key {
+                    *x = f32::NAN;
+                }
+            });
+            for (index, (before, after)) in before.iter().zip(bits(&inputs)).enumerate() {
+                let query = index / dim % lengths.queries;
+                assert!(query >= key || *before == after, "{target}: query {query}, key {key}");
             }
         }
     }

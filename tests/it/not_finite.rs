@@ -15,7 +15,7 @@ struct Mask {
 const LENGTHS: Lengths = Lengths { batch: 1, queries: 40, keys: 53 };
 
 /// Queries stand at the last keys.
-fn masks() -> [Mask; 7] {
+fn masks() -> [Mask; 6] {
     let ids = |count: i32| Tensor::i32([count as usize], (53 - count..53).map(|i| i / 20).collect::<Vec<_>>());
     let mask = |name, attention, sees| Mask { name, attention, inputs: Tensors::new(), sees };
     let documents = Tensors::from([("q_documents".to_owned(), ids(40)), ("k_documents".to_owned(), ids(53))]);
@@ -31,14 +31,6 @@ fn masks() -> [Mask; 7] {
         mask(
             "a sum of waves",
             attention().scheme(Causal).score_with(|_, s| (s * 0.5).sin() + (s * 0.25).cos()),
-            |q, k| k <= q,
-        ),
-        mask(
-            "hinges, of which all queries of a tile tell which bend",
-            attention().scheme(Causal).score_with(|cx, score| {
-                let x = (cx.q_index() * 3 - cx.k_index() * 4).abs().cast(Elem::F32) * 0.25;
-                (1..12).fold(score, |score, n| score + x.max(4.5 * f64::from(n)) * (0.2 - 0.03 * f64::from(n)))
-            }),
             |q, k| k <= q,
         ),
         mask("every third", attention().mask_with(|cx| (cx.k_index() % 3).eq(0)), |_, k| k % 3 == 0),
