@@ -73,3 +73,33 @@ fn the_code_is_that_of_schemes_in_rust() {
         assert_eq!(code(own), code(built_in), "{own} is compiled as {built_in}");
     }
 }
+
+#[test]
+fn schemes_take_tensors_that_are_declared() {
+    let folder = Folder::new("declared");
+    let graph = "--heads 2 --head-dim 8 --causal --scheme 't5 {table = %table}' --input 'table: f32[bucket=32, h]'";
+    let text = folder.prints(&format!("emit {graph} --stage ir"));
+    assert!(text.contains("%table = input \"table\" : f32[bucket, h]"), "{text}");
+    folder.write("t5.rhumb", text);
+    let run = |graph: &str| folder.prints(&format!("run {graph} --dims b=1,q=5,k=5"));
+    assert_eq!(run(graph), run("t5.rhumb"));
+    // Queries and keys as they come have names too, and two schemes may take one tensor.
+    let shaw = "--scheme 'shaw {queries = %q, table = %table, left = 4, right = 4}'";
+    let both = format!("emit --heads 2 --head-dim 8 {shaw} {shaw} --input 'table: f32[distance=9, d]' --stage lowered");
+    assert_eq!(folder.prints(&both).matches("input \"table\"").count(), 1);
+    let of = |scheme: &str| format!("emit --heads 2 --head-dim 8 --stage ir --scheme '{scheme}'");
+    let report: String = [
+        of("t5"),
+        of("t5 {table = %table}"),
+        of("t5 {table = %table}") + " --input 'table: f32[bucket=16, h]'",
+        of("t5 {table = %table}") + " --input 'table: f32[bucket, h]'",
+        of("t5 {table = %table}") + " --input 'table: f32[bucket=32, h] = 0.5'",
+        of("t5 {table = %table}") + " --input 'table: f32[bucket=32, h]' --input 'table: f32[bucket=32, h]'",
+        of("alibi") + " --input 'k: f32[h]' --scheme 't5 {table = %k}'",
+        "emit --heads 2 --head-dim 8 --stage ir --input 'table: f32[bucket=32, h]'".to_owned(),
+    ]
+    .iter()
+    .map(|line| folder.fails(line, "") + "\n")
+    .collect();
+    assert_snapshot!(report);
+}
