@@ -128,6 +128,14 @@ fn rotations() -> Vec<(&'static str, Attention)> {
         ("rope2d", with(Rope2d::grid(GRID[0], GRID[1]))),
         ("axial_rope", with(AxialRope::grid([8, 16, 16], [24, 20, 20]))),
         ("retention, without a softmax", with(Retention::new()).weights_with(|_, score| score)),
+    ]
+}
+
+/// A rotation that each element of a row has for itself, so that rows are multiplied as ones of twice as many elements: the first is RoPE of
+/// such rows.
+fn doubled() -> Vec<(&'static str, Attention)> {
+    vec![
+        ("rope, rows of 128", Attention::heads(HEADS).head_dim(2 * DIM).value_dim(DIM).scheme(Rope::new())),
         ("pope", attention().scheme_with(|cx| Pope::new(cx.query(), cx.key()))),
     ]
 }
@@ -219,6 +227,7 @@ fn main() {
     let parts: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part));
     compare("rotations, beside RoPE", 1.06, rotations(), wanted);
+    compare("rotations of each element, beside RoPE of rows twice as long", 1.06, doubled(), wanted);
     compare("biases of indices, beside ALiBi", 1.10, biases(), wanted);
     compare("biases of tables, beside none", 1.25, tables(), wanted);
 }
