@@ -92,7 +92,14 @@ fn families_with_a_rotation() {
         ("granite", json!({"attention_multiplier": 0.25})),
         ("granite", json!({})),
         ("cohere", json!({})),
+        ("granitemoe", json!({"attention_multiplier": 0.25})),
+        ("granitemoeshared", json!({"num_attention_heads": "-", "num_key_value_heads": "-"})),
         ("olmo2", json!({})),
+        // What is clipped are queries, keys and values as they come.
+        ("olmo", json!({"head_dim": "-", "clip_qkv": 8.0})),
+        ("olmoe", json!({"num_attention_heads": "-", "num_key_value_heads": "-"})),
+        ("internlm3", json!({"num_attention_heads": "-", "num_key_value_heads": "-", "head_dim": "-"})),
+        ("internlm3", json!({"num_key_value_heads": null, "head_dim": null})),
         ("phi", json!({})),
         ("phi", json!({"partial_rotary_factor": 0.25})),
         ("stablelm", json!({})),
@@ -115,6 +122,10 @@ fn families_with_a_rotation() {
         ("hunyuan_v1_dense", json!({})),
         // A norm takes back what a scaling does to the length: it comes after it.
         ("hunyuan_v1_dense", json!({"rope_scaling": {"rope_type": "yarn", "factor": 4}})),
+        (
+            "hunyuan_v1_moe",
+            json!({"rms_norm_eps": 1e-6, "rope_scaling": {"type": "dynamic", "factor": 1.0, "alpha": 1000.0}})
+        ),
         ("gemma", json!({})),
         ("gemma", json!({"use_bidirectional_attention": true})),
         ("llama", json!({"is_causal": false})),
@@ -122,6 +133,8 @@ fn families_with_a_rotation() {
             "qwen3_vl_text",
             json!({"rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": true}})
         ),
+        ("qwen3_vl_moe_text", json!({"num_attention_heads": "-", "num_key_value_heads": "-", "head_dim": "-"})),
+        ("qwen3_vl_moe", json!({"head_dim": null, "sliding_window": 8, "use_sliding_window": true})),
         ("qwen2_vl", json!({"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}})),
         ("qwen2_5_vl_text", json!({})),
     ]));
@@ -130,6 +143,10 @@ fn families_with_a_rotation() {
 #[test]
 fn families_with_windows_and_kinds_of_layers() {
     let window = json!({"sliding_window": 8});
+    let linear = json!({"rope_type": "linear", "factor": 8.0});
+    let yarn = json!({"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8});
+    let mut kinds = ["full_attention"; 8];
+    kinds[1] = "sliding_attention";
     insta::assert_snapshot!(report(&[
         ("mistral", json!({})),
         ("mistral", json!({"sliding_window": null})),
@@ -146,13 +163,16 @@ fn families_with_windows_and_kinds_of_layers() {
         ("qwen3_moe", json!({"sliding_window": 8, "use_sliding_window": true, "max_window_layers": 5})),
         ("qwen3_next", json!({})),
         ("qwen3_5_text", json!({"full_attention_interval": 2})),
+        ("qwen3_5_moe_text", json!({"num_attention_heads": "-", "num_key_value_heads": "-", "head_dim": "-"})),
+        ("qwen3_5_moe", json!({"full_attention_interval": 2, "partial_rotary_factor": 0.5})),
         ("gemma2", json!({})),
+        // A key of Gemma 3 that this family's code does not read.
+        ("gemma2", json!({"sliding_window_pattern": 4})),
         ("gemma2", json!({"attn_logit_softcapping": null, "query_pre_attn_scalar": 24})),
+        ("vaultgemma", json!({"num_attention_heads": "-", "num_key_value_heads": "-", "head_dim": "-"})),
+        ("vaultgemma", json!({"use_bidirectional_attention": true, "attn_logit_softcapping": null})),
         ("gemma3_text", json!({})),
-        (
-            "gemma3_text",
-            json!({"rope_theta": 2e6, "rope_local_base_freq": 5e3, "rope_scaling": {"rope_type": "linear", "factor": 8.0}})
-        ),
+        ("gemma3_text", json!({"rope_theta": 2e6, "rope_local_base_freq": 5e3, "rope_scaling": linear})),
         ("gemma3_text", json!({"sliding_window": 10, "use_bidirectional_attention": true})),
         ("gemma3_text", json!({"sliding_window": 10, "is_causal": false})),
         ("gemma4_text", json!({"num_hidden_layers": 8})),
@@ -169,14 +189,12 @@ fn families_with_windows_and_kinds_of_layers() {
         ),
         ("llama4_text", json!({"is_causal": false})),
         ("cohere2", json!({})),
-        (
-            "olmo3",
-            json!({"rope_theta": 1e4, "rope_scaling": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8}})
-        ),
+        ("olmo3", json!({"rope_theta": 1e4, "rope_scaling": yarn})),
         ("smollm3", json!({"use_sliding_window": true, "sliding_window": 8})),
         ("exaone4", json!({})),
         ("exaone4", json!({"sliding_window": null})),
         ("exaone4", json!({"sliding_window_pattern": "LG"})),
+        ("exaone_moe", json!({"num_key_value_heads": "-", "num_attention_heads": "-", "sliding_window": 8})),
         ("modernbert", json!({})),
         (
             "modernbert",
@@ -185,10 +203,11 @@ fn families_with_windows_and_kinds_of_layers() {
         ("jamba", json!({})),
         ("lfm2", json!({"full_attn_idxs": [2, 5]})),
         (
-            "qwen2",
-            json!({"layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention", "full_attention",
-            "full_attention", "full_attention", "full_attention"], "use_sliding_window": true})
+            "lfm2_moe",
+            json!({"layer_types": ["conv", "conv", "full_attention", "conv", "conv", "full_attention", "conv", "conv"],
+            "num_key_value_heads": "-", "num_attention_heads": "-", "head_dim": "-"})
         ),
+        ("qwen2", json!({"layer_types": kinds, "use_sliding_window": true})),
     ]));
 }
 
@@ -233,6 +252,13 @@ fn families_without_a_rotation_and_latent_attention() {
             "original_max_position_embeddings": 16, "beta_fast": 32, "beta_slow": 1}})
         ),
         ("deepseek_v3", json!({"num_key_value_heads": "-", "qk_head_dim": 192, "head_dim": 64})),
+        ("youtu", json!({"num_attention_heads": "-", "num_key_value_heads": "-", "rope_interleave": false})),
+        ("glm4_moe_lite", json!({"num_attention_heads": "-", "num_key_value_heads": "-"})),
+        (
+            "glm4_moe_lite",
+            json!({"num_key_value_heads": "-", "rope_scaling": {"type": "yarn", "factor": 4, "mscale_all_dim": 0.7,
+            "original_max_position_embeddings": 16}})
+        ),
         ("mistral4", json!({"num_key_value_heads": "-"})),
         ("glm_moe_dsa", json!({"num_key_value_heads": "-"})),
         (
@@ -407,6 +433,9 @@ fn families() -> Vec<(&'static str, Value)> {
         ("qwen3_next", json!({})),
         ("jamba", json!({})),
         ("lfm2", json!({"full_attn_idxs": [2]})),
+        ("lfm2_moe", json!({"full_attn_idxs": [0, 1, 2]})),
+        ("qwen3_5_moe_text", json!({})),
+        ("youtu", json!({"num_key_value_heads": 2})),
         ("deepseek_v3", json!({"num_key_value_heads": 2})),
         ("deepseek_v3", json!({"num_key_value_heads": 4, "qk_head_dim": 128})),
         ("glm_moe_dsa", json!({"num_key_value_heads": 4})),

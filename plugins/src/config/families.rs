@@ -54,7 +54,7 @@ const GEMMA2: Family = Family {
     names: &["gemma2"],
     heads: 8,
     kv: Kv::Of(4),
-    layers: Layers::Every(2),
+    layers: Layers::Nth(2),
     window: Some(4096),
     scale: Scale::PreAttention(256.0),
     softcap: Some(Some(50.0)),
@@ -138,6 +138,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { names: &["qwen3_moe"], kv: Kv::Of(4), layers: Layers::WindowIfUsed, ..QWEN3 },
     QWEN3_NEXT,
     Family { names: &["qwen3_5_text", "qwen3_5"], kv: Kv::Of(4), ..QWEN3_NEXT },
+    Family { names: &["qwen3_5_moe_text", "qwen3_5_moe"], ..QWEN3_NEXT },
     Family {
         names: &["qwen2_vl_text", "qwen2_vl", "qwen2_5_vl_text", "qwen2_5_vl"],
         heads: 64,
@@ -147,14 +148,16 @@ pub(super) const FAMILIES: &[Family] = &[
         ..QWEN2
     },
     Family { names: &["qwen3_vl_text", "qwen3_vl"], theta: 5e5, layers: Layers::Full, ..QWEN3 },
+    Family { names: &["qwen3_vl_moe_text", "qwen3_vl_moe"], heads: 16, kv: Kv::Of(16), theta: 5e5, ..LLAMA },
     GEMMA,
     GEMMA2,
+    Family { names: &["vaultgemma"], sight: Sight::Causal, ..GEMMA2 },
     GEMMA3,
     Family {
         names: &["gemma4_text", "gemma4"],
         head_dim: HeadDim::Global,
         told: Told::Default(DefaultScaling::Gemma4),
-        layers: Layers::EveryAndLast(6),
+        layers: Layers::NthAndLast(6),
         window: Some(512),
         scale: Scale::One,
         softcap: None,
@@ -171,13 +174,15 @@ pub(super) const FAMILIES: &[Family] = &[
         head_dim: HeadDim::Of(64),
         theta: 1.5e5,
         told: Told::Default(DefaultScaling::GptOss),
-        layers: Layers::Every(2),
+        layers: Layers::Nth(2),
         window: Some(128),
         sinks: true,
         ..LLAMA
     },
     Family { names: &["deepseek_v2"], heads: 32, ..DEEPSEEK_V3 },
     DEEPSEEK_V3,
+    Family { names: &["youtu"], heads: 16, ..DEEPSEEK_V3 },
+    Family { names: &["glm4_moe_lite"], heads: 20, head_dim: HeadDim::Latent(192, 64, 256), ..DEEPSEEK_V3 },
     Family {
         names: &["glm_moe_dsa"],
         heads: 64,
@@ -230,15 +235,16 @@ pub(super) const FAMILIES: &[Family] = &[
         window: Some(4096),
         ..COHERE
     },
-    Family { names: &["olmo2"], ..LLAMA },
+    Family { names: &["olmo", "olmo2"], ..LLAMA },
+    Family { names: &["olmoe"], heads: 16, ..LLAMA },
     Family {
         names: &["olmo3"],
         told: Told::ByKind { full: ("rope_theta", 5e5), sliding: (None, 5e5), scales_all: false },
-        layers: Layers::Every(4),
+        layers: Layers::Nth(4),
         window: Some(4096),
         ..LLAMA
     },
-    Family { names: &["granite"], scale: Scale::Multiplier, ..LLAMA },
+    Family { names: &["granite", "granitemoe", "granitemoeshared"], scale: Scale::Multiplier, ..LLAMA },
     Family { names: &["starcoder2"], heads: 24, kv: Kv::Of(2), layers: Layers::Window, ..LLAMA },
     Family { told: Told::NeoX, ..GPT_NEOX },
     Family {
@@ -275,7 +281,7 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     Family {
-        names: &["exaone4"],
+        names: &["exaone4", "exaone_moe"],
         kv: Kv::Of(32),
         rotated: Rotated::SlidingIfAny,
         layers: Layers::EveryIfWindow(4),
@@ -284,9 +290,11 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family { names: &["nemotron"], heads: 48, partial: 0.5, ..LLAMA },
     Family { names: &["persimmon"], partial: 0.5, ..GPT_NEOX },
-    Family { names: &["hunyuan_v1_dense"], norm: Norm::All, ..LLAMA },
+    Family { names: &["hunyuan_v1_dense", "hunyuan_v1_moe"], norm: Norm::All, ..LLAMA },
     Family { names: &["apertus"], theta: 1.2e7, told: Told::Default(DefaultScaling::Apertus), ..LLAMA },
+    Family { names: &["internlm3"], kv: Kv::Of(2), head_dim: HeadDim::Of(128), ..LLAMA },
     Family { names: &["lfm2"], kv: Kv::Of(8), theta: 1e6, layers: Layers::Lfm2, ..LLAMA },
+    Family { names: &["lfm2_moe"], kv: Kv::Of(8), theta: 1e6, layers: Layers::Typed, ..LLAMA },
     Family {
         names: &["ernie4_5"],
         heads: 16,

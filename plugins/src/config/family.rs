@@ -147,10 +147,14 @@ pub(super) enum Layers {
     WindowIfUsed,
     /// All sliding if there is a window.
     WindowTyped,
+    /// There is no rule: `layer_types` has to be there.
+    Typed,
+    /// Every `n`-th is full.
+    Nth(u32),
+    /// The same, and the last one.
+    NthAndLast(u32),
     /// Every `n`-th is full, by `sliding_window_pattern` if it is there.
     Every(u32),
-    /// The same, and the last one.
-    EveryAndLast(u32),
     /// The same; all are full without a window.
     EveryIfWindow(u32),
     /// With `use_sliding_window`, those from `max_window_layers` slide; or this.

@@ -67,7 +67,7 @@ pub(super) struct Layer<'a> {
 impl Layer<'_> {
     /// What its queries see.
     pub(super) fn kind(&self) -> Result<Kind, ConfigError> {
-        let last = matches!(self.family.layers, Layers::EveryAndLast(_)) && self.index + 1 == self.count;
+        let last = matches!(self.family.layers, Layers::NthAndLast(_)) && self.index + 1 == self.count;
         if last {
             return Ok(Kind::Full);
         }
@@ -137,7 +137,9 @@ impl Layer<'_> {
             Layers::Full => Kind::Full,
             Layers::Window | Layers::WindowTyped => sliding(self.window_key()?.is_some()),
             Layers::WindowIfUsed => sliding(uses_window()? && self.window_key()?.is_some()),
-            Layers::Every(n) | Layers::EveryAndLast(n) => self.by_pattern(n)?,
+            Layers::Typed => return Err(keys.missing("layer_types", "a list of the kinds of layers")),
+            Layers::Nth(n) | Layers::NthAndLast(n) => sliding(!is_nth(n)),
+            Layers::Every(n) => self.by_pattern(n)?,
             Layers::EveryIfWindow(n) if self.window_key()?.is_some() => self.by_pattern(n)?,
             Layers::EveryIfWindow(_) => Kind::Full,
             Layers::Qwen2(first) => {

@@ -6,8 +6,9 @@
 //! family has in its place; how elements pair up is in no key, and comes from the family alone.
 //!
 //! What is bound to `q` and `k` are queries and keys as they enter the rotation, after norms that come before it; values go to `v`, learned sinks to
-//! `sinks` (GPT-OSS), and T5's learned table to `relative_attention_bias`. Norms after the rotation are a part of the graph, without learned
-//! weights. `out` is what the output projection gets.
+//! `sinks` (GPT-OSS), and T5's learned table to `relative_attention_bias`. Where a model clips all three (`clip_qkv`), they are bound clipped. Norms
+//! after the rotation are a part of the graph, without learned weights. `out` is what the output projection gets, but for a gate on it (Qwen3-Next,
+//! Qwen3.5), which is the caller's.
 //!
 //! A rotation by several axes (`mrope_section`) is that of text, whose positions are the same on all of them; [`MRope`](crate::MRope) takes the
 //! positions of images and video.
