@@ -231,7 +231,8 @@ fn preferred(decode: &Plan, prefill: &Plan) -> (Vec<RangeInclusive<usize>>, Tail
         |queries: &usize| by_decode(*queries) <= if *queries == 1 { OF_ONE } else { OF_MORE } * by_prefill(*queries);
     let taken = ranges((1..=most).filter(costs_less));
     let lanes = prefill.machine.lanes;
-    let vector = lanes / gcd(lanes, packed);
+    // The fewest queries whose rows fill vectors.
+    let vector = (1..=lanes).find(|queries| (queries * packed).is_multiple_of(lanes)).unwrap_or(lanes);
     let shared = |queries: usize| {
         let (rest, alone) = (queries % vector, by_prefill(queries).min(by_decode(queries)));
         let by_both = by_prefill(queries - rest) + by_decode(rest) + decode.made_cycles();
@@ -257,10 +258,6 @@ fn ranges(numbers: impl Iterator<Item = usize>) -> Vec<RangeInclusive<usize>> {
         }
     }
     ranges
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The plan of the form that costs less for one query; of equals, of the form that prefill has.

@@ -34,6 +34,7 @@ pub(crate) mod decode;
 mod distance;
 mod end;
 mod hinges;
+mod lanes;
 mod long;
 mod made;
 mod prefetch;

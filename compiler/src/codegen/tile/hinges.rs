@@ -16,6 +16,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Value;
 
+use super::lanes::joined;
 use super::made::Made;
 use super::query_tile::{Tile, call_word, set_column};
 use super::{distance, runs};
@@ -258,7 +259,9 @@ fn range(
         least = emitter.v.pseudo_min(of_column, least);
         most = emitter.v.pseudo_max(most_of_column, most);
     }
-    Ok([(least, true), (most, false)].map(|(x, is_least)| across(emitter, x, is_least)))
+    let least = joined(emitter, least, &|emitter, a, b| emitter.v.pseudo_min(a, b));
+    let most = joined(emitter, most, &|emitter, a, b| emitter.v.pseudo_max(a, b));
+    Ok([least, most])
 }
 
 /// The `x` of each key and the vector of queries that lanes are.
@@ -323,19 +326,4 @@ fn sums(emitter: &mut ExprEmitter<'_, '_>, hinges: &Hinges, x: &[Ssa]) -> Vec<Ss
         };
         sums.iter().zip(x).map(add).collect()
     })
-}
-
-/// The least or the greatest lane.
-fn across(emitter: &mut ExprEmitter<'_, '_>, x: Ssa, is_least: bool) -> Ssa {
-    let lanes = emitter.plan.machine.lanes as u8;
-    let mut all: Vec<Ssa> = (0..lanes).map(|lane| emitter.fb().ins().extractlane(x, lane)).collect();
-    while all.len() > 1 {
-        let order = if is_least { FloatCC::LessThan } else { FloatCC::GreaterThan };
-        let end = |emitter: &mut ExprEmitter<'_, '_>, a, b| {
-            let is_first = emitter.fb().ins().fcmp(order, a, b);
-            emitter.fb().ins().select(is_first, a, b)
-        };
-        all = all.chunks(2).map(|pair| end(emitter, pair[0], pair[pair.len() - 1])).collect();
-    }
-    all[0]
 }

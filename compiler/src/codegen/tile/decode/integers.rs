@@ -13,11 +13,11 @@
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::lanes::{joined, sums_of_fours};
 use super::numbers::Numbers;
 use super::rows::{Rows, elements_before, load, padded, padded_pairs, query_bytes, scratch};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
+use crate::codegen::tile::lanes::{joined, sums_of_fours};
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::{access, by_name, lane_order};
 use crate::machine::LANE_BYTES;

@@ -23,7 +23,6 @@ mod average;
 mod begin;
 mod end;
 mod integers;
-mod lanes;
 mod numbers;
 mod product;
 mod reference;

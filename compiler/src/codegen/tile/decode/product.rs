@@ -3,7 +3,6 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::integers::{self, is_odd_query, odd_rows, pair_bytes};
-use super::lanes::{quarter, sums_of_fours};
 use super::numbers::Numbers;
 use super::rows::{Rows, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
 use super::source::{Loaded, Source, Wanted};
@@ -12,6 +11,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::tile::computed::ask;
+use crate::codegen::tile::lanes::{quarter, sums_of_fours};
 use crate::codegen::tile::product::Even;
 use crate::codegen::vocab::{access, by_name};
 use crate::machine::LANE_BYTES;

@@ -4,11 +4,11 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
-use super::lanes::joined;
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
+use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::query_tile::{Tile, bind_batch_indices, call_word};
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;

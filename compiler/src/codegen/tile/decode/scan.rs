@@ -3,11 +3,11 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::average::values;
-use super::lanes::joined;
 use super::rows::{Rows, padded};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
+use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::scan::tell_all;
 use crate::plan::{Attention, Decode, Reduction};
 

@@ -2,11 +2,11 @@
 
 use cranelift_codegen::ir::{InstBuilder, types};
 
-use super::lanes::joined;
 use super::rows::{Rows, load, raise, splat};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::tile::average::{marked, rebase};
+use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
 
