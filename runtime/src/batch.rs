@@ -136,8 +136,7 @@ impl<'k, 'a> CallBatch<'k, 'a> {
 
     /// Adds a call, which has no tensors yet.
     pub fn add(&mut self) -> &mut BatchedCall<'a> {
-        let bindings = self.runner.bindings().map(Spares::take).unwrap_or_default();
-        self.calls.push(BatchedCall { bindings: bindings.emptied() });
+        self.calls.push(BatchedCall { bindings: self.runner.take_bindings() });
         let last = self.calls.len() - 1;
         &mut self.calls[last]
     }
@@ -168,11 +167,7 @@ impl<'k, 'a> CallBatch<'k, 'a> {
         };
         let done = run();
         lies.clear();
-        for BatchedCall { bindings } in calls.drain(..) {
-            if let Some(spares) = runner.bindings() {
-                spares.keep(bindings.emptied());
-            }
-        }
+        calls.drain(..).for_each(|BatchedCall { bindings }| runner.keep_bindings(bindings));
         runner.spares().keep(Lists { calls: recycled(calls), lies });
         done
     }

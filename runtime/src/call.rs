@@ -5,7 +5,6 @@ use std::fmt;
 use crate::batch::CallBatch;
 use crate::error::CallError;
 use crate::interface::{Bindings, Bound, Interface, KeepsBindings};
-use crate::recycle::Spares;
 use crate::tile_map::TileMap;
 use crate::view::{InputView, TensorViewMut};
 
@@ -62,8 +61,7 @@ pub(crate) trait Runner: KeepsBindings {
 
 impl<'k, 'a> Call<'k, 'a> {
     pub(crate) fn new(interface: &'k Interface, runner: &'k dyn Runner) -> Call<'k, 'a> {
-        let bindings = runner.bindings().map(Spares::take).unwrap_or_default();
-        Call { interface, runner, bindings: bindings.emptied() }
+        Call { interface, runner, bindings: runner.take_bindings() }
     }
 
     /// Binds a tensor to read: a [`TensorView`](crate::TensorView), or a [`PagedView`](crate::PagedView) of one whose tokens lie in pages.
@@ -102,9 +100,7 @@ impl<'k, 'a> Call<'k, 'a> {
     fn bound<T>(self, run: impl FnOnce(&dyn Runner, &mut Bound<'_>) -> Result<T, CallError>) -> Result<T, CallError> {
         let Call { interface, runner, mut bindings } = self;
         let done = interface.bind(&mut bindings).and_then(|bound| run(runner, bound));
-        if let Some(spares) = runner.bindings() {
-            spares.keep(bindings.emptied());
-        }
+        runner.keep_bindings(bindings);
         done
     }
 }

@@ -1,7 +1,6 @@
 //! The error bound of a call's results.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 
 use rhumb_compiler::error_bound::ErrorBound as Promise;
@@ -82,13 +81,11 @@ impl Runner for ErrorBound<'_> {
         for plan in self.programs.plans(&bound.lengths) {
             for (name, of_plan) in plan.error_bound().evaluate(&bound.lengths, &inputs).map_err(failed)? {
                 // Kernels that share a call keep each its own: the looser is that of both.
-                match bounds.entry(name) {
-                    Entry::Vacant(entry) => _ = entry.insert(of_plan),
-                    Entry::Occupied(mut entry) => {
-                        let widen = |(most, of_plan): (&mut f64, &f64)| *most = most.max(*of_plan);
-                        entry.get_mut().data.iter_mut().zip(&of_plan.data).for_each(widen);
-                    }
-                }
+                let widen = |most: &mut Tensor| {
+                    let pairs = most.data.iter_mut().zip(&of_plan.data);
+                    pairs.for_each(|(most, of_plan)| *most = most.max(*of_plan));
+                };
+                bounds.entry(name).and_modify(widen).or_insert(of_plan);
             }
         }
         for (port, view) in self.interface.outputs().iter().zip(&mut bound.outputs) {

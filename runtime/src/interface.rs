@@ -73,7 +73,7 @@ impl<'a> Bindings<'a> {
     }
 
     /// The lists without what they held, for another call.
-    pub(crate) fn emptied<'b>(self) -> Bindings<'b> {
+    fn emptied<'b>(self) -> Bindings<'b> {
         let Bindings { input_names, output_names, views } = self;
         let Bound { lengths, inputs, outputs, addresses } = views;
         let (lengths, addresses) = (recycled(lengths), recycled(addresses));
@@ -84,9 +84,21 @@ impl<'a> Bindings<'a> {
 
 /// What takes calls, and may keep their lists for the next.
 pub(crate) trait KeepsBindings: fmt::Debug + Send + Sync {
-    /// Lists that calls before left behind, if they are kept.
-    fn bindings(&self) -> Option<&Spares<Bindings<'static>>> {
+    /// Where lists wait for the next call, if they are kept.
+    fn spare_bindings(&self) -> Option<&Spares<Bindings<'static>>> {
         None
+    }
+
+    /// Empty lists: those that a call before left behind, or new ones.
+    fn take_bindings(&self) -> Bindings<'static> {
+        self.spare_bindings().map(Spares::take).unwrap_or_default()
+    }
+
+    /// Keeps lists for the next call, without what they hold.
+    fn keep_bindings(&self, bindings: Bindings<'_>) {
+        if let Some(spares) = self.spare_bindings() {
+            spares.keep(bindings.emptied());
+        }
     }
 }
 
@@ -214,7 +226,7 @@ impl Interface {
     fn arrange<V>(&self, direction: Direction, names: &mut [&str], views: &mut [V]) -> Result<(), CallError> {
         let ports = self.side(direction);
         for (position, &name) in names.iter().enumerate() {
-            if ports.get(position).is_none_or(|port| port.name != name) && ports.iter().all(|port| port.name != name) {
+            if ports.iter().all(|port| port.name != name) {
                 return Err(self.unknown(direction, name));
             }
             if names[..position].contains(&name) {

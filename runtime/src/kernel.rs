@@ -161,7 +161,7 @@ impl Operator for Kernel {
 }
 
 impl KeepsBindings for Kernel {
-    fn bindings(&self) -> Option<&Spares<Bindings<'static>>> {
+    fn spare_bindings(&self) -> Option<&Spares<Bindings<'static>>> {
         Some(&self.bindings)
     }
 }

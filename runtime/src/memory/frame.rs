@@ -123,7 +123,7 @@ pub(crate) struct Frame<'a> {
 }
 
 impl<'p, 'a> Placed<'p, 'a> {
-    /// Gives the tables of a call their places; of its queries those from the first to the second number are computed.
+    /// Gives the tables of a call their places; of its queries those from the first to the second number are computed, or to the last.
     ///
     /// # Errors
     /// [`CallError::Tables`] if the tables of the plan can't be had at these lengths.
@@ -132,7 +132,7 @@ impl<'p, 'a> Placed<'p, 'a> {
     /// whole.
     pub(super) fn new(
         (plan, in_tiles): (&'p Plan, &[bool]),
-        (bound, queries): (&'p Bound<'a>, (usize, usize)),
+        (bound, queries): (&'p Bound<'a>, (usize, Option<usize>)),
         guard: Option<Guard>,
     ) -> Result<Placed<'p, 'a>, CallError> {
         let mut lengths = SmallVec::from_slice(&bound.lengths);
@@ -142,11 +142,9 @@ impl<'p, 'a> Placed<'p, 'a> {
             Extent::Static(length) => length as usize,
             Extent::Dynamic => 0,
         }));
-        let whole = plan.attention.as_ref().map(|attention| lengths[attention.query.index()]);
-        assert!(
-            queries.0 <= queries.1 && whole.is_none_or(|end| queries.1 <= end),
-            "queries past the end of their axis"
-        );
+        let whole = plan.attention.as_ref().map_or(0, |attention| lengths[attention.query.index()]);
+        let queries = (queries.0, queries.1.unwrap_or(whole));
+        assert!(queries.0 <= queries.1 && queries.1 <= whole, "queries past the end of their axis");
         let pad = pad(plan);
         let mut slots: SmallVec<[Slot; 32]> = SmallVec::new();
         let mut places = Places::new(guard);

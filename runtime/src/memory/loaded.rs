@@ -107,7 +107,7 @@ impl Loaded {
     }
 }
 
-/// Gives the tables of a call their places, for each of the plans that share its queries: those from the first to the second number.
+/// Gives the tables of a call their places, for each of the plans that share its queries: those from the first to the second number, or to the last.
 ///
 /// The plans read the same views, which are the call's alone, and write different queries.
 ///
@@ -115,14 +115,14 @@ impl Loaded {
 /// If a plan has queries of one before it, or makes a table that is an output.
 pub(crate) fn places_of<'p, 'a>(
     bound: &'p mut Bound<'a>,
-    parts: impl IntoIterator<Item = (&'p Loaded, (usize, usize))>,
+    parts: impl IntoIterator<Item = (&'p Loaded, (usize, Option<usize>))>,
     guard: Option<Guard>,
 ) -> impl Iterator<Item = Result<Placed<'p, 'a>, CallError>> {
     let (bound, mut end): (&'p Bound<'a>, usize) = (bound, 0);
     parts.into_iter().map(move |(loaded, queries)| {
         assert!(queries.0 >= end, "queries that two plans compute");
         assert!(queries.0 == 0 || loaded.plan.writes_rows_alone(), "an output that two plans write");
-        end = queries.1;
+        end = queries.1.unwrap_or(usize::MAX);
         Placed::new((&loaded.plan, &loaded.in_tiles), (bound, queries), guard)
     })
 }

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use rhumb_compiler::DecodeKernel;
 use rhumb_compiler::plan::{NoDecode, Plan};
-use rhumb_ir::Axis;
 
 use super::Program;
 use super::pool::Pool;
@@ -94,21 +93,15 @@ impl Programs {
 
     /// The kernels that take a call of these lengths.
     fn parts(&self, lengths: &[usize]) -> Result<Parts<'_>, CallError> {
-        // Kernels that share no call may have queries along different axes; an axis that the planner added has a length of its own.
-        let end = |plan: &Plan| {
-            let length =
-                |axis: Axis| plan.graph.static_extent(axis).map_or_else(|| lengths[axis.index()], |n| n as usize);
-            plan.attention.as_ref().map_or(0, |attention| length(attention.query))
-        };
         let from = self.decoded_from(lengths);
         let mut parts = Parts::new();
         if from != Some(0) {
-            parts.push(Part { program: &self.prefill, queries: (0, from.unwrap_or_else(|| end(self.prefill.plan()))) });
+            parts.push(Part { program: &self.prefill, queries: (0, from) });
         }
         if let (Some(from), Ok(decode)) = (from, &self.decode) {
             let program = decode.program.get_or_init(|| decode.load(self.pool.guard()).map_err(Arc::new));
             let program = program.as_ref().map_err(|error| CallError::FirstUse(FirstUse(error.clone())))?;
-            parts.push(Part { program, queries: (from, end(&decode.kernel.plan)) });
+            parts.push(Part { program, queries: (from, None) });
         }
         Ok(parts)
     }

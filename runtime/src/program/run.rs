@@ -22,11 +22,11 @@ use crate::tiles::Trees;
 /// Fewer pairs of a query and a key than this are not worth another thread.
 const SHARED_PAIRS: usize = 1 << 13;
 
-/// Queries of a call, from and to, and the kernel that computes them.
+/// Queries of a call, from and to, or to the last, and the kernel that computes them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'p> {
     pub(super) program: &'p Program,
-    pub(super) queries: (usize, usize),
+    pub(super) queries: (usize, Option<usize>),
 }
 
 /// The parts of a call: one, as a rule.
@@ -107,7 +107,7 @@ fn place<'p, 'b: 'p>(
     (places, leases): (&mut Vec<Place<'p, 'b>>, &mut Vec<Lease<'p, CallMemory>>),
 ) -> Result<(), Failed> {
     for (number, (parts, bound)) in calls.into_iter().enumerate() {
-        let plans = parts.iter().map(|part| (&part.program.loaded, part.queries)).collect::<SmallVec<[_; 2]>>();
+        let plans = parts.iter().map(|Part { program, queries }| (&program.loaded, *queries));
         for (part, placed) in parts.iter().zip(places_of(bound, plans, pool.guard())) {
             let placed = placed.map_err(|error| (number, error.into()))?;
             leases.push(pool.lease(placed.places()).map_err(|_| (number, placed.too_large().into()))?);

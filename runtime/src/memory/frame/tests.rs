@@ -4,7 +4,7 @@ use rhumb_compiler::rewrite::{RewriteOptions, fuse};
 use rhumb_ir::{Elem, GraphBuilder, Verified};
 
 use super::*;
-use crate::interface::{Bindings, Bound, Interface, Port};
+use crate::interface::{Bindings, Interface, Port};
 use crate::view::{TensorView, TensorViewMut};
 
 pub(crate) fn planned(graph: &Verified, lanes: usize) -> Plan {
@@ -40,8 +40,7 @@ pub(crate) fn with_tables<T>(
     }
     let constants = Constants::new(plan, None).expect("memory");
     let bound = interface.bind(&mut views).expect("fits");
-    let mut placed =
-        Placed::new((plan, &plan.read_by_key_tiles()), (bound, all_queries(plan, bound)), None).expect("small tables");
+    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), (bound, (0, None)), None).expect("small tables");
     let mut memory = placed.places().workspace().expect("memory");
     for (id, (tensor, slot)) in plan.tensors.iter().zip(&placed.slots).enumerate() {
         if tensor.origin == Origin::Table && tensor.storage == Storage::F32 {
@@ -50,11 +49,6 @@ pub(crate) fn with_tables<T>(
         }
     }
     then(&placed.frame(&constants, (&mut memory, &mut Vec::new())))
-}
-
-/// All queries of a call.
-fn all_queries(plan: &Plan, bound: &Bound<'_>) -> (usize, usize) {
-    (0, plan.attention.as_ref().map_or(0, |attention| bound.lengths[attention.query.index()]))
 }
 
 /// One query, and for each query an integer that the mask reads.
@@ -139,7 +133,7 @@ fn frame_of(graph: &Verified, plan: &Plan, [b, h, q, k]: [usize; 4]) -> Result<u
     views.output("out", TensorViewMut::from_slice(&mut out, &[b, h, q, 4]).expect("a view"));
     let constants = Constants::new(plan, None).expect("memory");
     let bound = interface.bind(&mut views).expect("fits");
-    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), (bound, all_queries(plan, bound)), None)?;
+    let mut placed = Placed::new((plan, &plan.read_by_key_tiles()), (bound, (0, None)), None)?;
     let mut tables = placed.places().workspace().map_err(|_| placed.too_large())?;
     Ok(placed.frame(&constants, (&mut tables, &mut Vec::new())).tables.bytes())
 }

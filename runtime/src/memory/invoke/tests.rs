@@ -30,7 +30,7 @@ fn with_call(test: impl FnOnce(&Loaded, &mut Invocation<'_>, &mut Workspace)) {
     }
     views.output("out", TensorViewMut::from_slice(&mut out, &shape).expect("a view"));
     let bound = interface.bind(&mut views).expect("fits");
-    let mut placed = places_of(bound, [(&loaded, (0, TOKENS))], None).next().expect("a part").expect("places");
+    let mut placed = places_of(bound, [(&loaded, (0, None))], None).next().expect("a part").expect("places");
     let mut tables = placed.places().workspace().expect("memory");
     let mut scratch = Workspace::new(loaded.scratch_bytes()).expect("memory");
     test(&loaded, &mut loaded.call(&mut placed, (&mut tables, &mut Vec::new())), &mut scratch);
@@ -46,7 +46,7 @@ fn refused<T>(what: &str, call: impl FnOnce() -> T) {
 }
 
 /// A call whose queries two plans share, from and to.
-fn share([first, second]: [(usize, usize); 2]) -> usize {
+fn share([first, second]: [(usize, Option<usize>); 2]) -> usize {
     let graph = rhumb_plugins::Attention::heads(HEADS as u32).head_dim(DIM as u32).build().expect("a graph");
     let target = Target::host().expect("a target");
     let compiled = compile(&graph, &Registry::standard(), &target, &Options::default(), &mut |_, _| ());
@@ -65,10 +65,12 @@ fn share([first, second]: [(usize, usize); 2]) -> usize {
 
 #[test]
 fn no_query_is_of_two_plans() {
-    assert_eq!(share([(0, 32), (32, TOKENS)]), 2);
-    refused("queries of both", || share([(0, 33), (32, TOKENS)]));
-    refused("all queries twice", || share([(0, TOKENS), (0, TOKENS)]));
-    refused("queries that there are not", || share([(0, 32), (32, TOKENS + 1)]));
+    assert_eq!(share([(0, Some(32)), (32, None)]), 2);
+    assert_eq!(share([(0, Some(32)), (32, Some(TOKENS))]), 2);
+    refused("queries of both", || share([(0, Some(33)), (32, None)]));
+    refused("all queries twice", || share([(0, None), (0, None)]));
+    refused("all queries twice", || share([(0, Some(TOKENS)), (0, Some(TOKENS))]));
+    refused("queries that there are not", || share([(0, Some(32)), (32, Some(TOKENS + 1))]));
 }
 
 #[test]
