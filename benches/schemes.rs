@@ -128,7 +128,12 @@ fn rotations() -> Vec<(&'static str, Attention)> {
         ("rope2d", with(Rope2d::grid(GRID[0], GRID[1]))),
         ("axial_rope", with(AxialRope::grid([8, 16, 16], [24, 20, 20]))),
         ("retention, without a softmax", with(Retention::new()).weights_with(|_, score| score)),
+        ("pope", pope()),
     ]
+}
+
+fn pope() -> Attention {
+    attention().scheme_with(|cx| Pope::new(cx.query(), cx.key()))
 }
 
 /// A rotation that each element of a row has for itself, so that rows are multiplied as ones of twice as many elements: the first is RoPE of
@@ -136,7 +141,7 @@ fn rotations() -> Vec<(&'static str, Attention)> {
 fn doubled() -> Vec<(&'static str, Attention)> {
     vec![
         ("rope, rows of 128", Attention::heads(HEADS).head_dim(2 * DIM).value_dim(DIM).scheme(Rope::new())),
-        ("pope", attention().scheme_with(|cx| Pope::new(cx.query(), cx.key()))),
+        ("pope", pope()),
     ]
 }
 
