@@ -29,6 +29,8 @@ pub struct TileCall {
     pub next_key: u64,
     /// End of the keys of the key tile that comes next.
     pub next_end: u64,
+    /// Whether keys and values are thought to come from memory and not from a cache: 0 if not.
+    pub far: u64,
     /// Address of the key tile's first row of keys, its element 0, for each product of the score; what others hold is not read.
     pub keys: [u64; MOST_PRODUCTS],
     /// Address of the key tile's first row of values of the first reduction, its element 0; not read where there is none.

@@ -81,6 +81,42 @@ fn a_batch_changes_no_bit() {
     }
 }
 
+/// Where all calls together read more than caches have, rows are asked for in another way, also those of the next task: each call alone reads
+/// less.
+#[test]
+fn what_comes_from_memory_changes_no_bit() {
+    let of = || Attention::heads(6).head_dim(64).kv_heads(2).lse();
+    let attentions = [
+        ("plain", of()),
+        ("ALiBi", of().scheme(Alibi::new()).scheme(Causal)),
+        ("a window of rotated keys", of().scheme(Rope::new()).scheme(SlidingWindow::new(900))),
+        ("values of other rows", of().value_dim(40)),
+    ];
+    let calls = [(1, 2500), (2, 2111), (5, 3000), (1, 2600), (9, 2049)];
+    let calls = calls.map(|(queries, keys)| Lengths { batch: 1, queries, keys });
+    for target in targets() {
+        for threads in [1, 2] {
+            let builder = Engine::builder().target(target.clone()).threads(threads).kernels(Kernels::Decode);
+            let engine = builder.build().expect("an engine");
+            for (name, attention) in &attentions {
+                let kernel = engine.compile(&attention.build().expect("a graph")).expect("compiles");
+                let mut rng = Rng::new(threads as u64);
+                let calls = calls.map(|lengths| (lengths, inputs(&mut rng, kernel.interface(), lengths)));
+                let bytes =
+                    |(_, inputs): &(Lengths, Tensors)| 4 * (inputs["k"].values().len() + inputs["v"].values().len());
+                let read = calls.iter().map(bytes);
+                assert!(read.clone().max() < Some(6 << 20) && read.sum::<usize>() > 9 << 20, "{name}");
+                let made = together(&*kernel, &calls);
+                for ((lengths, inputs), made) in calls.iter().zip(&made) {
+                    let mut alone = outputs(kernel.interface(), *lengths, |_| Layout::Rows);
+                    run(kernel.call(), inputs, &mut alone).expect("runs");
+                    assert!(bits(made) == bits(&alone), "{name}, {threads} threads, {lengths:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn kernels_and_the_reference_take_the_same_batches() {
     let engine = Engine::builder().kernels(Kernels::Decode).build().expect("an engine");

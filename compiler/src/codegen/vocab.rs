@@ -73,6 +73,10 @@ impl<'a, 'f> Vocab<'a, 'f> {
             let (ty, x) = (self.float_type(), self.fb.ins().f64const(x));
             return self.fb.ins().splat(ty, x);
         }
+        if self.is_vector() && x == 0.0 && x.is_sign_positive() {
+            let (ty, x) = (self.float_type(), self.fb.ins().f32const(0.0));
+            return self.fb.ins().splat(ty, x);
+        }
         if self.is_vector() {
             // A fresh load for every use folds into the operation that takes it and holds no register across the loop.
             let offset = self.pool.float(x as f32);
@@ -89,6 +93,14 @@ impl<'a, 'f> Vocab<'a, 'f> {
             return self.fb.ins().load(ty, access(), self.base, offset);
         }
         self.fb.ins().iconst(types::I32, i64::from(x))
+    }
+
+    /// The numbers of the lanes.
+    pub(crate) fn lane_numbers(&mut self) -> Value {
+        let bytes: Vec<u8> = (0..self.shape.lanes as i32).flat_map(i32::to_le_bytes).collect();
+        let constant = self.fb.func.dfg.constants.insert(bytes.into());
+        let ty = self.int_type();
+        self.fb.ins().vconst(ty, constant)
     }
 
     pub(crate) fn bool(&mut self, x: bool) -> Value {

@@ -88,8 +88,12 @@ impl fmt::Display for NoDecode {
     }
 }
 
-/// Keys of a chunk. Fewer make for more tasks, each of which loads its queries and stores what it came to.
-const CHUNK_KEYS: usize = 1024;
+/// Keys of a chunk, where there are few heads, and where there are [`MANY_HEADS`]. Fewer make for more tasks, each of which loads its queries,
+/// waits for its first keys, and stores what it came to.
+const CHUNK_KEYS: [usize; 2] = [1024, 2048];
+
+/// Heads of keys and values that are tasks enough for as many threads.
+const MANY_HEADS: u64 = 8;
 
 impl Plan {
     /// The plan of a problem for a machine, for calls of few queries.
@@ -101,7 +105,7 @@ impl Plan {
         let (problem, loaded, bf16_pairs) = loaded(problem, machine);
         let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
         let tiling = tiling(machine, attention);
-        let schedule = Schedule::Decode(Decode::new(machine, loaded));
+        let schedule = Schedule::Decode(Decode::new(machine, chunk_keys(&problem, attention), loaded));
         let integers = Integers::of_decode(&problem, machine);
         Plan::with((problem, bf16_pairs, integers), machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
     }
@@ -109,8 +113,8 @@ impl Plan {
 
 impl Decode {
     /// What is decided for a machine, and what is computed while rows are loaded.
-    fn new(machine: Machine, loaded: Vec<Loaded>) -> Decode {
-        Decode { tiles: Decode::tiles(machine), chunk_keys: CHUNK_KEYS, loaded }
+    fn new(machine: Machine, chunk_keys: usize, loaded: Vec<Loaded>) -> Decode {
+        Decode { tiles: Decode::tiles(machine), chunk_keys, loaded }
     }
 
     /// The tiles of a machine: accumulators fill half of the registers.
@@ -139,6 +143,17 @@ fn tiling(machine: Machine, attention: &Attention) -> Tiling {
         value_rows: 1,
     };
     Tiling { shapes: vec![shape], keys, query_tiles_per_task: 1 }
+}
+
+/// Keys of a chunk: by the heads of keys and values that a graph says, so that results depend on no length of a call.
+fn chunk_keys(problem: &Problem, attention: &Attention) -> usize {
+    let heads = |axis: &Axis| {
+        let rows = problem.graph.static_extent(*axis).map_or(1, u64::from);
+        let packed = attention.packed.filter(|packed| packed.axis == *axis).map_or(1, |packed| u64::from(packed.heads));
+        rows / packed.max(1)
+    };
+    let heads = attention.outer.iter().map(heads).fold(1, u64::saturating_mul);
+    CHUNK_KEYS[usize::from(heads >= MANY_HEADS)]
 }
 
 /// Whether rows of a problem suit the schedule.

@@ -134,7 +134,7 @@ impl Schedule {
     }
 
     /// Whether its calls have one query tile or so: what is made once for a call takes as long as what reads it, and is made by vectors.
-    pub(crate) fn is_for_few_queries(&self) -> bool {
+    pub fn is_for_few_queries(&self) -> bool {
         match self {
             Schedule::Prefill(_) => false,
             Schedule::Decode(_) => true,

@@ -1,7 +1,7 @@
 //! A call whose tensors and tables are in place.
 
 use rhumb_compiler::codegen::Role;
-use rhumb_compiler::plan::Table;
+use rhumb_compiler::plan::{Attention, Table, TensorId};
 
 use crate::memory::alloc::ALIGN;
 use crate::memory::frame::Placed;
@@ -38,6 +38,20 @@ impl<'a> Invocation<'a> {
             0 => self.loaded.scratch_bytes(),
             copied => self.loaded.scratch_bytes().next_multiple_of(ALIGN).saturating_add(copied),
         }
+    }
+
+    /// Bytes of all keys and values.
+    pub(crate) fn read_bytes(&self) -> usize {
+        let plan = self.loaded.plan();
+        let bytes = |tensor: TensorId| {
+            let tensor = &plan.tensors[tensor];
+            let elements = tensor.dims.iter().map(|axis| self.frame.length(*axis)).fold(1, usize::saturating_mul);
+            elements.saturating_mul(tensor.storage.bytes())
+        };
+        let Some(Attention { products, reductions, .. }) = &plan.attention else { return 0 };
+        let keys = products.iter().map(|product| product.key);
+        let values = reductions.iter().map(|reduction| reduction.value);
+        keys.chain(values).map(bytes).fold(0, usize::saturating_add)
     }
 
     /// Turns of the outermost loop of the table that a function makes, and elements of each.

@@ -75,7 +75,8 @@ impl TaskTiles<'_> {
         self.put_record(role, position, args);
         // SAFETY: the function is of the plan that the frame is of; both are of `Loaded`. The scratch memory has the plan's size and its
         // constants, as `Tasks::take` made sure, outer indices from there, which are less than the lengths of their axes, and a call record
-        // that `put_record` checked: there is a query, all of them and all keys are within the lengths of their axes, and the function's shape
+        // that `put_record` checked: there is a query, all of them and all keys are within the lengths of their axes, as are those of a task that
+        // follows, whose rows are only asked for, and the function's shape
         // is within the state of the query tile, one of those there are. The query tile was begun by this task, so that its state has
         // positions of this call's queries. What the function writes of outputs is of its own queries, which are those of this task alone,
         // since the counter passes a task once and `places_of` gives no two frames of a call the same queries, or, where keys are cut into chunks, those of the one task that was the last to be handed in, as
@@ -131,6 +132,11 @@ impl TaskTiles<'_> {
         let state = layout.states + position * layout.state_bytes + LANE_BYTES * skipped;
         // Rows that are copied are not there before their tile is the next.
         let next = if self.copies { (0, 0) } else { next };
+        let following = if reads_loaded(role) { self.following(keys, next) } else { None };
+        let (next, next_keys, next_values) = match &following {
+            Some(following) => (following.tile, &following.keys, &following.values),
+            None => (next, &self.keys, &self.values),
+        };
         let scratch = self.scratch.as_ptr() as u64;
         let Some([record]) = self.scratch.slice_mut::<TileCall>(layout.call, 1) else {
             panic!("scratch memory of the plan's size")
@@ -145,19 +151,20 @@ impl TaskTiles<'_> {
         record.queries = (end - first - skipped) as u64;
         (record.first_key, record.end_key) = (keys.0 as u64, keys.1 as u64);
         (record.next_key, record.next_end) = (next.0 as u64, next.1 as u64);
+        record.far = u64::from(self.tasks.far);
         record.state = state as u64;
         (record.share_from, record.share_to) = (share(turn), share(turn + 1));
         record.not_finite = 0;
         let taken = if reads_rows(role) { keys } else { (0, 0) };
         let products = self.keys.iter().take(self.attention.products.len());
-        for (product, rows) in products.enumerate() {
+        for (product, (rows, next_rows)) in products.zip(next_keys).enumerate() {
             record.keys[product] = rows.of(scratch, taken);
-            record.next_keys[product] = rows.of(scratch, next);
+            record.next_keys[product] = next_rows.of(scratch, next);
         }
         let reductions = self.values.iter().take(self.attention.reductions.len());
-        for (reduction, rows) in reductions.enumerate() {
+        for (reduction, (rows, next_rows)) in reductions.zip(next_values).enumerate() {
             let (values, next_values) = record.values_mut(reduction);
-            (*values, *next_values) = (rows.of(scratch, taken), rows.of(scratch, next));
+            (*values, *next_values) = (rows.of(scratch, taken), next_rows.of(scratch, next));
         }
     }
 

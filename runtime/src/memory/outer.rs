@@ -1,5 +1,6 @@
 //! The outer indices of a task: which attention of a call it is part of.
 
+use rhumb_compiler::abi::{MOST_PRODUCTS, MOST_REDUCTIONS};
 use rhumb_compiler::plan::{Attention, Plan, TensorId};
 use rhumb_ir::Axis;
 use smallvec::{SmallVec, smallvec};
@@ -104,10 +105,23 @@ impl<'t> Outer<'t> {
         along(axis).or_else(grouped).unwrap_or(0)
     }
 
+    /// Rows of the keys of each product, and of the values of each reduction; of `place` as in [`Outer::rows`].
+    pub(super) fn all_rows(&self, place: &mut usize) -> ([Rows<'t>; MOST_PRODUCTS], [Rows<'t>; MOST_REDUCTIONS]) {
+        let mut keys = [Rows::default(); MOST_PRODUCTS];
+        for (rows, product) in keys.iter_mut().zip(&self.attention.products) {
+            *rows = self.rows(product.key, product.dim, place);
+        }
+        let mut values = [Rows::default(); MOST_REDUCTIONS];
+        for (rows, reduction) in values.iter_mut().zip(&self.attention.reductions) {
+            *rows = self.rows(reduction.value, reduction.dim, place);
+        }
+        (keys, values)
+    }
+
     /// Rows of keys or values here, whose elements lie along `dim`.
     ///
     /// Those that are copied for each key tile have their place in the scratch memory from `place` on, which is moved past it.
-    pub(super) fn rows(&self, tensor: TensorId, dim: Axis, place: &mut usize) -> Rows<'t> {
+    fn rows(&self, tensor: TensorId, dim: Axis, place: &mut usize) -> Rows<'t> {
         let (first, strides) = self.frame.tensor(tensor);
         let mut rows = Rows { first, stride: 0, paged: None };
         if let Some((input, view)) = self.frame.paged(tensor) {

@@ -12,6 +12,9 @@ use crate::memory::outer::{Rows, queries, query_tiles};
 use crate::memory::part::Part;
 use crate::memory::{Frame, FunctionId, Invocation, Outer, Workspace};
 
+/// Keys and values of more bytes are thought to come from memory: what else a model reads between two calls leaves few of them in a cache.
+const NEAR_BYTES: usize = 8 << 20;
+
 /// A table that is being made. Threads take turns of its outermost loop, no two the same; nothing reads tables meanwhile.
 #[derive(Debug)]
 pub(crate) struct TableTurns<'i> {
@@ -45,6 +48,8 @@ pub(crate) struct Tasks<'i> {
     /// Chunks that keys are cut into.
     chunks: usize,
     partials: &'i Partials,
+    /// Whether keys and values are thought to come from memory.
+    pub(super) far: bool,
     next: AtomicUsize,
 }
 
@@ -58,6 +63,10 @@ pub(crate) struct TaskTiles<'t> {
     /// The chunk of the keys, and how many there are.
     pub(super) chunk: (usize, usize),
     pub(super) partials: &'t Partials,
+    /// The tasks of the call.
+    pub(super) tasks: &'t Tasks<'t>,
+    /// The keys of the first key tile.
+    first_tile: Option<(usize, usize)>,
     /// Query tiles that have been handed in, and whether the last was so by no other task any more.
     pub(super) handed_in: usize,
     pub(super) last: bool,
@@ -83,6 +92,13 @@ pub(crate) struct TaskTiles<'t> {
     /// Query tiles that have been begun.
     pub(super) begun: usize,
     pub(super) scratch: &'t mut Workspace,
+}
+
+/// A key tile of another task: its keys, and where its rows of keys and values are.
+pub(super) struct Following<'t> {
+    pub(super) tile: (usize, usize),
+    pub(super) keys: [Rows<'t>; MOST_PRODUCTS],
+    pub(super) values: [Rows<'t>; MOST_REDUCTIONS],
 }
 
 /// Query tiles and the chunk of keys of a task: others have the same at other outer indices.
@@ -111,8 +127,14 @@ impl Invocation<'_> {
     }
 
     /// The tasks of the plan's attention, if it has one, of this many query tiles but for the last: one at least, and as many as the scratch
-    /// memory has states at most. What chunks of keys come to is kept in `partials`, which has room for this call.
-    pub(crate) fn tasks<'i>(&'i mut self, together: usize, partials: &'i Partials) -> Option<Tasks<'i>> {
+    /// memory has states at most. What chunks of keys come to is kept in `partials`, which has room for this call. All calls that run beside
+    /// it, and it, read so many bytes.
+    pub(crate) fn tasks<'i>(
+        &'i mut self,
+        together: usize,
+        partials: &'i Partials,
+        read_bytes: usize,
+    ) -> Option<Tasks<'i>> {
         let plan = self.loaded.plan();
         let attention = plan.attention.as_ref()?;
         let chunks = chunks(attention, &self.frame);
@@ -124,6 +146,7 @@ impl Invocation<'_> {
             together: together.min(plan.tiling.query_tiles_per_task).max(1),
             query_tiles: query_tiles(attention, &self.frame),
             outer: Outer::count(attention, &self.frame),
+            far: read_bytes > NEAR_BYTES,
             next: AtomicUsize::new(0),
         })
     }
@@ -159,32 +182,30 @@ impl<'i> Tasks<'i> {
         self.outer.saturating_mul(self.query_tiles.div_ceil(self.together))
     }
 
+    /// The chunk of a task, the number of its outer indices, and how many tasks of these come after it.
+    fn part(&self, task: usize) -> (usize, usize, usize) {
+        // The last keys come first: those before may turn out to have no weight beside them.
+        let (chunk, task) = (self.chunks - 1 - task / self.chunk_tasks(), task % self.chunk_tasks());
+        (chunk, task % self.outer, task / self.outer)
+    }
+
     /// A task that nobody has taken yet, with its outer indices; none if there is none. What the scratch memory holds is lost.
     ///
     /// Late query tiles see most keys under a causal mask: the heaviest go first, and threads end together.
     pub(crate) fn take<'t>(&'t self, scratch: &'t mut Workspace) -> Option<(Outer<'t>, TaskTiles<'t>)> {
-        let Tasks { call, attention, together, query_tiles, outer: count, chunks, partials, .. } = *self;
+        let Tasks { call, attention, together, query_tiles, chunks, partials, .. } = *self;
         // Tasks share nothing but this counter; what they write is handed over when their threads end.
         let task = self.next.fetch_add(1, Ordering::Relaxed);
         if task >= self.count() {
             return None;
         }
-        // The last keys come first: those before may turn out to have no weight beside them.
-        let (chunk, task) = (chunks - 1 - task / self.chunk_tasks(), task % self.chunk_tasks());
-        let (number, from_last) = (task % count, task / count);
+        let (chunk, number, from_last) = self.part(task);
         let first = (query_tiles.div_ceil(together) - 1 - from_last) * together;
         let outer = Outer::new(attention, &call.frame, number);
         let (first_query, end_query) = queries(attention, &call.frame);
         let copies = call.loaded.scratch_bytes().next_multiple_of(ALIGN);
         let mut place = copies;
-        let mut keys = [Rows::default(); MOST_PRODUCTS];
-        for (rows, product) in keys.iter_mut().zip(&attention.products) {
-            *rows = outer.rows(product.key, product.dim, &mut place);
-        }
-        let mut values = [Rows::default(); MOST_REDUCTIONS];
-        for (rows, reduction) in values.iter_mut().zip(&attention.reductions) {
-            *rows = outer.rows(reduction.value, reduction.dim, &mut place);
-        }
+        let (keys, values) = outer.all_rows(&mut place);
         call.loaded.put_constants(scratch);
         put(scratch, call.loaded.plan().scratch.outer, outer.indices());
         let tiles = TaskTiles {
@@ -193,6 +214,8 @@ impl<'i> Tasks<'i> {
             number,
             chunk: (chunk, chunks),
             partials,
+            tasks: self,
+            first_tile: None,
             handed_in: 0,
             last: false,
             all_query_tiles: query_tiles,
@@ -231,6 +254,26 @@ impl<'t> TaskTiles<'t> {
     /// The keys of the task: from and to.
     pub(crate) fn keys(&self) -> (usize, usize) {
         chunks::keys(self.plan(), self.chunk.0, self.length)
+    }
+
+    /// The key tile that this thread comes to after some keys, if they are the last of the task: that of the task which is taken next, as far as
+    /// can be told. None for many queries, whose query tiles ask for what they share, and where keys are in a cache.
+    pub(super) fn following(&mut self, keys: (usize, usize), next: (usize, usize)) -> Option<Following<'t>> {
+        let first_tile = *self.first_tile.get_or_insert(keys);
+        if next.0 < next.1 || self.copies || !self.tasks.far || !self.plan().schedule.is_for_few_queries() {
+            return None;
+        }
+        let task = self.tasks.next.load(Ordering::Relaxed);
+        if task >= self.tasks.count() {
+            return None;
+        }
+        let (chunk, number, _) = self.tasks.part(task);
+        let (first, end) = chunks::keys(self.plan(), chunk, self.length);
+        let of_chunk = (first, end.min(first.saturating_add(self.plan().tiling.keys)));
+        // Tasks of the same keys see the same.
+        let tile = if chunk == self.chunk.0 { first_tile } else { of_chunk };
+        let (keys, values) = Outer::new(self.attention, &self.call.frame, number).all_rows(&mut 0);
+        Some(Following { tile, keys, values })
     }
 
     /// Whether other tasks have the other keys of the query tiles.

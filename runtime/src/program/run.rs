@@ -215,9 +215,10 @@ fn attend(
     trace: Option<&Trace>,
 ) {
     let mut all: Vec<Attending<'_>> = recycled(std::mem::take(kept));
+    let read_bytes = ready.iter().map(|ready| ready.call.read_bytes()).fold(0, usize::saturating_add);
     for (number, Ready { call, attention, trees, partials, .. }) in ready.iter_mut().enumerate() {
         if let Some((prefill, cut)) = attention {
-            let tasks = call.tasks(cut.together, partials).expect("a plan with an attention");
+            let tasks = call.tasks(cut.together, partials, read_bytes).expect("a plan with an attention");
             all.push(Attending { number, tasks, prefill, cut, trees });
         }
     }

@@ -58,13 +58,20 @@ pub(super) fn rebase(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
         Vec::new()
     };
     let stayed = |emitter: &mut ExprEmitter<'_, '_>| {
-        for c in 0..shape.columns as i32 {
-            let one = emitter.v.float(1.0);
-            emitter.fb().ins().store(access(), one, scratch, layout.rescale as i32 + width * c);
-        }
+        stay(emitter, tile);
         Vec::new()
     };
     either(emitter, any, moved, stayed);
+}
+
+/// Leaves bases as they are: accumulators are multiplied by 1.
+pub(super) fn stay(emitter: &mut ExprEmitter<'_, '_>, tile: Tile<'_>) {
+    let (scratch, rescale) = (emitter.scratch, emitter.plan.scratch.rescale as i32);
+    let width = emitter.plan.machine.vector_bytes() as i32;
+    for c in 0..tile.shape.columns as i32 {
+        let one = emitter.v.float(1.0);
+        emitter.fb().ins().store(access(), one, scratch, rescale + width * c);
+    }
 }
 
 /// Scores to weights, lane-wise; bases and sums move on.

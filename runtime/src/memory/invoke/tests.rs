@@ -103,7 +103,7 @@ fn tasks_have_every_query_once() {
         for together in [0, 1, 3, 1000] {
             let mut seen = vec![0; HEADS * TOKENS];
             let (tasks, most) =
-                (call.tasks(together, &partials).expect("an attention"), loaded.plan().tiling.query_tiles_per_task);
+                (call.tasks(together, &partials, 0).expect("an attention"), loaded.plan().tiling.query_tiles_per_task);
             let mut count = 0;
             while let Some((_, tiles)) = tasks.take(scratch) {
                 let number = tiles.number();
@@ -129,7 +129,7 @@ fn functions_get_no_query_tile_that_they_would_leave() {
         let of = |role| function(loaded, role);
         let (begin, full, end) = (of(Role::Begin), of(Role::Full(0)), of(Role::End));
         let (lanes, most) = (loaded.plan().machine.lanes, loaded.plan().tiling.keys);
-        let tasks = call.tasks(2, &partials).expect("an attention");
+        let tasks = call.tasks(2, &partials, 0).expect("an attention");
         // The first tasks have what is left of the last query tiles, one for each head.
         (0..HEADS).for_each(|_| drop(tasks.take(scratch)));
         let (_, mut tiles) = tasks.take(scratch).expect("a task");

@@ -2,22 +2,21 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::ahead::{Ahead, ask_for, differs_far, each_key};
 use super::integers;
 use super::numbers::Numbers;
 use super::rows::{
-    Rows, accumulators, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
+    Rows, Turn, accumulators, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
 };
 use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::tile::computed::ask;
 use crate::codegen::tile::product::Guard;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;
-use crate::machine::LINE;
 use crate::plan::{Reduction, RowTile};
 
 /// The rows of a key tile's values.
@@ -61,10 +60,11 @@ fn average(
     if rows.tile.attention.reductions.len() == 1 && Guard::of(rows.tile, mode).is_none() {
         source.numbers = scaled_weights(emitter, rows, source.numbers);
     }
-    by_register_tiles(emitter, rows, |emitter, row, tile| {
-        Block { rows, reduction, source, row, tile, mode, joined: false }.all_columns(emitter);
-        Ok(())
-    })
+    let differ = differs_far(emitter, source);
+    by_register_tiles(emitter, rows, differ, |emitter, row, tile, turn| {
+        Block { rows, reduction, source, row, tile, turn, mode, joined: false }.all_columns(emitter);
+    });
+    Ok(())
 }
 
 /// As [`average`], by pairs of integers: odd rows in single precision.
@@ -78,13 +78,13 @@ fn by_integers(
     source.numbers = source.numbers.unscaled();
     // Nothing is hidden any more: what was has no weight.
     let mode = Mode { guarded: false, ..mode };
-    by_register_tiles(emitter, rows, |emitter, row, tile| {
-        Block { rows, reduction, source, row, tile, mode, joined: false }.all_columns(emitter);
-        Ok(())
-    })?;
+    let differ = differs_far(emitter, source);
+    by_register_tiles(emitter, rows, differ, |emitter, row, tile, turn| {
+        Block { rows, reduction, source, row, tile, turn, mode, joined: false }.all_columns(emitter);
+    });
     integers::odd_rows(emitter, rows, integers::has_odd_weights, |emitter, row, tile| {
         let source = source.by_elements();
-        Block { rows, reduction, source, row, tile, mode, joined: true }.all_columns(emitter);
+        Block { rows, reduction, source, row, tile, turn: Turn::Later, mode, joined: true }.all_columns(emitter);
     });
     Ok(())
 }
@@ -110,6 +110,7 @@ struct Block<'a> {
     /// The first row, and how many.
     row: Ssa,
     tile: RowTile,
+    turn: Turn,
     mode: Mode,
     /// Whether accumulators are rescaled already.
     joined: bool,
@@ -138,28 +139,20 @@ impl Block<'_> {
         }
     }
 
-    /// Asks for some bytes of the values of later keys: of the next key tile, and again of this one.
-    fn ask(&self, emitter: &mut ExprEmitter<'_, '_>, (value, ahead): (Ssa, Ssa), again: &[Ssa], bytes: i32) {
-        let again: Vec<Ssa> = again.iter().map(|again| emitter.fb().ins().iadd(value, *again)).collect();
-        for row in [ahead].into_iter().chain(again) {
-            (0..bytes).step_by(LINE).for_each(|line| ask(emitter, row, line));
-        }
-    }
-
     /// Adds the products of weights and of some vectors of values, from a byte of their rows in single precision on.
     fn columns(&self, emitter: &mut ExprEmitter<'_, '_>, at: Ssa, count: usize) {
         let (width, pitch) = (self.source.vector_bytes(emitter) as i32, score_bytes(emitter));
         let weights = self.rows.scores(emitter, self.row);
-        let length = emitter.lane_bytes(self.rows.keys);
-        let end = emitter.fb().ins().iadd(weights, length);
         let skipped = self.source.bytes_of(emitter, at);
-        let [first, ahead] = [self.source.first, self.source.ahead].map(|rows| emitter.fb().ins().iadd(rows, skipped));
-        let again = self.source.again(emitter);
-        let mut carried = vec![first, ahead];
+        let first = emitter.fb().ins().iadd(self.source.first, skipped);
+        let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
+        let start = emitter.fb().ins().iconst(types::I64, 0);
+        let mut carried = vec![first];
         carried.extend((0..self.tile.rows * count).map(|_| emitter.v.float(0.0)));
-        let sums = range_loop(emitter, weights, end, 4, &carried, |emitter, weight, carried| {
-            let (value, ahead) = (carried[0], carried[1]);
-            let bytes = emitter.fb().ins().isub(weight, weights);
+        let sums = each_key(emitter, (start, self.rows.keys, 1), &ahead, &carried, |emitter, key, ahead, carried| {
+            let value = carried[0];
+            let bytes = emitter.lane_bytes(key);
+            let weight = emitter.fb().ins().iadd(weights, bytes);
             let numbers = self.source.numbers.from(emitter, bytes);
             let element = |emitter: &mut ExprEmitter<'_, '_>, c: i32| {
                 let elements = self.source.load(emitter, value, width * c);
@@ -167,10 +160,9 @@ impl Block<'_> {
             };
             let values: Vec<Ssa> = (0..count as i32).map(|c| element(emitter, c)).collect();
             let scale = numbers.scale(emitter);
-            self.ask(emitter, (value, ahead), &again, width * count as i32);
-            let mut next: Vec<Ssa> =
-                [value, ahead].map(|row| emitter.fb().ins().iadd(row, self.source.stride)).to_vec();
-            for (row, sums) in carried[2..].chunks(count).enumerate() {
+            ask_for(emitter, (value, width * count as i32), ahead);
+            let mut next = vec![emitter.fb().ins().iadd(value, self.source.stride)];
+            for (row, sums) in carried[1..].chunks(count).enumerate() {
                 let weight = splat(emitter, (weight, (row as i64 * pitch) as i32));
                 let factor = scale.map_or(weight, |scale| emitter.v.fmul(weight, scale));
                 let weight = (weight, factor);
@@ -178,7 +170,7 @@ impl Block<'_> {
             }
             next
         });
-        self.store(emitter, at, count, &sums[2..]);
+        self.store(emitter, at, count, &sums[1..]);
     }
 
     /// As [`Block::columns`], by pairs of integers.
@@ -186,23 +178,22 @@ impl Block<'_> {
         let (pitch, twos) = (score_bytes(emitter), count.div_ceil(2));
         let weights = self.rows.scores(emitter, self.row);
         let skipped = self.source.bytes_of(emitter, at);
-        let [first, ahead] = [self.source.first, self.source.ahead].map(|rows| emitter.fb().ins().iadd(rows, skipped));
+        let first = emitter.fb().ins().iadd(self.source.first, skipped);
         let pairs = emitter.fb().ins().band_imm_s(self.rows.keys, -2);
         let two = emitter.fb().ins().ishl_imm_u(self.source.stride, 1);
-        let again = self.source.again(emitter);
+        let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
         let width = self.source.vector_bytes(emitter) as i32;
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let none = emitter.v.int(0);
-        let mut carried = vec![first, ahead];
-        carried.resize(2 + 2 * self.tile.rows * twos, none);
+        let mut carried = vec![first];
+        carried.resize(1 + 2 * self.tile.rows * twos, none);
         // The last of an odd number of keys is beside itself, without weight.
         for (from, to, next) in [(start, pairs, Some(self.source.stride)), (pairs, self.rows.keys, None)] {
-            carried = range_loop(emitter, from, to, 2, &carried, |emitter, key, carried| {
-                let (value, ahead) = (carried[0], carried[1]);
+            carried = each_key(emitter, (from, to, 2), &ahead, &carried, |emitter, key, ahead, carried| {
+                let value = carried[0];
                 let second = next.map_or(value, |stride| emitter.fb().ins().iadd(value, stride));
-                let ahead_of_second = emitter.fb().ins().iadd(ahead, self.source.stride);
-                for both in [(value, ahead), (second, ahead_of_second)] {
-                    self.ask(emitter, both, &again, width * twos as i32);
+                for row in [value, second] {
+                    ask_for(emitter, (row, width * twos as i32), ahead);
                 }
                 let values: Vec<[Ssa; 2]> = (0..twos as i32)
                     .map(|number| {
@@ -210,10 +201,10 @@ impl Block<'_> {
                         integers::in_turn(emitter, a, b)
                     })
                     .collect();
-                let mut carried_on = [value, ahead].map(|row| emitter.fb().ins().iadd(row, two)).to_vec();
+                let mut carried_on = vec![emitter.fb().ins().iadd(value, two)];
                 let offset = emitter.lane_bytes(key);
                 let weights = emitter.fb().ins().iadd(weights, offset);
-                for (row, sums) in carried[2..].chunks(2 * twos).enumerate() {
+                for (row, sums) in carried[1..].chunks(2 * twos).enumerate() {
                     let ty = emitter.v.int_type();
                     let weight = load(emitter, types::I32, weights, (row as i64 * pitch) as i32);
                     let weight = emitter.v.splat(weight, ty);
@@ -226,7 +217,7 @@ impl Block<'_> {
         }
         let scales = integers::number(emitter, self.row, emitter.plan.scratch.weight_scales);
         let mut sums = Vec::with_capacity(self.tile.rows * count);
-        for (row, of_row) in carried[2..].chunks(2 * twos).enumerate() {
+        for (row, of_row) in carried[1..].chunks(2 * twos).enumerate() {
             let scale = splat(emitter, (scales, (LANE_BYTES * row) as i32));
             let numbers: Vec<Ssa> =
                 of_row.chunks(2).flat_map(|two| integers::in_order(emitter, [two[0], two[1]])).collect();

@@ -19,6 +19,7 @@
 //! Rows end with whole vectors, the rest of them zeros. What is not contiguous, or has no whole number of vectors, is copied to the scratch
 //! memory first, so that results do not depend on strides.
 
+mod ahead;
 mod average;
 mod begin;
 mod end;
@@ -50,9 +51,6 @@ pub(crate) fn keys(
     mode: Mode,
 ) -> Result<(), CodegenError> {
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
-    if rows.tile.of_softmax() {
-        super::begin_maxima(emitter, rows.tile);
-    }
     for product in &attention.products {
         product::products(emitter, rows, product)?;
     }

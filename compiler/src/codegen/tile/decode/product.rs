@@ -2,15 +2,15 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::ahead::{Ahead, ask_for, differs_far, each_key};
 use super::integers::{self, is_odd_query, odd_rows, pair_bytes};
 use super::numbers::Numbers;
-use super::rows::{Rows, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
+use super::rows::{Rows, Turn, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
 use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
-use crate::codegen::tile::computed::ask;
 use crate::codegen::tile::lanes::{quarter, sums_of_fours};
 use crate::codegen::tile::product::Even;
 use crate::codegen::vocab::{access, by_name};
@@ -28,6 +28,7 @@ struct Block<'a> {
     /// The first row, and how many.
     row: Ssa,
     tile: RowTile,
+    turn: Turn,
 }
 
 /// The products of all rows and all keys of the key tile, joined to those of the products before it.
@@ -55,14 +56,15 @@ pub(super) fn products(
         numbers: emitter.plan.scratch.key_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,
     };
     let source = Source::new(emitter, rows, wanted)?;
-    by_register_tiles(emitter, rows, |emitter, row, tile| {
-        Block { rows, product, source, row, tile }.all_keys(emitter);
-        Ok(())
-    })?;
+    let differ = differs_far(emitter, source);
+    by_register_tiles(emitter, rows, differ, |emitter, row, tile, turn| {
+        Block { rows, product, source, row, tile, turn }.all_keys(emitter);
+    });
     if source.loaded == Loaded::IntegerPairs {
         let is_odd = |emitter: &mut ExprEmitter<'_, '_>, row| is_odd_query(emitter, rows, row);
         odd_rows(emitter, rows, is_odd, |emitter, row, tile| {
-            Block { rows, product, source: source.by_elements(), row, tile }.all_keys(emitter);
+            let source = source.by_elements();
+            Block { rows, product, source, row, tile, turn: Turn::Later }.all_keys(emitter);
         });
     }
     Ok(())
@@ -75,31 +77,30 @@ impl Block<'_> {
         let step = (RowTile::GROUP * self.tile.key_groups) as i64;
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let whole = emitter.fb().ins().band_imm_s(keys, -step);
-        range_loop(emitter, start, whole, step, &[], |emitter, key, _| {
-            self.keys(emitter, key, self.tile.key_groups, true);
+        let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
+        each_key(emitter, (start, whole, step), &ahead, &[], |emitter, key, ahead, _| {
+            self.keys(emitter, key, self.tile.key_groups, Some(ahead));
             Vec::new()
         });
         range_loop(emitter, whole, keys, RowTile::GROUP as i64, &[], |emitter, key, _| {
-            self.keys(emitter, key, 1, false);
+            self.keys(emitter, key, 1, None);
             Vec::new()
         });
     }
 
-    /// The products with some groups of keys; those past the last key repeat it.
-    fn keys(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, whole: bool) {
-        let Source { first, stride, ahead, .. } = self.source;
+    /// The products with some groups of keys. Where all of them are there, rows these bytes away are asked for; else those past the last key
+    /// repeat it.
+    fn keys(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, whole: Option<&[Ssa]>) {
+        let Source { first, stride, .. } = self.source;
         let count = groups * RowTile::GROUP;
         let address = |emitter: &mut ExprEmitter<'_, '_>, key: Ssa| {
             let offset = emitter.fb().ins().imul(key, stride);
             emitter.fb().ins().iadd(first, offset)
         };
-        let (pointers, even) = if whole {
+        let (pointers, even) = if let Some(ahead) = whole {
             let first = address(emitter, key);
             let even = Even::new(emitter, first, stride, count);
-            let offset = emitter.fb().ins().imul(key, stride);
-            let ahead = emitter.fb().ins().iadd(ahead, offset);
-            let ahead = Even::new(emitter, ahead, stride, count);
-            ([even.pointers.clone(), ahead.pointers.clone()].concat(), Some([even, ahead]))
+            (even.pointers.clone(), Some((even, ahead)))
         } else {
             let last = emitter.fb().ins().iadd_imm_s(self.rows.keys, -1);
             let each = (0..count as i64).map(|n| {
@@ -119,7 +120,7 @@ impl Block<'_> {
     fn sums(
         &self,
         emitter: &mut ExprEmitter<'_, '_>,
-        (pointers, even): (Vec<Ssa>, Option<[Even; 2]>),
+        (pointers, even): (Vec<Ssa>, Option<(Even, &[Ssa])>),
         (count, numbers): (usize, Numbers),
     ) -> Vec<Ssa> {
         let (float, loaded) = (emitter.v.float_type(), self.source.loaded);
@@ -132,7 +133,6 @@ impl Block<'_> {
         let vector = emitter.plan.machine.vector_bytes() as i64;
         let at_once = self.source.vectors_at_once(emitter, (bytes / vector) as usize) as i64;
         let step = at_once * vector;
-        let again = self.source.again(emitter);
         let held = pointers.len();
         let ty = if loaded.is_pairs() { emitter.v.int_type() } else { float };
         let mut carried = pointers;
@@ -143,16 +143,9 @@ impl Block<'_> {
         let done = range_loop(emitter, queries, end, step, &carried, |emitter, element, carried| {
             let (pointers, sums) = carried.split_at(held);
             let keys = match &even {
-                Some([even, ahead]) => {
-                    let (pointers, asked) = pointers.split_at(even.pointers.len());
-                    for address in ahead.addresses(emitter, asked) {
-                        ask(emitter, address, 0);
-                    }
+                Some((even, ahead)) => {
                     let keys = even.addresses(emitter, pointers);
-                    for (key, again) in keys.iter().flat_map(|key| again.iter().map(move |again| (key, again))) {
-                        let address = emitter.fb().ins().iadd(*key, *again);
-                        ask(emitter, address, 0);
-                    }
+                    keys.iter().for_each(|key| ask_for(emitter, (*key, 1), ahead));
                     keys
                 }
                 None => pointers.to_vec(),

@@ -2,12 +2,12 @@
 
 use std::mem::offset_of;
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
 use crate::abi::TileCall;
-use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::range_loop;
+use crate::codegen::loops::{either, range_loop};
 use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::query_tile::{Tile, bind_batch_indices, call_word};
 use crate::codegen::vocab::access;
@@ -50,29 +50,27 @@ impl<'a> Rows<'a> {
         emitter.fb().ins().band_imm_s(up, -lanes)
     }
 
-    /// Writes the index of each lane's key, clamped to the last: those of a vector one by one, from which the others follow.
+    /// Writes the index of each lane's key, clamped to the last.
     pub(super) fn write_key_lanes(&self, emitter: &mut ExprEmitter<'_, '_>) {
-        let (lanes, bytes) = (emitter.plan.machine.lanes as i64, emitter.plan.machine.vector_bytes() as i64);
-        let (end, ty) = (self.whole_vectors(emitter), emitter.v.int_type());
+        let (lanes, ty) = (emitter.plan.machine.lanes as i64, emitter.v.int_type());
+        let splat = |emitter: &mut ExprEmitter<'_, '_>, index: Ssa| {
+            let index = emitter.fb().ins().ireduce(types::I32, index);
+            emitter.v.splat(index, ty)
+        };
         let last = emitter.fb().ins().iadd_imm_s(self.keys, -1);
-        let [start, one] = [0, lanes].map(|lane| emitter.fb().ins().iconst(types::I64, lane));
-        let words = scratch(emitter, emitter.plan.scratch.key_lanes);
-        range_loop(emitter, start, one, 1, &[words], |emitter, key, word| {
-            let key = emitter.v.smin(key, last);
-            let index = emitter.fb().ins().iadd(self.first_key, key);
-            emitter.fb().ins().istore32(access(), index, word[0], 0);
-            vec![emitter.fb().ins().iadd_imm_s(word[0], LANE_BYTES as i64)]
-        });
-        let first = load(emitter, ty, words, 0);
         let last = emitter.fb().ins().iadd(self.first_key, last);
-        let last = emitter.fb().ins().ireduce(types::I32, last);
-        let last = emitter.v.splat(last, ty);
-        range_loop(emitter, one, end, lanes, &[words, first], |emitter, _, carried| {
-            let step = emitter.v.int(lanes as i32);
-            let next = emitter.fb().ins().iadd(carried[1], step);
-            let next = emitter.fb().ins().smin(next, last);
-            emitter.fb().ins().store(access(), next, carried[0], bytes as i32);
-            vec![emitter.fb().ins().iadd_imm_s(carried[0], bytes), next]
+        let last = splat(emitter, last);
+        let words = scratch(emitter, emitter.plan.scratch.key_lanes);
+        let start = emitter.fb().ins().iconst(types::I64, 0);
+        range_loop(emitter, start, self.keys, lanes, &[], |emitter, key, _| {
+            let offset = emitter.lane_bytes(key);
+            let place = emitter.fb().ins().iadd(words, offset);
+            let first = emitter.fb().ins().iadd(self.first_key, key);
+            let (first, numbers) = (splat(emitter, first), emitter.v.lane_numbers());
+            let index = emitter.fb().ins().iadd(first, numbers);
+            let index = emitter.fb().ins().smin(index, last);
+            emitter.fb().ins().store(access(), index, place, 0);
+            Vec::new()
         });
     }
 
@@ -189,27 +187,55 @@ pub(super) fn load(emitter: &mut ExprEmitter<'_, '_>, ty: Type, address: Ssa, of
     emitter.fb().ins().load(ty, access(), address, offset)
 }
 
-/// Emits code for all rows, as many at once as register tiles have: `body` gets the first, and how many.
+/// Emits code for all rows, as many at once as register tiles have: `body` gets the first row, the register tile, and its turn. What is
+/// loaded comes from memory, or from a cache, with code for both if they `differ`.
 pub(super) fn by_register_tiles(
     emitter: &mut ExprEmitter<'_, '_>,
     rows: Rows<'_>,
-    mut body: impl FnMut(&mut ExprEmitter<'_, '_>, Ssa, RowTile) -> Result<(), CodegenError>,
-) -> Result<(), CodegenError> {
-    let mut result = Ok(());
+    differ: bool,
+    body: impl Fn(&mut ExprEmitter<'_, '_>, Ssa, RowTile, Turn),
+) {
     let mut from = emitter.fb().ins().iconst(types::I64, 0);
-    for tile in &rows.decode.tiles {
+    let far = differ.then(|| call_word(emitter, offset_of!(TileCall, far)));
+    for (number, tile) in rows.decode.tiles.iter().enumerate() {
         let step = tile.rows as i64;
         let rest = emitter.fb().ins().isub(rows.count, from);
         let whole = emitter.fb().ins().band_imm_s(rest, -step);
         let to = emitter.fb().ins().iadd(from, whole);
         range_loop(emitter, from, to, step, &[], |emitter, row, _| {
+            let body = &body;
+            let take = |turn: Turn| {
+                move |emitter: &mut ExprEmitter<'_, '_>| {
+                    body(emitter, row, *tile, turn);
+                    Vec::new()
+                }
+            };
+            let first = |emitter: &mut ExprEmitter<'_, '_>| match far {
+                Some(far) => either(emitter, far, take(Turn::Far), take(Turn::Near)),
+                None => take(Turn::Near)(emitter),
+            };
             let saved = emitter.save();
-            let done = body(emitter, row, *tile);
-            result = std::mem::replace(&mut result, Ok(())).and(done);
+            // Most rows are in the largest register tiles: what these do in a later turn has code of its own.
+            let done = if number > 0 {
+                first(emitter)
+            } else {
+                let is_first = emitter.fb().ins().icmp_imm_s(IntCC::Equal, row, 0);
+                either(emitter, is_first, first, take(Turn::Later))
+            };
             emitter.restore(saved);
-            Vec::new()
+            done
         });
         from = to;
     }
-    result
+}
+
+/// The turn of a register tile at the keys and values of a key tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The first, where they come from memory.
+    Far,
+    /// The first, where they are in a cache.
+    Near,
+    /// A later one: they are in the first cache.
+    Later,
 }

@@ -15,11 +15,8 @@ use crate::codegen::stored;
 use crate::codegen::tile::computed::{ComputedRows, KeyTile, fill_up, has_next};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
-use crate::machine::{Backend, LANE_BYTES, LINE};
+use crate::machine::{LANE_BYTES, LINE};
 use crate::plan::{Scaled, Storage, TensorId};
-
-/// Rows from one that is read to those that are asked for again: much of what is asked for once is dropped where memory is slow.
-const AGAIN: [i64; 2] = [32, 16];
 
 /// What a vector of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +43,10 @@ pub(super) struct Source {
     pub(super) first: Ssa,
     /// From each to the next, in bytes.
     pub(super) stride: Ssa,
-    /// Address of the first of those that are asked for ahead: the next key tile's, if that has as many keys.
+    /// Address of the first of those of the next key tile, if that has as many keys.
     pub(super) ahead: Ssa,
     /// How elements are stored: in 32 bits, or in fewer, which are widened whenever they are loaded.
-    storage: Storage,
+    pub(super) storage: Storage,
     /// What is loaded.
     pub(super) loaded: Loaded,
     /// Scales of rows, and what is added to their elements.
@@ -143,23 +140,10 @@ impl Source {
         }
     }
 
-    /// Vectors of a row that lie in one cache line and are worth one step of a loop over so many.
+    /// Vectors of a row that are one step of a loop over so many: those of a cache line, which is asked for once.
     pub(super) fn vectors_at_once(self, emitter: &ExprEmitter<'_, '_>, vectors: usize) -> usize {
         let of_line = (LINE as i64 / self.vector_bytes(emitter)).clamp(1, 4) as usize;
-        if self.storage.bytes() == 1 && vectors.is_multiple_of(of_line) { of_line } else { 1 }
-    }
-
-    /// How far ahead rows are asked for again: cores drop what they are asked for while they wait for as much as they can. None where
-    /// asking is a load, which must not pass the last row.
-    pub(super) fn again(self, emitter: &mut ExprEmitter<'_, '_>) -> Vec<Ssa> {
-        let machine = emitter.plan.machine;
-        let asks: &[i64] = match machine.backend {
-            Backend::Cranelift => &[],
-            // Vectors that are parts of a line ask for it more than once at any rate.
-            Backend::Wide if machine.vector_bytes() < LINE => &AGAIN[1..],
-            Backend::Wide => &AGAIN,
-        };
-        asks.iter().map(|rows| emitter.fb().ins().imul_imm_s(self.stride, *rows)).collect()
+        if vectors.is_multiple_of(of_line) { of_line } else { 1 }
     }
 
     /// A vector of a row: of what is loaded.

@@ -1,11 +1,13 @@
 //! Weights from scores. Lanes are keys, but where bases move on: there they are rows.
 
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::rows::{Rows, load, raise, splat};
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::{counted_loop, range_loop};
-use crate::codegen::tile::average::{marked, rebase};
+use crate::codegen::loops::{counted_loop, either, range_loop};
+use crate::codegen::tile::average::{marked, rebase, stay};
+use crate::codegen::tile::begin_maxima;
 use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
@@ -15,13 +17,27 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
     let (base, layout) = (emitter.scratch, emitter.plan.scratch);
     let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
     let start = emitter.fb().ins().iconst(types::I64, 0);
-    counted_loop(emitter, rows.count, &[], |emitter, row, _| {
-        let offset = emitter.lane_bytes(row);
-        let maxima = emitter.fb().ins().iadd(base, offset);
-        raise(emitter, rows, row, (maxima, layout.tile_maxima as i32));
-        Vec::new()
-    });
-    rebase(emitter, rows.tile);
+    // Weights wait for the scores alone: that none passes its limit is predicted.
+    let passed = any_passes(emitter, rows);
+    either(
+        emitter,
+        passed,
+        |emitter| {
+            begin_maxima(emitter, rows.tile);
+            counted_loop(emitter, rows.count, &[], |emitter, row, _| {
+                let offset = emitter.lane_bytes(row);
+                let maxima = emitter.fb().ins().iadd(base, offset);
+                raise(emitter, rows, row, (maxima, layout.tile_maxima as i32));
+                Vec::new()
+            });
+            rebase(emitter, rows.tile);
+            Vec::new()
+        },
+        |emitter| {
+            stay(emitter, rows.tile);
+            Vec::new()
+        },
+    );
     counted_loop(emitter, rows.count, &[], |emitter, row, _| {
         let at = rows.scores(emitter, row);
         let place = rows.number(emitter, row, layout.bases);
@@ -47,4 +63,24 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
         emitter.fb().ins().store(access(), new, sums, part);
         Vec::new()
     });
+}
+
+/// Whether a score passes the limit of its row. NaN does not.
+fn any_passes(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>) -> Ssa {
+    let (ty, lanes, limits) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64, emitter.plan.scratch.limits);
+    let [start, none] = [types::I64, types::I8].map(|ty| emitter.fb().ins().iconst(ty, 0));
+    counted_loop(emitter, rows.count, &[none], |emitter, row, any| {
+        let at = rows.scores(emitter, row);
+        let place = rows.number(emitter, row, limits);
+        let limit = splat(emitter, place);
+        let most = range_loop(emitter, start, rows.keys, lanes, &[limit], |emitter, key, most| {
+            let offset = emitter.lane_bytes(key);
+            let place = emitter.fb().ins().iadd(at, offset);
+            let score = load(emitter, ty, place, 0);
+            vec![emitter.v.pseudo_max(score, most[0])]
+        });
+        let passed = emitter.v.fcmp(FloatCC::GreaterThan, most[0], limit);
+        let passed = emitter.fb().ins().vany_true(passed);
+        vec![emitter.fb().ins().bor(any[0], passed)]
+    })[0]
 }
