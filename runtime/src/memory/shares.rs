@@ -12,8 +12,8 @@ use crate::memory::outer::{Rows, queries, query_tiles};
 use crate::memory::part::Part;
 use crate::memory::{Frame, FunctionId, Invocation, Outer, Workspace};
 
-/// Keys and values of more bytes are thought to come from memory: what else a model reads between two calls leaves few of them in a cache.
-const NEAR_BYTES: usize = 8 << 20;
+/// Keys and values of more bytes are thought to come from memory: last caches have about as much.
+const NEAR_BYTES: usize = 32 << 20;
 
 /// A table that is being made. Threads take turns of its outermost loop, no two the same; nothing reads tables meanwhile.
 #[derive(Debug)]

@@ -4,11 +4,12 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
 
-use super::rows::{Rows, Turn};
+use super::rows::{Rows, Turn, Turns};
 use super::source::Source;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::tile::computed::ask;
+use crate::codegen::tile::query_tile::Mode;
 use crate::machine::{Backend, LANE_BYTES, LINE};
 
 /// Rows whose asking is alike.
@@ -86,8 +87,11 @@ pub(super) fn ask_for(emitter: &mut ExprEmitter<'_, '_>, (place, length): (Ssa, 
     }
 }
 
-/// Whether rows that come from memory are asked for more often than those in a cache. What takes fewer bytes for as much arithmetic comes in
-/// time.
-pub(super) fn differs_far(emitter: &ExprEmitter<'_, '_>, source: Source) -> bool {
-    emitter.plan.machine.backend == Backend::Wide && source.storage.bytes() >= LANE_BYTES
+/// What register tiles have code of their own for.
+pub(super) fn turns(emitter: &ExprEmitter<'_, '_>, source: Source, mode: Mode) -> Turns {
+    let wide = emitter.plan.machine.backend == Backend::Wide;
+    // Guarded code runs where a value is not finite: there is less of it.
+    let own = wide && !mode.guarded;
+    // What takes fewer bytes for as much arithmetic comes in time.
+    Turns { far: own && source.storage.bytes() >= LANE_BYTES, later: own }
 }

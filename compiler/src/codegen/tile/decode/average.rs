@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::ahead::{Ahead, ask_for, differs_far, each_key};
+use super::ahead::{Ahead, ask_for, each_key, turns};
 use super::integers;
 use super::numbers::Numbers;
 use super::rows::{
@@ -60,8 +60,8 @@ fn average(
     if rows.tile.attention.reductions.len() == 1 && Guard::of(rows.tile, mode).is_none() {
         source.numbers = scaled_weights(emitter, rows, source.numbers);
     }
-    let differ = differs_far(emitter, source);
-    by_register_tiles(emitter, rows, differ, |emitter, row, tile, turn| {
+    let turns = turns(emitter, source, mode);
+    by_register_tiles(emitter, rows, turns, |emitter, row, tile, turn| {
         Block { rows, reduction, source, row, tile, turn, mode, joined: false }.all_columns(emitter);
     });
     Ok(())
@@ -78,8 +78,8 @@ fn by_integers(
     source.numbers = source.numbers.unscaled();
     // Nothing is hidden any more: what was has no weight.
     let mode = Mode { guarded: false, ..mode };
-    let differ = differs_far(emitter, source);
-    by_register_tiles(emitter, rows, differ, |emitter, row, tile, turn| {
+    let turns = turns(emitter, source, mode);
+    by_register_tiles(emitter, rows, turns, |emitter, row, tile, turn| {
         Block { rows, reduction, source, row, tile, turn, mode, joined: false }.all_columns(emitter);
     });
     integers::odd_rows(emitter, rows, integers::has_odd_weights, |emitter, row, tile| {

@@ -52,7 +52,7 @@ pub(crate) fn keys(
 ) -> Result<(), CodegenError> {
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
     for product in &attention.products {
-        product::products(emitter, rows, product)?;
+        product::products(emitter, (rows, mode), product)?;
     }
     rows.write_key_lanes(emitter);
     score::scores(emitter, rows, mode)?;

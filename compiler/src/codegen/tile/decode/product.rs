@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::ahead::{Ahead, ask_for, differs_far, each_key};
+use super::ahead::{Ahead, ask_for, each_key, turns};
 use super::integers::{self, is_odd_query, odd_rows, pair_bytes};
 use super::numbers::Numbers;
 use super::rows::{Rows, Turn, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
@@ -13,6 +13,7 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::tile::lanes::{quarter, sums_of_fours};
 use crate::codegen::tile::product::Even;
+use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::{access, by_name};
 use crate::machine::LANE_BYTES;
 use crate::plan::{Product, RowTile};
@@ -34,7 +35,7 @@ struct Block<'a> {
 /// The products of all rows and all keys of the key tile, joined to those of the products before it.
 pub(super) fn products(
     emitter: &mut ExprEmitter<'_, '_>,
-    rows: Rows<'_>,
+    (rows, mode): (Rows<'_>, Mode),
     product: &Product,
 ) -> Result<(), CodegenError> {
     let attention = rows.tile.attention;
@@ -56,8 +57,8 @@ pub(super) fn products(
         numbers: emitter.plan.scratch.key_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,
     };
     let source = Source::new(emitter, rows, wanted)?;
-    let differ = differs_far(emitter, source);
-    by_register_tiles(emitter, rows, differ, |emitter, row, tile, turn| {
+    let turns = turns(emitter, source, mode);
+    by_register_tiles(emitter, rows, turns, |emitter, row, tile, turn| {
         Block { rows, product, source, row, tile, turn }.all_keys(emitter);
     });
     if source.loaded == Loaded::IntegerPairs {

@@ -187,16 +187,16 @@ pub(super) fn load(emitter: &mut ExprEmitter<'_, '_>, ty: Type, address: Ssa, of
     emitter.fb().ins().load(ty, access(), address, offset)
 }
 
-/// Emits code for all rows, as many at once as register tiles have: `body` gets the first row, the register tile, and its turn. What is
-/// loaded comes from memory, or from a cache, with code for both if they `differ`.
+/// Emits code for all rows, as many at once as register tiles have: `body` gets the first row, the register tile, and its turn, one that has
+/// code of its own.
 pub(super) fn by_register_tiles(
     emitter: &mut ExprEmitter<'_, '_>,
     rows: Rows<'_>,
-    differ: bool,
+    turns: Turns,
     body: impl Fn(&mut ExprEmitter<'_, '_>, Ssa, RowTile, Turn),
 ) {
     let mut from = emitter.fb().ins().iconst(types::I64, 0);
-    let far = differ.then(|| call_word(emitter, offset_of!(TileCall, far)));
+    let far = turns.far.then(|| call_word(emitter, offset_of!(TileCall, far)));
     for (number, tile) in rows.decode.tiles.iter().enumerate() {
         let step = tile.rows as i64;
         let rest = emitter.fb().ins().isub(rows.count, from);
@@ -215,12 +215,12 @@ pub(super) fn by_register_tiles(
                 None => take(Turn::Near)(emitter),
             };
             let saved = emitter.save();
-            // Most rows are in the largest register tiles: what these do in a later turn has code of its own.
-            let done = if number > 0 {
-                first(emitter)
-            } else {
+            // Most rows are in the largest register tiles.
+            let done = if turns.later && number == 0 {
                 let is_first = emitter.fb().ins().icmp_imm_s(IntCC::Equal, row, 0);
                 either(emitter, is_first, first, take(Turn::Later))
+            } else {
+                first(emitter)
             };
             emitter.restore(saved);
             done
@@ -238,4 +238,13 @@ pub(super) enum Turn {
     Near,
     /// A later one: they are in the first cache.
     Later,
+}
+
+/// What has code of its own beside [`Turn::Near`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turns {
+    /// [`Turn::Far`].
+    pub(super) far: bool,
+    /// [`Turn::Later`], for the largest register tiles.
+    pub(super) later: bool,
 }
