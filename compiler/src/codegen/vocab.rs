@@ -73,6 +73,7 @@ impl<'a, 'f> Vocab<'a, 'f> {
             let (ty, x) = (self.float_type(), self.fb.ins().f64const(x));
             return self.fb.ins().splat(ty, x);
         }
+        // A register becomes zero without a load.
         if self.is_vector() && x == 0.0 && x.is_sign_positive() {
             let (ty, x) = (self.float_type(), self.fb.ins().f32const(0.0));
             return self.fb.ins().splat(ty, x);

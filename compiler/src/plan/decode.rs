@@ -145,7 +145,7 @@ fn tiling(machine: Machine, attention: &Attention) -> Tiling {
     Tiling { shapes: vec![shape], keys, query_tiles_per_task: 1 }
 }
 
-/// Keys of a chunk: by the heads of keys and values that a graph says, so that results depend on no length of a call.
+/// Keys of a chunk, by the heads of keys and values that the graph fixes: by those of a call, a batch would change bits.
 fn chunk_keys(problem: &Problem, attention: &Attention) -> usize {
     let heads = |axis: &Axis| {
         let rows = problem.graph.static_extent(*axis).map_or(1, u64::from);

@@ -73,15 +73,14 @@ impl TaskTiles<'_> {
             self.loaded = Some(args.keys);
         }
         self.put_record(role, position, args);
-        // SAFETY: the function is of the plan that the frame is of; both are of `Loaded`. The scratch memory has the plan's size and its
-        // constants, as `Tasks::take` made sure, outer indices from there, which are less than the lengths of their axes, and a call record
-        // that `put_record` checked: there is a query, all of them and all keys are within the lengths of their axes, as are those of a task that
-        // follows, whose rows are only asked for, and the function's shape
-        // is within the state of the query tile, one of those there are. The query tile was begun by this task, so that its state has
-        // positions of this call's queries. What the function writes of outputs is of its own queries, which are those of this task alone,
-        // since the counter passes a task once and `places_of` gives no two frames of a call the same queries, or, where keys are cut into chunks, those of the one task that was the last to be handed in, as
-        // `put_record` checked; so are the rows that it writes of a table that is made of its results. Other tables are not written as long as
-        // tasks are taken.
+        // SAFETY: the function is of the plan that the frame is of; both are of `Loaded`. The scratch memory has the plan's size and its constants,
+        // as `Tasks::take` made sure, outer indices from there, which are less than the lengths of their axes, and a call record that `put_record`
+        // checked: there is a query, all of them and all keys are within the lengths of their axes, as are those of a task that follows, whose rows
+        // are only asked for, and the function's shape is within the state of the query tile, one of those there are. The query tile was begun by
+        // this task, so that its state has positions of this call's queries. What the function writes of outputs is of its own queries, which are
+        // those of this task alone, since the counter passes a task once and `places_of` gives no two frames of a call the same queries, or, where
+        // keys are cut into chunks, those of the one task that was the last to be handed in, as `put_record` checked; so are the rows that it writes
+        // of a table that is made of its results. Other tables are not written as long as tasks are taken.
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
     }
 

@@ -107,7 +107,8 @@ impl Loaded {
     }
 }
 
-/// Gives the tables of a call their places, for each of the plans that share its queries: those from the first to the second number, or to the last.
+/// Gives the tables of a call their places, for each of the plans that share its queries: those from the first to the second number, or to the
+/// last.
 ///
 /// The plans read the same views, which are the call's alone, and write different queries.
 ///
