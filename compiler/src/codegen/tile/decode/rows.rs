@@ -166,20 +166,25 @@ pub(super) fn splat(emitter: &mut ExprEmitter<'_, '_>, (address, offset): (Ssa, 
     emitter.v.splat(x, ty)
 }
 
-/// Raises a number in memory to the greatest of a row of scores. NaN counts for nothing.
-pub(super) fn raise(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa, (address, offset): (Ssa, i32)) {
+/// The greatest scores of a row, lane by lane, and `least` where none is greater. NaN counts for nothing.
+pub(super) fn greatest(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa, least: Ssa) -> Ssa {
     let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
     let at = rows.scores(emitter, row);
-    let before = splat(emitter, (address, offset));
     let start = emitter.fb().ins().iconst(types::I64, 0);
-    let most = range_loop(emitter, start, rows.keys, lanes, &[before], |emitter, key, most| {
+    range_loop(emitter, start, rows.keys, lanes, &[least], |emitter, key, most| {
         let skipped = emitter.lane_bytes(key);
         let place = emitter.fb().ins().iadd(at, skipped);
         let score = load(emitter, ty, place, 0);
         vec![emitter.v.pseudo_max(score, most[0])]
-    });
+    })[0]
+}
+
+/// Raises a number in memory to the greatest of a row of scores. NaN counts for nothing.
+pub(super) fn raise(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa, (address, offset): (Ssa, i32)) {
+    let before = splat(emitter, (address, offset));
+    let most = greatest(emitter, rows, row, before);
     // No lane is NaN: each began with the number.
-    let most = joined(emitter, most[0], &|emitter, a, b| emitter.v.pseudo_max(a, b));
+    let most = joined(emitter, most, &|emitter, a, b| emitter.v.pseudo_max(a, b));
     emitter.fb().ins().store(access(), most, address, offset);
 }
 

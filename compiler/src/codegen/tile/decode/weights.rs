@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::rows::{Rows, load, raise, splat};
+use super::rows::{Rows, greatest, load, raise, splat};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::tile::average::{marked, rebase, stay};
@@ -67,19 +67,13 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
 
 /// Whether a score passes the limit of its row. NaN does not.
 fn any_passes(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>) -> Ssa {
-    let (ty, lanes, limits) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64, emitter.plan.scratch.limits);
-    let [start, none] = [types::I64, types::I8].map(|ty| emitter.fb().ins().iconst(ty, 0));
+    let limits = emitter.plan.scratch.limits;
+    let none = emitter.fb().ins().iconst(types::I8, 0);
     counted_loop(emitter, rows.count, &[none], |emitter, row, any| {
-        let at = rows.scores(emitter, row);
         let place = rows.number(emitter, row, limits);
         let limit = splat(emitter, place);
-        let most = range_loop(emitter, start, rows.keys, lanes, &[limit], |emitter, key, most| {
-            let offset = emitter.lane_bytes(key);
-            let place = emitter.fb().ins().iadd(at, offset);
-            let score = load(emitter, ty, place, 0);
-            vec![emitter.v.pseudo_max(score, most[0])]
-        });
-        let passed = emitter.v.fcmp(FloatCC::GreaterThan, most[0], limit);
+        let most = greatest(emitter, rows, row, limit);
+        let passed = emitter.v.fcmp(FloatCC::GreaterThan, most, limit);
         let passed = emitter.fb().ins().vany_true(passed);
         vec![emitter.fb().ins().bor(any[0], passed)]
     })[0]
