@@ -19,13 +19,13 @@ pub struct TileCall {
     pub first_query: u64,
     /// Number of queries.
     pub queries: u64,
-    /// First key of the key tile.
+    /// First key of the key tile; of a decode kernel, of successive key tiles whose rows lie at even distances.
     pub first_key: u64,
-    /// End of the keys of the key tile.
+    /// End of the keys of the key tile, or of the key tiles.
     pub end_key: u64,
     /// Offset of the query tile's state in the scratch memory.
     pub state: u64,
-    /// First key of the key tile that comes next.
+    /// First key of the key tile that comes next, after all those of the call.
     pub next_key: u64,
     /// End of the keys of the key tile that comes next.
     pub next_end: u64,

@@ -84,6 +84,21 @@ impl TaskTiles<'_> {
         unsafe { function.call(frame.words(), self.scratch.as_mut_ptr()) }
     }
 
+    /// Whether code adds key tile after key tile in one call: in decode, where nothing is done for each of them before.
+    fn takes_runs(&self) -> bool {
+        self.plan().schedule.is_for_few_queries() && !self.copies && self.call.loaded.load().is_none()
+    }
+
+    /// The end of the key tiles that one call can take, from one on, and up to a key that none of them passes.
+    pub(crate) fn run_end(&self, tile: (usize, usize), end: usize) -> usize {
+        if !self.takes_runs() {
+            return tile.1;
+        }
+        let products = self.keys.iter().take(self.attention.products.len());
+        let rows = products.chain(self.values.iter().take(self.attention.reductions.len()));
+        rows.map(|rows| rows.run_end(tile.0)).fold(end, usize::min).max(tile.1)
+    }
+
     /// Copies the rows of a key tile that lie in several pages, if the function reads them.
     fn copy_rows(&mut self, role: Role, keys: (usize, usize)) {
         if !self.copies || !reads_rows(role) || self.copied == Some(keys) {
@@ -108,6 +123,7 @@ impl TaskTiles<'_> {
         let (width, most) = match role {
             Role::Begin | Role::Squares | Role::End => (size, 0),
             Role::Reference => (size, usize::MAX),
+            Role::Full(shape) if self.takes_runs() => (tiling.shapes[shape].queries, usize::MAX),
             Role::Full(shape) | Role::Partial(shape) => (tiling.shapes[shape].queries, tiling.keys),
             Role::Load | Role::Guarded | Role::Scan => (size, tiling.keys),
             Role::Table(_) => panic!("`{}` takes no query tile", role.name()),

@@ -39,6 +39,11 @@ impl<'t> Rows<'t> {
         self.paged.as_ref().map_or(f32::INFINITY, |(rows, _)| rows.norm(keys))
     }
 
+    /// The end of the keys whose rows lie where the strides of a key's lead; `usize::MAX` where all do.
+    pub(super) fn run_end(&self, key: usize) -> usize {
+        self.paged.as_ref().map_or(usize::MAX, |(rows, _)| rows.address(key).1)
+    }
+
     /// Address of the row of a key, with scratch memory at this address.
     ///
     /// # Panics

@@ -26,6 +26,8 @@ pub(super) struct KeyTile {
     pub(super) first: Ssa,
     /// Their number.
     pub(super) count: Ssa,
+    /// The first of the key tile that comes next, if that has as many; else the first of these.
+    pub(super) next: Ssa,
 }
 
 /// Rows that are computed for a key tile.
@@ -47,10 +49,13 @@ pub(crate) fn load(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> 
     let first = call_word(emitter, offset_of!(TileCall, first_key));
     let end = call_word(emitter, offset_of!(TileCall, end_key));
     let count = emitter.fb().ins().isub(end, first);
+    let next = call_word(emitter, offset_of!(TileCall, next_key));
+    let whole = has_next(emitter, count);
+    let next = emitter.fb().ins().select(whole, next, first);
     let plan = emitter.plan;
     for Loaded { table, .. } in plan.schedule.loaded() {
         if let Some(rows) = ComputedRows::of_prefill(emitter, table) {
-            rows.compute(emitter, KeyTile { key: attention.key, first, count })?;
+            rows.compute(emitter, KeyTile { key: attention.key, first, count, next })?;
         }
     }
     bf16::pair_rows(emitter, attention, count)
@@ -94,15 +99,12 @@ impl<'t> ComputedRows<'t> {
         let bound = emitter.save();
         emitter.bind_groups();
         let wide = contiguous(emitter, root, dim, None);
-        let next = call_word(emitter, offset_of!(TileCall, next_key));
-        let whole = has_next(emitter, keys.count);
-        let ahead = emitter.fb().ins().select(whole, next, keys.first);
         let read = read_rows(emitter, root, dim);
         let done = by_rows(emitter, dim, wide, |emitter| {
             let mut result = Ok(());
             counted_loop(emitter, keys.count, &[own], |emitter, row, to| {
                 let saved = emitter.save();
-                let index = emitter.fb().ins().iadd(ahead, row);
+                let index = emitter.fb().ins().iadd(keys.next, row);
                 emitter.set(keys.key, index);
                 let asked = ask_row(emitter, &read, (dim, length));
                 let index = emitter.fb().ins().iadd(keys.first, row);

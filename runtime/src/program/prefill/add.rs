@@ -23,7 +23,10 @@ impl Task<'_, '_> {
         let query_tile = self.lists.query_tiles[position];
         let segments = &self.lists.seen.segments[..query_tile.segments_end];
         let Some(&segment) = segments.get(query_tile.segment) else { return false };
-        let keys = self.lists.next_tile(&query_tile);
+        let mut keys = self.lists.next_tile(&query_tile);
+        if turn.1 == 1 && !segment.partial && !self.scans(segment) {
+            keys.1 = self.tiles.run_end(keys, segment.end);
+        }
         let mut advanced = query_tile;
         (advanced.segment, advanced.key) =
             if keys.1 < segment.end { (query_tile.segment, Some(keys.1)) } else { (query_tile.segment + 1, None) };
@@ -40,7 +43,7 @@ impl Task<'_, '_> {
         let (column, shape) = tiling.part(segment.columns.0, segment.columns.1);
         let args = TileArgs { computed: (column, column + tiling.shapes[shape].columns), ..args };
         if let Some(average) = functions.average
-            && (segment.partial || self.attention.may_have_no_weight())
+            && self.scans(segment)
             && self.has_special_values(average.scan, position, args)
         {
             self.tiles.call(average.guarded, position, args);
@@ -49,6 +52,11 @@ impl Task<'_, '_> {
         let shape = functions.shapes[shape];
         let function = if segment.partial { shape.partial } else { shape.full };
         self.tiles.call(function, position, TileArgs { column, ..args });
+    }
+
+    /// Whether key tiles of a segment are scanned for values that are NaN or infinite.
+    fn scans(&self, segment: Segment) -> bool {
+        self.functions.average.is_some() && (segment.partial || self.attention.may_have_no_weight())
     }
 
     /// Whether a value of the key tile is NaN or infinite.

@@ -13,6 +13,8 @@
 //! end     out = O / l,  lse = R + m + log2(l)
 //! ```
 //!
+//! A call adds key tile after key tile, as many as lie one behind the other.
+//!
 //! Rows in fewer bits are widened whenever they are loaded. A scale of whole rows is moved out: products are multiplied with it, and weights. Rows
 //! of `i8` may be multiplied as integers: see [`integers`].
 //!
@@ -43,7 +45,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::plan::{Attention, Decode};
 
-/// Adds a key tile to a tile of rows.
+/// Adds key tiles to a tile of rows: those that a call has keys of.
 pub(crate) fn keys(
     emitter: &mut ExprEmitter<'_, '_>,
     attention: &Attention,
@@ -51,7 +53,14 @@ pub(crate) fn keys(
     mode: Mode,
 ) -> Result<(), CodegenError> {
     let Some(rows) = Rows::new(emitter, attention, decode) else { return Ok(()) };
-    for product in &attention.products {
+    let mut result = Ok(());
+    rows.each_tile(emitter, |emitter, rows| result = key_tile(emitter, rows, mode));
+    result
+}
+
+/// Adds a key tile.
+fn key_tile(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode) -> Result<(), CodegenError> {
+    for product in &rows.tile.attention.products {
         product::products(emitter, (rows, mode), product)?;
     }
     rows.write_key_lanes(emitter);

@@ -7,14 +7,15 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 
 use crate::abi::TileCall;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::{either, range_loop};
+use crate::codegen::loops::{either, range_loop, stepped_loop};
+use crate::codegen::tile::computed::has_next;
 use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::query_tile::{Tile, bind_batch_indices, call_word};
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;
 use crate::plan::{Attention, Decode, Product, Reduction, RowTile};
 
-/// A tile of rows, and a key tile.
+/// A tile of rows, and a key tile; in [`Rows::new`], all keys of a call.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) tile: Tile<'a>,
@@ -24,6 +25,9 @@ pub(super) struct Rows<'a> {
     /// First key of the key tile, and the number of its keys.
     pub(super) first_key: Ssa,
     pub(super) keys: Ssa,
+    /// Keys of the call before the key tile, and after it.
+    pub(super) before: Ssa,
+    pub(super) after: Ssa,
 }
 
 impl<'a> Rows<'a> {
@@ -40,7 +44,38 @@ impl<'a> Rows<'a> {
         let first_key = call_word(emitter, offset_of!(TileCall, first_key));
         let end = call_word(emitter, offset_of!(TileCall, end_key));
         let keys = emitter.fb().ins().isub(end, first_key);
-        Some(Rows { tile, decode, count, first_key, keys })
+        let none = emitter.fb().ins().iconst(types::I64, 0);
+        Some(Rows { tile, decode, count, first_key, keys, before: none, after: none })
+    }
+
+    /// Emits a loop over the key tiles that these keys are of: they end at multiples of their size.
+    pub(super) fn each_tile(
+        &self,
+        emitter: &mut ExprEmitter<'_, '_>,
+        body: impl FnOnce(&mut ExprEmitter<'_, '_>, Rows<'a>),
+    ) {
+        let size = emitter.plan.tiling.keys as i64;
+        let end = emitter.fb().ins().iadd(self.first_key, self.keys);
+        stepped_loop(emitter, self.first_key, end, |emitter, first_key| {
+            let saved = emitter.save();
+            let whole = emitter.fb().ins().band_imm_s(first_key, -size);
+            let whole = emitter.fb().ins().iadd_imm_s(whole, size);
+            let tile_end = emitter.v.smin(whole, end);
+            let keys = emitter.fb().ins().isub(tile_end, first_key);
+            let before = emitter.fb().ins().isub(first_key, self.first_key);
+            let after = emitter.fb().ins().isub(end, tile_end);
+            body(emitter, Rows { first_key, keys, before, after, ..*self });
+            emitter.restore(saved);
+            tile_end
+        });
+    }
+
+    /// Of the key tile that comes next, what this call has or else what the record of the call tells, if it has as many keys; else of this one.
+    pub(super) fn next(&self, emitter: &mut ExprEmitter<'_, '_>, [here, next, told]: [Ssa; 3]) -> Ssa {
+        let whole = has_next(emitter, self.keys);
+        let told = emitter.fb().ins().select(whole, told, here);
+        let whole = emitter.fb().ins().icmp(IntCC::SignedGreaterThanOrEqual, self.after, self.keys);
+        emitter.fb().ins().select(whole, next, told)
     }
 
     /// The number of keys up to the end of a vector.
@@ -82,25 +117,33 @@ impl<'a> Rows<'a> {
         emitter.fb().ins().iadd(scores, offset)
     }
 
-    /// Replaces the vectors of a row of scores, up to that of the last key: `make` gets the bytes before a vector, what is there, and what is
-    /// carried on; gives what takes its place, and what is carried on from there.
+    /// Replaces the vectors of some rows of scores, up to those of the last key. Rows are side by side, so that none waits for another: `make` gets
+    /// the number of a row among them, the bytes before a vector, what is there, and what is carried on for that row; gives what takes its
+    /// place, and what is carried on from there.
     pub(super) fn replace<'e, 'f>(
         &self,
         emitter: &mut ExprEmitter<'e, 'f>,
-        row: Ssa,
+        (row, count): (Ssa, usize),
         carried: &[Ssa],
-        make: impl FnOnce(&mut ExprEmitter<'e, 'f>, Ssa, Ssa, &[Ssa]) -> (Ssa, Vec<Ssa>),
+        make: impl Fn(&mut ExprEmitter<'e, 'f>, (usize, Ssa), Ssa, &[Ssa]) -> (Ssa, Vec<Ssa>),
     ) -> Vec<Ssa> {
         let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
-        let at = self.scores(emitter, row);
+        let (at, pitch) = (self.scores(emitter, row), score_bytes(emitter) as i32);
         let start = emitter.fb().ins().iconst(types::I64, 0);
+        let of_row = carried.len() / count.max(1);
         range_loop(emitter, start, self.keys, lanes, carried, |emitter, key, carried| {
             let offset = emitter.lane_bytes(key);
             let place = emitter.fb().ins().iadd(at, offset);
-            let old = load(emitter, ty, place, 0);
-            let (new, carried) = make(emitter, offset, old, carried);
-            emitter.fb().ins().store(access(), new, place, 0);
-            carried
+            let mut next = Vec::with_capacity(carried.len());
+            for number in 0..count {
+                let from = number as i32 * pitch;
+                let old = load(emitter, ty, place, from);
+                let carried = &carried[number * of_row..(number + 1) * of_row];
+                let (new, carried) = make(emitter, (number, offset), old, carried);
+                emitter.fb().ins().store(access(), new, place, from);
+                next.extend(carried);
+            }
+            next
         })
     }
 
@@ -252,4 +295,9 @@ pub(super) struct Turns {
     pub(super) far: bool,
     /// [`Turn::Later`], for the largest register tiles.
     pub(super) later: bool,
+}
+
+impl Turns {
+    /// One code for all.
+    pub(super) const ONE: Turns = Turns { far: false, later: false };
 }

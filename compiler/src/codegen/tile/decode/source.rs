@@ -1,5 +1,7 @@
 //! Rows of keys and values that vectors can be loaded of.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
@@ -7,12 +9,13 @@ use rhumb_ir::Axis;
 use super::integers::load_pairs;
 use super::numbers::Numbers;
 use super::rows::{Rows, load, padded, padded_pairs, scratch};
+use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::stored;
-use crate::codegen::tile::computed::{ComputedRows, KeyTile, fill_up, has_next};
+use crate::codegen::tile::computed::{ComputedRows, KeyTile, fill_up};
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
 use crate::machine::{LANE_BYTES, LINE};
@@ -92,13 +95,18 @@ impl Source {
         let loaded = wanted.loaded;
         let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, loaded, numbers };
         if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
-            let keys = KeyTile { key: rows.tile.attention.key, first: rows.first_key, count: rows.keys };
+            let after = emitter.fb().ins().iadd(rows.first_key, rows.keys);
+            let told = call_word(emitter, offset_of!(TileCall, next_key));
+            let next = rows.next(emitter, [rows.first_key, after, told]);
+            let keys = KeyTile { key: rows.tile.attention.key, first: rows.first_key, count: rows.keys, next };
             let Wanted { dim, length, place, pitch, .. } = wanted;
             ComputedRows { table: &loaded.table, dim, length, place, pitch }.compute(emitter, keys)?;
             return Ok(in_scratch);
         }
         let [field, next] = wanted.fields;
-        let lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), field)?;
+        let mut lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), field)?;
+        let skipped = emitter.fb().ins().imul(rows.before, lie.stride);
+        lie.first = emitter.fb().ins().iadd(lie.first, skipped);
         let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, storage.bytes() as i64);
         if wanted.padded(emitter) != wanted.length {
             copy(emitter, rows, wanted, (lie, dense));
@@ -108,9 +116,10 @@ impl Source {
             emitter,
             dense,
             |emitter| {
-                let next = call_word(emitter, next);
-                let whole = has_next(emitter, rows.keys);
-                let ahead = emitter.fb().ins().select(whole, next, lie.first);
+                let bytes = emitter.fb().ins().imul(rows.keys, lie.stride);
+                let after = emitter.fb().ins().iadd(lie.first, bytes);
+                let told = call_word(emitter, next);
+                let ahead = rows.next(emitter, [lie.first, after, told]);
                 vec![lie.first, lie.stride, ahead]
             },
             |emitter| {
