@@ -1,10 +1,10 @@
 //! Products of rows and keys. Lanes are elements; sums across lanes are formed for four keys at a time, which makes a vector of them.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::ahead::{Ahead, ask_for, each_key, turns};
 use super::integers::{self, is_odd_query, odd_rows, pair_bytes};
-use super::numbers::Numbers;
 use super::rows::{Rows, Turn, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
 use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
@@ -71,103 +71,150 @@ pub(super) fn products(
     Ok(())
 }
 
+/// Rows of keys that are multiplied at once.
+struct Keys<'k> {
+    /// Their addresses, or where they are even those that lead to all, and the bytes to the rows that are asked for.
+    pointers: Vec<Ssa>,
+    even: Option<(Even, &'k [Ssa])>,
+    /// Their first vectors, if these are loaded already.
+    early: &'k [Ssa],
+}
+
+impl Keys<'_> {
+    /// The addresses of the rows, from where the pointers are now; asks for others that lie as these do.
+    fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, pointers: &[Ssa]) -> Vec<Ssa> {
+        let Some((even, ahead)) = &self.even else { return pointers.to_vec() };
+        let rows = even.addresses(emitter, pointers);
+        rows.iter().for_each(|row| ask_for(emitter, (*row, 1), ahead));
+        rows
+    }
+}
+
 impl Block<'_> {
     /// The products with all keys.
     fn all_keys(&self, emitter: &mut ExprEmitter<'_, '_>) {
         let keys = self.rows.keys;
-        let step = (RowTile::GROUP * self.tile.key_groups) as i64;
+        let (groups, step) = (self.tile.key_groups, (RowTile::GROUP * self.tile.key_groups) as i64);
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let whole = emitter.fb().ins().band_imm_s(keys, -step);
         let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
-        each_key(emitter, (start, whole, step), &ahead, &[], |emitter, key, ahead, _| {
-            self.keys(emitter, key, self.tile.key_groups, Some(ahead));
-            Vec::new()
+        let rows = self.clamped(emitter, (start, groups));
+        let early = self.early(emitter, &rows);
+        each_key(emitter, (start, whole, step), &ahead, &early, |emitter, key, ahead, early| {
+            let first = self.address(emitter, key);
+            let even = Even::new(emitter, first, self.source.stride, RowTile::GROUP * groups);
+            let keys = Keys { pointers: even.pointers.clone(), even: Some((even, ahead)), early };
+            let sums = self.sums(emitter, key, groups, &keys);
+            // Sums across lanes and conversions take the same units: what comes next waits for neither.
+            let next = emitter.fb().ins().iadd_imm_s(key, step);
+            let is_whole = emitter.fb().ins().icmp(IntCC::SignedLessThan, next, whole);
+            let next = emitter.fb().ins().select(is_whole, next, key);
+            let first = self.address(emitter, next);
+            let even = Even::new(emitter, first, self.source.stride, RowTile::GROUP * groups);
+            let next = even.addresses(emitter, &even.pointers);
+            let early = self.early(emitter, &next);
+            self.store(emitter, key, groups, &sums);
+            early
         });
         range_loop(emitter, whole, keys, RowTile::GROUP as i64, &[], |emitter, key, _| {
-            self.keys(emitter, key, 1, None);
+            let keys = Keys { pointers: self.clamped(emitter, (key, 1)), even: None, early: &[] };
+            let sums = self.sums(emitter, key, 1, &keys);
+            self.store(emitter, key, 1, &sums);
             Vec::new()
         });
     }
 
-    /// The products with some groups of keys. Where all of them are there, rows these bytes away are asked for; else those past the last key
-    /// repeat it.
-    fn keys(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, whole: Option<&[Ssa]>) {
-        let Source { first, stride, .. } = self.source;
-        let count = groups * RowTile::GROUP;
-        let address = |emitter: &mut ExprEmitter<'_, '_>, key: Ssa| {
-            let offset = emitter.fb().ins().imul(key, stride);
-            emitter.fb().ins().iadd(first, offset)
-        };
-        let (pointers, even) = if let Some(ahead) = whole {
-            let first = address(emitter, key);
-            let even = Even::new(emitter, first, stride, count);
-            (even.pointers.clone(), Some((even, ahead)))
-        } else {
-            let last = emitter.fb().ins().iadd_imm_s(self.rows.keys, -1);
-            let each = (0..count as i64).map(|n| {
-                let key = emitter.fb().ins().iadd_imm_s(key, n);
-                let key = emitter.v.smin(key, last);
-                address(emitter, key)
-            });
-            (each.collect(), None)
-        };
-        let bytes = emitter.lane_bytes(key);
-        let numbers = self.source.numbers.from(emitter, bytes);
-        let sums = self.sums(emitter, (pointers, even), (count, numbers));
-        self.store(emitter, key, (groups, numbers), &sums);
+    /// The address of the row of a key.
+    fn address(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa) -> Ssa {
+        let offset = emitter.fb().ins().imul(key, self.source.stride);
+        emitter.fb().ins().iadd(self.source.first, offset)
     }
 
-    /// Sums of products, lane by lane: key after key, row after row.
-    fn sums(
-        &self,
-        emitter: &mut ExprEmitter<'_, '_>,
-        (pointers, even): (Vec<Ssa>, Option<(Even, &[Ssa])>),
-        (count, numbers): (usize, Numbers),
-    ) -> Vec<Ssa> {
-        let (float, loaded) = (emitter.v.float_type(), self.source.loaded);
-        let (queries, pitch) = self.queries(emitter);
-        let bytes = match loaded {
+    /// The addresses of the rows of some groups of keys from one on: those past the last key repeat it.
+    fn clamped(&self, emitter: &mut ExprEmitter<'_, '_>, (key, groups): (Ssa, usize)) -> Vec<Ssa> {
+        let last = emitter.fb().ins().iadd_imm_s(self.rows.keys, -1);
+        let each = (0..(RowTile::GROUP * groups) as i64).map(|n| {
+            let key = emitter.fb().ins().iadd_imm_s(key, n);
+            let key = emitter.v.smin(key, last);
+            self.address(emitter, key)
+        });
+        each.collect()
+    }
+
+    /// The vectors of a row, and how many of them are multiplied with at once.
+    fn vectors(&self, emitter: &ExprEmitter<'_, '_>) -> (usize, usize) {
+        let vectors = self.query_bytes(emitter) as usize / emitter.plan.machine.vector_bytes();
+        (vectors, self.source.vectors_at_once(emitter, vectors))
+    }
+
+    /// Loads the first vectors of some keys' rows if they are converted, as many as registers can be spared for.
+    fn early(&self, emitter: &mut ExprEmitter<'_, '_>, rows: &[Ssa]) -> Vec<Ssa> {
+        if !self.source.is_converted() {
+            return Vec::new();
+        }
+        let spared = emitter.plan.machine.registers / 4 / rows.len();
+        let (vectors, at_once) = self.vectors(emitter);
+        let step = self.source.vector_bytes(emitter) as i32;
+        let offsets = (0..spared.min(at_once).min(vectors) as i32).map(|vector| vector * step);
+        let all = offsets.flat_map(|offset| rows.iter().map(move |row| (*row, offset)));
+        all.map(|(row, offset)| self.source.load(emitter, row, offset)).collect()
+    }
+
+    /// Bytes of the elements of a query that rows are multiplied with.
+    fn query_bytes(&self, emitter: &ExprEmitter<'_, '_>) -> i64 {
+        match self.source.loaded {
             Loaded::Bf16Pairs | Loaded::IntegerPairs => pair_bytes(emitter, self.product),
             Loaded::Elements => LANE_BYTES as i64 * i64::from(padded(emitter, self.product.length)),
-        };
-        let end = emitter.fb().ins().iadd_imm_s(queries, bytes);
-        let vector = emitter.plan.machine.vector_bytes() as i64;
-        let at_once = self.source.vectors_at_once(emitter, (bytes / vector) as usize) as i64;
-        let step = at_once * vector;
-        let held = pointers.len();
-        let ty = if loaded.is_pairs() { emitter.v.int_type() } else { float };
-        let mut carried = pointers;
-        carried.extend((0..count * self.tile.rows).map(|_| match loaded {
+        }
+    }
+
+    /// Sums of products with some groups of keys from one on, lane by lane: key after key, row after row.
+    fn sums(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, keys: &Keys<'_>) -> Vec<Ssa> {
+        let loaded = self.source.loaded;
+        let bytes = emitter.lane_bytes(key);
+        let numbers = self.source.numbers.from(emitter, bytes);
+        let (queries, pitch) = self.queries(emitter);
+        let end = self.query_bytes(emitter);
+        let end = emitter.fb().ins().iadd_imm_s(queries, end);
+        let at_once = self.vectors(emitter).1 as i64;
+        let (vector, key_step) = (emitter.plan.machine.vector_bytes() as i64, self.source.vector_bytes(emitter));
+        let (held, step) = (keys.pointers.len(), at_once * vector);
+        let mut carried = keys.pointers.clone();
+        carried.extend((0..RowTile::GROUP * groups * self.tile.rows).map(|_| match loaded {
             Loaded::IntegerPairs => emitter.v.int(0),
             Loaded::Bf16Pairs | Loaded::Elements => emitter.v.float(0.0),
         }));
-        let done = range_loop(emitter, queries, end, step, &carried, |emitter, element, carried| {
+        let one_step = |emitter: &mut ExprEmitter<'_, '_>, element: Ssa, carried: &[Ssa], early: &[Ssa]| {
             let (pointers, sums) = carried.split_at(held);
-            let keys = match &even {
-                Some((even, ahead)) => {
-                    let keys = even.addresses(emitter, pointers);
-                    keys.iter().for_each(|key| ask_for(emitter, (*key, 1), ahead));
-                    keys
-                }
-                None => pointers.to_vec(),
-            };
-            let key_step = self.source.vector_bytes(emitter);
+            let rows = keys.rows(emitter, pointers);
             let mut next: Vec<Ssa> =
                 pointers.iter().map(|p| emitter.fb().ins().iadd_imm_s(*p, at_once * key_step)).collect();
             let mut sums = sums.to_vec();
+            let ty = if loaded.is_pairs() { emitter.v.int_type() } else { emitter.v.float_type() };
             for vector_of in 0..at_once {
                 let query = |r: usize| (r as i64 * pitch + vector_of * vector) as i32;
                 let queries: Vec<Ssa> = (0..self.tile.rows).map(|r| load(emitter, ty, element, query(r))).collect();
-                for (n, (key, sums)) in keys.iter().zip(sums.chunks_mut(self.tile.rows)).enumerate() {
-                    let key = self.source.load(emitter, *key, (vector_of * key_step) as i32);
-                    let key = numbers.shifted(emitter, key, n);
+                for (n, (row, sums)) in rows.iter().zip(sums.chunks_mut(self.tile.rows)).enumerate() {
+                    let elements = match early.get(vector_of as usize * rows.len() + n) {
+                        Some(elements) => *elements,
+                        None => self.source.load(emitter, *row, (vector_of * key_step) as i32),
+                    };
+                    let elements = numbers.shifted(emitter, elements, n);
                     sums.iter_mut().zip(&queries).for_each(|(sum, query)| {
-                        *sum = self.added(emitter, *sum, (*query, key));
+                        *sum = self.added(emitter, *sum, (*query, elements));
                     });
                 }
             }
             next.extend(sums);
             next
+        };
+        let mut from = queries;
+        if !keys.early.is_empty() {
+            carried = one_step(emitter, queries, &carried, keys.early);
+            from = emitter.fb().ins().iadd_imm_s(queries, step);
+        }
+        let done = range_loop(emitter, from, end, step, &carried, |emitter, element, carried| {
+            one_step(emitter, element, carried, &[])
         });
         let sums = &done[held..];
         if loaded == Loaded::IntegerPairs && !integers::fits(self.product.length) {
@@ -216,11 +263,12 @@ impl Block<'_> {
     }
 
     /// Sums across lanes, and stores the products: added to those that are there, if there are.
-    fn store(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, (groups, numbers): (usize, Numbers), sums: &[Ssa]) {
+    fn store(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, sums: &[Ssa]) {
         let (quarters, rows) = (emitter.plan.machine.lanes / RowTile::GROUP, self.tile.rows);
         let scores = self.rows.scores(emitter, self.row);
         let offset = emitter.lane_bytes(key);
         let scores = emitter.fb().ins().iadd(scores, offset);
+        let numbers = self.source.numbers.from(emitter, offset);
         let places: Vec<(usize, usize)> =
             (0..rows).flat_map(|row| (0..groups).map(move |group| (row, group))).collect();
         let pitch = score_bytes(emitter);

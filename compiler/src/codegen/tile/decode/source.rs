@@ -135,6 +135,11 @@ impl Source {
         Source { loaded: Loaded::Elements, ..self }
     }
 
+    /// Whether what is loaded is converted.
+    pub(super) fn is_converted(self) -> bool {
+        self.storage.is_narrow() && self.loaded != Loaded::Bf16Pairs
+    }
+
     /// Bytes of a vector of elements, or of pairs.
     pub(super) fn vector_bytes(self, emitter: &ExprEmitter<'_, '_>) -> i64 {
         let bytes = if self.loaded.is_pairs() { 2 * self.storage.bytes() } else { self.storage.bytes() };
