@@ -15,8 +15,8 @@ pub(crate) struct TileArgs {
     pub(crate) keys: (usize, usize),
     /// Keys of the next key tile.
     pub(crate) next: (usize, usize),
-    /// The position of this query tile among those that take turns at the keys, and their number: it prefetches its share of the next keys.
-    pub(crate) turn: (usize, usize),
+    /// The share of the next keys that this query tile prefetches: from and to, in parts of the third.
+    pub(crate) share: (usize, usize, usize),
     /// Vectors of queries that are left out, from the first on.
     pub(crate) column: usize,
     /// Vectors of queries that are computed, whatever the function's shape is: those that see a key of the tile are among them.
@@ -116,7 +116,7 @@ impl TaskTiles<'_> {
     /// Checks what a function with this role is called for, and puts it in the call record, field by field: a record that is built elsewhere
     /// and copied takes longer than small functions do.
     fn put_record(&mut self, role: Role, position: usize, args: TileArgs) {
-        let TileArgs { keys, next, turn: (turn, turns), column, computed } = args;
+        let TileArgs { keys, next, share: (from, to, whole), column, computed } = args;
         let (plan, (size, _)) = (self.plan(), self.queries);
         let tiling = &plan.tiling;
         // Queries of the function's shape, and the most keys that it takes.
@@ -157,10 +157,10 @@ impl TaskTiles<'_> {
             panic!("scratch memory of the plan's size")
         };
         // Divisions take their time.
-        let share = |turn: usize| match turns {
+        let share = |part: usize| match whole {
             0 => 0,
-            1 => (SHARES * turn.min(1)) as u64,
-            _ => (SHARES * turn.min(turns) / turns) as u64,
+            1 => (SHARES * part.min(1)) as u64,
+            _ => (SHARES * part.min(whole) / whole) as u64,
         };
         record.first_query = (first + skipped) as u64;
         record.queries = (end - first - skipped) as u64;
@@ -168,7 +168,7 @@ impl TaskTiles<'_> {
         (record.next_key, record.next_end) = (next.0 as u64, next.1 as u64);
         record.far = u64::from(self.tasks.far);
         record.state = state as u64;
-        (record.share_from, record.share_to) = (share(turn), share(turn + 1));
+        (record.share_from, record.share_to) = (share(from), share(to));
         record.not_finite = 0;
         let taken = if reads_rows(role) { keys } else { (0, 0) };
         let products = self.keys.iter().take(self.attention.products.len());

@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::prefetch::Asks;
 use super::product::{Factors, Guard, ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile};
 use super::{bf16, prefetch};
@@ -203,12 +204,13 @@ fn average(
     let asked = emitter.plan.tiling.keys.div_ceil(whole.max(1) as usize);
     let mut result = Ok(());
     range_loop(emitter, start, whole_end, shape.value_rows as i64, &[start], |emitter, element, asked_before| {
-        values.rows(emitter, mode, element, shape.value_rows);
-        result = prefetch::values(emitter, tile, reduction, (asked_before[0], asked));
+        result = prefetch::values(emitter, tile, reduction, (asked_before[0], asked)).map(|asks| {
+            values.rows(emitter, mode, element, shape.value_rows, asks.map(|asks| (asks, asked)));
+        });
         vec![emitter.fb().ins().iadd_imm_s(asked_before[0], asked as i64)]
     });
     if rest > 0 {
-        values.rows(emitter, mode, whole_end, rest);
+        values.rows(emitter, mode, whole_end, rest, None);
     }
     result
 }
@@ -234,7 +236,7 @@ impl Values<'_> {
     }
 
     /// A register tile of the sum: `n` elements of the value head from `element`.
-    fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, mode: Mode, element: Ssa, n: usize) {
+    fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, mode: Mode, element: Ssa, n: usize, asks: Option<(Asks, usize)>) {
         let (scratch, layout, shape) = (emitter.scratch, emitter.plan.scratch, self.tile.shape);
         let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
         let row_bytes = self.tile.row_bytes();
@@ -247,7 +249,10 @@ impl Values<'_> {
         let first_row = layout.accumulators as i32 + self.reduction.first as i32 * row_bytes as i32;
         let offset = |r: usize, c: usize| first_row + r as i32 * row_bytes as i32 + width * c as i32;
         let vectors = emitter.fb().ins().iadd_imm_s(scratch, layout.scores as i64);
-        let factors = if emitter.plan.bf16_pairs.values { Factors::Pairs } else { Factors::Singles };
+        let (factors, most) = match emitter.plan.bf16_pairs.values {
+            true => (Factors::Pairs, emitter.plan.tiling.keys / 2),
+            false => (Factors::Singles, emitter.plan.tiling.keys),
+        };
         let product = ProductTile {
             factors,
             rows: Rows::Even { first, distance: stride, count: n },
@@ -257,6 +262,7 @@ impl Values<'_> {
             columns: shape.columns,
             iterations,
             guard: Guard::of(self.tile, mode),
+            asks: asks.map(|(asks, rows)| (asks, (most / rows).max(1) as i64)),
             chains: 1,
             chain_bytes: 0,
         };

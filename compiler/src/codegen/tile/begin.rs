@@ -48,9 +48,16 @@ pub(crate) fn begin(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) ->
     let start = emitter.fb().ins().iconst(types::I64, 0);
     let rows = (start, emitter.plan.tiling.keys);
     for product in &attention.products {
-        prefetch::keys(emitter, tile, product, rows)?;
+        if let Some(asks) = prefetch::keys(emitter, tile, product, rows)? {
+            asks.all(emitter);
+        }
     }
-    attention.reductions.iter().try_for_each(|reduction| prefetch::values(emitter, tile, reduction, rows))
+    for reduction in &attention.reductions {
+        if let Some(asks) = prefetch::values(emitter, tile, reduction, rows)? {
+            asks.all(emitter);
+        }
+    }
+    Ok(())
 }
 
 /// Writes the position of each lane's query.

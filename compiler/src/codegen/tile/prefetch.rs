@@ -1,5 +1,5 @@
-//! Prefetches: the query tiles that take turns at a key tile ask for the keys and values of the next one, each for its share, a few rows
-//! at a time. What is asked for at once in larger numbers waits for the caches.
+//! Prefetches: the query tiles that take turns at a key tile ask for the keys and values of the next one, each for its share, row by row
+//! while products are formed. Of what is asked for at once in larger numbers cores drop much.
 
 use std::mem::offset_of;
 
@@ -21,13 +21,25 @@ const LINE: u32 = 64;
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
 
-/// Asks for the share in some rows of the next key tile's keys: from which row on, and how many.
+/// Rows of the next key tile that are asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Asks {
+    rows: KeyTileRows,
+    /// From which row on, and to which.
+    pub(super) from: Ssa,
+    to: Ssa,
+    /// Cache lines of a row, and the bytes from one to the next.
+    lines: u32,
+    distance: Ssa,
+}
+
+/// The share in some rows of the next key tile's keys: from which row on, and how many.
 pub(super) fn keys(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
     product: &Product,
     rows: (Ssa, usize),
-) -> Result<(), CodegenError> {
+) -> Result<Option<Asks>, CodegenError> {
     next(emitter, tile, (product.key, product.dim, product.length), TileCall::next_keys_of(product.index), rows)
 }
 
@@ -37,22 +49,22 @@ pub(super) fn values(
     tile: Tile<'_>,
     reduction: &Reduction,
     rows: (Ssa, usize),
-) -> Result<(), CodegenError> {
+) -> Result<Option<Asks>, CodegenError> {
     let field = TileCall::next_values_of(reduction.index);
     next(emitter, tile, (reduction.value, reduction.dim, reduction.length), field, rows)
 }
 
-/// Asks for rows of a tensor with a row of this length for each key, the first at the address in this field of the [`TileCall`].
+/// The share in rows of a tensor with a row of this length for each key, the first at the address in this field of the [`TileCall`].
 fn next(
     emitter: &mut ExprEmitter<'_, '_>,
     tile: Tile<'_>,
     (tensor, dim, length): (TensorId, Axis, u32),
     field: usize,
     (row, rows): (Ssa, usize),
-) -> Result<(), CodegenError> {
+) -> Result<Option<Asks>, CodegenError> {
     // What computes rows asks for what it reads.
     if emitter.plan.loaded_rows(tensor).is_some() {
-        return Ok(());
+        return Ok(None);
     }
     let of_tile = KeyTileRows::new(emitter, tile.attention, (tensor, dim), field)?;
     // Elements of a cache line.
@@ -72,24 +84,42 @@ fn next(
         let at = emitter.fb().ins().iadd(row, part);
         emitter.v.smin(at, count)
     });
-    let skipped = emitter.fb().ins().imul(from, of_tile.stride);
-    let row = emitter.fb().ins().iadd(of_tile.first, skipped);
-    range_loop(emitter, from, to, 1, &[row], |emitter, _, row| {
-        let lines = length.div_ceil(of_line);
-        // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
-        if lines > MOST_LINES {
-            let [start, end] = [0, lines].map(|line| emitter.fb().ins().iconst(types::I64, i64::from(line)));
-            range_loop(emitter, start, end, 1, row, |emitter, _, line| {
-                emitter.fb().ins().load(types::I8, access(), line[0], 0);
-                vec![emitter.fb().ins().iadd(line[0], distance)]
-            });
-        } else {
-            let lines = Even::new(emitter, row[0], distance, lines as usize);
-            for address in lines.addresses(emitter, &lines.pointers) {
-                emitter.fb().ins().load(types::I8, access(), address, 0);
+    Ok(Some(Asks { rows: of_tile, from, to, lines: length.div_ceil(of_line), distance }))
+}
+
+impl Asks {
+    /// Asks for all rows at once.
+    pub(super) fn all(self, emitter: &mut ExprEmitter<'_, '_>) {
+        self.some(emitter, self.from, self.to);
+    }
+
+    /// Asks for a row, if it is one of them; gives the one after it.
+    pub(super) fn one(self, emitter: &mut ExprEmitter<'_, '_>, row: Ssa) -> Ssa {
+        let after = emitter.fb().ins().iadd_imm_s(row, 1);
+        let to = emitter.v.smin(after, self.to);
+        self.some(emitter, row, to);
+        after
+    }
+
+    fn some(self, emitter: &mut ExprEmitter<'_, '_>, from: Ssa, to: Ssa) {
+        let Asks { rows, lines, distance, .. } = self;
+        let skipped = emitter.fb().ins().imul(from, rows.stride);
+        let row = emitter.fb().ins().iadd(rows.first, skipped);
+        range_loop(emitter, from, to, 1, &[row], |emitter, _, row| {
+            // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
+            if lines > MOST_LINES {
+                let [start, end] = [0, lines].map(|line| emitter.fb().ins().iconst(types::I64, i64::from(line)));
+                range_loop(emitter, start, end, 1, row, |emitter, _, line| {
+                    emitter.fb().ins().load(types::I8, access(), line[0], 0);
+                    vec![emitter.fb().ins().iadd(line[0], distance)]
+                });
+            } else {
+                let lines = Even::new(emitter, row[0], distance, lines as usize);
+                for address in lines.addresses(emitter, &lines.pointers) {
+                    emitter.fb().ins().load(types::I8, access(), address, 0);
+                }
             }
-        }
-        vec![emitter.fb().ins().iadd(row[0], of_tile.stride)]
-    });
-    Ok(())
+            vec![emitter.fb().ins().iadd(row[0], rows.stride)]
+        });
+    }
 }

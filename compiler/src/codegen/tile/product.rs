@@ -4,6 +4,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::bf16;
+use super::prefetch::Asks;
 use super::query_tile::{Mode, Tile};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
@@ -68,6 +69,8 @@ pub(super) struct ProductTile {
     /// The number of partial sums that are formed side by side, and the bytes of vectors from one to the next.
     pub(super) chains: usize,
     pub(super) chain_bytes: i64,
+    /// What is asked for meanwhile: a row after so many iterations.
+    pub(super) asks: Option<(Asks, i64)>,
 }
 
 /// Addresses at even distances. Few registers hold them: one pointer serves four, as multiples up to 3 fit the addresses of x86.
@@ -131,7 +134,7 @@ impl ProductTile {
         carried.extend((0..self.chains * sums).map(|_| emitter.v.float(0.0)));
         let length = emitter.fb().ins().imul_imm_s(self.iterations, self.vector_step);
         let end = emitter.fb().ins().iadd(self.vectors, length);
-        let done = range_loop(emitter, self.vectors, end, self.vector_step, &carried, |emitter, vectors, carried| {
+        let body = |emitter: &mut ExprEmitter<'_, '_>, vectors: Ssa, carried: &[Ssa]| {
             let (rows, before) = carried.split_at(held);
             let mut after = before.to_vec();
             for (chain, sums) in after.chunks_mut(sums).enumerate() {
@@ -145,7 +148,25 @@ impl ProductTile {
             let mut next: Vec<Ssa> = rows.iter().map(|row| emitter.fb().ins().iadd(*row, self.row_step)).collect();
             next.extend(after);
             next
-        });
+        };
+        let done = match self.asks {
+            None => range_loop(emitter, self.vectors, end, self.vector_step, &carried, body),
+            Some((asks, between)) => {
+                let all = carried.len();
+                carried.push(asks.from);
+                let step = between * self.vector_step;
+                let mut done = range_loop(emitter, self.vectors, end, step, &carried, |emitter, vectors, carried| {
+                    let until = emitter.fb().ins().iadd_imm_s(vectors, step);
+                    let until = emitter.v.smin(until, end);
+                    let row = carried[all];
+                    let mut done = range_loop(emitter, vectors, until, self.vector_step, &carried[..all], body);
+                    done.push(asks.one(emitter, row));
+                    done
+                });
+                done.truncate(all);
+                done
+            }
+        };
         let mut chains = done[held..].chunks(sums);
         let first = chains.next().unwrap_or_default().to_vec();
         chains.fold(first, |sums, more| sums.iter().zip(more).map(|(a, b)| emitter.v.fadd(*a, *b)).collect())

@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::made::Made;
+use super::prefetch::Asks;
 use super::product::{Factors, ProductTile, Rows};
 use super::query_tile::{KeyTileRows, Mode, Tile, set_column, slot};
 use super::score::{KeyRows, Place, score};
@@ -38,9 +39,6 @@ pub(super) fn scores(
     for (number, product) in by_pair.iter().enumerate() {
         let others = (number > 0, number + 1 < by_pair.len());
         accumulators = products(emitter, tile, (product, others), place, &rows, scores)?;
-    }
-    for product in by_pair.iter().filter(|_| place.whole) {
-        prefetch::keys(emitter, tile, product, (place.row, place.rows))?;
     }
     let distances: Vec<Ssa> = rows.iter().filter_map(|row| distance::of_key(emitter, place.count, *row)).collect();
     for (index, sum) in accumulators.iter_mut().enumerate() {
@@ -147,14 +145,17 @@ fn products(
     let chains = if length.is_multiple_of(chains) { chains } else { 1 };
     let parts = Parts { tile, place, rows, scores, of_tile, chains, at_once, first: product.first };
     let count = length.div_ceil(parts.longest()).max(1);
+    // Rows past the last key ask for nothing.
+    let mut asks = if place.whole { prefetch::keys(emitter, tile, product, (place.row, place.rows))? } else { None };
     if count > MOST_PARTS {
-        let sums = parts.looped(emitter, length, (before, more));
+        let sums = parts.looped(emitter, length, (before, more), asks);
         return Ok(times(emitter, sums, factor));
     }
     let mut sums = Vec::new();
     for part in 0..count {
         let [from, to] = [part, part + 1].map(|part| part * (length / chains) / count * chains);
-        sums = parts.part(emitter, Start::Element(from), to - from, (before || part > 0, more || part + 1 < count));
+        let others = (before || part > 0, more || part + 1 < count);
+        sums = parts.part(emitter, Start::Element(from), to - from, others, asks.take());
     }
     Ok(times(emitter, sums, factor))
 }
@@ -200,25 +201,32 @@ impl Parts<'_> {
     }
 
     /// The sums over the whole length, by a loop over its parts: whether there were some before, and whether more come.
-    fn looped(&self, emitter: &mut ExprEmitter<'_, '_>, length: u32, (before, more): (bool, bool)) -> Vec<Ssa> {
+    fn looped(
+        &self,
+        emitter: &mut ExprEmitter<'_, '_>,
+        length: u32,
+        (before, more): (bool, bool),
+        asks: Option<Asks>,
+    ) -> Vec<Ssa> {
         let part = self.longest();
         let last = (length - 1) / part * part;
-        self.part(emitter, Start::Element(0), part, (before, true));
+        self.part(emitter, Start::Element(0), part, (before, true), asks);
         let [start, end] = [part, last].map(|at| emitter.fb().ins().iconst(types::I64, i64::from(at)));
         range_loop(emitter, start, end, i64::from(part), &[], |emitter, from, _| {
-            self.part(emitter, Start::Loop(from), part, (true, true));
+            self.part(emitter, Start::Loop(from), part, (true, true), None);
             Vec::new()
         });
-        self.part(emitter, Start::Element(last), length - last, (true, more))
+        self.part(emitter, Start::Element(last), length - last, (true, more), None)
     }
 
-    /// The sums with those of `steps` more from `from` on: whether there were some before, and whether more come.
+    /// The sums with those of `steps` more from `from` on: whether there were some before, whether more come, and what is asked for meanwhile.
     fn part(
         &self,
         emitter: &mut ExprEmitter<'_, '_>,
         from: Start,
         steps: u32,
         (before, more): (bool, bool),
+        asks: Option<Asks>,
     ) -> Vec<Ssa> {
         let Parts { tile: Tile { shape, state, .. }, place, of_tile, chains, .. } = *self;
         let KeyTileRows { first, stride, element } = of_tile;
@@ -261,6 +269,7 @@ impl Parts<'_> {
             columns: shape.columns,
             iterations: emitter.fb().ins().iconst(types::I64, iterations),
             guard: None,
+            asks: asks.map(|asks| (asks, (iterations / place.rows as i64).max(1))),
             chains: chains as usize,
             chain_bytes: iterations * vector_step,
         };

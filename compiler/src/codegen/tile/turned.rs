@@ -119,6 +119,7 @@ fn parts(
             columns,
             iterations: emitter.fb().ins().iconst(types::I64, iterations),
             guard: None,
+            asks: None,
             chains,
             chain_bytes: iterations * step,
         };

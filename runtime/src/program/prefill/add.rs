@@ -1,5 +1,6 @@
 //! Key tiles, as query tiles come to them.
 
+use super::lists::QueryTile;
 use super::task::Task;
 use crate::memory::{FunctionId, TileArgs};
 use crate::tiles::Segment;
@@ -9,22 +10,25 @@ impl Task<'_, '_> {
     pub(super) fn take_turns(&mut self) -> bool {
         let unfinished =
             self.lists.query_tiles.iter().filter(|query_tile| query_tile.segment < query_tile.segments_end);
-        let (turns, mut turn) = (unfinished.count(), 0);
+        // Each has a share of what is prefetched that is its share of the work.
+        let queries = |query_tile: &QueryTile| query_tile.queries.range.1 - query_tile.queries.range.0;
+        let (whole, mut from) = (unfinished.map(queries).sum(), 0);
         for position in 0..self.tiles.len() {
-            if self.advance(position, (turn, turns)) {
-                turn += 1;
+            let to = from + queries(&self.lists.query_tiles[position]);
+            if self.advance(position, (from, to, whole)) {
+                from = to;
             }
         }
-        turns > 0
+        whole > 0
     }
 
     /// Adds the next key tile to a query tile; false if there is none.
-    pub(super) fn advance(&mut self, position: usize, turn: (usize, usize)) -> bool {
+    pub(super) fn advance(&mut self, position: usize, share: (usize, usize, usize)) -> bool {
         let query_tile = self.lists.query_tiles[position];
         let segments = &self.lists.seen.segments[..query_tile.segments_end];
         let Some(&segment) = segments.get(query_tile.segment) else { return false };
         let mut keys = self.lists.next_tile(&query_tile);
-        if turn.1 == 1 && !segment.partial && !self.scans(segment) {
+        if share == (0, share.2, share.2) && !segment.partial && !self.scans(segment) {
             keys.1 = self.tiles.run_end(keys, segment.end);
         }
         let mut advanced = query_tile;
@@ -32,7 +36,7 @@ impl Task<'_, '_> {
             if keys.1 < segment.end { (query_tile.segment, Some(keys.1)) } else { (query_tile.segment + 1, None) };
         self.lists.query_tiles[position] = advanced;
         let next = self.lists.next_tile(&advanced);
-        self.add(position, segment, TileArgs { keys, next, turn, ..TileArgs::default() });
+        self.add(position, segment, TileArgs { keys, next, share, ..TileArgs::default() });
         true
     }
 

@@ -85,18 +85,22 @@ impl Task<'_, '_> {
         }
         let before = position.checked_sub(1).map(|before| self.lists.query_tiles[before]);
         // Pruning comes later: until then the query tile before tells about where the first key tile is.
-        let turn = (position, self.tiles.len());
+        let turn = (position, position + 1, self.tiles.len());
         let (next, share) = match (near, &before) {
-            (Some(near), _) => ((near.first, near.end), (0, 1)),
+            (Some(near), _) => ((near.first, near.end), (0, 1, 1)),
             (None, Some(before)) if self.pruning => (self.lists.next_tile(before), turn),
             (None, _) => (self.lists.next_tile(&query_tile), turn),
         };
         let functions = self.functions;
-        self.tiles.begin(functions.begin, position, TileArgs { next, turn: share, ..TileArgs::default() });
+        self.tiles.begin(functions.begin, position, TileArgs { next, share, ..TileArgs::default() });
         let mut base = functions.key_term.map(|key_term| self.refer(position, &query_tile, key_term, |_| false));
         if let Some(near) = near {
             let next = before.map_or((0, 0), |before| self.lists.next_tile(&before));
-            self.add(position, near, TileArgs { keys: (near.first, near.end), next, turn, ..TileArgs::default() });
+            self.add(
+                position,
+                near,
+                TileArgs { keys: (near.first, near.end), next, share: turn, ..TileArgs::default() },
+            );
             base = Some(self.least_base(position, queries));
         }
         if let (Some(base), true) = (base, self.pruning && self.in_vain < MOST_IN_VAIN) {
