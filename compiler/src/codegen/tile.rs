@@ -33,6 +33,7 @@ mod computed;
 pub(crate) mod decode;
 mod distance;
 mod end;
+mod even;
 mod hinges;
 mod lanes;
 mod long;

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
-use super::product::Even;
+use super::even::Even;
 use super::query_tile::{KeyTileRows, Tile, call_word};
 use crate::abi::{SHARES, TileCall};
 use crate::codegen::error::CodegenError;
