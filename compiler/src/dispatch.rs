@@ -20,7 +20,8 @@ use crate::target::Target;
 /// How much decode may cost of what prefill does by the estimate, for one query: threads share its keys, which are read in the pages where
 /// they lie.
 const OF_ONE: f64 = 1.5;
-/// As `OF_ONE`, for more queries: the loads that wide query tiles save are worth less where a core does one wide multiply-add a cycle.
+/// As `OF_ONE`, for queries that fill more than a vector: the loads that wide query tiles save are worth less where a core does one wide
+/// multiply-add a cycle.
 const OF_MORE: f64 = 1.07;
 /// Query tiles of prefill up to which the two are compared: what one more query costs for a tile of its own matters less and less.
 const QUERY_TILES: usize = 3;
@@ -227,10 +228,16 @@ fn preferred(decode: &Plan, prefill: &Plan) -> (Vec<RangeInclusive<usize>>, Tail
     let by_prefill = |queries: usize| tiles * prefill.key_cycles(queries * packed);
     let by_decode = |queries: usize| decode.key_cycles(queries * heads);
     let most = QUERY_TILES * prefill.tiling.queries().div_ceil(packed);
-    let costs_less =
-        |queries: &usize| by_decode(*queries) <= if *queries == 1 { OF_ONE } else { OF_MORE } * by_prefill(*queries);
-    let taken = ranges((1..=most).filter(costs_less));
     let lanes = prefill.machine.lanes;
+    let costs_less = |queries: &usize| {
+        let most = match *queries {
+            1 => OF_ONE,
+            queries if queries * packed <= lanes => 1.0,
+            _ => OF_MORE,
+        };
+        by_decode(*queries) <= most * by_prefill(*queries)
+    };
+    let taken = ranges((1..=most).filter(costs_less));
     // The fewest queries whose rows fill vectors.
     let vector = (1..=lanes).find(|queries| (queries * packed).is_multiple_of(lanes)).unwrap_or(lanes);
     let shared = |queries: usize| {

@@ -205,6 +205,7 @@ fn average(
     let mut result = Ok(());
     range_loop(emitter, start, whole_end, shape.value_rows as i64, &[start], |emitter, element, asked_before| {
         result = prefetch::values(emitter, tile, reduction, (asked_before[0], asked)).map(|asks| {
+            let asks = asks.and_then(|asks| asks.row_by_row(emitter, mode));
             values.rows(emitter, mode, element, shape.value_rows, asks.map(|asks| (asks, asked)));
         });
         vec![emitter.fb().ins().iadd_imm_s(asked_before[0], asked as i64)]

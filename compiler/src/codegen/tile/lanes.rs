@@ -32,13 +32,6 @@ pub(super) fn quarter(emitter: &mut ExprEmitter<'_, '_>, x: Ssa, number: usize) 
     emitter.v.permute((x, x), &lanes, types::F32X4)
 }
 
-/// The lanes of each of up to four vectors joined: a vector of four lanes, one for each of them.
-pub(super) fn of_rows<'a, 'f>(emitter: &mut ExprEmitter<'a, 'f>, vectors: &[Ssa], join: &Join<'a, 'f>) -> Ssa {
-    let set = std::array::from_fn(|n| vectors[n % vectors.len()]);
-    let all = sums_of_fours(emitter, &[set], join);
-    quarter(emitter, all, 0)
-}
-
 /// All lanes of a vector joined, in the first lane and others.
 pub(super) fn joined<'a, 'f>(emitter: &mut ExprEmitter<'a, 'f>, x: Ssa, join: &Join<'a, 'f>) -> Ssa {
     let within = within_quarters(emitter, [x; QUARTER], join);

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
 
 use super::even::Even;
-use super::query_tile::{KeyTileRows, Tile, call_word};
+use super::query_tile::{KeyTileRows, Mode, Tile, call_word};
 use crate::abi::{SHARES, TileCall};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
@@ -88,6 +88,16 @@ fn next(
 }
 
 impl Asks {
+    /// What is asked for row by row; all at once where a mask is evaluated or values are guarded: few key tiles run that code, and there is less
+    /// of it so.
+    pub(super) fn row_by_row(self, emitter: &mut ExprEmitter<'_, '_>, mode: Mode) -> Option<Asks> {
+        if mode.masked || mode.guarded {
+            self.all(emitter);
+            return None;
+        }
+        Some(self)
+    }
+
     /// Asks for all rows at once.
     pub(super) fn all(self, emitter: &mut ExprEmitter<'_, '_>) {
         self.some(emitter, self.from, self.to);

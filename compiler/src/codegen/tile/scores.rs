@@ -38,7 +38,7 @@ pub(super) fn scores(
     let by_pair: Vec<&Product> = attention.products.iter().filter(|of| !emitter.plan.is_by_distance(of)).collect();
     for (number, product) in by_pair.iter().enumerate() {
         let others = (number > 0, number + 1 < by_pair.len());
-        accumulators = products(emitter, tile, (product, others), place, &rows, scores)?;
+        accumulators = products(emitter, (tile, mode), (product, others), place, &rows, scores)?;
     }
     let distances: Vec<Ssa> = rows.iter().filter_map(|row| distance::of_key(emitter, place.count, *row)).collect();
     for (index, sum) in accumulators.iter_mut().enumerate() {
@@ -127,7 +127,7 @@ impl Column<'_> {
 /// come. A long one is summed in parts: rounding errors grow with the length of a sum.
 fn products(
     emitter: &mut ExprEmitter<'_, '_>,
-    tile: Tile<'_>,
+    (tile, mode): (Tile<'_>, Mode),
     (product, (before, more)): (&Product, (bool, bool)),
     place: Place,
     rows: &[Ssa],
@@ -146,7 +146,8 @@ fn products(
     let parts = Parts { tile, place, rows, scores, of_tile, chains, at_once, first: product.first };
     let count = length.div_ceil(parts.longest()).max(1);
     // Rows past the last key ask for nothing.
-    let mut asks = if place.whole { prefetch::keys(emitter, tile, product, (place.row, place.rows))? } else { None };
+    let asks = if place.whole { prefetch::keys(emitter, tile, product, (place.row, place.rows))? } else { None };
+    let mut asks = asks.and_then(|asks| asks.row_by_row(emitter, mode));
     if count > MOST_PARTS {
         let sums = parts.looped(emitter, length, (before, more), asks);
         return Ok(times(emitter, sums, factor));

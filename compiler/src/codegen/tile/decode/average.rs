@@ -6,13 +6,13 @@ use super::ahead::{Ahead, ask_for, each_key, turns};
 use super::integers;
 use super::numbers::Numbers;
 use super::rows::{
-    Rows, Turn, Turns, accumulators, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
+    Rows, Turn, accumulators, average_bytes, by_register_tiles, load, padded, score_bytes, splat, values_before,
 };
 use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::range_loop;
+use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::tile::product::Guard;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
@@ -94,10 +94,10 @@ fn scaled_weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, numbers: Nu
     if !numbers.has_scale() {
         return numbers;
     }
-    by_register_tiles(emitter, rows, Turns::ONE, |emitter, row, tile, _| {
-        rows.replace(emitter, (row, tile.rows), &[], |emitter, (_, offset), weights, _| {
+    counted_loop(emitter, rows.count, &[], |emitter, row, _| {
+        rows.replace(emitter, row, &[], |emitter, offset, weights, _| {
             (numbers.from(emitter, offset).scaled_lanes(emitter, weights, 0), Vec::new())
-        });
+        })
     });
     numbers.unscaled()
 }

@@ -14,10 +14,10 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::numbers::Numbers;
-use super::rows::{Rows, Turns, by_register_tiles, elements_before, load, padded, padded_pairs, query_bytes, scratch};
+use super::rows::{Rows, elements_before, load, padded, padded_pairs, query_bytes, scratch};
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
-use crate::codegen::tile::lanes::{joined, of_rows, sums_of_fours};
+use crate::codegen::tile::lanes::{joined, sums_of_fours};
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::{access, by_name, lane_order};
 use crate::machine::LANE_BYTES;
@@ -71,14 +71,11 @@ fn greater(emitter: &mut ExprEmitter<'_, '_>, x: Ssa, most: Ssa) -> Ssa {
 /// The greatest magnitude of all lanes, as a number.
 fn greatest(emitter: &mut ExprEmitter<'_, '_>, most: Ssa) -> Ssa {
     let most = emitter.v.float_of(most);
-    joined(emitter, most, &greater_bits)
-}
-
-/// The greater of two magnitudes, by their bits.
-fn greater_bits(emitter: &mut ExprEmitter<'_, '_>, a: Ssa, b: Ssa) -> Ssa {
-    let [a, b] = [a, b].map(|x| emitter.v.bits_of(x));
-    let most = emitter.fb().ins().smax(a, b);
-    emitter.v.float_of(most)
+    joined(emitter, most, &|emitter, a, b| {
+        let [a, b] = [a, b].map(|x| emitter.v.bits_of(x));
+        let most = emitter.fb().ins().smax(a, b);
+        emitter.v.float_of(most)
+    })
 }
 
 /// Numbers times a factor, rounded to integers, in the lower halves of lanes whose upper halves are something else.
@@ -207,33 +204,31 @@ pub(super) fn has_odd_weights(emitter: &mut ExprEmitter<'_, '_>, row: Ssa) -> Ss
 /// Odd rows stay as they are.
 pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode, numbers: Numbers) {
     let layout = emitter.plan.scratch;
-    by_register_tiles(emitter, rows, Turns::ONE, |emitter, row, tile, _| {
-        let most = scaled(emitter, rows, mode, (row, tile.rows, numbers));
-        let places = [layout.weight_scales, layout.odd_weights].map(|part| number(emitter, row, part));
-        let scales: Vec<Scale> = (0..tile.rows as u8)
-            .map(|n| {
-                let most = emitter.fb().ins().extractlane(most, n);
-                let scale = Scale::of(emitter, most);
-                let odd = emitter.fb().ins().uextend(types::I32, scale.odd);
-                for (number, place) in [scale.scale, odd].into_iter().zip(places) {
-                    emitter.fb().ins().store(access(), number, place, LANE_BYTES as i32 * i32::from(n));
-                }
-                scale
-            })
-            .collect();
-        paired(emitter, rows, row, &scales);
+    counted_loop(emitter, rows.count, &[], |emitter, row, _| {
+        let most = scaled(emitter, rows, mode, (row, numbers));
+        let scale = Scale::of(emitter, most);
+        let place = number(emitter, row, layout.weight_scales);
+        emitter.fb().ins().store(access(), scale.scale, place, 0);
+        let place = number(emitter, row, layout.odd_weights);
+        let odd = emitter.fb().ins().uextend(types::I32, scale.odd);
+        emitter.fb().ins().store(access(), odd, place, 0);
+        either(
+            emitter,
+            odd,
+            |_| Vec::new(),
+            |emitter| {
+                paired(emitter, rows, (row, scale.inverse));
+                Vec::new()
+            },
+        );
+        Vec::new()
     });
 }
 
-/// Multiplies the weights of some rows with scales: the greatest magnitude of each, in lanes.
-fn scaled(
-    emitter: &mut ExprEmitter<'_, '_>,
-    rows: Rows<'_>,
-    mode: Mode,
-    (row, count, numbers): (Ssa, usize, Numbers),
-) -> Ssa {
-    let none: Vec<Ssa> = (0..count).map(|_| emitter.v.int(0)).collect();
-    let most = rows.replace(emitter, (row, count), &none, |emitter, (_, offset), weights, most| {
+/// Multiplies the weights of a row with scales: the greatest magnitude. Lanes are keys.
+fn scaled(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode, (row, numbers): (Ssa, Numbers)) -> Ssa {
+    let none = emitter.v.int(0);
+    let most = rows.replace(emitter, row, &[none], |emitter, offset, weights, most| {
         let mut scaled = numbers.from(emitter, offset).scaled_lanes(emitter, weights, 0);
         // What is hidden is marked by a weight below 0. Past the last key there are no scales.
         if mode.guarded || numbers.has_scale() {
@@ -244,28 +239,19 @@ fn scaled(
         }
         (scaled, vec![greater(emitter, scaled, most[0])])
     });
-    let most: Vec<Ssa> = most.iter().map(|most| emitter.v.float_of(*most)).collect();
-    of_rows(emitter, &most, &greater_bits)
+    greatest(emitter, most[0])
 }
 
-/// Makes pairs of the weights of some rows, but of odd ones.
-fn paired(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa, scales: &[Scale]) {
-    let (ty, bits, lanes) = (emitter.v.float_type(), emitter.v.int_type(), emitter.plan.machine.lanes);
+/// Makes pairs of the weights of a row.
+fn paired(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, (row, inverse): (Ssa, Ssa)) {
+    let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes);
     let order: Vec<u8> = (0..lanes as u8).map(|lane| lane | 1).collect();
-    let odd = |emitter: &mut ExprEmitter<'_, '_>, scale: &Scale| {
-        let odd = emitter.fb().ins().uextend(types::I32, scale.odd);
-        let (odd, even) = (emitter.v.splat(odd, bits), emitter.v.int(0));
-        emitter.fb().ins().icmp(IntCC::NotEqual, odd, even)
-    };
-    let odd: Vec<Ssa> = scales.iter().map(|scale| odd(emitter, scale)).collect();
-    rows.replace(emitter, (row, scales.len()), &[], |emitter, (number, _), weights, _| {
-        let low = rounded(emitter, weights, scales[number].inverse);
+    rows.replace(emitter, row, &[], |emitter, _, weights, _| {
+        let low = rounded(emitter, weights, inverse);
         let high = emitter.v.float_of(low);
         let high = emitter.v.permute((high, high), &order, ty);
         let high = emitter.v.bits_of(high);
-        let pairs = pairs(emitter, low, high);
-        let weights = emitter.v.bits_of(weights);
-        (emitter.v.select_int(odd[number], weights, pairs), Vec::new())
+        (pairs(emitter, low, high), Vec::new())
     });
 }
 

@@ -117,33 +117,25 @@ impl<'a> Rows<'a> {
         emitter.fb().ins().iadd(scores, offset)
     }
 
-    /// Replaces the vectors of some rows of scores, up to those of the last key. Rows are side by side, so that none waits for another: `make` gets
-    /// the number of a row among them, the bytes before a vector, what is there, and what is carried on for that row; gives what takes its
-    /// place, and what is carried on from there.
+    /// Replaces the vectors of a row of scores, up to that of the last key: `make` gets the bytes before a vector, what is there, and what is
+    /// carried on; gives what takes its place, and what is carried on from there.
     pub(super) fn replace<'e, 'f>(
         &self,
         emitter: &mut ExprEmitter<'e, 'f>,
-        (row, count): (Ssa, usize),
+        row: Ssa,
         carried: &[Ssa],
-        make: impl Fn(&mut ExprEmitter<'e, 'f>, (usize, Ssa), Ssa, &[Ssa]) -> (Ssa, Vec<Ssa>),
+        make: impl FnOnce(&mut ExprEmitter<'e, 'f>, Ssa, Ssa, &[Ssa]) -> (Ssa, Vec<Ssa>),
     ) -> Vec<Ssa> {
         let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
-        let (at, pitch) = (self.scores(emitter, row), score_bytes(emitter) as i32);
+        let at = self.scores(emitter, row);
         let start = emitter.fb().ins().iconst(types::I64, 0);
-        let of_row = carried.len() / count.max(1);
         range_loop(emitter, start, self.keys, lanes, carried, |emitter, key, carried| {
             let offset = emitter.lane_bytes(key);
             let place = emitter.fb().ins().iadd(at, offset);
-            let mut next = Vec::with_capacity(carried.len());
-            for number in 0..count {
-                let from = number as i32 * pitch;
-                let old = load(emitter, ty, place, from);
-                let carried = &carried[number * of_row..(number + 1) * of_row];
-                let (new, carried) = make(emitter, (number, offset), old, carried);
-                emitter.fb().ins().store(access(), new, place, from);
-                next.extend(carried);
-            }
-            next
+            let old = load(emitter, ty, place, 0);
+            let (new, carried) = make(emitter, offset, old, carried);
+            emitter.fb().ins().store(access(), new, place, 0);
+            carried
         })
     }
 
@@ -295,9 +287,4 @@ pub(super) struct Turns {
     pub(super) far: bool,
     /// [`Turn::Later`], for the largest register tiles.
     pub(super) later: bool,
-}
-
-impl Turns {
-    /// One code for all.
-    pub(super) const ONE: Turns = Turns { far: false, later: false };
 }

@@ -3,20 +3,20 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::rows::{Rows, Turns, by_register_tiles, greatest, load, raise, scratch, splat};
+use super::rows::{Rows, greatest, load, raise, splat};
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::{counted_loop, either};
+use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::tile::average::{marked, rebase, stay};
 use crate::codegen::tile::begin_maxima;
-use crate::codegen::tile::lanes::of_rows;
+use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::query_tile::Mode;
 use crate::codegen::vocab::access;
-use crate::machine::LANE_BYTES;
-use crate::plan::RowTile;
 
 /// Scores to weights; bases and sums move on.
 pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode) {
     let (base, layout) = (emitter.scratch, emitter.plan.scratch);
+    let (ty, lanes) = (emitter.v.float_type(), emitter.plan.machine.lanes as i64);
+    let start = emitter.fb().ins().iconst(types::I64, 0);
     // Weights wait for the scores alone: that none passes its limit is predicted.
     let passed = any_passes(emitter, rows);
     either(
@@ -38,46 +38,31 @@ pub(super) fn weights(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: M
             Vec::new()
         },
     );
-    by_register_tiles(emitter, rows, Turns::ONE, |emitter, row, tile, _| {
-        let sums = weights_of(emitter, rows, mode, (row, tile.rows));
-        add_sums(emitter, rows, row, &sums);
+    counted_loop(emitter, rows.count, &[], |emitter, row, _| {
+        let at = rows.scores(emitter, row);
+        let place = rows.number(emitter, row, layout.bases);
+        let from = splat(emitter, place);
+        let zero = emitter.v.float(0.0);
+        let sum = range_loop(emitter, start, rows.keys, lanes, &[zero], |emitter, key, sum| {
+            let offset = emitter.lane_bytes(key);
+            let place = emitter.fb().ins().iadd(at, offset);
+            let score = load(emitter, ty, place, 0);
+            let difference = emitter.v.fsub(score, from);
+            let weight = emitter.v.exp2_bounded(difference);
+            let stored = marked(emitter, mode, score, weight);
+            emitter.fb().ins().store(access(), stored, place, 0);
+            vec![emitter.v.fadd(sum[0], weight)]
+        });
+        let sum = joined(emitter, sum[0], &|emitter, a, b| emitter.v.fadd(a, b));
+        let (sums, part) = rows.number(emitter, row, layout.sums);
+        let old = load(emitter, types::F32, sums, part);
+        let offset = emitter.lane_bytes(row);
+        let scale = emitter.fb().ins().iadd(base, offset);
+        let rescale = load(emitter, types::F32, scale, layout.rescale as i32);
+        let new = emitter.v.fma(old, rescale, sum);
+        emitter.fb().ins().store(access(), new, sums, part);
+        Vec::new()
     });
-}
-
-/// Scores of some rows to weights: their sums, lane by lane.
-fn weights_of(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mode, (row, count): (Ssa, usize)) -> Vec<Ssa> {
-    let (bases, part) = rows.number(emitter, row, emitter.plan.scratch.bases);
-    let bases: Vec<Ssa> = (0..count).map(|n| splat(emitter, (bases, part + (LANE_BYTES * n) as i32))).collect();
-    let zeros: Vec<Ssa> = (0..count).map(|_| emitter.v.float(0.0)).collect();
-    rows.replace(emitter, (row, count), &zeros, |emitter, (number, _), score, sum| {
-        let difference = emitter.v.fsub(score, bases[number]);
-        let weight = emitter.v.exp2_bounded(difference);
-        let sum = emitter.v.fadd(sum[0], weight);
-        (marked(emitter, mode, score, weight), vec![sum])
-    })
-}
-
-/// Adds the sums of some rows, lane by lane, to those of the key tiles before.
-fn add_sums(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, row: Ssa, sums: &[Ssa]) {
-    let layout = emitter.plan.scratch;
-    let added = of_rows(emitter, sums, &|emitter, a, b| emitter.v.fadd(a, b));
-    let (place, part) = rows.number(emitter, row, layout.sums);
-    let offset = emitter.lane_bytes(row);
-    let scales = scratch(emitter, layout.rescale);
-    let scales = emitter.fb().ins().iadd(scales, offset);
-    let add = |emitter: &mut ExprEmitter<'_, '_>, added: Ssa, at: i32| {
-        let ty = emitter.fb().func.dfg.value_type(added);
-        let (old, scale) = (load(emitter, ty, place, part + at), load(emitter, ty, scales, at));
-        let new = emitter.v.fma(old, scale, added);
-        emitter.fb().ins().store(access(), new, place, part + at);
-    };
-    if sums.len() == RowTile::GROUP {
-        return add(emitter, added, 0);
-    }
-    for n in 0..sums.len() {
-        let added = emitter.fb().ins().extractlane(added, n as u8);
-        add(emitter, added, (LANE_BYTES * n) as i32);
-    }
 }
 
 /// Whether a score passes the limit of its row. NaN does not.
