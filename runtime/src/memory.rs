@@ -37,7 +37,7 @@ pub use code::CodeError;
 pub(crate) use frame::tests::{planned, with_tables};
 pub(crate) use frame::{Frame, Placed};
 pub(crate) use invocation::Invocation;
-pub(crate) use invoke::TileArgs;
+pub(crate) use invoke::{Share, TileArgs};
 pub use load_error::LoadError;
 pub(crate) use loaded::{FunctionId, Loaded, places_of};
 pub(crate) use outer::{Outer, query_tiles};

@@ -15,12 +15,38 @@ pub(crate) struct TileArgs {
     pub(crate) keys: (usize, usize),
     /// Keys of the next key tile.
     pub(crate) next: (usize, usize),
-    /// The share of the next keys that this query tile prefetches: from and to, in parts of the third.
-    pub(crate) share: (usize, usize, usize),
+    /// The share of the next keys that this query tile prefetches.
+    pub(crate) share: Share,
     /// Vectors of queries that are left out, from the first on.
     pub(crate) column: usize,
     /// Vectors of queries that are computed, whatever the function's shape is: those that see a key of the tile are among them.
     pub(crate) computed: (usize, usize),
+}
+
+/// A share of some work: parts from one up to another, of so many.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Share {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) of: usize,
+}
+
+impl Share {
+    /// All of it.
+    pub(crate) const ALL: Share = Share { from: 0, to: 1, of: 1 };
+
+    pub(crate) fn is_all(self) -> bool {
+        self.from == 0 && self.to == self.of
+    }
+
+    /// Its ends in parts of [`SHARES`]. Divisions take their time.
+    fn ends(self) -> [u64; 2] {
+        [self.from, self.to].map(|part| match part {
+            0 => 0,
+            part if part >= self.of => SHARES as u64,
+            part => (SHARES * part / self.of) as u64,
+        })
+    }
 }
 
 impl TableTurns<'_> {
@@ -116,7 +142,7 @@ impl TaskTiles<'_> {
     /// Checks what a function with this role is called for, and puts it in the call record, field by field: a record that is built elsewhere
     /// and copied takes longer than small functions do.
     fn put_record(&mut self, role: Role, position: usize, args: TileArgs) {
-        let TileArgs { keys, next, share: (from, to, whole), column, computed } = args;
+        let TileArgs { keys, next, share, column, computed } = args;
         let (plan, (size, _)) = (self.plan(), self.queries);
         let tiling = &plan.tiling;
         // Queries of the function's shape, and the most keys that it takes.
@@ -156,19 +182,13 @@ impl TaskTiles<'_> {
         let Some([record]) = self.scratch.slice_mut::<TileCall>(layout.call, 1) else {
             panic!("scratch memory of the plan's size")
         };
-        // Divisions take their time.
-        let share = |part: usize| match whole {
-            0 => 0,
-            1 => (SHARES * part.min(1)) as u64,
-            _ => (SHARES * part.min(whole) / whole) as u64,
-        };
         record.first_query = (first + skipped) as u64;
         record.queries = (end - first - skipped) as u64;
         (record.first_key, record.end_key) = (keys.0 as u64, keys.1 as u64);
         (record.next_key, record.next_end) = (next.0 as u64, next.1 as u64);
         record.far = u64::from(self.tasks.far);
         record.state = state as u64;
-        (record.share_from, record.share_to) = (share(from), share(to));
+        [record.share_from, record.share_to] = share.ends();
         record.not_finite = 0;
         let taken = if reads_rows(role) { keys } else { (0, 0) };
         let products = self.keys.iter().take(self.attention.products.len());

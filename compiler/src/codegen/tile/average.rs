@@ -206,7 +206,7 @@ fn average(
     range_loop(emitter, start, whole_end, shape.value_rows as i64, &[start], |emitter, element, asked_before| {
         result = prefetch::values(emitter, tile, reduction, (asked_before[0], asked)).map(|asks| {
             let asks = asks.and_then(|asks| asks.row_by_row(emitter, mode));
-            values.rows(emitter, mode, element, shape.value_rows, asks.map(|asks| (asks, asked)));
+            values.rows(emitter, mode, element, shape.value_rows, asks);
         });
         vec![emitter.fb().ins().iadd_imm_s(asked_before[0], asked as i64)]
     });
@@ -237,7 +237,7 @@ impl Values<'_> {
     }
 
     /// A register tile of the sum: `n` elements of the value head from `element`.
-    fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, mode: Mode, element: Ssa, n: usize, asks: Option<(Asks, usize)>) {
+    fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, mode: Mode, element: Ssa, n: usize, asks: Option<Asks>) {
         let (scratch, layout, shape) = (emitter.scratch, emitter.plan.scratch, self.tile.shape);
         let (ty, width) = (emitter.v.float_type(), emitter.plan.machine.vector_bytes() as i32);
         let row_bytes = self.tile.row_bytes();
@@ -263,7 +263,7 @@ impl Values<'_> {
             columns: shape.columns,
             iterations,
             guard: Guard::of(self.tile, mode),
-            asks: asks.map(|(asks, rows)| (asks, (most / rows).max(1) as i64)),
+            asks: asks.map(|asks| (asks, asks.between(most))),
             chains: 1,
             chain_bytes: 0,
         };

@@ -50,8 +50,7 @@ pub(crate) fn load(emitter: &mut ExprEmitter<'_, '_>, attention: &Attention) -> 
     let end = call_word(emitter, offset_of!(TileCall, end_key));
     let count = emitter.fb().ins().isub(end, first);
     let next = call_word(emitter, offset_of!(TileCall, next_key));
-    let whole = has_next(emitter, count);
-    let next = emitter.fb().ins().select(whole, next, first);
+    let next = next_or(emitter, count, [next, first]);
     let plan = emitter.plan;
     for Loaded { table, .. } in plan.schedule.loaded() {
         if let Some(rows) = ComputedRows::of_prefill(emitter, table) {
@@ -123,12 +122,13 @@ impl<'t> ComputedRows<'t> {
     }
 }
 
-/// Whether the key tile that comes next has as many keys as this one, or more.
-pub(super) fn has_next(emitter: &mut ExprEmitter<'_, '_>, count: Ssa) -> Ssa {
+/// What the record of the call tells of the key tile that comes next, if that has so many keys, or more; else of this one.
+pub(super) fn next_or(emitter: &mut ExprEmitter<'_, '_>, count: Ssa, [told, here]: [Ssa; 2]) -> Ssa {
     let [first, end] =
         [offset_of!(TileCall, next_key), offset_of!(TileCall, next_end)].map(|word| call_word(emitter, word));
     let next = emitter.fb().ins().isub(end, first);
-    emitter.fb().ins().icmp(IntCC::SignedGreaterThanOrEqual, next, count)
+    let whole = emitter.fb().ins().icmp(IntCC::SignedGreaterThanOrEqual, next, count);
+    emitter.fb().ins().select(whole, told, here)
 }
 
 /// Asks for the rows of inputs at this point, where they are contiguous.

@@ -13,10 +13,8 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
+use crate::machine::LINE;
 use crate::plan::{Product, Reduction, TensorId};
-
-/// Bytes of a cache line.
-const LINE: u32 = 64;
 
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
@@ -28,6 +26,8 @@ pub(super) struct Asks {
     /// From which row on, and to which.
     pub(super) from: Ssa,
     to: Ssa,
+    /// The most that they are.
+    most: usize,
     /// Cache lines of a row, and the bytes from one to the next.
     lines: u32,
     distance: Ssa,
@@ -68,7 +68,7 @@ fn next(
     }
     let of_tile = KeyTileRows::new(emitter, tile.attention, (tensor, dim), field)?;
     // Elements of a cache line.
-    let of_line = LINE / emitter.plan.tensors[tensor].storage.bytes() as u32;
+    let of_line = (LINE / emitter.plan.tensors[tensor].storage.bytes()) as u32;
     let distance = emitter.fb().ins().imul_imm_s(of_tile.element, i64::from(of_line));
     let [first, end, from, to] = [
         offset_of!(TileCall, next_key),
@@ -84,7 +84,7 @@ fn next(
         let at = emitter.fb().ins().iadd(row, part);
         emitter.v.smin(at, count)
     });
-    Ok(Some(Asks { rows: of_tile, from, to, lines: length.div_ceil(of_line), distance }))
+    Ok(Some(Asks { rows: of_tile, from, to, most: rows, lines: length.div_ceil(of_line), distance }))
 }
 
 impl Asks {
@@ -96,6 +96,11 @@ impl Asks {
             return None;
         }
         Some(self)
+    }
+
+    /// The iterations of a loop of so many from one row that is asked for to the next.
+    pub(super) fn between(self, iterations: usize) -> usize {
+        (iterations / self.most).max(1)
     }
 
     /// Asks for all rows at once.

@@ -71,7 +71,7 @@ pub(super) struct ProductTile {
     pub(super) chains: usize,
     pub(super) chain_bytes: i64,
     /// What is asked for meanwhile: a row after so many iterations.
-    pub(super) asks: Option<(Asks, i64)>,
+    pub(super) asks: Option<(Asks, usize)>,
 }
 
 impl ProductTile {
@@ -117,7 +117,7 @@ impl ProductTile {
             Some((asks, between)) => {
                 let all = carried.len();
                 carried.push(asks.from);
-                let step = between * self.vector_step;
+                let step = between as i64 * self.vector_step;
                 let mut done = range_loop(emitter, self.vectors, end, step, &carried, |emitter, vectors, carried| {
                     let until = emitter.fb().ins().iadd_imm_s(vectors, step);
                     let until = emitter.v.smin(until, end);

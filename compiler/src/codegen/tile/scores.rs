@@ -270,7 +270,7 @@ impl Parts<'_> {
             columns: shape.columns,
             iterations: emitter.fb().ins().iconst(types::I64, iterations),
             guard: None,
-            asks: asks.map(|asks| (asks, (iterations / place.rows as i64).max(1))),
+            asks: asks.map(|asks| (asks, asks.between(iterations as usize))),
             chains: chains as usize,
             chain_bytes: iterations * vector_step,
         };

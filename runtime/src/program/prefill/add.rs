@@ -2,7 +2,7 @@
 
 use super::lists::QueryTile;
 use super::task::Task;
-use crate::memory::{FunctionId, TileArgs};
+use crate::memory::{FunctionId, Share, TileArgs};
 use crate::tiles::Segment;
 
 impl Task<'_, '_> {
@@ -12,23 +12,23 @@ impl Task<'_, '_> {
             self.lists.query_tiles.iter().filter(|query_tile| query_tile.segment < query_tile.segments_end);
         // Each has a share of what is prefetched that is its share of the work.
         let queries = |query_tile: &QueryTile| query_tile.queries.range.1 - query_tile.queries.range.0;
-        let (whole, mut from) = (unfinished.map(queries).sum(), 0);
+        let (of, mut from) = (unfinished.map(queries).sum(), 0);
         for position in 0..self.tiles.len() {
             let to = from + queries(&self.lists.query_tiles[position]);
-            if self.advance(position, (from, to, whole)) {
+            if self.advance(position, Share { from, to, of }) {
                 from = to;
             }
         }
-        whole > 0
+        of > 0
     }
 
     /// Adds the next key tile to a query tile; false if there is none.
-    pub(super) fn advance(&mut self, position: usize, share: (usize, usize, usize)) -> bool {
+    pub(super) fn advance(&mut self, position: usize, share: Share) -> bool {
         let query_tile = self.lists.query_tiles[position];
         let segments = &self.lists.seen.segments[..query_tile.segments_end];
         let Some(&segment) = segments.get(query_tile.segment) else { return false };
         let mut keys = self.lists.next_tile(&query_tile);
-        if share == (0, share.2, share.2) && !segment.partial && !self.scans(segment) {
+        if share.is_all() && !segment.partial && !self.scans(segment) {
             keys.1 = self.tiles.run_end(keys, segment.end);
         }
         let mut advanced = query_tile;

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::lists::QueryTile;
 use super::task::Task;
-use crate::memory::{Part, TileArgs};
+use crate::memory::{Part, Share, TileArgs};
 use crate::program::functions::KeyTermFunctions;
 
 impl Task<'_, '_> {
@@ -64,7 +64,7 @@ impl Task<'_, '_> {
         self.tiles.begin(self.functions.begin, position, TileArgs::default());
         self.refer(position, &query_tile, functions, |query| low.get(query).is_some_and(|low| *low));
         let done = std::mem::replace(&mut self.lists.query_tiles[position], query_tile);
-        while self.advance(position, (0, 1, 1)) {}
+        while self.advance(position, Share::ALL) {}
         // Its segments make room for those of the next.
         self.lists.seen.segments.truncate(query_tile.first_segment);
         self.lists.query_tiles[position] = done;

@@ -4,7 +4,7 @@ use rhumb_compiler::plan::Attention;
 
 use super::lists::{QueryTile, TaskLists};
 use super::trace::{self, Trace};
-use crate::memory::{TaskTiles, TileArgs};
+use crate::memory::{Share, TaskTiles, TileArgs};
 use crate::program::functions::TileFunctions;
 use crate::tiles::{Classes, Queries};
 
@@ -85,22 +85,19 @@ impl Task<'_, '_> {
         }
         let before = position.checked_sub(1).map(|before| self.lists.query_tiles[before]);
         // Pruning comes later: until then the query tile before tells about where the first key tile is.
-        let turn = (position, position + 1, self.tiles.len());
+        let own = Share { from: position, to: position + 1, of: self.tiles.len() };
         let (next, share) = match (near, &before) {
-            (Some(near), _) => ((near.first, near.end), (0, 1, 1)),
-            (None, Some(before)) if self.pruning => (self.lists.next_tile(before), turn),
-            (None, _) => (self.lists.next_tile(&query_tile), turn),
+            (Some(near), _) => ((near.first, near.end), Share::ALL),
+            (None, Some(before)) if self.pruning => (self.lists.next_tile(before), own),
+            (None, _) => (self.lists.next_tile(&query_tile), own),
         };
         let functions = self.functions;
         self.tiles.begin(functions.begin, position, TileArgs { next, share, ..TileArgs::default() });
         let mut base = functions.key_term.map(|key_term| self.refer(position, &query_tile, key_term, |_| false));
         if let Some(near) = near {
             let next = before.map_or((0, 0), |before| self.lists.next_tile(&before));
-            self.add(
-                position,
-                near,
-                TileArgs { keys: (near.first, near.end), next, share: turn, ..TileArgs::default() },
-            );
+            let keys = (near.first, near.end);
+            self.add(position, near, TileArgs { keys, next, share: own, ..TileArgs::default() });
             base = Some(self.least_base(position, queries));
         }
         if let (Some(base), true) = (base, self.pruning && self.in_vain < MOST_IN_VAIN) {

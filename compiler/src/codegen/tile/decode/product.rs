@@ -71,19 +71,25 @@ pub(super) fn products(
     Ok(())
 }
 
-/// Rows of keys that are multiplied at once.
-struct Keys<'k> {
-    /// Their addresses, or where they are even those that lead to all, and the bytes to the rows that are asked for.
-    pointers: Vec<Ssa>,
-    even: Option<(Even, &'k [Ssa])>,
-    /// Their first vectors, if these are loaded already.
-    early: &'k [Ssa],
+/// The addresses of rows of keys that are multiplied at once.
+enum Keys<'k> {
+    /// At even distances; the bytes from them to rows that are asked for.
+    Even(Even, &'k [Ssa]),
+    Each(Vec<Ssa>),
 }
 
 impl Keys<'_> {
+    /// The addresses that lead to all, which step together.
+    fn pointers(&self) -> &[Ssa] {
+        match self {
+            Keys::Even(even, _) => &even.pointers,
+            Keys::Each(rows) => rows,
+        }
+    }
+
     /// The addresses of the rows, from where the pointers are now; asks for others that lie as these do.
     fn rows(&self, emitter: &mut ExprEmitter<'_, '_>, pointers: &[Ssa]) -> Vec<Ssa> {
-        let Some((even, ahead)) = &self.even else { return pointers.to_vec() };
+        let Keys::Even(even, ahead) = self else { return pointers.to_vec() };
         let rows = even.addresses(emitter, pointers);
         rows.iter().for_each(|row| ask_for(emitter, (*row, 1), ahead));
         rows
@@ -98,30 +104,33 @@ impl Block<'_> {
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let whole = emitter.fb().ins().band_imm_s(keys, -step);
         let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
-        let rows = self.clamped(emitter, (start, groups));
-        let early = self.early(emitter, &rows);
+        let early = self.early(emitter, |emitter| self.clamped(emitter, (start, groups)));
         each_key(emitter, (start, whole, step), &ahead, &early, |emitter, key, ahead, early| {
-            let first = self.address(emitter, key);
-            let even = Even::new(emitter, first, self.source.stride, RowTile::GROUP * groups);
-            let keys = Keys { pointers: even.pointers.clone(), even: Some((even, ahead)), early };
-            let sums = self.sums(emitter, key, groups, &keys);
+            let keys = Keys::Even(self.even(emitter, key), ahead);
+            let sums = self.sums(emitter, (key, groups), &keys, early);
             // Sums across lanes and conversions take the same units: what comes next waits for neither.
-            let next = emitter.fb().ins().iadd_imm_s(key, step);
-            let is_whole = emitter.fb().ins().icmp(IntCC::SignedLessThan, next, whole);
-            let next = emitter.fb().ins().select(is_whole, next, key);
-            let first = self.address(emitter, next);
-            let even = Even::new(emitter, first, self.source.stride, RowTile::GROUP * groups);
-            let next = even.addresses(emitter, &even.pointers);
-            let early = self.early(emitter, &next);
+            let early = self.early(emitter, |emitter| {
+                let next = emitter.fb().ins().iadd_imm_s(key, step);
+                let is_whole = emitter.fb().ins().icmp(IntCC::SignedLessThan, next, whole);
+                let next = emitter.fb().ins().select(is_whole, next, key);
+                let even = self.even(emitter, next);
+                even.addresses(emitter, &even.pointers)
+            });
             self.store(emitter, key, groups, &sums);
             early
         });
         range_loop(emitter, whole, keys, RowTile::GROUP as i64, &[], |emitter, key, _| {
-            let keys = Keys { pointers: self.clamped(emitter, (key, 1)), even: None, early: &[] };
-            let sums = self.sums(emitter, key, 1, &keys);
+            let keys = Keys::Each(self.clamped(emitter, (key, 1)));
+            let sums = self.sums(emitter, (key, 1), &keys, &[]);
             self.store(emitter, key, 1, &sums);
             Vec::new()
         });
+    }
+
+    /// The addresses of the rows of as many keys as the register tile has, from one on.
+    fn even(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa) -> Even {
+        let first = self.address(emitter, key);
+        Even::new(emitter, first, self.source.stride, RowTile::GROUP * self.tile.key_groups)
     }
 
     /// The address of the row of a key.
@@ -147,11 +156,16 @@ impl Block<'_> {
         (vectors, self.source.vectors_at_once(emitter, vectors))
     }
 
-    /// Loads the first vectors of some keys' rows if they are converted, as many as registers can be spared for.
-    fn early(&self, emitter: &mut ExprEmitter<'_, '_>, rows: &[Ssa]) -> Vec<Ssa> {
+    /// Loads the first vectors of the rows at some addresses if they are converted, as many as registers can be spared for.
+    fn early<'e, 'f>(
+        &self,
+        emitter: &mut ExprEmitter<'e, 'f>,
+        rows: impl FnOnce(&mut ExprEmitter<'e, 'f>) -> Vec<Ssa>,
+    ) -> Vec<Ssa> {
         if !self.source.is_converted() {
             return Vec::new();
         }
+        let rows = rows(emitter);
         let spared = emitter.plan.machine.registers / 4 / rows.len();
         let (vectors, at_once) = self.vectors(emitter);
         let step = self.source.vector_bytes(emitter) as i32;
@@ -168,8 +182,15 @@ impl Block<'_> {
         }
     }
 
-    /// Sums of products with some groups of keys from one on, lane by lane: key after key, row after row.
-    fn sums(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa, groups: usize, keys: &Keys<'_>) -> Vec<Ssa> {
+    /// Sums of products with some groups of keys from one on, lane by lane: key after key, row after row. The first vectors of their rows may be
+    /// loaded already.
+    fn sums(
+        &self,
+        emitter: &mut ExprEmitter<'_, '_>,
+        (key, groups): (Ssa, usize),
+        keys: &Keys<'_>,
+        early: &[Ssa],
+    ) -> Vec<Ssa> {
         let loaded = self.source.loaded;
         let bytes = emitter.lane_bytes(key);
         let numbers = self.source.numbers.from(emitter, bytes);
@@ -178,8 +199,8 @@ impl Block<'_> {
         let end = emitter.fb().ins().iadd_imm_s(queries, end);
         let at_once = self.vectors(emitter).1 as i64;
         let (vector, key_step) = (emitter.plan.machine.vector_bytes() as i64, self.source.vector_bytes(emitter));
-        let (held, step) = (keys.pointers.len(), at_once * vector);
-        let mut carried = keys.pointers.clone();
+        let (held, step) = (keys.pointers().len(), at_once * vector);
+        let mut carried = keys.pointers().to_vec();
         carried.extend((0..RowTile::GROUP * groups * self.tile.rows).map(|_| match loaded {
             Loaded::IntegerPairs => emitter.v.int(0),
             Loaded::Bf16Pairs | Loaded::Elements => emitter.v.float(0.0),
@@ -209,8 +230,8 @@ impl Block<'_> {
             next
         };
         let mut from = queries;
-        if !keys.early.is_empty() {
-            carried = one_step(emitter, queries, &carried, keys.early);
+        if !early.is_empty() {
+            carried = one_step(emitter, queries, &carried, early);
             from = emitter.fb().ins().iadd_imm_s(queries, step);
         }
         let done = range_loop(emitter, from, end, step, &carried, |emitter, element, carried| {

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
 use crate::abi::TileCall;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{either, range_loop, stepped_loop};
-use crate::codegen::tile::computed::has_next;
+use crate::codegen::tile::computed::next_or;
 use crate::codegen::tile::lanes::joined;
 use crate::codegen::tile::query_tile::{Tile, bind_batch_indices, call_word};
 use crate::codegen::vocab::access;
@@ -72,8 +72,7 @@ impl<'a> Rows<'a> {
 
     /// Of the key tile that comes next, what this call has or else what the record of the call tells, if it has as many keys; else of this one.
     pub(super) fn next(&self, emitter: &mut ExprEmitter<'_, '_>, [here, next, told]: [Ssa; 3]) -> Ssa {
-        let whole = has_next(emitter, self.keys);
-        let told = emitter.fb().ins().select(whole, told, here);
+        let told = next_or(emitter, self.keys, [told, here]);
         let whole = emitter.fb().ins().icmp(IntCC::SignedGreaterThanOrEqual, self.after, self.keys);
         emitter.fb().ins().select(whole, next, told)
     }
