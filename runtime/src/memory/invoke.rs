@@ -186,7 +186,7 @@ impl TaskTiles<'_> {
         record.queries = (end - first - skipped) as u64;
         (record.first_key, record.end_key) = (keys.0 as u64, keys.1 as u64);
         (record.next_key, record.next_end) = (next.0 as u64, next.1 as u64);
-        record.far = u64::from(self.tasks.far);
+        record.far = u64::from(self.tasks.is_far());
         record.state = state as u64;
         [record.share_from, record.share_to] = share.ends();
         record.not_finite = 0;

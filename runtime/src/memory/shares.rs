@@ -15,6 +15,9 @@ use crate::memory::{Frame, FunctionId, Invocation, Outer, Workspace};
 /// Keys and values of more bytes are thought to come from memory: last caches have about as much.
 const NEAR_BYTES: usize = 32 << 20;
 
+/// Those of no more are thought to be near enough, in a core's own caches, for no task to ask for rows of the next.
+const OWN_BYTES: usize = 1 << 20;
+
 /// A table that is being made. Threads take turns of its outermost loop, no two the same; nothing reads tables meanwhile.
 #[derive(Debug)]
 pub(crate) struct TableTurns<'i> {
@@ -48,8 +51,8 @@ pub(crate) struct Tasks<'i> {
     /// Chunks that keys are cut into.
     chunks: usize,
     partials: &'i Partials,
-    /// Whether keys and values are thought to come from memory.
-    pub(super) far: bool,
+    /// Bytes of keys and values that are read.
+    read_bytes: usize,
     next: AtomicUsize,
 }
 
@@ -146,7 +149,7 @@ impl Invocation<'_> {
             together: together.min(plan.tiling.query_tiles_per_task).max(1),
             query_tiles: query_tiles(attention, &self.frame),
             outer: Outer::count(attention, &self.frame),
-            far: read_bytes > NEAR_BYTES,
+            read_bytes,
             next: AtomicUsize::new(0),
         })
     }
@@ -170,6 +173,11 @@ impl<'i> Tasks<'i> {
     /// What the call knows of its tensors.
     pub(crate) fn frame(&self) -> &'i Frame<'i> {
         &self.call.frame
+    }
+
+    /// Whether keys and values are thought to come from memory.
+    pub(super) fn is_far(&self) -> bool {
+        self.read_bytes > NEAR_BYTES
     }
 
     /// The number of tasks.
@@ -257,10 +265,11 @@ impl<'t> TaskTiles<'t> {
     }
 
     /// The key tile that this thread comes to after some keys, if they are the last of the task: that of the task which is taken next, as far as
-    /// can be told. None for many queries, whose query tiles ask for what they share, and where keys are in a cache.
+    /// can be told. None for many queries, whose query tiles ask for what they share, and where keys are in a core's own caches.
     pub(super) fn following(&mut self, keys: (usize, usize), next: (usize, usize)) -> Option<Following<'t>> {
         let first_tile = *self.first_tile.get_or_insert(keys);
-        if next.0 < next.1 || self.copies || !self.tasks.far || !self.plan().schedule.is_for_few_queries() {
+        let is_own = self.tasks.read_bytes <= OWN_BYTES;
+        if next.0 < next.1 || self.copies || is_own || !self.plan().schedule.is_for_few_queries() {
             return None;
         }
         let task = self.tasks.next.load(Ordering::Relaxed);

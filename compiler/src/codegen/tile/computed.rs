@@ -7,6 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::{Axis, Value};
 
 use super::bf16;
+use super::prefetch::{Cache, ask};
 use super::query_tile::{bind_batch_indices, call_word};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
@@ -144,15 +145,10 @@ fn ask_row(
     let inputs: Vec<TensorId> = inputs.map(|(tensor, _)| *tensor).collect();
     for tensor in inputs {
         let (row, bytes) = (emitter.address(tensor, &[dim])?, plan.tensors[tensor].storage.bytes());
-        (0..bytes as i32 * length as i32).step_by(LINE).for_each(|line| ask(emitter, row, line));
+        let lines = (0..bytes as i32 * length as i32).step_by(LINE);
+        lines.for_each(|line| ask(emitter, Cache::Second, row, line));
     }
     Ok(())
-}
-
-/// Asks for a cache line. First caches have room for little more than a key tile: what comes later waits in the second.
-pub(super) fn ask(emitter: &mut ExprEmitter<'_, '_>, address: Ssa, offset: i32) {
-    // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
-    emitter.fb().ins().load(types::I16, access(), address, offset);
 }
 
 /// Computes a row along an axis of this length, zeros at its end.

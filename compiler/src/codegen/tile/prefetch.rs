@@ -19,6 +19,23 @@ use crate::plan::{Product, Reduction, TensorId};
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
 
+/// The cache that lines are asked into.
+#[derive(Clone, Copy)]
+pub(super) enum Cache {
+    First,
+    Second,
+}
+
+/// Asks for a cache line.
+pub(super) fn ask(emitter: &mut ExprEmitter<'_, '_>, cache: Cache, address: Ssa, offset: i32) {
+    // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
+    let ty = match cache {
+        Cache::First => types::I8,
+        Cache::Second => types::I16,
+    };
+    emitter.fb().ins().load(ty, access(), address, offset);
+}
+
 /// Rows of the next key tile that are asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Asks {
@@ -121,17 +138,16 @@ impl Asks {
         let skipped = emitter.fb().ins().imul(from, rows.stride);
         let row = emitter.fb().ins().iadd(rows.first, skipped);
         range_loop(emitter, from, to, 1, &[row], |emitter, _, row| {
-            // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
             if lines > MOST_LINES {
                 let [start, end] = [0, lines].map(|line| emitter.fb().ins().iconst(types::I64, i64::from(line)));
                 range_loop(emitter, start, end, 1, row, |emitter, _, line| {
-                    emitter.fb().ins().load(types::I8, access(), line[0], 0);
+                    ask(emitter, Cache::First, line[0], 0);
                     vec![emitter.fb().ins().iadd(line[0], distance)]
                 });
             } else {
                 let lines = Even::new(emitter, row[0], distance, lines as usize);
                 for address in lines.addresses(emitter, &lines.pointers) {
-                    emitter.fb().ins().load(types::I8, access(), address, 0);
+                    ask(emitter, Cache::First, address, 0);
                 }
             }
             vec![emitter.fb().ins().iadd(row[0], rows.stride)]

@@ -1,5 +1,6 @@
 //! Rows that are asked for while others are loaded: those of the next key tile, and once more those that come sooner. Cores drop much of what
-//! they are asked for while they wait for as much as they can.
+//! they are asked for while they wait for as much as they can. First caches have room for little more than a key tile: what comes later waits in
+//! the second.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa};
@@ -8,19 +9,29 @@ use super::rows::{Rows, Turn, Turns};
 use super::source::Source;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
-use crate::codegen::tile::computed::ask;
+use crate::codegen::tile::prefetch::{Cache, ask};
 use crate::codegen::tile::query_tile::Mode;
 use crate::machine::{Backend, LANE_BYTES, LINE};
 
-/// Rows whose asking is alike.
-const BLOCK: i64 = 16;
+/// Rows whose asking is alike, or as many as are taken at a time.
+const BLOCK: i64 = 8;
 
-/// Rows from one that is loaded to those that are asked for again, whole blocks: the first always, the others where rows come from memory.
-const AGAIN: [i64; 3] = [BLOCK, 2 * BLOCK, 3 * BLOCK];
+/// Rows from one that is loaded to those that are asked for again, whole blocks, and the cache they are wanted in.
+type Again = [(i64, Cache)];
 
-/// Rows some way on from those that are loaded.
+/// Where rows come from memory.
+const FAR: &Again = &[(48, Cache::Second), (32, Cache::Second), (16, Cache::Second), (8, Cache::First)];
+
+/// Where they are in a cache. To ask for what lies in the second takes a turn there, once more when it is loaded: the last time costs nothing.
+const NEAR: &Again = &[(48, Cache::Second), (8, Cache::First)];
+
+/// Where a row takes fewer bytes for as much arithmetic.
+const NARROW: &Again = &[(16, Cache::Second)];
+
+/// Rows some way on from those that are loaded, and the cache they are wanted in.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
+    cache: Cache,
     /// The key from which on they are of the next key tile.
     end: Ssa,
     /// Bytes to them before that key, and from there on.
@@ -29,50 +40,69 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// What is asked for while a register tile takes rows, in its turn.
-    pub(super) fn new(emitter: &mut ExprEmitter<'_, '_>, (rows, turn): (Rows<'_>, Turn), source: Source) -> Vec<Ahead> {
+    /// What is asked for while a register tile takes rows, so many at a time, in its turn.
+    pub(super) fn new(
+        emitter: &mut ExprEmitter<'_, '_>,
+        (rows, turn): (Rows<'_>, Turn),
+        (source, step): (Source, i64),
+    ) -> Vec<Ahead> {
         if turn == Turn::Later {
             return Vec::new();
         }
         let next = emitter.fb().ins().isub(source.ahead, source.first);
-        let mut all = vec![Ahead { end: rows.keys, within: next, past: next }];
-        let again: &[i64] = match emitter.plan.machine.backend {
+        let mut all = vec![Ahead { cache: Cache::Second, end: rows.keys, within: next, past: next }];
+        let again: &Again = match emitter.plan.machine.backend {
             // To ask is to load, which takes longer.
             Backend::Cranelift => &[],
-            Backend::Wide if turn == Turn::Far => &AGAIN,
-            Backend::Wide => &AGAIN[..1],
+            Backend::Wide if is_narrow(source) => NARROW,
+            Backend::Wide if turn == Turn::Far => FAR,
+            Backend::Wide => NEAR,
         };
-        all.extend(again.iter().map(|&on| {
+        all.extend(again.iter().map(|&(on, cache)| {
+            let on = on.max(block(step));
             let end = emitter.fb().ins().iadd_imm_s(rows.keys, -on);
             let within = emitter.fb().ins().imul_imm_s(source.stride, on);
             let back = emitter.fb().ins().imul(end, source.stride);
-            Ahead { end, within, past: emitter.fb().ins().isub(next, back) }
+            Ahead { cache, end, within, past: emitter.fb().ins().isub(next, back) }
         }));
         all
     }
 
-    /// Bytes from the rows of a block, whose first key is given.
-    fn bytes(self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa) -> Ssa {
-        if self.within == self.past {
-            return self.past;
+    /// As seen from the rows of a block, whose first key is given.
+    fn from(self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa) -> Away {
+        let Ahead { cache, end, within, past } = self;
+        if within == past {
+            return Away { cache, bytes: past };
         }
-        let is_within = emitter.fb().ins().icmp(IntCC::SignedLessThan, key, self.end);
-        emitter.fb().ins().select(is_within, self.within, self.past)
+        let is_within = emitter.fb().ins().icmp(IntCC::SignedLessThan, key, end);
+        Away { cache, bytes: emitter.fb().ins().select(is_within, within, past) }
     }
 }
 
-/// Emits a loop over the keys from one up to another, so many at a time. `body` gets the first, the bytes from their rows to those that are
-/// asked for, and what is carried on.
+/// Rows so many bytes away, and the cache they are wanted in.
+#[derive(Clone, Copy)]
+pub(super) struct Away {
+    cache: Cache,
+    bytes: Ssa,
+}
+
+/// Rows whose asking is alike, of those that are taken so many at a time.
+fn block(step: i64) -> i64 {
+    BLOCK.max(step)
+}
+
+/// Emits a loop over the keys from one up to another, so many at a time. `body` gets the first, the rows that are asked for as seen from
+/// theirs, and what is carried on.
 pub(super) fn each_key(
     emitter: &mut ExprEmitter<'_, '_>,
     (from, to, step): (Ssa, Ssa, i64),
     ahead: &[Ahead],
     carried: &[Ssa],
-    body: impl FnOnce(&mut ExprEmitter<'_, '_>, Ssa, &[Ssa], &[Ssa]) -> Vec<Ssa>,
+    body: impl FnOnce(&mut ExprEmitter<'_, '_>, Ssa, &[Away], &[Ssa]) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
-    let block = BLOCK.max(step);
+    let block = block(step);
     range_loop(emitter, from, to, block, carried, |emitter, first, carried| {
-        let ahead: Vec<Ssa> = ahead.iter().map(|ahead| ahead.bytes(emitter, first)).collect();
+        let ahead: Vec<Away> = ahead.iter().map(|ahead| ahead.from(emitter, first)).collect();
         let end = emitter.fb().ins().iadd_imm_s(first, block);
         let end = emitter.v.smin(end, to);
         range_loop(emitter, first, end, step, carried, |emitter, key, carried| body(emitter, key, &ahead, carried))
@@ -80,10 +110,10 @@ pub(super) fn each_key(
 }
 
 /// Asks for the cache lines that lie like so many bytes from here, in rows some bytes away.
-pub(super) fn ask_for(emitter: &mut ExprEmitter<'_, '_>, (place, length): (Ssa, i32), ahead: &[Ssa]) {
-    for bytes in ahead {
-        let row = emitter.fb().ins().iadd(place, *bytes);
-        (0..length).step_by(LINE).for_each(|line| ask(emitter, row, line));
+pub(super) fn ask_for(emitter: &mut ExprEmitter<'_, '_>, (place, length): (Ssa, i32), ahead: &[Away]) {
+    for away in ahead {
+        let row = emitter.fb().ins().iadd(place, away.bytes);
+        (0..length).step_by(LINE).for_each(|line| ask(emitter, away.cache, row, line));
     }
 }
 
@@ -93,5 +123,10 @@ pub(super) fn turns(emitter: &ExprEmitter<'_, '_>, source: Source, mode: Mode) -
     // Guarded code runs where a value is not finite: there is less of it.
     let own = wide && !mode.guarded;
     // What takes fewer bytes for as much arithmetic comes in time.
-    Turns { far: own && source.storage.bytes() >= LANE_BYTES, later: own }
+    Turns { far: own && !is_narrow(source), later: own }
+}
+
+/// Whether elements take fewer bytes than lanes.
+fn is_narrow(source: Source) -> bool {
+    source.storage.bytes() < LANE_BYTES
 }

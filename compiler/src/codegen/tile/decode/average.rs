@@ -145,7 +145,7 @@ impl Block<'_> {
         let weights = self.rows.scores(emitter, self.row);
         let skipped = self.source.bytes_of(emitter, at);
         let first = emitter.fb().ins().iadd(self.source.first, skipped);
-        let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
+        let ahead = Ahead::new(emitter, (self.rows, self.turn), (self.source, 1));
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let mut carried = vec![first];
         carried.extend((0..self.tile.rows * count).map(|_| emitter.v.float(0.0)));
@@ -181,7 +181,7 @@ impl Block<'_> {
         let first = emitter.fb().ins().iadd(self.source.first, skipped);
         let pairs = emitter.fb().ins().band_imm_s(self.rows.keys, -2);
         let two = emitter.fb().ins().ishl_imm_u(self.source.stride, 1);
-        let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
+        let ahead = Ahead::new(emitter, (self.rows, self.turn), (self.source, 2));
         let width = self.source.vector_bytes(emitter) as i32;
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let none = emitter.v.int(0);

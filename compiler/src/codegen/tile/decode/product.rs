@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
-use super::ahead::{Ahead, ask_for, each_key, turns};
+use super::ahead::{Ahead, Away, ask_for, each_key, turns};
 use super::integers::{self, is_odd_query, odd_rows, pair_bytes};
 use super::rows::{Rows, Turn, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
 use super::source::{Loaded, Source, Wanted};
@@ -73,8 +73,8 @@ pub(super) fn products(
 
 /// The addresses of rows of keys that are multiplied at once.
 enum Keys<'k> {
-    /// At even distances; the bytes from them to rows that are asked for.
-    Even(Even, &'k [Ssa]),
+    /// At even distances; what is asked for, as seen from them.
+    Even(Even, &'k [Away]),
     Each(Vec<Ssa>),
 }
 
@@ -103,7 +103,7 @@ impl Block<'_> {
         let (groups, step) = (self.tile.key_groups, (RowTile::GROUP * self.tile.key_groups) as i64);
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let whole = emitter.fb().ins().band_imm_s(keys, -step);
-        let ahead = Ahead::new(emitter, (self.rows, self.turn), self.source);
+        let ahead = Ahead::new(emitter, (self.rows, self.turn), (self.source, step));
         let early = self.early(emitter, |emitter| self.clamped(emitter, (start, groups)));
         each_key(emitter, (start, whole, step), &ahead, &early, |emitter, key, ahead, early| {
             let keys = Keys::Even(self.even(emitter, key), ahead);
