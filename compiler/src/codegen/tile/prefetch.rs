@@ -19,6 +19,10 @@ use crate::plan::{Product, Reduction, TensorId};
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
 
+/// A query tile of no more queries asks into the second cache: it takes less time for the rows of a key tile than these take to come, and what is
+/// asked into the first waits in the same buffers as what is loaded.
+const FEW_QUERIES: usize = 16;
+
 /// The cache that lines are asked into.
 #[derive(Clone, Copy)]
 pub(super) enum Cache {
@@ -48,6 +52,8 @@ pub(super) struct Asks {
     /// Cache lines of a row, and the bytes from one to the next.
     lines: u32,
     distance: Ssa,
+    /// The cache that they are asked into.
+    cache: Cache,
 }
 
 /// The share in some rows of the next key tile's keys: from which row on, and how many.
@@ -101,7 +107,8 @@ fn next(
         let at = emitter.fb().ins().iadd(row, part);
         emitter.v.smin(at, count)
     });
-    Ok(Some(Asks { rows: of_tile, from, to, most: rows, lines: length.div_ceil(of_line), distance }))
+    let cache = if tile.shape.queries <= FEW_QUERIES { Cache::Second } else { Cache::First };
+    Ok(Some(Asks { rows: of_tile, from, to, most: rows, lines: length.div_ceil(of_line), distance, cache }))
 }
 
 impl Asks {
@@ -134,20 +141,20 @@ impl Asks {
     }
 
     fn some(self, emitter: &mut ExprEmitter<'_, '_>, from: Ssa, to: Ssa) {
-        let Asks { rows, lines, distance, .. } = self;
+        let Asks { rows, lines, distance, cache, .. } = self;
         let skipped = emitter.fb().ins().imul(from, rows.stride);
         let row = emitter.fb().ins().iadd(rows.first, skipped);
         range_loop(emitter, from, to, 1, &[row], |emitter, _, row| {
             if lines > MOST_LINES {
                 let [start, end] = [0, lines].map(|line| emitter.fb().ins().iconst(types::I64, i64::from(line)));
                 range_loop(emitter, start, end, 1, row, |emitter, _, line| {
-                    ask(emitter, Cache::First, line[0], 0);
+                    ask(emitter, cache, line[0], 0);
                     vec![emitter.fb().ins().iadd(line[0], distance)]
                 });
             } else {
                 let lines = Even::new(emitter, row[0], distance, lines as usize);
                 for address in lines.addresses(emitter, &lines.pointers) {
-                    ask(emitter, Cache::First, address, 0);
+                    ask(emitter, cache, address, 0);
                 }
             }
             vec![emitter.fb().ins().iadd(row[0], rows.stride)]
