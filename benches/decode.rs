@@ -3,8 +3,10 @@
 //! does weighs alike; the least time counts.
 
 use std::hint::black_box;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use half::bf16;
 use rhumb::prelude::*;
 use rhumb_random::Rng;
 
@@ -29,16 +31,23 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A cache of one layer, with sequences of these lengths.
-fn cache(rng: &mut Rng, lengths: &[usize]) -> (KvCache, Vec<SequenceId>) {
+/// A cache of one layer in numbers of this type, with sequences of these lengths.
+fn cache(rng: &mut Rng, elem: Elem, lengths: &[usize]) -> (KvCache, Vec<SequenceId>) {
     let pages = lengths.iter().map(|length| length.div_ceil(PAGE)).sum();
-    let cache = KvCache::builder(KV_HEADS, DIM).page_size(PAGE).pages(pages).build();
+    let cache = KvCache::builder(KV_HEADS, DIM).elem(elem).page_size(PAGE).pages(pages).build();
     let mut cache = cache.expect("memory for the cache");
     let append = |length: &usize| {
         let sequence = cache.new_sequence().expect("a sequence");
         let [k, v] = [(); 2].map(|()| rng.normals(KV_HEADS * length * DIM));
-        let view = |data| TensorView::from_slice(data, &[KV_HEADS, *length, DIM]).expect("a view");
-        cache.append(sequence, view(&k), view(&v)).expect("room");
+        let shape = [KV_HEADS, *length, DIM];
+        if elem == Elem::Bf16 {
+            let [k, v] = [k, v].map(|data| data.into_iter().map(bf16::from_f32).collect::<Vec<_>>());
+            let view = |data| TensorView::from_slice(data, &shape).expect("a view");
+            cache.append(sequence, view(&k), view(&v)).expect("room");
+        } else {
+            let view = |data| TensorView::from_slice(data, &shape).expect("a view");
+            cache.append(sequence, view(&k), view(&v)).expect("room");
+        }
         sequence
     };
     let sequences = lengths.iter().map(append).collect();
@@ -54,6 +63,15 @@ fn sum(data: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
+/// As [`sum`], by as many threads.
+fn sum_by(threads: usize, data: &[f32]) -> f32 {
+    thread::scope(|scope| {
+        let parts = data.chunks(data.len().div_ceil(threads));
+        let started: Vec<_> = parts.map(|part| scope.spawn(move || sum(part))).collect();
+        started.into_iter().map(|thread| thread.join().expect("a sum")).sum()
+    })
+}
+
 fn kernel(engine: &Engine, attention: &Attention) -> std::sync::Arc<Kernel> {
     engine.compile(&attention.build().expect("a graph")).expect("a kernel")
 }
@@ -67,10 +85,10 @@ fn run(kernel: &Kernel, (cache, sequences): (&KvCache, &[SequenceId]), query: &[
     let shape = [1, HEADS, 1, DIM];
     let mut batch = kernel.batch();
     for (&sequence, out) in sequences.iter().zip(out.chunks_mut(HEADS * DIM)) {
-        let (keys, values) = (cache.keys(sequence).expect("keys"), cache.values(sequence).expect("values"));
         let query = TensorView::from_slice(query, &shape).expect("a view");
         let out = TensorViewMut::from_slice(out, &shape).expect("a view");
-        batch.add().input("q", query).input("k", keys).input("v", values).output("out", out);
+        let call = batch.add().input("q", query).output("out", out);
+        cache.inputs(sequence).expect("a sequence").fold(call, |call, (name, view)| call.input(name, view));
     }
     batch.run().expect("runs");
 }
@@ -100,7 +118,7 @@ fn one_sequence(tokens: usize, rounds: usize) {
     let engine = Engine::builder().threads(1).build().expect("an engine");
     let bytes = 2 * KV_HEADS * tokens * DIM * size_of::<f32>();
     let (k, v) = (rng.normals(bytes / 8), rng.normals(bytes / 8));
-    let (cache, sequences) = cache(rng, &[tokens]);
+    let (cache, sequences) = cache(rng, Elem::F32, &[tokens]);
     let query = rng.normals(HEADS * DIM);
     let schemes = [
         ("plain, in pages", attention()),
@@ -136,30 +154,37 @@ fn one_sequence(tokens: usize, rounds: usize) {
     compare(&format!("one sequence of {tokens} tokens, one thread"), rounds, cases);
 }
 
-/// Threads share a long sequence, and a batch of many lengths.
-fn threads() {
+/// Threads share a long sequence, and a batch of many lengths, beside as many that sum as many bytes.
+fn threads(elem: Elem) {
     let rng = &mut Rng::new(1);
     let lengths: Vec<usize> = (0..SEQUENCES).map(|n| 200 + 613 * n).collect();
-    let (long, ragged) = (cache(rng, &[32_768]), cache(rng, &lengths));
+    let (long, ragged) = (cache(rng, elem, &[32_768]), cache(rng, elem, &lengths));
     let query = rng.normals(HEADS * DIM);
-    let of = |tokens: usize| 2 * KV_HEADS * tokens * DIM * size_of::<f32>();
+    let of = |tokens: usize| 2 * KV_HEADS * tokens * DIM * elem.bytes();
     let engines = [1, 2].map(|threads| Engine::builder().threads(threads).build().expect("an engine"));
-    let kernels = engines.each_ref().map(|engine| kernel(engine, &attention().scheme(Causal)));
+    let attention = attention().cache_elem(elem).scheme(Causal);
+    let kernels = engines.each_ref().map(|engine| kernel(engine, &attention));
     for (what, (cache, sequences), tokens) in
         [("one sequence of 32768 tokens", &long, 32_768), ("16 ragged sequences", &ragged, lengths.iter().sum())]
     {
         let mut outs = vec![vec![0.0; SEQUENCES * HEADS * DIM]; 2];
-        let query = &query;
-        let cases = [1, 2].into_iter().zip(&kernels).zip(&mut outs).map(|((threads, kernel), out)| {
-            Case::new(format!("{threads} threads"), of(tokens), move || run(kernel, (cache, sequences), query, out))
-        });
-        // The last column is that of two threads.
-        compare(what, 8, cases.collect());
+        let (query, bytes) = (&query, of(tokens));
+        let data = vec![1.0f32; bytes / size_of::<f32>()];
+        let mut cases = Vec::new();
+        let threads = [(1, "one thread"), (2, "two threads")];
+        for (((threads, name), kernel), out) in threads.into_iter().zip(&kernels).zip(&mut outs) {
+            let data = &data;
+            cases.push(Case::new(format!("plain sum, {name}"), bytes, move || _ = black_box(sum_by(threads, data))));
+            cases.push(Case::new(name, bytes, move || {
+                run(kernel, (cache, sequences), query, out);
+            }));
+        }
+        compare(&format!("{what}, {elem}"), 8, cases);
     }
 }
 
 fn main() {
     one_sequence(4096, 30);
     one_sequence(32_768, 8);
-    threads();
+    [Elem::F32, Elem::Bf16, Elem::I8].into_iter().for_each(threads);
 }

@@ -122,8 +122,8 @@ pub(super) fn turns(emitter: &ExprEmitter<'_, '_>, source: Source, mode: Mode) -
     let wide = emitter.plan.machine.backend == Backend::Wide;
     // Guarded code runs where a value is not finite: there is less of it.
     let own = wide && !mode.guarded;
-    // What takes fewer bytes for as much arithmetic comes in time.
-    Turns { far: own && !is_narrow(source), later: own }
+    // What takes fewer bytes for as much arithmetic comes in time. Few key tiles run code with masks, and there is less of it so.
+    Turns { far: own && !mode.masked && !is_narrow(source), later: own }
 }
 
 /// Whether elements take fewer bytes than lanes.
