@@ -170,16 +170,14 @@ fn threads(elem: Elem) {
         let mut outs = vec![vec![0.0; SEQUENCES * HEADS * DIM]; 2];
         let (query, bytes) = (&query, of(tokens));
         let data = vec![1.0f32; bytes / size_of::<f32>()];
-        let mut cases = Vec::new();
-        let threads = [(1, "one thread"), (2, "two threads")];
-        for (((threads, name), kernel), out) in threads.into_iter().zip(&kernels).zip(&mut outs) {
+        for ((threads, kernel), out) in [1, 2].into_iter().zip(&kernels).zip(&mut outs) {
             let data = &data;
-            cases.push(Case::new(format!("plain sum, {name}"), bytes, move || _ = black_box(sum_by(threads, data))));
-            cases.push(Case::new(name, bytes, move || {
-                run(kernel, (cache, sequences), query, out);
-            }));
+            let cases = vec![
+                Case::new("plain sum", bytes, move || _ = black_box(sum_by(threads, data))),
+                Case::new("causal", bytes, move || run(kernel, (cache, sequences), query, out)),
+            ];
+            compare(&format!("{what}, {elem}, by threads: {threads}"), 8, cases);
         }
-        compare(&format!("{what}, {elem}"), 8, cases);
     }
 }
 

@@ -233,7 +233,7 @@ fn flags(level: &str) -> Result<settings::Flags, settings::SetError> {
     flags.set("is_pic", "false")?;
     flags.set("enable_probestack", "false")?;
     flags.set("unwind_info", "false")?;
-    // The verifier runs on every function all the same: see `codegen`.
+    // Without debug assertions nothing else verifies what Cranelift compiles: see `codegen`.
     flags.set("enable_verifier", "true")?;
     Ok(settings::Flags::new(flags))
 }

@@ -113,7 +113,7 @@ pub struct MachineCode {
 /// Emits the CLIF of a plan.
 ///
 /// # Errors
-/// [`CodegenError`] if the plan is for another machine, an op can't be emitted or a function does not verify.
+/// [`CodegenError`] if the plan is for another machine or an op can't be emitted; with debug assertions, if a function does not verify.
 pub fn emit(plan: &Plan, target: &Target) -> Result<Clif, CodegenError> {
     if plan.machine != target.machine() {
         return Err(CodegenError::Machine { plan: plan.machine, target: target.machine() });
@@ -251,32 +251,34 @@ fn function(
 /// Compiles CLIF to machine code; with `disassemble`, keeps the disassembly.
 ///
 /// # Errors
-/// [`CodegenError::Backend`] if Cranelift refuses a function or its code is not self-contained.
+/// [`CodegenError::Backend`] if a function does not verify, Cranelift refuses it or its code is not self-contained.
 pub fn assemble(clif: &Clif, target: &Target, disassemble: bool) -> Result<MachineCode, CodegenError> {
     let mut functions = Vec::with_capacity(clif.functions.len());
     let mut context = Context::new();
     for (role, function) in &clif.functions {
         let refused = |reason: String| CodegenError::Backend { function: role.name(), triple: target.triple(), reason };
-        let isa = if role.is_plain_loop() { target.optimising_isa() } else { target.isa() };
-        let wide = target.wide_features();
-        if wide.is_none() || role.is_plain_loop() {
+        let (wide, optimises) = (target.wide_features(), role.is_plain_loop());
+        if wide.is_none() || optimises {
             context.clear();
             context.func = function.clone();
         }
         if let Some(features) = wide {
-            let mut function = function;
-            if role.is_plain_loop() {
-                context.optimize(isa, &mut ControlPlane::default()).map_err(|error| refused(error.to_string()))?;
-                function = &context.func;
-            }
+            let function = if optimises {
+                let done = context.optimize(target.optimising_isa(), &mut ControlPlane::default());
+                done.map_err(|error| refused(words(&error)))?;
+                &context.func
+            } else {
+                function
+            };
             let code = clif_wide::compile(function, features).map_err(|error| refused(error.to_string()))?;
             let assembly = if disassemble { code.disassemble() } else { String::new() };
             functions.push(MachineFunction { role: *role, bytes: code.bytes().to_vec(), assembly });
             continue;
         }
         context.set_disasm(disassemble);
+        let isa = if optimises { target.optimising_isa() } else { target.isa() };
         let compiled =
-            context.compile(isa, &mut ControlPlane::default()).map_err(|error| refused(error.inner.to_string()))?;
+            context.compile(isa, &mut ControlPlane::default()).map_err(|error| refused(words(&error.inner)))?;
         if !compiled.buffer.relocs().is_empty() {
             return Err(refused("the target needs library calls for this kernel".to_owned()));
         }
@@ -284,6 +286,14 @@ pub fn assemble(clif: &Clif, target: &Target, disassemble: bool) -> Result<Machi
         functions.push(MachineFunction { role: *role, bytes: compiled.code_buffer().to_vec(), assembly });
     }
     Ok(MachineCode { functions, constants: clif.constants.clone() })
+}
+
+/// What Cranelift says: of a function that does not verify, each mistake.
+fn words(error: &cranelift_codegen::CodegenError) -> String {
+    match error {
+        cranelift_codegen::CodegenError::Verifier(errors) => errors.to_string(),
+        other => other.to_string(),
+    }
 }
 
 impl std::fmt::Display for Clif {

@@ -51,7 +51,7 @@ pub(crate) struct Tasks<'i> {
     /// Chunks that keys are cut into.
     chunks: usize,
     partials: &'i Partials,
-    /// Bytes of keys and values that are read.
+    /// Bytes of keys and values that are read, by all calls that run at once.
     read_bytes: usize,
     next: AtomicUsize,
 }

@@ -13,14 +13,14 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
-use crate::machine::LINE;
+use crate::machine::{Backend, LINE};
 use crate::plan::{Product, Reduction, TensorId};
 
 /// Cache lines of a row that are asked for one by one; more by a loop.
 const MOST_LINES: u32 = 64;
 
-/// A query tile of no more queries asks into the second cache: it takes less time for the rows of a key tile than these take to come, and what is
-/// asked into the first waits in the same buffers as what is loaded.
+/// Code for no more queries asks into the second cache: it takes less time for the rows of a key tile than these take to come, and what is asked
+/// into the first waits in the same buffers as what is loaded.
 const FEW_QUERIES: usize = 16;
 
 /// The cache that lines are asked into.
@@ -32,10 +32,11 @@ pub(super) enum Cache {
 
 /// Asks for a cache line.
 pub(super) fn ask(emitter: &mut ExprEmitter<'_, '_>, cache: Cache, address: Ssa, offset: i32) {
-    // A load whose result is not used: clif-wide emits a prefetch, Cranelift a load.
-    let ty = match cache {
-        Cache::First => types::I8,
-        Cache::Second => types::I16,
+    // A load whose result is not used: clif-wide emits a prefetch for the cache that its type tells. Cranelift loads, which may be the last byte
+    // of a tensor.
+    let ty = match (cache, emitter.plan.machine.backend) {
+        (Cache::Second, Backend::Wide) => types::I16,
+        _ => types::I8,
     };
     emitter.fb().ins().load(ty, access(), address, offset);
 }

@@ -11,18 +11,18 @@ use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::tile::prefetch::{Cache, ask};
 use crate::codegen::tile::query_tile::Mode;
-use crate::machine::{Backend, LANE_BYTES, LINE};
+use crate::machine::{Backend, LINE};
 
-/// Rows whose asking is alike, or as many as are taken at a time.
-const BLOCK: i64 = 8;
+/// The fewest rows whose asking is alike.
+const BLOCK: usize = 8;
 
-/// Rows from one that is loaded to those that are asked for again, whole blocks, and the cache they are wanted in.
-type Again = [(i64, Cache)];
+/// What is asked for again: rows from those that are loaded, and the cache they are wanted in.
+type Again = [(usize, Cache)];
 
 /// Where rows come from memory.
 const FAR: &Again = &[(48, Cache::Second), (32, Cache::Second), (16, Cache::Second), (8, Cache::First)];
 
-/// Where they are in a cache. To ask for what lies in the second takes a turn there, once more when it is loaded: the last time costs nothing.
+/// Where they are in a cache. Each time takes a turn of the second cache; the last takes the one that loading the row would have taken.
 const NEAR: &Again = &[(48, Cache::Second), (8, Cache::First)];
 
 /// Where a row takes fewer bytes for as much arithmetic.
@@ -44,9 +44,10 @@ impl Ahead {
     pub(super) fn new(
         emitter: &mut ExprEmitter<'_, '_>,
         (rows, turn): (Rows<'_>, Turn),
-        (source, step): (Source, i64),
+        (source, step): (Source, usize),
     ) -> Vec<Ahead> {
-        if turn == Turn::Later {
+        let in_scratch = source.ahead == source.first;
+        if turn == Turn::Later || in_scratch {
             return Vec::new();
         }
         let next = emitter.fb().ins().isub(source.ahead, source.first);
@@ -54,12 +55,13 @@ impl Ahead {
         let again: &Again = match emitter.plan.machine.backend {
             // To ask is to load, which takes longer.
             Backend::Cranelift => &[],
-            Backend::Wide if is_narrow(source) => NARROW,
+            Backend::Wide if source.storage.is_narrow() => NARROW,
             Backend::Wide if turn == Turn::Far => FAR,
             Backend::Wide => NEAR,
         };
         all.extend(again.iter().map(|&(on, cache)| {
-            let on = on.max(block(step));
+            // Where two are as far on, lines are asked for twice at once: fewer are dropped.
+            let on = on.max(block(step)) as i64;
             let end = emitter.fb().ins().iadd_imm_s(rows.keys, -on);
             let within = emitter.fb().ins().imul_imm_s(source.stride, on);
             let back = emitter.fb().ins().imul(end, source.stride);
@@ -86,8 +88,8 @@ pub(super) struct Away {
     bytes: Ssa,
 }
 
-/// Rows whose asking is alike, of those that are taken so many at a time.
-fn block(step: i64) -> i64 {
+/// Rows whose asking is alike, where so many are taken at a time.
+fn block(step: usize) -> usize {
     BLOCK.max(step)
 }
 
@@ -95,12 +97,12 @@ fn block(step: i64) -> i64 {
 /// theirs, and what is carried on.
 pub(super) fn each_key(
     emitter: &mut ExprEmitter<'_, '_>,
-    (from, to, step): (Ssa, Ssa, i64),
+    (from, to, step): (Ssa, Ssa, usize),
     ahead: &[Ahead],
     carried: &[Ssa],
     body: impl FnOnce(&mut ExprEmitter<'_, '_>, Ssa, &[Away], &[Ssa]) -> Vec<Ssa>,
 ) -> Vec<Ssa> {
-    let block = block(step);
+    let (block, step) = (block(step) as i64, step as i64);
     range_loop(emitter, from, to, block, carried, |emitter, first, carried| {
         let ahead: Vec<Away> = ahead.iter().map(|ahead| ahead.from(emitter, first)).collect();
         let end = emitter.fb().ins().iadd_imm_s(first, block);
@@ -122,11 +124,7 @@ pub(super) fn turns(emitter: &ExprEmitter<'_, '_>, source: Source, mode: Mode) -
     let wide = emitter.plan.machine.backend == Backend::Wide;
     // Guarded code runs where a value is not finite: there is less of it.
     let own = wide && !mode.guarded;
-    // What takes fewer bytes for as much arithmetic comes in time. Few key tiles run code with masks, and there is less of it so.
-    Turns { far: own && !mode.masked && !is_narrow(source), later: own }
-}
-
-/// Whether elements take fewer bytes than lanes.
-fn is_narrow(source: Source) -> bool {
-    source.storage.bytes() < LANE_BYTES
+    // What takes fewer bytes for as much arithmetic comes in time. Masks are evaluated in few key tiles, most often: a copy of that code for
+    // memory would be an eighth of compilation.
+    Turns { far: own && !mode.masked && !source.storage.is_narrow(), later: own }
 }

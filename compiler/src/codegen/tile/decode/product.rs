@@ -100,12 +100,14 @@ impl Block<'_> {
     /// The products with all keys.
     fn all_keys(&self, emitter: &mut ExprEmitter<'_, '_>) {
         let keys = self.rows.keys;
-        let (groups, step) = (self.tile.key_groups, (RowTile::GROUP * self.tile.key_groups) as i64);
+        let groups = self.tile.key_groups;
+        let at_once = RowTile::GROUP * groups;
+        let step = at_once as i64;
         let start = emitter.fb().ins().iconst(types::I64, 0);
         let whole = emitter.fb().ins().band_imm_s(keys, -step);
-        let ahead = Ahead::new(emitter, (self.rows, self.turn), (self.source, step));
+        let ahead = Ahead::new(emitter, (self.rows, self.turn), (self.source, at_once));
         let early = self.early(emitter, |emitter| self.clamped(emitter, (start, groups)));
-        each_key(emitter, (start, whole, step), &ahead, &early, |emitter, key, ahead, early| {
+        each_key(emitter, (start, whole, at_once), &ahead, &early, |emitter, key, ahead, early| {
             let keys = Keys::Even(self.even(emitter, key), ahead);
             let sums = self.sums(emitter, (key, groups), &keys, early);
             // Sums across lanes and conversions take the same units: what comes next waits for neither.

@@ -273,7 +273,7 @@ pub(super) fn by_register_tiles(
 pub(super) enum Turn {
     /// The first, where they come from memory.
     Far,
-    /// The first, where they are in a cache.
+    /// The first, where they are in a cache, or there is no code for [`Turn::Far`].
     Near,
     /// A later one: they are in the first cache.
     Later,
