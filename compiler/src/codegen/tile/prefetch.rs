@@ -13,7 +13,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::range_loop;
 use crate::codegen::vocab::access;
-use crate::machine::{Backend, LINE};
+use crate::machine::LINE;
 use crate::plan::{Product, Reduction, TensorId};
 
 /// Cache lines of a row that are asked for one by one; more by a loop.
@@ -32,11 +32,10 @@ pub(super) enum Cache {
 
 /// Asks for a cache line.
 pub(super) fn ask(emitter: &mut ExprEmitter<'_, '_>, cache: Cache, address: Ssa, offset: i32) {
-    // A load whose result is not used: clif-wide emits a prefetch for the cache that its type tells. Cranelift loads, which may be the last byte
-    // of a tensor.
-    let ty = match (cache, emitter.plan.machine.backend) {
-        (Cache::Second, Backend::Wide) => types::I16,
-        _ => types::I8,
+    // A load whose result is not used: clif-wide emits a prefetch for the cache that its type tells, Cranelift a load of so many bytes.
+    let ty = match cache {
+        Cache::First => types::I8,
+        Cache::Second => types::I16,
     };
     emitter.fb().ins().load(ty, access(), address, offset);
 }
