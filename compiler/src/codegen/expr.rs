@@ -9,6 +9,7 @@ use rhumb_ir::{Axis, AxisSet, Binary, Elem, Scalar, Value};
 mod address;
 mod arithmetic;
 mod load;
+mod lookup;
 
 use super::error::CodegenError;
 use super::loops::{Emitter, counted_loop};

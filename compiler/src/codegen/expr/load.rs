@@ -1,9 +1,9 @@
-//! Elements of tensors: loads and lookups.
+//! Elements of tensors.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Type, Value as Ssa, types};
+use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use cranelift_frontend::FunctionBuilder;
-use rhumb_ir::{Axis, Elem, ElemKind, Value};
+use rhumb_ir::{Axis, ElemKind};
 
 use super::{ExprEmitter, Lanes, Order};
 use crate::abi::WORD_BYTES;
@@ -11,8 +11,7 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::stored;
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;
-use crate::plan::{Plan, Source, Storage, TensorId};
-use crate::row_index::period;
+use crate::plan::{Plan, Storage, TensorId};
 
 impl ExprEmitter<'_, '_> {
     /// The element of a tensor at this point.
@@ -56,12 +55,12 @@ impl ExprEmitter<'_, '_> {
     }
 
     /// The address of a lane's element, from its index.
-    fn lane_steps(&mut self, tensor: TensorId, dims: &[LaneDim]) -> Vec<LaneStep> {
+    pub(super) fn lane_steps(&mut self, tensor: TensorId, dims: &[LaneDim]) -> Vec<LaneStep> {
         dims.iter().map(|dim| LaneStep { stride: self.stride(tensor, dim.position), ratio: dim.ratio }).collect()
     }
 
     /// Loads one element per lane: at `base`, plus the steps that the clamped index of the lane makes, plus an own offset.
-    fn load_lanes(
+    pub(super) fn load_lanes(
         &mut self,
         storage: Storage,
         base: Ssa,
@@ -98,7 +97,7 @@ impl ExprEmitter<'_, '_> {
     }
 
     /// A loaded scalar in the shape of this expression.
-    fn in_shape(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
+    pub(super) fn in_shape(&mut self, storage: Storage, scalar: Ssa) -> Ssa {
         let (vector, double) = (self.v.is_vector(), self.v.shape.double);
         match storage.kind() {
             ElemKind::Real => {
@@ -124,132 +123,23 @@ impl ExprEmitter<'_, '_> {
             ElemKind::Truth => self.fb().ins().icmp_imm_s(IntCC::NotEqual, scalar, 0),
         }
     }
-
-    /// An index brought into `0..n`, as `i64`.
-    pub(super) fn clamp(fb: &mut FunctionBuilder<'_>, index: Ssa, n: Ssa) -> Ssa {
-        let index = fb.ins().sextend(types::I64, index);
-        let last = fb.ins().iadd_imm_s(n, -1);
-        let index = fb.ins().smin(index, last);
-        let zero = fb.ins().iconst(types::I64, 0);
-        fb.ins().smax(index, zero)
-    }
-
-    pub(super) fn gather(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
-        let n = self.extent(axis);
-        let elem = self.plan.graph.ty(table).elem;
-        let ty = self.scalar_type(elem);
-        let (read, merge) = (self.fb().create_block(), self.fb().create_block());
-        self.fb().append_block_param(merge, ty);
-        let nothing = match elem.kind() {
-            ElemKind::Real => self.v.float(0.0),
-            ElemKind::Whole => self.v.int(0),
-            ElemKind::Truth => self.v.bool(false),
-        };
-        self.fb().ins().brif(n, read, &[], merge, &[nothing.into()]);
-        self.fb().switch_to_block(read);
-        self.fb().seal_block(read);
-        let index = Self::clamp(self.v.fb, index, n);
-        let x = match self.table(&Source::Value(table)) {
-            Some(tensor) => {
-                let outside = self.env[axis.index()].replace(index);
-                let x = self.load(tensor)?;
-                self.env[axis.index()] = outside;
-                x
-            }
-            None => {
-                let saved = self.save();
-                self.set(axis, index);
-                self.forget(axis);
-                let x = self.emit(table)?;
-                self.restore(saved);
-                x
-            }
-        };
-        self.fb().ins().jump(merge, &[x.into()]);
-        self.fb().switch_to_block(merge);
-        self.fb().seal_block(merge);
-        Ok(self.fb().block_params(merge)[0])
-    }
-
-    /// After how many elements a lookup begins again, where lanes are along a row that it follows.
-    pub(super) fn period(&self, lookup: (Value, Axis, Value)) -> Option<u32> {
-        match self.lanes {
-            Some(Lanes::Successive(row)) => period(&self.plan.graph, lookup, row),
-            _ => None,
-        }
-    }
-
-    /// A gather along a row, which begins again after `period` elements: lanes along `axis`.
-    pub(super) fn gather_row(&mut self, table: Value, axis: Axis, period: u32) -> Result<Ssa, CodegenError> {
-        let index = self.lanes.and_then(|lanes| self.index(lanes.axis()));
-        let Some(index) = index else { return Err(self.unsupported(table, "gathered from along no row")) };
-        let index = self.fb().ins().urem_imm_u(index, i64::from(period));
-        let saved = self.save();
-        let x = self.along(axis, |emitter| {
-            emitter.set(axis, index);
-            emitter.emit(table)
-        });
-        self.restore(saved);
-        x
-    }
-
-    fn scalar_type(&self, elem: Elem) -> Type {
-        match elem.kind() {
-            ElemKind::Real => self.v.float_type(),
-            ElemKind::Whole => types::I32,
-            ElemKind::Truth => types::I8,
-        }
-    }
-
-    /// A gather with an index per lane, from a table in memory.
-    pub(super) fn gather_lanes(&mut self, table: Value, axis: Axis, index: Ssa) -> Result<Ssa, CodegenError> {
-        let plan = self.plan;
-        let (Some(tensor), Some(Lanes::Clamped(lane_axis, clamped, _))) =
-            (self.table(&Source::Value(table)), self.lanes)
-        else {
-            return Err(self.unsupported(table, "gathered from without a table"));
-        };
-        let spec = &plan.tensors[tensor];
-        // The axis that is gathered over is indexed by `index` alone, even if it is that of lanes.
-        let mut dims = lane_dims(plan, tensor, lane_axis);
-        dims.retain(|dim| spec.dims[dim.position] != axis);
-        let skipped: Vec<Axis> = dims.iter().map(|dim| spec.dims[dim.position]).chain([axis]).collect();
-        let base = self.address(tensor, &skipped)?;
-        let stride = match spec.dims.iter().position(|dim| *dim == axis) {
-            Some(dim) => self.stride(tensor, dim),
-            None => self.fb().ins().iconst(types::I64, 0),
-        };
-        let steps = self.lane_steps(tensor, &dims);
-        let n = self.extent(axis);
-        let mut offsets = Vec::with_capacity(self.v.shape.lanes);
-        for lane in 0..self.v.shape.lanes {
-            let index = self.fb().ins().extractlane(index, lane as u8);
-            let index = Self::clamp(self.v.fb, index, n);
-            offsets.push(self.fb().ins().imul(index, stride));
-        }
-        let loaded = self.load_lanes(spec.storage, base, &steps, clamped, Some(&offsets));
-        // Tables are padded, so that an empty axis can be read; what is read there does not count.
-        let empty = self.fb().ins().icmp_imm_s(IntCC::Equal, n, 0);
-        let zero = if spec.storage.is_float() { self.v.float(0.0) } else { self.v.int(0) };
-        Ok(self.fb().ins().select(empty, zero, loaded))
-    }
 }
 
 /// A dimension of a tensor that changes from lane to lane.
-struct LaneDim {
-    position: usize,
+pub(super) struct LaneDim {
+    pub(super) position: usize,
     /// Lanes that share an index: more than 1 along an axis of groups.
     ratio: u32,
 }
 
 /// A lane's element lies its index, divided by `ratio`, times `stride` bytes from the first.
-struct LaneStep {
+pub(super) struct LaneStep {
     stride: Ssa,
     ratio: u32,
 }
 
 /// The dimensions of a tensor along the axis of lanes, and those that group it.
-fn lane_dims(plan: &Plan, tensor: TensorId, lane_axis: Axis) -> Vec<LaneDim> {
+pub(super) fn lane_dims(plan: &Plan, tensor: TensorId, lane_axis: Axis) -> Vec<LaneDim> {
     let ratio = |axis: Axis| match plan.graph.grouped(axis) {
         _ if axis == lane_axis => Some(1),
         Some((finer, ratio)) if finer == lane_axis => Some(ratio),
