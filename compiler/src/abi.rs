@@ -227,6 +227,8 @@ pub struct ScratchLayout {
     pub hinges: usize,
     /// In decode. Index of each key of the key tile, clamped to its last: 32 bits each.
     pub key_lanes: usize,
+    /// In decode. Key terms of the key tile for one row, where they are computed for it: the high parts, then the low ones.
+    pub key_terms: usize,
     /// In decode. Rows of keys that are computed, or copied where they are not contiguous: `[keys][elements of all products]`. Before the
     /// attention, what tables of angles are made of.
     pub key_rows: usize,

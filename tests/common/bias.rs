@@ -41,14 +41,25 @@ pub(crate) fn hold_each<T>(
     }
 }
 
-/// Compiles for prefill, checks what was found of the graph, and holds calls of these queries and keys to the interpreter.
+/// As [`hold`], compiled for prefill.
 pub(crate) fn hold_prefill(
+    of: (&Verified, &Target),
+    calls: (u64, &[(usize, usize)]),
+    what: impl Display,
+    found: impl Fn(&Kernel),
+) {
+    hold(Kernels::Prefill, of, calls, what, found);
+}
+
+/// Compiles these kernels, checks what was found of the graph, and holds calls of these queries and keys to the interpreter.
+pub(crate) fn hold(
+    kernels: Kernels,
     (graph, target): (&Verified, &Target),
     (seed, lengths): (u64, &[(usize, usize)]),
     what: impl Display,
     found: impl Fn(&Kernel),
 ) {
-    let engine = Engine::builder().target(target.clone()).kernels(Kernels::Prefill).build().expect("an engine");
+    let engine = Engine::builder().target(target.clone()).kernels(kernels).build().expect("an engine");
     let kernel = engine.compile(graph).unwrap_or_else(|error| panic!("{what}: {error}"));
     let reference = engine.reference(graph).expect("a reference");
     found(&kernel);

@@ -2,20 +2,14 @@
 //! queries, where terms of keys weigh as much as all else.
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
-use rhumb_ir::{Axis, Binary, Elem, Op, Unary, Value, Walk};
+use rhumb_ir::{Axis, Value};
 
 use super::element::{compute, store};
 use super::error::CodegenError;
 use super::expr::ExprEmitter;
 use super::loops::range_loop;
 use super::rows::{iconst, plain};
-use crate::plan::{Source, Storage, Table};
-
-/// What a row is made of: indices along it, and values that do not vary along it.
-struct Leaves {
-    indices: Vec<Value>,
-    fixed: Vec<Value>,
-}
+use crate::plan::{Leaves, Storage, Table};
 
 /// Whether a table's rows are made so.
 pub(super) fn in_doubles(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> bool {
@@ -25,58 +19,19 @@ pub(super) fn in_doubles(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axi
         let spec = &plan.tensors[table];
         spec.storage == Storage::F32 && spec.dims.last() == Some(&inner)
     });
-    few && step.double && single && leaves(emitter, step, inner).is_some_and(|leaves| !leaves.indices.is_empty())
-}
-
-/// The leaves of a sum of terms, if there is nothing else in it than sums, differences and products.
-fn leaves(emitter: &ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Option<Leaves> {
-    let (plan, Source::Sum(terms)) = (emitter.plan, &step.source) else { return None };
-    let graph = &plan.graph;
-    let mut found = Leaves { indices: Vec::new(), fixed: Vec::new() };
-    let mut walk = Walk::of(terms.iter().map(|term| term.value));
-    while let Some(value) = walk.next() {
-        if !graph.varies(graph.ty(value).axes, inner) {
-            found.fixed.push(value);
-            continue;
-        }
-        match *graph.op(value) {
-            _ if plan.table_of.contains_key(&Source::Value(value)) || graph.ty(value).elem != Elem::F32 => return None,
-            Op::Cast(Elem::F32, x) if matches!(*graph.op(x), Op::Iota(axis) if axis == inner) => {
-                found.indices.push(value);
-            }
-            Op::Unary(Unary::Neg, x) => walk.enter([x]),
-            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul, a, b) => walk.enter([a, b]),
-            _ => return None,
-        }
-    }
-    Some(found)
+    few && step.double && single && Leaves::of(plan, step, inner).is_some_and(|leaves| !leaves.indices.is_empty())
 }
 
 /// Makes a row: whole vectors, then what is left one by one.
 pub(super) fn doubles(emitter: &mut ExprEmitter<'_, '_>, step: &Table, inner: Axis) -> Result<(), CodegenError> {
-    let Some(leaves) = leaves(emitter, step, inner) else { return Ok(()) };
+    let Some(leaves) = Leaves::of(emitter.plan, step, inner) else { return Ok(()) };
     let lanes = emitter.plan.machine.double_lanes();
-    let fixed: Vec<(Value, Ssa)> =
-        leaves.fixed.iter().map(|value| Ok((*value, emitter.emit(*value)?))).collect::<Result<_, CodegenError>>()?;
+    let fixed = fixed(emitter, &leaves)?;
     let length = emitter.extent(inner);
     let (zero, whole) = (iconst(emitter, 0), emitter.fb().ins().band_imm_s(length, -(lanes as i64)));
     let mut result = Ok(());
-    emitter.in_rows(inner, lanes, |emitter| {
-        range_loop(emitter, zero, whole, lanes as i64, &[], |emitter, index, _| {
-            let saved = emitter.save();
-            emitter.set(inner, index);
-            emitter.forget(inner);
-            let ty = emitter.v.float_type();
-            for (value, x) in &fixed {
-                let x = emitter.v.splat(*x, ty);
-                emitter.seed(*value, x);
-            }
-            let indices = successive(emitter, index, lanes);
-            leaves.indices.iter().for_each(|value| emitter.seed(*value, indices));
-            result = compute(emitter, step).and_then(|x| store(emitter, step, x));
-            emitter.restore(saved);
-            Vec::new()
-        });
+    vectors(emitter, (inner, &leaves, &fixed), (zero, whole), |emitter, _| {
+        result = compute(emitter, step).and_then(|x| store(emitter, step, x));
     });
     result?;
     plain(
@@ -90,6 +45,39 @@ pub(super) fn doubles(emitter: &mut ExprEmitter<'_, '_>, step: &Table, inner: Ax
         },
         &mut |emitter| compute(emitter, step),
     )
+}
+
+/// The values that do not vary along a row.
+pub(super) fn fixed(emitter: &mut ExprEmitter<'_, '_>, leaves: &Leaves) -> Result<Vec<(Value, Ssa)>, CodegenError> {
+    leaves.fixed.iter().map(|value| Ok((*value, emitter.emit(*value)?))).collect()
+}
+
+/// Emits a loop over the vectors of a row from one index on, up to another: `body` gets the index of the first lane, where the leaves are
+/// known.
+pub(super) fn vectors<'a, 'f>(
+    emitter: &mut ExprEmitter<'a, 'f>,
+    (along, leaves, fixed): (Axis, &Leaves, &[(Value, Ssa)]),
+    (from, to): (Ssa, Ssa),
+    body: impl FnOnce(&mut ExprEmitter<'a, 'f>, Ssa),
+) {
+    let lanes = emitter.plan.machine.double_lanes();
+    emitter.in_rows(along, lanes, |emitter| {
+        range_loop(emitter, from, to, lanes as i64, &[], |emitter, index, _| {
+            let saved = emitter.save();
+            emitter.set(along, index);
+            emitter.forget(along);
+            let ty = emitter.v.float_type();
+            for (value, x) in fixed {
+                let x = emitter.v.splat(*x, ty);
+                emitter.seed(*value, x);
+            }
+            let indices = successive(emitter, index, lanes);
+            leaves.indices.iter().for_each(|value| emitter.seed(*value, indices));
+            body(emitter, index);
+            emitter.restore(saved);
+            Vec::new()
+        });
+    });
 }
 
 /// An index and those that follow it, in double precision.

@@ -210,6 +210,18 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
         result
     }
 
+    /// Runs `body` in scalars of double precision.
+    pub(crate) fn in_doubles<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = (self.lanes.take(), self.v.shape);
+        (self.v.shape.lanes, self.v.shape.double) = (1, true);
+        // Values of another shape are of no use here.
+        let memo = std::mem::take(&mut self.memo);
+        let result = body(self);
+        self.memo = memo;
+        (self.lanes, self.v.shape) = outside;
+        result
+    }
+
     /// Runs `body` where some tensors are read along their rows, each along an axis: what is found of their addresses once is not computed
     /// for each element. No other index of theirs changes meanwhile.
     pub(crate) fn with_rows<T>(

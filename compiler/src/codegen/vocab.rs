@@ -224,6 +224,14 @@ impl<'a, 'f> Vocab<'a, 'f> {
         (high, self.select_float(finite, rest, zero))
     }
 
+    /// As [`Vocab::parts`], of numbers that single precision holds but for their last digits; both parts in single precision.
+    pub(crate) fn parts_of_finite(&mut self, x: Value) -> [Value; 2] {
+        let high = self.demote(x);
+        let rounded = self.promote(high);
+        let rest = self.fsub(x, rounded);
+        [high, self.demote(rest)]
+    }
+
     pub(crate) fn bits_of(&mut self, x: Value) -> Value {
         let ty = self.bits_type();
         self.fb.ins().bitcast(ty, lane_order(), x)

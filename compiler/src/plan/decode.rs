@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rhumb_ir::{Axis, Op, Value};
 
+use super::key_term::computed_key_term;
 use super::place::{Loaded, load_rows};
 use super::scaled::read_scaled;
 use super::{
@@ -47,6 +48,8 @@ pub struct Decode {
     pub chunk_keys: usize,
     /// Tables of rows that are not made: rows are computed for each key tile while it is loaded.
     pub loaded: Vec<Loaded>,
+    /// The table of the key term that is not made: its code computes it for each key tile.
+    pub key_term: Option<Table>,
 }
 
 /// Why a graph has no decode kernel: calls of few queries take the prefill kernel.
@@ -102,21 +105,17 @@ impl Plan {
     /// [`NoDecode`] if the schedule has no place for it.
     pub fn decode(problem: &Arc<Problem>, machine: Machine) -> Result<Plan, NoDecode> {
         suits(problem, machine)?;
-        let (problem, loaded, bf16_pairs) = loaded(problem, machine);
+        let (problem, (loaded, key_term), bf16_pairs) = loaded(problem, machine);
         let attention = problem.attention.as_ref().ok_or(NoDecode::NoAttention)?;
         let tiling = tiling(machine, attention);
-        let schedule = Schedule::Decode(Decode::new(machine, chunk_keys(&problem, attention), loaded));
+        let (tiles, chunk_keys) = (Decode::tiles(machine), chunk_keys(&problem, attention));
+        let schedule = Schedule::Decode(Decode { tiles, chunk_keys, loaded, key_term });
         let integers = Integers::of_decode(&problem, machine);
         Plan::with((problem, bf16_pairs, integers), machine, schedule, tiling).map_err(|_| NoDecode::Scratch)
     }
 }
 
 impl Decode {
-    /// What is decided for a machine, and what is computed while rows are loaded.
-    fn new(machine: Machine, chunk_keys: usize, loaded: Vec<Loaded>) -> Decode {
-        Decode { tiles: Decode::tiles(machine), chunk_keys, loaded }
-    }
-
     /// The tiles of a machine: accumulators fill half of the registers.
     fn tiles(machine: Machine) -> Vec<RowTile> {
         let accumulators = machine.registers / 2;
@@ -174,20 +173,26 @@ fn suits(problem: &Problem, machine: Machine) -> Result<(), NoDecode> {
     }
 }
 
-/// The problem as calls of few queries have it, and what is computed while rows are loaded: nothing is pruned, and tables of rows that are
-/// read once or so are not made.
-fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Vec<Loaded>, Bf16Pairs) {
+/// What is not made as a table: rows, and the key term.
+type Unmade = (Vec<Loaded>, Option<Table>);
+
+/// The problem as calls of few queries have it, and what is computed while rows are loaded: nothing is pruned, and tables that are read once
+/// or so are not made.
+fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Unmade, Bf16Pairs) {
     let mut own = Problem::clone(problem);
     own.tables.retain(|table| !matches!(table.source, Source::Squares { .. }));
-    let Some(attention) = &mut own.attention else { return (problem.clone(), Vec::new(), Bf16Pairs::default()) };
+    let Some(attention) = &mut own.attention else {
+        return (problem.clone(), Unmade::default(), Bf16Pairs::default());
+    };
     attention.pruning = None;
     attention.packed = packed(problem, attention);
     read_as_stored(&mut own);
     read_scaled(&mut own);
+    let key_term = computed_key_term(&mut own, machine);
     let mut own = Arc::new(own);
     let loaded = load_rows(&mut own, Regime::FewQueries, false);
     let bf16_pairs = Bf16Pairs::of_decode(Arc::make_mut(&mut own), machine);
-    (own, loaded, bf16_pairs)
+    (own, (loaded, key_term), bf16_pairs)
 }
 
 /// Rows of keys and values in 16 bits are read as they lie, and widened whenever they are loaded: no table of them is made.

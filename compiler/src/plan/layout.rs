@@ -148,9 +148,9 @@ fn layout(
     let mut lengths = [attention.query_length(), attention.value_length()];
     if schedule.lanes() == LanesAre::Elements {
         lengths = [attention.query_padded(machine.lanes), attention.value_padded(machine.lanes)];
-        layout.key_lanes = take(LANE_BYTES * tiling.keys);
-        layout.key_rows = take(LANE_BYTES * tiling.keys * lengths[0]);
-        layout.value_rows = take(LANE_BYTES * tiling.keys * lengths[1]);
+        let (of_keys, terms) = (LANE_BYTES * tiling.keys, schedule.computed_key_term().map_or(0, |_| 2));
+        [layout.key_lanes, layout.key_terms] = [1, terms].map(|numbers| take(numbers * of_keys));
+        [layout.key_rows, layout.value_rows] = lengths.map(|length| take(of_keys * length));
         layout.key_numbers = take(numbers(tiling) * attention.products.iter().filter_map(|of| of.scaled).count());
         layout.value_numbers = take(numbers(tiling) * attention.reductions.iter().filter_map(|of| of.scaled).count());
     }

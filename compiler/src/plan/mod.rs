@@ -10,6 +10,7 @@ mod distance;
 mod hinges;
 mod integers;
 mod key_cost;
+mod key_term;
 mod layout;
 mod place;
 mod prefill;
@@ -40,6 +41,7 @@ pub use decode::{Decode, NoDecode, RowTile};
 pub use hinges::Hinges;
 pub(crate) use hinges::{Number, Unit};
 pub use integers::Integers;
+pub(crate) use key_term::{Leaves, range};
 pub use place::Loaded;
 pub use prefill::Prefill;
 pub(crate) use runs::End;
@@ -169,6 +171,14 @@ impl Schedule {
         (first.min(keys), first.saturating_add(length).min(keys))
     }
 
+    /// The table of the key term, where none is made: it is computed for each key tile, and is linear in the index of the key.
+    pub fn computed_key_term(&self) -> Option<&Table> {
+        match self {
+            Schedule::Prefill(_) => None,
+            Schedule::Decode(decode) => decode.key_term.as_ref(),
+        }
+    }
+
     /// The rows that are computed while they are loaded.
     pub(crate) fn loaded(&self) -> &[Loaded] {
         match self {
@@ -267,9 +277,10 @@ impl Plan {
         by_pair.map(|product| product.length as usize).sum()
     }
 
-    /// The tables, and the rows that are computed while they are loaded: what is made of inputs, in order.
+    /// The tables, the rows that are computed while they are loaded, and the key term where it is: what is made of inputs, in order.
     pub(crate) fn made(&self) -> impl Iterator<Item = &Table> {
-        self.problem.tables.iter().chain(self.schedule.loaded().iter().map(|loaded| &loaded.table))
+        let loaded = self.schedule.loaded().iter().map(|loaded| &loaded.table);
+        self.problem.tables.iter().chain(loaded).chain(self.schedule.computed_key_term())
     }
 }
 

@@ -194,6 +194,9 @@ impl Plan {
             writeln!(f, "    packed: rows of {} of {} in a tile", packed.heads, self.axis(packed.axis))?;
         }
         self.write_loaded(f)?;
+        if decode.key_term.is_some() {
+            writeln!(f, "    key term computed for each key tile: no table of it is made")?;
+        }
         let (rows, keys, lanes) = (self.tiling.queries(), self.tiling.keys, self.machine.lanes);
         writeln!(f, "    tiles of {rows} rows x {keys} keys, chunks of {} keys; {lanes} lanes", decode.chunk_keys)?;
         for tile in &decode.tiles {

@@ -44,6 +44,9 @@ pub(super) struct KeyTermFunctions {
     pub(super) reference: Option<FunctionId>,
     /// Whether it is to see all keys: rows of a tile have key terms of their own.
     pub(super) of_rows: bool,
+    /// Whether key terms rise with the keys of a row, or fall: of keys that are seen whole the first and the last tell. There are no tables of
+    /// them.
+    pub(super) is_linear: bool,
 }
 
 /// What a plan has whose keys may have no weight.
@@ -122,7 +125,8 @@ impl TileFunctions {
             Some(_) => {
                 let of_rows = plan.schedule.lanes() == LanesAre::Elements;
                 let reference = rest.take_if(plan.raises_references(attention), Role::Reference)?;
-                Some(KeyTermFunctions { reference, of_rows })
+                let is_linear = plan.schedule.computed_key_term().is_some();
+                Some(KeyTermFunctions { reference, of_rows, is_linear })
             }
             None => None,
         };

@@ -1,7 +1,7 @@
 //! Intervals of tables over ranges of keys.
 
 use rhumb_compiler::intervals::Interval;
-use rhumb_compiler::plan::{Attention, Plan, Storage, TensorId};
+use rhumb_compiler::plan::{Attention, LanesAre, Plan, Storage, TensorId};
 use rhumb_ir::Axis;
 
 use super::segment::{Segment, UNIT};
@@ -58,7 +58,7 @@ pub(super) struct Leaves {
     of_mask: usize,
     of_score: usize,
     key: Axis,
-    /// The high parts of the key terms.
+    /// The high parts of the key terms, where all queries of a tile have the same.
     key_term: Option<TensorId>,
 }
 
@@ -101,7 +101,9 @@ impl Leaves {
         let of_mask = of_mask.map(&mut add).last().unwrap_or(0);
         let of_score = of_score.map(&mut add).last().unwrap_or(of_mask);
         squares.for_each(|table| _ = add(table));
-        let key_term = attention.key_term.map(|term| term.high);
+        // In decode each row of a tile has key terms of its own.
+        let of_tile = plan.schedule.lanes() == LanesAre::Queries;
+        let key_term = attention.key_term.filter(|_| of_tile).map(|term| term.high);
         Leaves { all, of_mask, of_score, key: attention.key, key_term }
     }
 

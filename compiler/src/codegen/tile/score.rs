@@ -24,7 +24,7 @@ pub(super) struct Place {
 #[derive(Clone, Copy)]
 pub(super) struct KeyRows {
     pub(super) high: Ssa,
-    low: Ssa,
+    pub(super) low: Ssa,
 }
 
 impl KeyRows {

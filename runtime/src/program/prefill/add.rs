@@ -60,7 +60,7 @@ impl Task<'_, '_> {
 
     /// Whether key tiles of a segment are scanned for values that are NaN or infinite.
     fn scans(&self, segment: Segment) -> bool {
-        self.functions.average.is_some() && (segment.partial || self.attention.may_have_no_weight())
+        self.functions.average.is_some() && (segment.partial || self.careful && self.attention.may_have_no_weight())
     }
 
     /// Whether a value of the key tile is NaN or infinite.

@@ -120,9 +120,11 @@ impl Prefill {
             let pruning = cut.pruning && trees.can_prune[number];
             let (attention, functions) = (&self.attention, &self.functions);
             let (lists, tiles, trace) = (&mut memory.lists, &mut tiles, trace.map(|trace| (trace, number)));
-            let in_vain = 0;
-            let bounded = self.bounded;
-            Task { attention, functions, classes, tiles, lists, bounded, pruning, in_vain, scanned: None, trace }.run();
+            let (bounded, in_vain, scanned) = (self.bounded, 0, None);
+            // In decode a scan would take a good part of the time: a task runs again where a sum came to NaN.
+            let careful = !classes.frame.plan().schedule.is_for_few_queries();
+            Task { attention, functions, classes, tiles, lists, bounded, pruning, in_vain, scanned, careful, trace }
+                .run();
         }
     }
 }

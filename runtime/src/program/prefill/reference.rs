@@ -7,6 +7,7 @@ use super::lists::QueryTile;
 use super::task::Task;
 use crate::memory::{Part, Share, TileArgs};
 use crate::program::functions::KeyTermFunctions;
+use crate::tiles::Segment;
 
 impl Task<'_, '_> {
     /// Sets the reference of each query's key terms: the greatest that it sees. Weights are measured from it, so that keys far below can be
@@ -19,20 +20,7 @@ impl Task<'_, '_> {
         functions: KeyTermFunctions,
         follows: impl Fn(usize) -> bool,
     ) -> f64 {
-        let segments = &self.lists.seen.segments[query_tile.segment..query_tile.segments_end];
-        let of_rows = functions.of_rows;
-        let greatest = if of_rows { f32::NEG_INFINITY } else { self.classes.greatest_key_term(segments) };
-        self.tiles.part(position, Part::References).fill(greatest);
-        if let Some(reference) = functions.reference {
-            let mut taken = segments.iter().filter(|segment| segment.partial || of_rows).peekable();
-            while let Some(segment) = taken.next() {
-                let mut keys = (segment.first, segment.end);
-                while let Some(next) = taken.next_if(|next| next.first == keys.1) {
-                    keys.1 = next.end;
-                }
-                self.tiles.call(reference, position, TileArgs { keys, ..TileArgs::default() });
-            }
-        }
+        self.raise(position, query_tile, functions);
         let [references, limits] = self.tiles.parts(position, [Part::References, Part::Limits]);
         let mut least = f32::INFINITY;
         for (query, (reference, limit)) in references.iter_mut().zip(limits).enumerate() {
@@ -46,6 +34,30 @@ impl Task<'_, '_> {
             }
         }
         if least.is_finite() { f64::from(least) } else { f64::NEG_INFINITY }
+    }
+
+    /// Sets the reference of each query to the greatest key term that it sees; `-inf` without a key. NaN counts for nothing.
+    pub(super) fn raise(&mut self, position: usize, query_tile: &QueryTile, functions: KeyTermFunctions) {
+        let segments = &self.lists.seen.segments[query_tile.segment..query_tile.segments_end];
+        let KeyTermFunctions { reference, of_rows, is_linear } = functions;
+        let greatest = if of_rows { f32::NEG_INFINITY } else { self.classes.greatest_key_term(segments) };
+        self.tiles.part(position, Part::References).fill(greatest);
+        let Some(reference) = reference else { return };
+        let ends_tell = |segment: &Segment| is_linear && !segment.partial;
+        let mut taken = segments.iter().filter(|segment| segment.partial || of_rows).peekable();
+        while let Some(segment) = taken.next() {
+            let mut keys = (segment.first, segment.end);
+            if ends_tell(segment) {
+                for key in [keys.0, keys.1 - 1] {
+                    self.tiles.call(reference, position, TileArgs { keys: (key, key + 1), ..TileArgs::default() });
+                }
+                continue;
+            }
+            while let Some(next) = taken.next_if(|next| next.first == keys.1 && !ends_tell(next)) {
+                keys.1 = next.end;
+            }
+            self.tiles.call(reference, position, TileArgs { keys, ..TileArgs::default() });
+        }
     }
 
     /// Runs a query tile again where all scores of a query are far below its reference: from its greatest score instead. The others'

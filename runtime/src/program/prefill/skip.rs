@@ -2,9 +2,11 @@
 
 use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Product, Pruning, TensorId};
 use rhumb_ir::ElemKind;
+use smallvec::SmallVec;
 
 use super::task::Task;
-use crate::memory::TileArgs;
+use crate::memory::{Part, TileArgs};
+use crate::program::functions::KeyTermFunctions;
 
 /// Bounds are rounded otherwise than scores are.
 const ROOM: f64 = 1.0;
@@ -42,11 +44,26 @@ fn norm(row: &[f32], factor: Option<f64>) -> f64 {
     halves.map(|bits| square(f32::from_bits(bits))).sum::<f64>().sqrt() * factor.abs()
 }
 
+/// A number that no key term is above whose first part is at most this one; NaN unless that is finite: others may be NaN.
+fn above(high: f32) -> f64 {
+    let high = f64::from(high);
+    // The other part is at most half of the last digit.
+    if high.is_finite() { high + high.abs() / f64::from(1 << 24) } else { f64::NAN }
+}
+
 impl Task<'_, '_> {
     /// Whether the keys of the task are without weight for every row of the query tile at a position, beside those of chunks that have been
-    /// handed in: to be called when that was begun. So that no bit changes, their scores must be as far below as [`Task::join`] gives no
-    /// weight, and their values finite.
-    pub(super) fn is_without_weight(&self, position: usize, term: KeyTerm) -> bool {
+    /// handed in: to be called when that was begun, and references raised. So that no bit changes, their scores must be as far below as
+    /// [`Task::join`] gives no weight, and their values finite.
+    pub(super) fn is_without_weight(
+        &mut self,
+        position: usize,
+        (term, functions): (KeyTerm, KeyTermFunctions),
+    ) -> bool {
+        let references: SmallVec<[f32; 64]> = match functions.is_linear {
+            true => self.tiles.part(position, Part::References).iter().copied().collect(),
+            false => SmallVec::new(),
+        };
         let (first, _) = self.tiles.queries(position);
         let (keys, _) = self.tiles.norms();
         let (rows, elements) = self.tiles.query_rows(position);
@@ -55,13 +72,12 @@ impl Task<'_, '_> {
         // What products are off by, relative to the norms: for queries that are rounded to integers 2^-16 of the greatest of 1024 elements.
         let off = if plan.integers.products { 1.0 / 1024.0 } else { 1.0 / 4096.0 };
         let bound = |row: usize| {
+            let greatest = match functions.is_linear {
+                true => above(references[row]),
+                false => self.greatest_term(term, first + row),
+            };
             let norm = norm(&rows[row * elements..][..elements], factor);
-            let [high, low] = [term.high, term.low].map(|table| self.terms(table, first + row));
-            // Both parts: far from 0, the first alone is further from their sum than keys without weight are below others.
-            let terms = high.iter().zip(low).map(|(high, low)| f64::from(*high) + f64::from(*low));
-            // NaN stays.
-            let keep = |most: f64, x: f64| if most.is_nan() || x <= most { most } else { x };
-            terms.fold(f64::NEG_INFINITY, keep) + norm * f64::from(keys) * (1.0 + off)
+            greatest + norm * f64::from(keys) * (1.0 + off)
         };
         let levels = self.tiles.levels(position);
         levels.iter().enumerate().all(|(row, level)| bound(row) < level - Pruning::BELOW - ROOM)
@@ -69,10 +85,19 @@ impl Task<'_, '_> {
 
     /// The key term, where it and norms of keys and values bound the scores of a chunk: so that it is worth a look whether its keys are
     /// without weight.
-    pub(super) fn bounding_term(&self) -> Option<KeyTerm> {
+    pub(super) fn bounding_term(&self) -> Option<(KeyTerm, KeyTermFunctions)> {
         let term = self.attention.key_term.filter(|_| self.bounded && self.tiles.is_of_chunks())?;
         let (keys, values) = self.tiles.norms();
-        (keys.is_finite() && values < MOST).then_some(term)
+        (keys.is_finite() && values < MOST).then_some((term, self.functions.key_term?))
+    }
+
+    /// The greatest key term of a query, counted with the heads that are packed, among the keys of the task. NaN stays.
+    fn greatest_term(&self, term: KeyTerm, query: usize) -> f64 {
+        let [high, low] = [term.high, term.low].map(|table| self.terms(table, query));
+        // Both parts: far from 0, the first alone is further from their sum than keys without weight are below others.
+        let terms = high.iter().zip(low).map(|(high, low)| f64::from(*high) + f64::from(*low));
+        let keep = |most: f64, x: f64| if most.is_nan() || x <= most { most } else { x };
+        terms.fold(f64::NEG_INFINITY, keep)
     }
 
     /// The key terms of a query, counted with the heads that are packed, for the keys of the task.

@@ -26,6 +26,8 @@ pub(super) struct Task<'t, 's> {
     pub(super) in_vain: usize,
     /// The keys of values that were scanned last, and whether one is NaN or infinite.
     pub(super) scanned: Option<((usize, usize), bool)>,
+    /// Whether values of keys that a mask shows are scanned too, if those may have no weight.
+    pub(super) careful: bool,
     /// Where key tiles are noted, and the number of the outer indices; `None` unless the call is traced.
     pub(super) trace: Option<(&'t Trace, usize)>,
 }
@@ -33,18 +35,43 @@ pub(super) struct Task<'t, 's> {
 impl Task<'_, '_> {
     pub(super) fn run(&mut self) {
         let room = self.lists.capacities();
-        if let Some(term) = self.bounding_term() {
+        self.keep_found();
+        if let Some(bounding) = self.bounding_term() {
             // Chunks are of one query tile.
             self.tiles.begin(self.functions.begin, 0, TileArgs::default());
-            if self.is_without_weight(0, term) {
+            let query_tile = self.seen(0);
+            self.lists.put(0, query_tile);
+            self.raise(0, &query_tile, bounding.1);
+            if self.is_without_weight(0, bounding) {
                 return self.leave_out(0);
             }
         }
+        self.compute();
+        if !self.careful && self.attention.may_have_no_weight() && self.has_nan() {
+            // A key without weight may have a value that is NaN or infinite.
+            (self.careful, self.trace, self.scanned) = (true, None, None);
+            self.lists.clear();
+            self.compute();
+        }
+        for position in 0..self.tiles.len() {
+            if !self.tiles.is_of_chunks() || self.join(position) {
+                self.tiles.call(self.functions.end, position, TileArgs::default());
+            }
+        }
+        debug_assert_eq!(self.lists.capacities(), room, "lists that have no room");
+    }
+
+    /// Keeps what the task before found, if this one sees the same.
+    fn keep_found(&mut self) {
         let found = (!self.pruning).then(|| self.tiles.range());
         if found.is_none() || self.lists.found != found || !self.classes.are_of(&self.lists.seen) {
             self.lists.clear();
         }
         self.lists.found = found;
+    }
+
+    /// Adds all keys to all query tiles.
+    fn compute(&mut self) {
         for position in 0..self.tiles.len() {
             self.begin(position);
         }
@@ -55,12 +82,19 @@ impl Task<'_, '_> {
                 self.run_again(position, key_term);
             }
         }
-        for position in 0..self.tiles.len() {
-            if !self.tiles.is_of_chunks() || self.join(position) {
-                self.tiles.call(functions.end, position, TileArgs::default());
-            }
-        }
-        debug_assert_eq!(self.lists.capacities(), room, "lists that have no room");
+    }
+
+    /// Whether an accumulator of a query tile is NaN; in decode.
+    fn has_nan(&mut self) -> bool {
+        (0..self.tiles.len()).any(|position| {
+            let (first, end) = self.tiles.queries(position);
+            (0..self.attention.reductions.len()).any(|reduction| {
+                let (accumulators, length) = self.tiles.accumulators(position, reduction);
+                // Without a branch for each number, they are compared by vectors.
+                let of_some = |some: &[f32]| some.iter().fold(false, |any, x| any | x.is_nan());
+                accumulators[..(end - first) * length].chunks(64).any(of_some)
+            })
+        })
     }
 
     /// The queries of the tile at a position.
@@ -72,11 +106,7 @@ impl Task<'_, '_> {
     /// Begins the query tile at a position, which comes after all that have been begun.
     fn begin(&mut self, position: usize) {
         let queries = self.queries(position);
-        // The task before may have seen the same.
-        let mut query_tile = match self.lists.query_tiles.get(position) {
-            Some(found) => QueryTile { segment: found.first_segment, key: None, ..*found },
-            None => self.find(queries),
-        };
+        let mut query_tile = self.seen(position);
         let segment = query_tile.segment;
         let seen = self.trace.map(|_| trace::seen(&self.lists.seen.segments[segment..query_tile.segments_end]));
         let near = self.take_near(queries, segment);
@@ -108,6 +138,14 @@ impl Task<'_, '_> {
         if let (Some((trace, number)), Some(seen)) = (self.trace, seen) {
             let computed = near.iter().chain(&self.lists.seen.segments[segment..query_tile.segments_end]);
             trace.note(number, queries, seen, computed);
+        }
+    }
+
+    /// What the query tile at a position sees, which is found already where the task before saw the same.
+    fn seen(&mut self, position: usize) -> QueryTile {
+        match self.lists.query_tiles.get(position) {
+            Some(found) => QueryTile { segment: found.first_segment, key: None, ..*found },
+            None => self.find(self.queries(position)),
         }
     }
 

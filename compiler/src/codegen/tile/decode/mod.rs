@@ -26,6 +26,7 @@ mod average;
 mod begin;
 mod end;
 mod integers;
+mod key_term;
 mod numbers;
 mod product;
 mod reference;

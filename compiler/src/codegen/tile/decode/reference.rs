@@ -1,11 +1,12 @@
 //! The references of rows: what their key terms are taken relative to.
 
+use super::key_term;
 use super::rows::{Rows, raise};
 use super::score::{each_row, each_vector};
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::counted_loop;
-use crate::codegen::tile::score::{KeyRows, masked};
+use crate::codegen::tile::score::masked;
 use crate::plan::{Attention, Decode};
 
 /// Raises the reference of each row to the greatest key term among some keys that it sees. NaN counts for nothing.
@@ -19,7 +20,7 @@ pub(crate) fn reference(
     all.each_tile(emitter, |emitter, rows| {
         rows.write_key_lanes(emitter);
         result = each_row(emitter, rows, f64::NEG_INFINITY, |emitter, _, at| {
-            let key_rows = KeyRows::new(emitter, attention, term)?;
+            let key_rows = key_term::key_rows(emitter, rows, term)?;
             each_vector(emitter, rows, at, |emitter, index, _| {
                 let high = key_rows.high_lanes(emitter, index);
                 masked(emitter, attention, high, f64::NEG_INFINITY)

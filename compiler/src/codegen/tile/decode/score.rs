@@ -4,6 +4,7 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
+use super::key_term;
 use super::rows::{Rows, load, scratch, splat};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
@@ -11,7 +12,7 @@ use crate::codegen::expr::{ExprEmitter, Order};
 use crate::codegen::loops::{counted_loop, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::tile::query_tile::{Mode, call_word, set_query};
-use crate::codegen::tile::score::{KeyRows, score};
+use crate::codegen::tile::score::score;
 use crate::codegen::vocab::access;
 
 /// Scores of all rows and keys: what is past the last key is hidden.
@@ -20,7 +21,7 @@ pub(super) fn scores(emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, mode: Mo
     let hidden = if rows.tile.of_softmax() { f64::NEG_INFINITY } else { 0.0 };
     each_row(emitter, rows, hidden, |emitter, row, at| {
         let key_rows = match attention.key_term {
-            Some(term) => Some(KeyRows::new(emitter, attention, term)?),
+            Some(term) => Some(key_term::key_rows(emitter, rows, term)?),
             None => None,
         };
         let reference = key_rows.map(|_| {
