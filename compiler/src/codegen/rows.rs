@@ -128,7 +128,7 @@ fn dense(emitter: &mut ExprEmitter<'_, '_>, tensors: impl IntoIterator<Item = (T
                 all = emitter.fb().ins().band(all, dense);
             }
             Origin::Constant(_) | Origin::Table | Origin::KeyTile if dim + 1 < spec.dims.len() => return None,
-            Origin::Constant(_) | Origin::Table | Origin::KeyTile => {}
+            Origin::Constant(_) | Origin::Table | Origin::KeyTile | Origin::Index => {}
         }
     }
     Some(all)

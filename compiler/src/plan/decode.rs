@@ -189,6 +189,7 @@ fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Unmade, Bf
     read_as_stored(&mut own);
     read_scaled(&mut own);
     let key_term = computed_key_term(&mut own, machine);
+    read_indices(&mut own);
     let mut own = Arc::new(own);
     let loaded = load_rows(&mut own, Regime::FewQueries, false);
     let bf16_pairs = Bf16Pairs::of_decode(Arc::make_mut(&mut own), machine);
@@ -197,14 +198,11 @@ fn loaded(problem: &Arc<Problem>, machine: Machine) -> (Arc<Problem>, Unmade, Bf
 
 /// Rows of keys and values in 16 bits are read as they lie, and widened whenever they are loaded: no table of them is made.
 fn read_as_stored(own: &mut Problem) {
-    // Lookups by an index for each lane take a table.
-    let gathered = |value: Value| {
-        let nodes = own.graph.nodes();
-        nodes.iter().any(|node| matches!(node.op, Op::Gather { table, .. } if table == value))
-    };
     let made = |table: &Table| own.tensors[table.target].origin == Origin::Table && !table.double;
     let widened = |table: &Table| match table.source {
-        Source::Value(value) if made(table) && !gathered(value) => Some((table.target, value, own.input(value)?)),
+        Source::Value(value) if made(table) && !is_gathered(own, value) => {
+            Some((table.target, value, own.input(value)?))
+        }
         _ => None,
     };
     let found: Vec<(TensorId, Value, TensorId)> = own.tables.iter().filter_map(widened).collect();
@@ -222,6 +220,28 @@ fn read_as_stored(own: &mut Problem) {
         // It has neither memory nor an address.
         own.tensors[table].origin = Origin::KeyTile;
     }
+}
+
+/// Indices of keys are counted where they are read: no table of them is made.
+fn read_indices(own: &mut Problem) {
+    let Some(key) = own.attention.as_ref().map(|attention| attention.key) else { return };
+    let is_index = |value: Value| matches!(*own.graph.op(value), Op::Iota(axis) if axis == key);
+    let counted = |table: &&Table| match table.source {
+        Source::Value(value) => {
+            is_index(value) && own.tensors[table.target].origin == Origin::Table && !is_gathered(own, value)
+        }
+        _ => false,
+    };
+    let found: Vec<TensorId> = own.tables.iter().filter(counted).map(|table| table.target).collect();
+    own.tables.retain(|table| !found.contains(&table.target));
+    for table in found {
+        own.tensors[table].origin = Origin::Index;
+    }
+}
+
+/// Whether a lookup reads a value: those by an index for each lane take a table.
+fn is_gathered(own: &Problem, value: Value) -> bool {
+    own.graph.nodes().iter().any(|node| matches!(node.op, Op::Gather { table, .. } if table == value))
 }
 
 /// Heads whose rows share tiles: the innermost outer axis of neighbours that read the same keys and values. Their scores may differ in any

@@ -47,7 +47,7 @@ impl Plan {
                 Origin::Input(_) => "input",
                 Origin::Output(_) => "output",
                 Origin::Constant(_) => "constant",
-                Origin::Table | Origin::KeyTile => continue,
+                Origin::Table | Origin::KeyTile | Origin::Index => continue,
             };
             writeln!(f, "  {origin} {}", self.tensor(id))?;
         }

@@ -111,6 +111,8 @@ pub enum Origin {
     Table,
     /// Rows that are computed for each key tile while it is loaded: never whole.
     KeyTile,
+    /// The index along its one dimension, which is read from no memory.
+    Index,
 }
 
 /// A tensor that generated code reads or writes.

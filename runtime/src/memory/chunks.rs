@@ -23,6 +23,8 @@ struct Group {
     done: usize,
     /// One record for each chunk, in their order.
     records: Vec<f32>,
+    /// For each chunk whether it has a record: those without weight have none.
+    recorded: Vec<bool>,
     /// What each row measures scores from in the chunk where that is greatest, of those that have been handed in: `-inf` before.
     levels: Vec<f64>,
 }
@@ -119,6 +121,10 @@ impl Partials {
             let missing = len.saturating_sub(group.records.len());
             reserve(&mut group.records, missing)?;
             group.records.resize(len.max(group.records.len()), 0.0);
+            let missing = chunks.saturating_sub(group.recorded.len());
+            reserve(&mut group.recorded, missing)?;
+            group.recorded.clear();
+            group.recorded.resize(chunks, false);
             let missing = rows.saturating_sub(group.levels.len());
             reserve(&mut group.levels, missing)?;
             group.levels.resize(rows.max(group.levels.len()), 0.0);
@@ -159,15 +165,21 @@ impl<'p> Records<'p> {
         &mut self.group.records[chunk * self.record.len()..][..self.record.len()]
     }
 
-    /// Counts a chunk as handed in; whether it is the last.
+    /// Counts a chunk as handed in, without a record; whether it is the last.
+    pub(super) fn count_without(&mut self) -> bool {
+        self.group.done += 1;
+        self.group.done == self.chunks
+    }
+
+    /// Counts a chunk as handed in, with its record; whether it is the last.
     pub(super) fn count(&mut self, chunk: usize) -> bool {
+        self.group.recorded[chunk] = true;
         for row in 0..self.record.rows {
             if let Some(level) = Level::of(self, chunk, row).filter(|level| level.sum > 0.0) {
                 self.group.levels[row] = self.group.levels[row].max(level.above(&Level::default()));
             }
         }
-        self.group.done += 1;
-        self.group.done == self.chunks
+        self.count_without()
     }
 
     /// What each row measures scores from in the chunk where that is greatest, of those that have been handed in: `-inf` before.
@@ -180,9 +192,9 @@ impl<'p> Records<'p> {
         self.record
     }
 
-    /// The number of chunks.
-    pub(crate) fn chunks(&self) -> usize {
-        self.chunks
+    /// The chunks that have a record, in their order.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.chunks).filter(|chunk| self.group.recorded[*chunk])
     }
 
     /// A part of a chunk's record, a number for each row; none if there is no such part.

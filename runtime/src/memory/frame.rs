@@ -229,8 +229,8 @@ impl<'p, 'a> Placed<'p, 'a> {
         }
         for (id, tensor) in plan.tensors.iter().enumerate() {
             let start = match tensor.origin {
-                // Rows that are computed key tile by key tile have no address.
-                Origin::Input(_) | Origin::Output(_) | Origin::KeyTile => continue,
+                // Rows that are computed key tile by key tile have no address, and indices have none.
+                Origin::Input(_) | Origin::Output(_) | Origin::KeyTile | Origin::Index => continue,
                 Origin::Constant(_) => constants.memory.as_ptr().wrapping_add(constants.slots[id].start),
                 Origin::Table => base.wrapping_add(slots[id].start).cast_const(),
             };

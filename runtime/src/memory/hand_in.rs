@@ -19,15 +19,9 @@ impl<'t> TaskTiles<'t> {
     /// # Panics
     /// If the query tile was handed in before, or its keys are not cut into chunks.
     pub(crate) fn hand_in(&mut self, position: usize) -> Option<Records<'t>> {
-        let (chunk, chunks) = self.chunk;
-        assert!(
-            position == self.handed_in && position < self.begun && chunks > 1,
-            "query tiles are handed in in order"
-        );
-        self.handed_in += 1;
-        let (first, end) = self.queries(position);
-        let record = Record::new(self.plan(), self.attention, end - first);
-        let mut records = Records::lock(self.partials, self.group(position), (record, chunks));
+        assert!(position < self.begun, "a query tile that was not begun");
+        let (chunk, mut records) = self.lock(position);
+        let record = records.record();
         let own = records.of_mut(chunk);
         for &part in record.parts() {
             let to = record.part(part).expect("a part of the record");
@@ -41,5 +35,25 @@ impl<'t> TaskTiles<'t> {
         }
         self.last = records.count(chunk);
         self.last.then_some(records)
+    }
+
+    /// As [`TaskTiles::hand_in`], where no key of the chunk has weight: the query tile need not be begun.
+    ///
+    /// # Panics
+    /// As [`TaskTiles::hand_in`].
+    pub(crate) fn hand_in_nothing(&mut self, position: usize) -> Option<Records<'t>> {
+        let (_, mut records) = self.lock(position);
+        self.last = records.count_without();
+        self.last.then_some(records)
+    }
+
+    /// The number of the chunk, and the records of the next query tile that is handed in.
+    fn lock(&mut self, position: usize) -> (usize, Records<'t>) {
+        let (chunk, chunks) = self.chunk;
+        assert!(position == self.handed_in && chunks > 1, "query tiles are handed in in order");
+        self.handed_in += 1;
+        let (first, end) = self.queries(position);
+        let record = Record::new(self.plan(), self.attention, end - first);
+        (chunk, Records::lock(self.partials, self.group(position), (record, chunks)))
     }
 }

@@ -1,7 +1,7 @@
 //! Intervals of tables over ranges of keys.
 
 use rhumb_compiler::intervals::Interval;
-use rhumb_compiler::plan::{Attention, LanesAre, Plan, Storage, TensorId};
+use rhumb_compiler::plan::{Attention, LanesAre, Origin, Plan, Storage, TensorId};
 use rhumb_ir::Axis;
 
 use super::segment::{Segment, UNIT};
@@ -47,6 +47,8 @@ pub(super) fn elements((first, end): (usize, usize), each: usize) -> (usize, usi
 pub(super) struct Leaf {
     pub(super) table: TensorId,
     pub(super) along: Along,
+    /// Whether it is the index of keys, whose intervals need no tree.
+    is_index: bool,
     /// Position of its tree among the trees.
     tree: usize,
 }
@@ -72,6 +74,7 @@ pub(crate) struct Trees {
     levels: Vec<(usize, usize)>,
     per_row: usize,
     units: usize,
+    keys: usize,
     /// Greatest key term of each unit of keys, row by row of the table.
     key_terms: Vec<f32>,
     /// Whether keys may have no weight at each number of the outer indices.
@@ -93,7 +96,8 @@ impl Leaves {
         let mut add = |table: TensorId| {
             if all.iter().all(|leaf| leaf.table != table) {
                 let along = Along::of(plan, attention, table);
-                all.push(Leaf { table, along, tree: trees });
+                let is_index = plan.tensors[table].origin == Origin::Index;
+                all.push(Leaf { table, along, is_index, tree: trees });
                 trees += usize::from(matches!(along, Along::Keys(_)));
             }
             all.len()
@@ -142,7 +146,7 @@ impl Leaves {
     ) -> Result<(), OutOfMemory> {
         let keys = frame.length(self.key);
         trees.clear();
-        trees.units = keys.div_ceil(UNIT);
+        (trees.keys, trees.units) = (keys, keys.div_ceil(UNIT));
         reserve(&mut trees.levels, usize::BITS as usize)?;
         let (mut width, mut first) = (trees.units, 0);
         while width > 0 {
@@ -238,6 +242,10 @@ impl Trees {
     /// The interval of a node of a row of a leaf along keys.
     #[inline]
     pub(super) fn node(&self, leaf: Leaf, row: usize, (level, node): (usize, usize)) -> Interval {
+        if leaf.is_index {
+            let unit = |node: usize| (node.saturating_mul(UNIT) << level).min(self.keys);
+            return of_indices(unit(node), unit(node + 1));
+        }
         let base = self.starts[leaf.tree] + row * self.per_row;
         self.nodes.get(base + self.levels[level].0 + node).copied().unwrap_or(Interval::ANY)
     }
@@ -262,9 +270,17 @@ impl Trees {
     }
 }
 
-/// Rows of a leaf's table with a tree each: none if it does not vary along keys.
+/// The interval of some indices.
+fn of_indices(first: usize, end: usize) -> Interval {
+    if first < end { Interval::new(first as f64, (end - 1) as f64) } else { Interval::point(0.0) }
+}
+
+/// Rows of a leaf's table with a tree each: none if it does not vary along keys, nor of indices.
 fn rows(frame: &Frame<'_>, leaf: Leaf, keys: usize) -> usize {
     let Along::Keys(each) = leaf.along else { return 0 };
+    if leaf.is_index {
+        return 0;
+    }
     let len = frame.plan().tensors[leaf.table].dims.iter().map(|axis| frame.length(*axis)).product::<usize>();
     len.checked_div(keys / each).unwrap_or(0)
 }
@@ -275,7 +291,11 @@ pub(super) fn range(frame: &Frame<'_>, table: TensorId, first: usize, end: usize
         let Some(elements) = elements else { return Interval::ANY };
         Interval::around(elements.iter().map(|x| number(*x)))
     }
-    match frame.plan().tensors[table].storage {
+    let tensor = &frame.plan().tensors[table];
+    if tensor.origin == Origin::Index {
+        return of_indices(first, end);
+    }
+    match tensor.storage {
         Storage::F32 => around(frame.f32_table(table).get(first..end), f64::from),
         Storage::F64 => around(frame.f64_table(table).get(first..end), |x| x),
         Storage::I32 => around(frame.i32_table(table).get(first..end), f64::from),

@@ -110,7 +110,7 @@ impl ExprEmitter<'_, '_> {
         }
     }
 
-    fn unbound(&self, tensor: TensorId, axis: Axis) -> CodegenError {
+    pub(super) fn unbound(&self, tensor: TensorId, axis: Axis) -> CodegenError {
         let axis = self.plan.graph.axis(axis).name.clone();
         CodegenError::Unbound { tensor: self.plan.tensors[tensor].name.clone(), axis }
     }

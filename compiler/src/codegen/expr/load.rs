@@ -11,13 +11,16 @@ use crate::codegen::error::CodegenError;
 use crate::codegen::stored;
 use crate::codegen::vocab::access;
 use crate::machine::LANE_BYTES;
-use crate::plan::{Plan, Storage, TensorId};
+use crate::plan::{Origin, Plan, Storage, TensorId};
 
 impl ExprEmitter<'_, '_> {
     /// The element of a tensor at this point.
     pub(crate) fn load(&mut self, tensor: TensorId) -> Result<Ssa, CodegenError> {
         let plan = self.plan;
         let spec = &plan.tensors[tensor];
+        if spec.origin == Origin::Index {
+            return self.own_index(tensor);
+        }
         if let Some(lanes) = self.lanes
             && let lane_axis = lanes.axis()
             && let Some(dim) = spec.dims.iter().position(|axis| *axis == lane_axis)
@@ -34,7 +37,7 @@ impl ExprEmitter<'_, '_> {
                 }
                 return Ok(stored::load_lanes(self.v.fb, spec.storage, self.v.shape.lanes, (address, 0)));
             };
-            let table = order == Order::Successive && !matches!(spec.origin, crate::plan::Origin::Input(_));
+            let table = order == Order::Successive && !matches!(spec.origin, Origin::Input(_));
             if table && dim + 1 == spec.dims.len() && spec.storage.bytes() == 4 {
                 // Rows of tables are contiguous and padded: the last vector may read past the axis.
                 let address = self.address(tensor, &[])?;
@@ -52,6 +55,29 @@ impl ExprEmitter<'_, '_> {
         let address = self.address(tensor, &[])?;
         let scalar = stored::load(self.v.fb, spec.storage, address);
         Ok(self.in_shape(spec.storage, scalar))
+    }
+
+    /// The index along the one dimension of a tensor.
+    fn own_index(&mut self, tensor: TensorId) -> Result<Ssa, CodegenError> {
+        let axis = self.plan.tensors[tensor].dims[0];
+        if let Some(Lanes::Clamped(of, clamped, _)) = self.lanes
+            && of == axis
+        {
+            let ty = self.v.int_type();
+            return Ok(self.fb().ins().load(ty, access(), clamped, 0));
+        }
+        self.check_bound(tensor, &[])?;
+        let index = self.index(axis);
+        let index = index.map(|index| self.count(index));
+        let follows = matches!(self.lanes, Some(Lanes::Successive(of)) if of == axis);
+        match index {
+            Some(first) if follows => {
+                let numbers = self.v.lane_numbers();
+                Ok(self.fb().ins().iadd(first, numbers))
+            }
+            Some(index) => Ok(index),
+            None => Err(self.unbound(tensor, axis)),
+        }
     }
 
     /// The address of a lane's element, from its index.

@@ -3,7 +3,7 @@
 use rhumb_compiler::plan::Pruning;
 
 use super::task::Task;
-use crate::memory::{Level, Part, Records};
+use crate::memory::{Level, Part, Records, TileArgs};
 
 /// Elements of a row that are joined at once.
 const TOGETHER: usize = 64;
@@ -14,16 +14,31 @@ impl Task<'_, '_> {
     /// Chunks are joined in their order, each row by itself: which task is the last changes no bit.
     pub(super) fn join(&mut self, position: usize) -> bool {
         let Some(records) = self.tiles.hand_in(position) else { return false };
+        self.join_records(position, &records);
+        true
+    }
+
+    /// Hands in the query tile at a position, for which no key of the task has weight; in the last task that has it, ends it.
+    pub(super) fn leave_out(&mut self, position: usize) {
+        let Some(records) = self.tiles.hand_in_nothing(position) else { return };
+        self.trace = None;
+        self.begin(position);
+        self.join_records(position, &records);
+        self.tiles.call(self.functions.end, position, TileArgs::default());
+    }
+
+    /// Puts what all chunks came to into the state of a query tile, which holds no key.
+    fn join_records(&mut self, position: usize, records: &Records<'_>) {
         for row in 0..records.record().rows {
-            let weighs = self.join_numbers(position, row, &records);
+            let weighs = self.join_numbers(position, row, records);
             let mut before = 0;
             for reduction in 0..self.attention.reductions.len() {
                 let (accumulators, length) = self.tiles.accumulators(position, reduction);
                 let (to, of) = (&mut accumulators[row * length..][..length], (before, length));
                 for (number, to) in to.chunks_mut(TOGETHER).enumerate() {
                     let mut sums = [0.0; TOGETHER];
-                    for chunk in 0..records.chunks() {
-                        let weight = weighs.weight(chunk, row, &records);
+                    for chunk in records.chunks() {
+                        let weight = weighs.weight(chunk, row, records);
                         let from = &records.accumulators(chunk, of)[row * length + number * TOGETHER..][..to.len()];
                         for (sum, x) in sums.iter_mut().zip(from) {
                             *sum += weight * f64::from(*x);
@@ -36,20 +51,20 @@ impl Task<'_, '_> {
                 before += length;
             }
         }
-        true
     }
 
     /// Joins the base, the sum and the reference of a row, and says what chunks are weighed from.
     fn join_numbers(&mut self, position: usize, row: usize, records: &Records<'_>) -> Weighs {
-        let Some(mut greatest) = Level::of(records, 0, row) else { return Weighs::Alike };
-        for level in (1..records.chunks()).filter_map(|chunk| Level::of(records, chunk, row)) {
+        let mut levels = records.chunks().filter_map(|chunk| Level::of(records, chunk, row));
+        let Some(mut greatest) = levels.next() else { return Weighs::Alike };
+        for level in levels {
             // A chunk without weight has no score to measure from. NaN takes part: its sum is NaN.
             if level.sum != 0.0 && (greatest.sum == 0.0 || level.above(&greatest) > 0.0) {
                 greatest = level;
             }
         }
         let weighs = Weighs::From(greatest);
-        let levels = (0..records.chunks()).filter_map(|chunk| Some((chunk, Level::of(records, chunk, row)?)));
+        let levels = records.chunks().filter_map(|chunk| Some((chunk, Level::of(records, chunk, row)?)));
         let total: f64 = levels.map(|(chunk, level)| weighs.weight(chunk, row, records) * f64::from(level.sum)).sum();
         self.tiles.part(position, Part::Bases)[row] = greatest.base;
         self.tiles.part(position, Part::Limits)[row] = greatest.limit;

@@ -5,7 +5,7 @@ use rhumb_ir::ElemKind;
 use smallvec::SmallVec;
 
 use super::task::Task;
-use crate::memory::{Part, TileArgs};
+use crate::memory::Part;
 use crate::program::functions::KeyTermFunctions;
 
 /// Bounds are rounded otherwise than scores are.
@@ -106,16 +106,6 @@ impl Task<'_, '_> {
         let head = query % self.attention.queries_per_position();
         let row = self.classes.outer.row_of_head(table, head);
         &frame.f32_table(table)[row * frame.length(self.attention.key)..][from..to]
-    }
-
-    /// Hands in a query tile that was begun and has seen no key; in the last task that has it, ends it.
-    pub(super) fn leave_out(&mut self, position: usize) {
-        if let Some((trace, number)) = self.trace {
-            trace.note_pruned(number, self.queries(position), self.classes.keys, self.classes.frame.plan().tiling.keys);
-        }
-        if self.join(position) {
-            self.tiles.call(self.functions.end, position, TileArgs::default());
-        }
     }
 }
 

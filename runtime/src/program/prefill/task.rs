@@ -36,15 +36,9 @@ impl Task<'_, '_> {
     pub(super) fn run(&mut self) {
         let room = self.lists.capacities();
         self.keep_found();
-        if let Some(bounding) = self.bounding_term() {
-            // Chunks are of one query tile.
-            self.tiles.begin(self.functions.begin, 0, TileArgs::default());
-            let query_tile = self.seen(0);
-            self.lists.put(0, query_tile);
-            self.raise(0, &query_tile, bounding.1);
-            if self.is_without_weight(0, bounding) {
-                return self.leave_out(0);
-            }
+        // Chunks are of one query tile.
+        if self.tiles.is_of_chunks() && self.is_in_vain(0) {
+            return self.leave_out(0);
         }
         self.compute();
         if !self.careful && self.attention.may_have_no_weight() && self.has_nan() {
@@ -59,6 +53,27 @@ impl Task<'_, '_> {
             }
         }
         debug_assert_eq!(self.lists.capacities(), room, "lists that have no room");
+    }
+
+    /// Whether no key of the task has weight for the query tile at a position: it sees none, or norms tell so.
+    fn is_in_vain(&mut self, position: usize) -> bool {
+        let query_tile = self.seen(position);
+        self.lists.put(position, query_tile);
+        let queries = self.queries(position);
+        if query_tile.segment == query_tile.segments_end {
+            if let Some((trace, number)) = self.trace {
+                trace.note(number, queries, Vec::new(), std::iter::empty());
+            }
+            return true;
+        }
+        let Some(bounding) = self.bounding_term() else { return false };
+        self.tiles.begin(self.functions.begin, position, TileArgs::default());
+        self.raise(position, &query_tile, bounding.1);
+        let is_in_vain = self.is_without_weight(position, bounding);
+        if let (true, Some((trace, number))) = (is_in_vain, self.trace) {
+            trace.note_pruned(number, queries, self.classes.keys, self.classes.frame.plan().tiling.keys);
+        }
+        is_in_vain
     }
 
     /// Keeps what the task before found, if this one sees the same.
@@ -104,7 +119,7 @@ impl Task<'_, '_> {
     }
 
     /// Begins the query tile at a position, which comes after all that have been begun.
-    fn begin(&mut self, position: usize) {
+    pub(super) fn begin(&mut self, position: usize) {
         let queries = self.queries(position);
         let mut query_tile = self.seen(position);
         let segment = query_tile.segment;
