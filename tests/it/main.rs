@@ -10,6 +10,7 @@ mod chunks;
 #[path = "../common/mod.rs"]
 mod common;
 mod compositions;
+mod computed_rows;
 mod decode;
 mod error_bound;
 mod far;

@@ -85,7 +85,8 @@ fn in_pages(operator: &dyn Operator, inputs: &Tensors, pages: &[Pages; 2], lengt
     made
 }
 
-/// Pages that hold whole key tiles are read where they lie, others are copied tile by tile, and keys that are transformed are copied whole.
+/// Pages that hold whole key tiles are read where they lie, others are copied tile by tile. Keys that are
+/// transformed are copied whole, unless decode computes them row by row.
 #[test]
 fn pages_change_no_bit() {
     for (which, target) in targets().iter().enumerate() {

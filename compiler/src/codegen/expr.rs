@@ -63,11 +63,11 @@ pub(crate) struct ExprEmitter<'a, 'f> {
 
 /// A tensor's row at a point.
 #[derive(Clone, Copy)]
-struct Row {
-    tensor: TensorId,
+pub(crate) struct Row {
+    pub(crate) tensor: TensorId,
     /// The axis that it runs along.
-    along: Axis,
-    address: Ssa,
+    pub(crate) along: Axis,
+    pub(crate) address: Ssa,
 }
 
 /// A point's indices, lanes and values, to restore.
@@ -223,15 +223,17 @@ impl<'a, 'f> ExprEmitter<'a, 'f> {
     }
 
     /// Runs `body` where some tensors are read along their rows, each along an axis: what is found of their addresses once is not computed
-    /// for each element. No other index of theirs changes meanwhile.
+    /// for each element. No other index of theirs changes meanwhile. A row may be given, whatever the indices are.
     pub(crate) fn with_rows<T>(
         &mut self,
         tensors: &[(TensorId, Axis)],
+        given: Option<Row>,
         body: impl FnOnce(&mut Self) -> T,
     ) -> Result<T, CodegenError> {
+        let found = tensors.iter().filter(|(tensor, _)| given.is_none_or(|row| row.tensor != *tensor));
         let row =
             |&(tensor, along): &(TensorId, Axis)| Ok(Row { tensor, along, address: self.address(tensor, &[along])? });
-        let rows = tensors.iter().map(row).collect::<Result<Vec<Row>, CodegenError>>()?;
+        let rows = found.map(row).chain(given.map(Ok)).collect::<Result<Vec<Row>, CodegenError>>()?;
         let outside = std::mem::replace(&mut self.rows, rows);
         let result = body(self);
         self.rows = outside;

@@ -19,6 +19,8 @@ pub struct Loaded {
     pub table: Table,
     /// What it costs there, and as a table.
     pub placed: Placed,
+    /// The input that has a row for each of these, where code finds it by the address in the call record. In decode.
+    pub input: Option<TensorId>,
 }
 
 /// How often rows are loaded for each outer index by a call of many queries: by the query tiles of each task.
@@ -86,9 +88,29 @@ pub(super) fn load_rows(own: &mut Arc<Problem>, regime: Regime, shared: bool) ->
         let table = own.tables.remove(table);
         own.table_of.remove(&table.source);
         own.tensors[table.target].origin = Origin::KeyTile;
-        loaded.push(Loaded { table, placed });
+        let input = if shared { None } else { row_input(own, value, table.inner) };
+        loaded.push(Loaded { table, placed, input });
     }
     loaded
+}
+
+/// The input whose row of a key is all that is read of it for the computed row of that key; the first of several.
+fn row_input(own: &Problem, rows: Value, dim: Option<Axis>) -> Option<TensorId> {
+    let (key, dim) = (own.attention.as_ref()?.key, dim?);
+    let is_made = |value: Value| value != rows && own.table_of.contains_key(&Source::Value(value));
+    let (mut found, mut walk) = (None, Walk::of([rows]));
+    while let Some(value) = walk.next() {
+        match *own.graph.op(value) {
+            _ if is_made(value) => continue,
+            Op::Rotate { x, .. } => walk.enter([x]),
+            // Of what these read there is more than the row of the key.
+            Op::Dot { .. } | Op::Gather { .. } => return None,
+            ref op => walk.enter(op.operands()),
+        }
+        let has_rows = |input: &TensorId| [key, dim].iter().all(|axis| own.tensors[*input].dims.contains(axis));
+        found = found.or_else(|| own.input(value).filter(has_rows));
+    }
+    found
 }
 
 /// Whether a kernel can compute the rows of a table while they are loaded.

@@ -212,8 +212,9 @@ impl Plan {
 
     /// The rows that are computed while they are loaded.
     fn write_loaded(&self, f: &mut impl fmt::Write) -> fmt::Result {
-        self.schedule.loaded().iter().try_for_each(|Loaded { table, placed }| {
-            writeln!(f, "    computed while loaded: {}", self.tensor(table.target))?;
+        self.schedule.loaded().iter().try_for_each(|Loaded { table, placed, input }| {
+            let of = input.map_or(String::new(), |input| format!(" of rows of `{}`", self.tensors[input].name));
+            writeln!(f, "    computed while loaded: {}{of}", self.tensor(table.target))?;
             writeln!(f, "      {placed}")
         })
     }

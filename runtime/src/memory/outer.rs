@@ -114,11 +114,11 @@ impl<'t> Outer<'t> {
     pub(super) fn all_rows(&self, place: &mut usize) -> ([Rows<'t>; MOST_PRODUCTS], [Rows<'t>; MOST_REDUCTIONS]) {
         let mut keys = [Rows::default(); MOST_PRODUCTS];
         for (rows, product) in keys.iter_mut().zip(&self.attention.products) {
-            *rows = self.rows(product.key, product.dim, place);
+            *rows = self.rows(self.plan().rows_of(product.key), product.dim, place);
         }
         let mut values = [Rows::default(); MOST_REDUCTIONS];
         for (rows, reduction) in values.iter_mut().zip(&self.attention.reductions) {
-            *rows = self.rows(reduction.value, reduction.dim, place);
+            *rows = self.rows(self.plan().rows_of(reduction.value), reduction.dim, place);
         }
         (keys, values)
     }

@@ -59,10 +59,10 @@ fn row_bytes(view: &PagedView<'_>, dim: usize) -> usize {
 /// The dimension of the elements of a tensor's rows, of one that key tiles read.
 pub(super) fn row_dim(plan: &Plan, tensor: TensorId) -> usize {
     let mut axes = plan.attention.iter().flat_map(|attention| {
-        let products = attention.products.iter().filter(|product| product.key == tensor).map(|product| product.dim);
-        products.chain(attention.reductions.iter().filter(|of| of.value == tensor).map(|of| of.dim))
+        let products = attention.products.iter().map(|product| (product.key, product.dim));
+        products.chain(attention.reductions.iter().map(|reduction| (reduction.value, reduction.dim)))
     });
-    let axis = axes.next();
+    let axis = axes.find(|(rows, _)| plan.rows_of(*rows) == tensor).map(|(_, dim)| dim);
     plan.tensors[tensor].dims.iter().position(|dim| Some(*dim) == axis).unwrap_or(0)
 }
 

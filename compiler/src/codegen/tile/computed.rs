@@ -80,7 +80,7 @@ impl<'t> ComputedRows<'t> {
     }
 
     /// What is computed.
-    fn root(self, emitter: &ExprEmitter<'_, '_>) -> Result<Value, CodegenError> {
+    pub(super) fn root(self, emitter: &ExprEmitter<'_, '_>) -> Result<Value, CodegenError> {
         match self.table.source {
             Source::Value(root) => Ok(root),
             _ => Err(CodegenError::Unsupported {
@@ -110,7 +110,7 @@ impl<'t> ComputedRows<'t> {
                 let index = emitter.fb().ins().iadd(keys.first, row);
                 emitter.set(keys.key, index);
                 emitter.forget(keys.key);
-                let done = emitter.with_rows(&read, |emitter| write_row(emitter, root, (dim, length), to[0]));
+                let done = emitter.with_rows(&read, None, |emitter| write_row(emitter, root, (dim, length), to[0]));
                 let done = asked.and(done.and_then(|done| done));
                 result = std::mem::replace(&mut result, Ok(())).and(done);
                 emitter.restore(saved);

@@ -1,6 +1,6 @@
 //! Chunks of keys without weight: those far below others that have been computed, which the norms of pages tell without a look at the keys.
 
-use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Plan, Product, Pruning, TensorId};
+use rhumb_compiler::plan::{Attention, Combiner, KeyTerm, Origin, Plan, Product, Pruning, TensorId};
 use rhumb_ir::ElemKind;
 use smallvec::SmallVec;
 
@@ -19,8 +19,11 @@ pub(super) fn is_bounded(plan: &Plan, attention: &Attention) -> bool {
     let [product] = &attention.products[..] else { return false };
     let [term] = &attention.terms[..] else { return false };
     let weighed = attention.combiner != Combiner::Sum && !attention.reductions.is_empty();
+    let is_input = |tensor: TensorId| matches!(plan.tensors[tensor].origin, Origin::Input(_));
     let along_keys = |term: KeyTerm| plan.tensors[term.high].dims.last() == Some(&attention.key);
     weighed
+        && is_input(product.key)
+        && attention.reductions.iter().all(|reduction| is_input(reduction.value))
         && is_of_rows(plan, product)
         && attention.key_term.is_some_and(along_keys)
         && term.value == product.dot

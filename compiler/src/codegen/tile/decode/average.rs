@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::ahead::{Ahead, ask_for, each_key, turns};
+use super::computed;
 use super::integers;
 use super::numbers::Numbers;
 use super::rows::{
@@ -38,7 +39,16 @@ pub(super) fn values(
         pitch: average_bytes(emitter, reduction),
         numbers: emitter.plan.scratch.value_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,
     };
-    Source::new(emitter, rows, wanted)
+    let saved = emitter.save();
+    if !rows.decode.loaded.is_empty() {
+        emitter.bind_groups();
+    }
+    let (source, computed) = computed::source(emitter, rows, wanted)?;
+    if let Some(computed) = computed {
+        computed.all(emitter)?;
+    }
+    emitter.restore(saved);
+    Ok(source)
 }
 
 /// Adds the weighted values of every reduction to its accumulators.

@@ -24,6 +24,7 @@
 mod ahead;
 mod average;
 mod begin;
+mod computed;
 mod end;
 mod integers;
 mod key_term;

@@ -104,7 +104,7 @@ fn write_keys(
     let read = read_rows(emitter, number, key);
     let mut result = Ok(());
     let written = emitter.in_rows(key, lanes, |emitter| {
-        emitter.with_rows(&read, |emitter| {
+        emitter.with_rows(&read, None, |emitter| {
             range_loop(emitter, first, end, lanes as i64, &[], |emitter, row, _| {
                 let saved = emitter.save();
                 let index = emitter.fb().ins().iadd(rows.first_key, row);

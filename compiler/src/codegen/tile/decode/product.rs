@@ -4,13 +4,14 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 
 use super::ahead::{Ahead, Away, ask_for, each_key, turns};
+use super::computed::{self, Computed};
 use super::integers::{self, is_odd_query, odd_rows, pair_bytes};
 use super::rows::{Rows, Turn, by_register_tiles, elements_before, load, padded, query_bytes, score_bytes};
 use super::source::{Loaded, Source, Wanted};
 use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
-use crate::codegen::loops::range_loop;
+use crate::codegen::loops::{either, range_loop};
 use crate::codegen::tile::even::Even;
 use crate::codegen::tile::lanes::{quarter, sums_of_fours};
 use crate::codegen::tile::query_tile::Mode;
@@ -26,6 +27,8 @@ struct Block<'a> {
     rows: Rows<'a>,
     product: &'a Product,
     source: Source,
+    /// What computes the rows of keys, where they are not there before.
+    computed: Option<&'a Computed<'a>>,
     /// The first row, and how many.
     row: Ssa,
     tile: RowTile,
@@ -56,19 +59,27 @@ pub(super) fn products(
         pitch: query_bytes(emitter, attention),
         numbers: emitter.plan.scratch.key_numbers + 2 * emitter.plan.tiling.number_bytes() * numbered,
     };
-    let source = Source::new(emitter, rows, wanted)?;
-    let turns = turns(emitter, source, mode);
+    let saved = emitter.save();
+    if !rows.decode.loaded.is_empty() {
+        emitter.bind_groups();
+    }
+    let (source, computed) = computed::source(emitter, rows, wanted)?;
+    let computed = computed.as_ref();
+    let turns = turns(emitter, computed.map_or(source, Computed::of), mode);
+    let mut result = Ok(());
+    let mut keep = |done: Result<(), CodegenError>| result = std::mem::replace(&mut result, Ok(())).and(done);
     by_register_tiles(emitter, rows, turns, |emitter, row, tile, turn| {
-        Block { rows, product, source, row, tile, turn }.all_keys(emitter);
+        keep(Block { rows, product, source, computed, row, tile, turn }.all_keys(emitter));
     });
+    emitter.restore(saved);
     if source.loaded == Loaded::IntegerPairs {
         let is_odd = |emitter: &mut ExprEmitter<'_, '_>, row| is_odd_query(emitter, rows, row);
         odd_rows(emitter, rows, is_odd, |emitter, row, tile| {
             let source = source.by_elements();
-            Block { rows, product, source, row, tile, turn: Turn::Later }.all_keys(emitter);
+            keep(Block { rows, product, source, computed: None, row, tile, turn: Turn::Later }.all_keys(emitter));
         });
     }
-    Ok(())
+    result
 }
 
 /// The addresses of rows of keys that are multiplied at once.
@@ -98,7 +109,7 @@ impl Keys<'_> {
 
 impl Block<'_> {
     /// The products with all keys.
-    fn all_keys(&self, emitter: &mut ExprEmitter<'_, '_>) {
+    fn all_keys(&self, emitter: &mut ExprEmitter<'_, '_>) -> Result<(), CodegenError> {
         let keys = self.rows.keys;
         let groups = self.tile.key_groups;
         let at_once = RowTile::GROUP * groups;
@@ -107,7 +118,11 @@ impl Block<'_> {
         let whole = emitter.fb().ins().band_imm_s(keys, -step);
         let ahead = Ahead::new(emitter, (self.rows, self.turn), (self.source, at_once));
         let early = self.early(emitter, |emitter| self.clamped(emitter, (start, groups)));
+        let computed = self.computed.map_or_else(Vec::new, |computed| computed.ahead(emitter, self.turn));
+        let mut result = Ok(());
         each_key(emitter, (start, whole, at_once), &ahead, &early, |emitter, key, ahead, early| {
+            let end = emitter.fb().ins().iadd_imm_s(key, step);
+            result = self.compute(emitter, (key, end), &computed);
             let keys = Keys::Even(self.even(emitter, key), ahead);
             let sums = self.sums(emitter, (key, groups), &keys, early);
             // Sums across lanes and conversions take the same units: what comes next waits for neither.
@@ -121,12 +136,32 @@ impl Block<'_> {
             self.store(emitter, key, groups, &sums);
             early
         });
+        let result = result.and(self.compute(emitter, (whole, keys), &computed));
         range_loop(emitter, whole, keys, RowTile::GROUP as i64, &[], |emitter, key, _| {
             let keys = Keys::Each(self.clamped(emitter, (key, 1)));
             let sums = self.sums(emitter, (key, 1), &keys, &[]);
             self.store(emitter, key, 1, &sums);
             Vec::new()
         });
+        result
+    }
+
+    /// Computes the rows of the keys from one up to another, if no register tile before did.
+    fn compute(
+        &self,
+        emitter: &mut ExprEmitter<'_, '_>,
+        keys: (Ssa, Ssa),
+        ahead: &[Ahead],
+    ) -> Result<(), CodegenError> {
+        let Some(computed) = self.computed.filter(|_| self.turn != Turn::Later) else { return Ok(()) };
+        let is_first = emitter.fb().ins().icmp_imm_s(IntCC::Equal, self.row, 0);
+        let mut result = Ok(());
+        let compute = |emitter: &mut ExprEmitter<'_, '_>| {
+            result = computed.compute(emitter, keys, ahead);
+            Vec::new()
+        };
+        either(emitter, is_first, compute, |_| Vec::new());
+        result
     }
 
     /// The addresses of the rows of as many keys as the register tile has, from one on.
@@ -137,7 +172,8 @@ impl Block<'_> {
 
     /// The address of the row of a key.
     fn address(&self, emitter: &mut ExprEmitter<'_, '_>, key: Ssa) -> Ssa {
-        let offset = emitter.fb().ins().imul(key, self.source.stride);
+        let slot = self.computed.map_or(key, |computed| computed.slot(emitter, key));
+        let offset = emitter.fb().ins().imul(slot, self.source.stride);
         emitter.fb().ins().iadd(self.source.first, offset)
     }
 

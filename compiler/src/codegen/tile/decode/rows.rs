@@ -232,8 +232,9 @@ pub(super) fn by_register_tiles(
     emitter: &mut ExprEmitter<'_, '_>,
     rows: Rows<'_>,
     turns: Turns,
-    body: impl Fn(&mut ExprEmitter<'_, '_>, Ssa, RowTile, Turn),
+    body: impl FnMut(&mut ExprEmitter<'_, '_>, Ssa, RowTile, Turn),
 ) {
+    let body = std::cell::RefCell::new(body);
     let mut from = emitter.fb().ins().iconst(types::I64, 0);
     let far = turns.far.then(|| call_word(emitter, offset_of!(TileCall, far)));
     for (number, tile) in rows.decode.tiles.iter().enumerate() {
@@ -245,7 +246,7 @@ pub(super) fn by_register_tiles(
             let body = &body;
             let take = |turn: Turn| {
                 move |emitter: &mut ExprEmitter<'_, '_>| {
-                    body(emitter, row, *tile, turn);
+                    (body.borrow_mut())(emitter, row, *tile, turn);
                     Vec::new()
                 }
             };

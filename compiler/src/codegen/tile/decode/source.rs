@@ -1,7 +1,5 @@
 //! Rows of keys and values that vectors can be loaded of.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as Ssa, types};
 use rhumb_ir::Axis;
@@ -9,13 +7,12 @@ use rhumb_ir::Axis;
 use super::integers::load_pairs;
 use super::numbers::Numbers;
 use super::rows::{Rows, load, padded, padded_pairs, scratch};
-use crate::abi::TileCall;
 use crate::codegen::error::CodegenError;
 use crate::codegen::expr::ExprEmitter;
 use crate::codegen::loops::{counted_loop, either, range_loop};
 use crate::codegen::rows::ROW_LANES;
 use crate::codegen::stored;
-use crate::codegen::tile::computed::{ComputedRows, KeyTile, fill_up};
+use crate::codegen::tile::computed::fill_up;
 use crate::codegen::tile::query_tile::{KeyTileRows, call_word};
 use crate::codegen::vocab::access;
 use crate::machine::{LANE_BYTES, LINE};
@@ -79,35 +76,50 @@ impl Wanted {
     fn padded(self, emitter: &ExprEmitter<'_, '_>) -> u32 {
         if self.loaded.is_pairs() { padded_pairs(emitter, self.length) } else { padded(emitter, self.length) }
     }
+
+    /// Rows in the scratch memory, which are to be computed or copied there.
+    pub(super) fn in_scratch(self, emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>) -> Result<Source, CodegenError> {
+        let first = scratch(emitter, self.place);
+        let stride = emitter.fb().ins().iconst(types::I64, self.pitch);
+        let storage = emitter.plan.tensors[self.tensor].storage;
+        let numbers = Numbers::new(emitter, rows, (self.scaled, self.numbers))?;
+        Ok(Source { first, stride, ahead: first, storage, loaded: self.loaded, numbers })
+    }
+
+    /// Where the rows of a tensor lie that the call record has the address of, and whether their elements are contiguous.
+    pub(super) fn lie(
+        self,
+        emitter: &mut ExprEmitter<'_, '_>,
+        rows: Rows<'_>,
+        tensor: TensorId,
+    ) -> Result<(KeyTileRows, Ssa), CodegenError> {
+        let mut lie = KeyTileRows::new(emitter, rows.tile.attention, (tensor, self.dim), self.fields[0])?;
+        let skipped = emitter.fb().ins().imul(rows.before, lie.stride);
+        lie.first = emitter.fb().ins().iadd(lie.first, skipped);
+        let bytes = emitter.plan.tensors[tensor].storage.bytes();
+        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, bytes as i64);
+        Ok((lie, dense))
+    }
+
+    /// The first row of the next key tile, if that has as many keys.
+    pub(super) fn ahead(self, emitter: &mut ExprEmitter<'_, '_>, rows: Rows<'_>, lie: KeyTileRows) -> Ssa {
+        let bytes = emitter.fb().ins().imul(rows.keys, lie.stride);
+        let after = emitter.fb().ins().iadd(lie.first, bytes);
+        let told = call_word(emitter, self.fields[1]);
+        rows.next(emitter, [lie.first, after, told])
+    }
 }
 
 impl Source {
-    /// The rows of a key tile: in the scratch memory if they are computed, are not contiguous, or end with a part of a vector.
+    /// The rows of a key tile that no code computes: in the scratch memory if they are not contiguous, or end with a part of a vector.
     pub(super) fn new(
         emitter: &mut ExprEmitter<'_, '_>,
         rows: Rows<'_>,
         wanted: Wanted,
     ) -> Result<Source, CodegenError> {
-        let own = scratch(emitter, wanted.place);
-        let pitch = emitter.fb().ins().iconst(types::I64, wanted.pitch);
-        let storage = emitter.plan.tensors[wanted.tensor].storage;
-        let numbers = Numbers::new(emitter, rows, (wanted.scaled, wanted.numbers))?;
-        let loaded = wanted.loaded;
-        let in_scratch = Source { first: own, stride: pitch, ahead: own, storage, loaded, numbers };
-        if let Some(loaded) = rows.decode.loaded.iter().find(|loaded| loaded.table.target == wanted.tensor) {
-            let after = emitter.fb().ins().iadd(rows.first_key, rows.keys);
-            let told = call_word(emitter, offset_of!(TileCall, next_key));
-            let next = rows.next(emitter, [rows.first_key, after, told]);
-            let keys = KeyTile { key: rows.tile.attention.key, first: rows.first_key, count: rows.keys, next };
-            let Wanted { dim, length, place, pitch, .. } = wanted;
-            ComputedRows { table: &loaded.table, dim, length, place, pitch }.compute(emitter, keys)?;
-            return Ok(in_scratch);
-        }
-        let [field, next] = wanted.fields;
-        let mut lie = KeyTileRows::new(emitter, rows.tile.attention, (wanted.tensor, wanted.dim), field)?;
-        let skipped = emitter.fb().ins().imul(rows.before, lie.stride);
-        lie.first = emitter.fb().ins().iadd(lie.first, skipped);
-        let dense = emitter.fb().ins().icmp_imm_s(IntCC::Equal, lie.element, storage.bytes() as i64);
+        let in_scratch = wanted.in_scratch(emitter, rows)?;
+        let Source { first: own, stride: pitch, storage, loaded, numbers, .. } = in_scratch;
+        let (lie, dense) = wanted.lie(emitter, rows, wanted.tensor)?;
         if wanted.padded(emitter) != wanted.length {
             copy(emitter, rows, wanted, (lie, dense));
             return Ok(in_scratch);
@@ -115,13 +127,7 @@ impl Source {
         let taken = either(
             emitter,
             dense,
-            |emitter| {
-                let bytes = emitter.fb().ins().imul(rows.keys, lie.stride);
-                let after = emitter.fb().ins().iadd(lie.first, bytes);
-                let told = call_word(emitter, next);
-                let ahead = rows.next(emitter, [lie.first, after, told]);
-                vec![lie.first, lie.stride, ahead]
-            },
+            |emitter| vec![lie.first, lie.stride, wanted.ahead(emitter, rows, lie)],
             |emitter| {
                 copy(emitter, rows, wanted, (lie, dense));
                 vec![own, pitch, own]
